@@ -1,0 +1,1 @@
+"""What was learned: facts, then figures, then a page; and the exports."""

@@ -1,0 +1,1 @@
+"""What to try next: the study, pure decisions about trials, and the loop that drives the workers."""

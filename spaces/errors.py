@@ -1,0 +1,85 @@
+"""The one tree of errors. Each message says what failed, which value, and what to do.
+
+    LoratuneError
+    ├── UsageError          the command was called wrongly (exit code 2)
+    ├── SpaceError          a parameter, a range, a preset or a space file
+    ├── BudgetError         the examples of a trial do not fit the data or the batch sizes
+    ├── DataError           a data file, its records, or what is left of them
+    ├── ModelError          a model folder, a Hub id, or an architecture that cannot be packed
+    ├── StorageError        the database or the files beside it
+    │   ├── StudyNotFound   no study of that name
+    │   ├── StudyExists     the name is taken by another configuration
+    │   ├── StudyBusy       another live process owns the study
+    │   └── StaleOwner      this process lost the study to another one
+    ├── WorkerError         a training process that cannot start or keeps dying
+    └── ReportError         there is too little to plot, report or export
+
+Only the command turns these into exit codes. Knows nothing of any other module.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LoratuneError(Exception):
+    """Something the user can mend; the message is one line that says how."""
+
+    exit_code = 1
+
+
+class UsageError(LoratuneError):
+    """The command was called wrongly."""
+
+    exit_code = 2
+
+
+class SpaceError(LoratuneError):
+    """A parameter, range, preset or space file is not valid."""
+
+
+class BudgetError(LoratuneError):
+    """A trial's examples do not fit the data or the batch sizes."""
+
+
+class DataError(LoratuneError):
+    """A data file cannot be read, or nothing usable is left of it."""
+
+
+class ModelError(LoratuneError):
+    """A base model cannot be found, loaded or packed."""
+
+
+class StorageError(LoratuneError):
+    """The database, or a file beside it, cannot be used."""
+
+
+class StudyNotFound(StorageError):
+    """There is no study of that name."""
+
+
+class StudyExists(StorageError):
+    """The name is taken by a study of another configuration."""
+
+
+class StudyBusy(StorageError):
+    """Another live process owns the study."""
+
+
+class StaleOwner(StorageError):
+    """This process no longer owns the study that it tried to write."""
+
+
+class WorkerError(LoratuneError):
+    """A training process cannot start, or keeps dying."""
+
+
+class ReportError(LoratuneError):
+    """There is too little in the study for what was asked."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the known name closest to ``name``, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,145 @@
+"""The rows of the record, as values: what a study, a trial and a point of a curve are.
+
+Holds no database code; search and reports speak of studies in these terms.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..spaces.params import LoraParams
+
+State = Literal["running", "complete", "pruned", "diverged", "infeasible", "failed"]
+"""``running`` until a trial ends; every other state is final."""
+
+FINAL_STATES: tuple[State, ...] = ("complete", "pruned", "diverged", "infeasible", "failed")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """One study: what was asked for, what was found when it was made, and how many trials it wants."""
+
+    id: int
+    """The study's number in this database; names its folder of files."""
+    name: str
+    """The user's name for it, ``[A-Za-z0-9._-]{1,64}``."""
+    created_at: datetime.datetime
+    """When it was made, UTC."""
+    trials: int
+    """How many trials it is to have in all."""
+    seed: int
+    """Seed of the sampler, the data order and the adapters' initial values."""
+    config: dict[str, Any]
+    """Everything the user chose, as JSON: space, model, data, budget, sampler, pruner, first trials."""
+    facts: dict[str, Any]
+    """``objectives.base.Facts`` as JSON: geometry, data summary, base model's loss, environment."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial as the user numbers it."""
+
+    number: int
+    """From 0, without gaps."""
+    params: LoraParams
+    """Its hyperparameters."""
+    seed: int
+    """Seed of its data order, initial adapter and dropout."""
+    source: str
+    """Who proposed it: ``default``, ``enqueued``, ``startup``, ``tpe`` or ``random``."""
+    state: State
+    """Where it stands."""
+    reason: str | None
+    """Why it ended so, in words; None while running or complete."""
+    value: float | None
+    """Final eval loss; set for ``complete`` alone, always finite."""
+    quanta: int
+    """Quanta done, 0 to 8."""
+    attempt: int
+    """How often it was taken up again after an interruption; names its files."""
+    checkpoint: str | None
+    """File of its training state, relative to the study's folder; None where there is none."""
+    adapter: str | None
+    """File of its kept adapter, relative to the study's folder; None where it was not kept."""
+    started_at: datetime.datetime
+    """When it was first asked for, UTC."""
+    finished_at: datetime.datetime | None
+    """When it ended, UTC."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """What was measured of one trial over one quantum."""
+
+    trial: int
+    """The trial's number."""
+    quantum: int
+    """1 to 8; this many quanta were done when it was taken."""
+    examples: int
+    """Training examples seen so far."""
+    train_loss: float | None
+    """Mean loss over the target tokens of the quantum; None where it was not finite."""
+    eval_loss: float | None
+    """Mean loss over the target tokens of the evaluation set; None where none was made or not finite."""
+    learning_rate: float
+    """That of the quantum's last optimizer step."""
+    grad_norm: float | None
+    """Mean norm of the gradient before clipping over the quantum's steps; None where not finite."""
+    tokens_per_second: float
+    """Tokens of this trial over the seconds of the quantum, evaluation included."""
+    memory_bytes: int
+    """Peak memory of the worker that trained it."""
+    worker: int
+    """Which worker trained it."""
+    started_at: datetime.datetime
+    """When the quantum began, UTC."""
+    finished_at: datetime.datetime
+    """When it ended, UTC."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The losses of one trial on each example of an evaluation set, in the set's order."""
+
+    losses: npt.NDArray[np.float32]
+    """``[n]`` summed loss over each example's target tokens."""
+    tokens: npt.NDArray[np.int64]
+    """``[n]`` target tokens of each example."""
+
+    @property
+    def loss(self) -> float:
+        """Mean loss over all the target tokens."""
+        return float(self.losses.sum(dtype=np.float64) / self.tokens.sum())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EventRecord:
+    """Something that happened to a study and is no trial: made, resumed, interrupted, duplicate, worker lost."""
+
+    at: datetime.datetime
+    """When, UTC."""
+    kind: str
+    """One word: ``created``, ``resumed``, ``interrupted``, ``duplicate``, ``worker``, ``finished`` …"""
+    detail: dict[str, Any]
+    """What else there is to say, as JSON."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeaseRecord:
+    """Who may write a study."""
+
+    host: str
+    """The owner's machine."""
+    pid: int
+    """The owner's process."""
+    pid_started: float
+    """When that process started, seconds since the epoch: tells it from a later one of the same id."""
+    token: int
+    """Grows with every owner; a write under an older one is refused."""
+    alive: bool
+    """Whether that process runs now, as far as this machine can tell."""
