@@ -1,0 +1,348 @@
+"""The frozen base model and its tokenizer: a folder or a Hub id, safetensors only, refused in one line.
+
+Does not know about adapters (pack.py), what a trial is, or which layers are wrapped (targets.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import torch
+import transformers
+from accelerate import PartialState
+from accelerate.utils import is_bf16_available
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from transformers.utils import logging as transformers_logging
+
+from ..spaces.errors import ModelError
+from .base import ModelConfig, ModelSummary
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+UNSAFE_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf")
+
+TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaseModel:
+    """A loaded base model: frozen, in eval mode, on its device."""
+
+    model: Any
+    """The ``PreTrainedModel``; no parameter of it asks for a gradient."""
+    device: torch.device
+    """Where it lies."""
+    dtype: torch.dtype
+    """Its number type."""
+    summary: ModelSummary
+    """What it is, in words and numbers."""
+
+
+def load_tokenizer(config: ModelConfig) -> Any:
+    """Return the tokenizer that belongs to the model; raises ``ModelError``."""
+    place, revision = _locate(config)
+    if isinstance(place, Path) and not any((place / name).is_file() for name in TOKENIZERS):
+        raise ModelError(
+            f"{config.name_or_path}: the folder has no tokenizer (such as tokenizer.json); "
+            "save the model's own there with tokenizer.save_pretrained"
+        )
+    with _quiet(), _one_line(config, "the tokenizer"):
+        return transformers.AutoTokenizer.from_pretrained(
+            str(place), revision=revision, trust_remote_code=config.trust_remote_code
+        )
+
+
+def load_model(config: ModelConfig) -> BaseModel:
+    """Load the base model, freeze it and put it on its device.
+
+    Only safetensors weights are read. A Hub id is pinned to the commit that its revision means
+    now, which the summary tells. Raises ``ModelError`` with what to do: a missing or gated
+    model, a folder without weights, weights that do not fit the architecture, a model that is
+    no causal language model, a device or dtype that is not there.
+    """
+    device = find_device(config.device)
+    dtype = find_dtype(config.dtype, device)
+    place, revision = _locate(config)
+    if isinstance(place, Path):
+        _check_folder(config, place)
+    with _quiet(), _one_line(config, "the model"):
+        shape = transformers.AutoConfig.from_pretrained(
+            str(place), revision=revision, trust_remote_code=config.trust_remote_code
+        )
+        _check_causal(config, shape)
+        causal: Any = transformers.AutoModelForCausalLM  # its annotations leave the loading info out
+        model, info = causal.from_pretrained(
+            str(place),
+            config=shape,
+            revision=revision,
+            trust_remote_code=config.trust_remote_code,
+            use_safetensors=True,
+            dtype=dtype,
+            attn_implementation=config.attn_implementation,
+            device_map=None if device.type == "cpu" else {"": str(device)},
+            output_loading_info=True,
+        )
+    _check_weights(config, model, info)
+    return hold(model, device, dtype, name_or_path=config.name_or_path, revision=revision)
+
+
+def hold(
+    model: Any, device: torch.device, dtype: torch.dtype, *, name_or_path: str, revision: str | None = None
+) -> BaseModel:
+    """Freeze a model that is already in memory and describe it; it is changed in place."""
+    model.requires_grad_(False)
+    model.eval()  # also sets the base's own dropout to 0
+    model.config.use_cache = False
+    return BaseModel(
+        model=model,
+        device=device,
+        dtype=dtype,
+        summary=ModelSummary(
+            name_or_path=name_or_path,
+            revision=revision,
+            architecture=type(model).__name__,
+            parameters=int(model.num_parameters()),
+            vocab_size=int(model.get_input_embeddings().weight.shape[0]),
+            device=str(device),
+            device_name=_device_name(device),
+        ),
+    )
+
+
+def find_device(device: str) -> torch.device:
+    """Return the device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means here; raises ``ModelError``."""
+    if device == "auto":
+        with warnings.catch_warnings():  # a broken CUDA driver warns and counts as none
+            warnings.simplefilter("ignore")
+            found = PartialState().device
+        # The pack is tried on CPUs and CUDA GPUs; any other accelerator leaves the work to the CPU.
+        return torch.device("cuda", found.index or 0) if found.type == "cuda" else torch.device("cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        wanted = None
+    if wanted is None or wanted.type not in ("cpu", "cuda"):
+        raise ModelError(f"device: {device!r} is not one of auto, cpu, cuda, cuda:N")
+    if wanted.type == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (wanted.index or 0) >= count:
+        there = f"this machine has {count}, from cuda:0" if count else "PyTorch finds no CUDA GPU here"
+        raise ModelError(f"device: {device!r} is not there, {there}; use --device auto or --device cpu")
+    return torch.device("cuda", wanted.index or 0)
+
+
+def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """Return the number type that ``dtype`` means on the device; raises ``ModelError``."""
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" and is_bf16_available() else torch.float32
+    if dtype not in DTYPES:
+        raise ModelError(f"dtype: {dtype!r} is not one of auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def _locate(config: ModelConfig) -> tuple[Path | str, str | None]:
+    """Return the folder and None, or the Hub id and the commit that its revision means now."""
+    name = config.name_or_path
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{name}: {_without_config(folder)}")
+        return folder, None
+    if folder.exists():
+        raise ModelError(f"{name}: is a file; give the folder that holds config.json and model.safetensors")
+    if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or not name.strip():
+        raise ModelError(
+            f"{name}: there is no such folder; give a model's folder or a Hub id such as org/name"
+        )
+    with _quiet(), _one_line(config, "the model"):
+        # The path in the cache is …/snapshots/<commit>/config.json: what every later call is pinned to.
+        file = huggingface_hub.hf_hub_download(name, "config.json", revision=config.revision)
+    return name, Path(file).parent.name
+
+
+def _without_config(folder: Path) -> str:
+    """Say why a folder without config.json is no base model."""
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        try:
+            base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        except (ValueError, AttributeError, OSError):
+            base = None
+        return f"is a LoRA adapter, not a base model; give its base model{f' {base!r}' if base else ''}"
+    return "the folder has no config.json; give the folder that model.save_pretrained wrote"
+
+
+def _check_folder(config: ModelConfig, folder: Path) -> None:
+    """Refuse a folder whose weights are missing or not safetensors."""
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{config.name_or_path}: the folder holds a LoRA adapter beside the model; "
+            "merge it with merge_and_unload and save, or move adapter_config.json away"
+        )
+    if any((folder / name).is_file() for name in WEIGHTS):
+        return
+    unsafe = sorted(path.name for pattern in UNSAFE_WEIGHTS for path in folder.glob(pattern))
+    if unsafe:
+        raise ModelError(
+            f"{config.name_or_path}: the weights are in {unsafe[0]}, which is not safetensors; convert them "
+            "once where you trust the file, with AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)"
+        )
+    raise ModelError(
+        f"{config.name_or_path}: the folder has no weights (model.safetensors); "
+        "download it whole or save it with model.save_pretrained"
+    )
+
+
+def _check_causal(config: ModelConfig, shape: Any) -> None:
+    """Refuse what is no causal language model, before its weights are read."""
+    kind = getattr(shape, "model_type", "") or type(shape).__name__
+    auto = getattr(shape, "auto_map", None) or {}
+    known = type(shape) in transformers.AutoModelForCausalLM._model_mapping
+    remote = config.trust_remote_code and "AutoModelForCausalLM" in auto
+    masked = any(name.endswith("ForMaskedLM") for name in getattr(shape, "architectures", None) or ())
+    if getattr(shape, "is_encoder_decoder", False):
+        why = f"is an encoder-decoder ({kind})"
+    elif masked or not (known or remote):
+        why = f"is of type {kind}, which is not a causal language model in Transformers"
+    else:
+        return
+    raise ModelError(
+        f"{config.name_or_path}: {why}; choose a decoder-only model such as Llama, Qwen, Mistral or Gemma"
+    )
+
+
+def _check_weights(config: ModelConfig, model: Any, info: dict[str, Any]) -> None:
+    """Refuse weights that left a part of the model at random values, and adapters that came along."""
+    missing = sorted(str(key) for key in info.get("missing_keys", ()))
+    wrong = sorted(str(key[0]) for key in info.get("mismatched_keys", ()))
+    if missing or wrong:
+        what = f"lack {missing[0]}" if missing else f"hold {wrong[0]} in another shape"
+        more = len(missing) + len(wrong) - 1
+        raise ModelError(
+            f"{config.name_or_path}: the weights {what}{f' and {more} more' if more else ''} "
+            f"of {type(model).__name__}; download the model again or check config.json"
+        )
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ModelError(f"{config.name_or_path}: is a LoRA adapter, not a base model; give its base model")
+
+
+@contextlib.contextmanager
+def _one_line(config: ModelConfig, what: str) -> Iterator[None]:
+    """Turn whatever loading raises into a ``ModelError`` of one line that says what to do."""
+    name = config.name_or_path
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        chain = list(_causes(error))
+        local = Path(name).expanduser().is_dir()
+        text = " ".join(str(error).split())
+
+        def met(*kinds: type[BaseException]) -> bool:
+            return any(isinstance(one, kinds) for one in chain)
+
+        if met(GatedRepoError):
+            advice = f"is gated; ask for access at https://huggingface.co/{name}, then run `hf auth login`"
+        elif met(RevisionNotFoundError):
+            advice = f"has no revision {config.revision!r} on the Hub; check its branches, tags and commits"
+        elif met(RepositoryNotFoundError):
+            advice = "is not on the Hub, or private; check the name, or run `hf auth login`"
+        elif met(HFValidationError):
+            advice = "is neither a folder nor a Hub id; give a model's folder or an id such as org/name"
+        elif "trust_remote_code" in text or "custom code" in text:
+            advice = "needs Python code of its own, which is not run; choose a model that Transformers knows"
+        elif not local and "safetensors" in text and "does not appear to have" in text:
+            advice = "has no safetensors weights on the Hub; choose a model or a revision that has"
+        elif not local and met(LocalEntryNotFoundError, ConnectionError, TimeoutError):
+            offline = huggingface_hub.constants.HF_HUB_OFFLINE
+            why = "HF_HUB_OFFLINE is set" if offline else "the Hub cannot be reached"
+            advice = (
+                f"is not in the local cache and {why}; run `hf download {name}` with a connection, "
+                "or give a folder"
+            )
+        elif met(EntryNotFoundError):
+            advice = "has no config.json on the Hub; choose a model in Transformers' format"
+        elif met(torch.OutOfMemoryError, MemoryError):
+            advice = (
+                "does not fit into memory; choose a smaller model, a dtype of fewer bytes or another device"
+            )
+        else:
+            advice = (
+                f"{what} cannot be loaded ({type(error).__name__}: {text[:200]}); check or download it again"
+            )
+        raise ModelError(f"{name}: {advice}") from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and all that led to it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the progress bars and warnings of Transformers and the Hub out of the way, then put them back."""
+    ours: Any = transformers_logging
+    hub: Any = huggingface_hub
+    verbosity, hub_verbosity = ours.get_verbosity(), hub.logging.get_verbosity()
+    bars, hub_bars = ours.is_progress_bar_enabled(), not hub.utils.are_progress_bars_disabled()
+    ours.set_verbosity_error()
+    ours.disable_progress_bar()
+    hub.logging.set_verbosity_error()
+    if hub_bars:
+        hub.utils.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ours.set_verbosity(verbosity)
+        hub.logging.set_verbosity(hub_verbosity)
+        if bars:
+            ours.enable_progress_bar()
+        if hub_bars:
+            hub.utils.enable_progress_bars()
+
+
+def _device_name(device: torch.device) -> str:
+    """Return the device in words."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return f"{name}, {os.cpu_count() or 1} cores"

@@ -1,0 +1,80 @@
+"""Which linear layers of the base model carry adapters.
+
+Does not know how they are wrapped (pack.py). Layers are spoken of by their full name in the base
+model, such as ``model.layers.0.self_attn.q_proj``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from ..spaces.errors import ModelError, nearest
+
+ALL = "all"
+"""The target that means every linear layer but the head, as PEFT's ``all-linear``."""
+
+
+def resolve_targets(model: torch.nn.Module, lora_targets: Sequence[str]) -> tuple[str, ...]:
+    """Return the full names of the layers that any of the targets selects, in the model's order.
+
+    Args:
+        model: the base model.
+        lora_targets: each ``all`` or names with commas, as ``LoraParams.lora_target`` spells it.
+
+    Raises ``ModelError`` for a name that selects nothing, with the nearest one that would.
+    """
+    layers = tuple(name for name, _ in linear_layers(model))
+    if not layers:
+        raise ModelError(f"{type(model).__name__}: has no linear layers that an adapter could sit on")
+    for target in lora_targets:
+        for name in _names(target):
+            if name != ALL and not any(_matches(name, layer) for layer in layers):
+                known = sorted({layer.rpartition(".")[2] for layer in layers})
+                raise ModelError(
+                    f"lora_target: {name!r} is no linear layer of {type(model).__name__}"
+                    f"{nearest(name, known)}; it has {', '.join(known)}"
+                )
+    return tuple(layer for layer in layers if any(selects(target, layer) for target in lora_targets))
+
+
+def selects(lora_target: str, layer: str) -> bool:
+    """Say whether a trial of that ``lora_target`` trains the adapter of this wrapped layer.
+
+    A name selects the layers that are it or end in ``.name``, as PEFT's ``target_modules`` does.
+    """
+    return any(name == ALL or _matches(name, layer) for name in _names(lora_target))
+
+
+def linear_layers(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Yield every ``nn.Linear`` and ``Conv1D`` but the output head, with its full name, in order."""
+    output_embeddings = getattr(model, "get_output_embeddings", None)
+    head = output_embeddings() if callable(output_embeddings) else None
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head:
+            yield name, module
+
+
+def features(layer: Any) -> tuple[int, int]:
+    """Return (in, out) of a linear layer, whichever way round it keeps its weight."""
+    if isinstance(layer, Conv1D):
+        return int(layer.nx), int(layer.nf)
+    return int(layer.in_features), int(layer.out_features)
+
+
+def fan_in_fan_out(layer: torch.nn.Module) -> bool:
+    """Say whether the weight is stored ``[in, out]``, as GPT-2's ``Conv1D`` does."""
+    return isinstance(layer, Conv1D)
+
+
+def _names(lora_target: str) -> tuple[str, ...]:
+    """Return the module names of a target."""
+    return tuple(name.strip() for name in lora_target.split(","))
+
+
+def _matches(name: str, layer: str) -> bool:
+    """Say whether a module name of the user's means this layer."""
+    return layer == name or layer.endswith(f".{name}")
