@@ -20,6 +20,7 @@ Only the command turns these into exit codes. Knows nothing of any other module.
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -55,19 +56,19 @@ class StorageError(LoratuneError):
     """The database, or a file beside it, cannot be used."""
 
 
-class StudyNotFound(StorageError):
+class StudyNotFound(StorageError):  # noqa: N818
     """There is no study of that name."""
 
 
-class StudyExists(StorageError):
+class StudyExists(StorageError):  # noqa: N818
     """The name is taken by a study of another configuration."""
 
 
-class StudyBusy(StorageError):
+class StudyBusy(StorageError):  # noqa: N818
     """Another live process owns the study."""
 
 
-class StaleOwner(StorageError):
+class StaleOwner(StorageError):  # noqa: N818
     """This process no longer owns the study that it tried to write."""
 
 
@@ -81,5 +82,17 @@ class ReportError(LoratuneError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the known name closest to ``name``, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:80], list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def shown(value: object) -> str:
+    """Return ``repr(value)`` on one line and cut short, whatever a file may hold."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxdict, short.maxlist, short.maxtuple, short.maxset = 2, 3, 4, 4, 4
+    short.maxstring = short.maxother = 60
+    try:
+        words = short.repr(value)
+    except ValueError:  # Python refuses to print a whole number of more than 4300 digits
+        words = f"a {type(value).__name__}"
+    return words if len(words) <= 120 else words[:117] + "..."

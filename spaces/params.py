@@ -6,13 +6,16 @@ Does not know what may be searched (space.py) or how a trial is trained.
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import SpaceError, nearest
+from .errors import SpaceError, nearest, shown
 
 SCHEDULERS = ("linear", "cosine", "constant_with_warmup")
+
+LARGEST_WHOLE = 65536
+"""Largest ``batch_size`` and ``lora_rank``; more is a slip of the keyboard."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,9 +25,9 @@ class LoraParams:
     learning_rate: float
     """Peak learning rate of AdamW, above 0."""
     batch_size: int
-    """Examples per optimizer step (the effective batch size), at least 1."""
+    """Examples per optimizer step (the effective batch size), 1 to 65536."""
     lora_rank: int
-    """Rank r of the update B·A, at least 1."""
+    """Rank r of the update B·A, 1 to 65536."""
     lora_alpha: float
     """The update is scaled by ``lora_alpha / lora_rank``; above 0."""
     warmup_ratio: float = 0.0
@@ -45,19 +48,19 @@ class LoraParams:
             _check(name, getattr(self, name), above=0.0)
         for name in ("batch_size", "lora_rank"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SpaceError(f"{name}: {value!r} is not a whole number of at least 1")
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_WHOLE:
+                raise SpaceError(f"{name}: {shown(value)} is not a whole number from 1 to {LARGEST_WHOLE}")
         for name in ("warmup_ratio", "lora_dropout"):
             _check(name, getattr(self, name), least=0.0, below=1.0)
         _check("weight_decay", self.weight_decay, least=0.0)
         if self.lr_scheduler_type not in SCHEDULERS:
             raise SpaceError(
-                f"lr_scheduler_type: {self.lr_scheduler_type!r} is not one of {', '.join(SCHEDULERS)}"
+                f"lr_scheduler_type: {shown(self.lr_scheduler_type)} is not one of {', '.join(SCHEDULERS)}"
                 + nearest(str(self.lr_scheduler_type), SCHEDULERS)
             )
         if not isinstance(self.lora_target, str) or not all(self.target_names):
             raise SpaceError(
-                f"lora_target: {self.lora_target!r} is not 'all' or a comma list such as 'q_proj,v_proj'"
+                f"lora_target: {shown(self.lora_target)} is not 'all' or a comma list such as 'q_proj,v_proj'"
             )
 
     @property
@@ -80,7 +83,7 @@ class LoraParams:
         known = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in known:
-                raise SpaceError(f"{name}: not a hyperparameter{nearest(name, known)}")
+                raise SpaceError(f"{shown(name)}: not a hyperparameter{nearest(str(name), known)}")
         missing = [
             field.name
             for field in dataclasses.fields(cls)
@@ -108,11 +111,11 @@ def _check(
     fits = (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and math.isfinite(value)
+        and abs(value) <= sys.float_info.max  # false for NaN too
         and (above is None or value > above)
         and (least is None or value >= least)
         and (below is None or value < below)
     )
     if not fits:
         wanted = " and ".join(bound for bound in bounds if bound)
-        raise SpaceError(f"{name}: {value!r} is not a number {wanted}")
+        raise SpaceError(f"{name}: {shown(value)} is not a number {wanted}")
