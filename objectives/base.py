@@ -214,7 +214,7 @@ class Facts:
     eval_tokens: tuple[int, ...]
     """``[final_eval_examples]`` target tokens of each example of the final evaluation set."""
     rows_per_second: float
-    """Training examples per second of one slot in a pack of one, measured over a few ticks."""
+    """Training examples per second of one worker with all its slots in use, measured over a few ticks."""
     environment: dict[str, str]
     """Versions of Python, torch, transformers, peft; the processor's instruction set; the platform."""
     slots: int

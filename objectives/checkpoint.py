@@ -1,0 +1,108 @@
+"""A trial's training state as a file: its live rank and targets only, synced, then renamed.
+
+The file is safetensors. ``params/<layer>.lora_A`` is ``[r, in]`` and ``params/<layer>.lora_B`` is
+``[out, r]``; ``exp_avg/`` and ``exp_avg_sq/`` hold Adam's moments alike. A kept adapter is the same
+file with ``params/`` alone. The metadata says whose state it is, and a file of another trial, seed
+or data set is refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from ..spaces.errors import StorageError
+from ..spaces.params import LoraParams
+from .pack import Pack
+
+FORMAT = "loratune-1"
+GROUPS = ("params", "exp_avg", "exp_avg_sq")
+
+
+def row_to_tensors(pack: Pack, row: int, params: LoraParams) -> dict[str, torch.Tensor]:
+    """Return a copy of a trial's row as named tensors, on the CPU."""
+    tensors = {}
+    for group in GROUPS:
+        numbers = getattr(pack, group)[row]
+        for layer in pack.layout.live(params):
+            a = pack.layout.a(numbers, layer)[: params.lora_rank]
+            b = pack.layout.b(numbers, layer)[:, : params.lora_rank]
+            tensors[f"{group}/{layer.name}.lora_A"] = a.to("cpu", copy=True).contiguous()
+            tensors[f"{group}/{layer.name}.lora_B"] = b.to("cpu", copy=True).contiguous()
+    return tensors
+
+
+def tensors_to_row(tensors: dict[str, torch.Tensor], pack: Pack, row: int, params: LoraParams) -> None:
+    """Write named tensors into a row that is otherwise zero; raises ``KeyError`` where one is missing."""
+    for group in GROUPS:
+        numbers = getattr(pack, group)[row]
+        numbers.zero_()
+        for layer in pack.layout.live(params):
+            pack.layout.a(numbers, layer)[: params.lora_rank] = tensors[f"{group}/{layer.name}.lora_A"]
+            pack.layout.b(numbers, layer)[:, : params.lora_rank] = tensors[f"{group}/{layer.name}.lora_B"]
+
+
+def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a checkpoint so that the name appears only once the bytes are on disk.
+
+    Raises ``StorageError`` where the disk is full.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(safetensors.torch.save(tensors, {**metadata, "format": FORMAT}))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(
+                f"no space left on the disk of {path.parent}; free some, then go on with: tune resume"
+            ) from error
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read(path: Path, expected: dict[str, str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Return a checkpoint's tensors and metadata.
+
+    Raises ``StorageError`` where the file is missing, torn, or not the state that ``expected`` names.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            for key, value in {**expected, "format": FORMAT}.items():
+                if metadata.get(key) != value:
+                    raise StorageError(
+                        f"checkpoint {path.name}: {key} is {metadata.get(key)!r}, expected {value!r}"
+                    )
+            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise StorageError(f"checkpoint {path.name} cannot be read: {error}") from error
+
+
+def describe(
+    trial: int, quantum: int, attempt: int, seed: int, steps: int, examples: int, params: LoraParams
+) -> dict[str, str]:
+    """Return the metadata of a trial's state."""
+    return {
+        "trial": str(trial),
+        "quantum": str(quantum),
+        "attempt": str(attempt),
+        "seed": str(seed),
+        "steps": str(steps),
+        "examples": str(examples),
+        "params": json.dumps(params.to_dict(), sort_keys=True),
+    }

@@ -1,0 +1,226 @@
+"""From a configuration to something that can train: data, base model, geometry, pack, facts.
+
+The geometry is found once, when a study is made, and handed back in by every later worker. It
+depends on the data and the space alone, never on how many slots a worker has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import torch
+
+from ..spaces import memory
+from ..spaces.budget import Budget, plan_budget
+from ..spaces.errors import ModelError
+from .base import Facts, Geometry, MemoryFacts, ObjectiveConfig
+from .batches import collate
+from .dataset import TokenizedData, load_data
+from .evaluation import EvalSet, mean_loss
+from .model import BaseModel, load_model, load_tokenizer
+from .pack import Pack
+from .selfcheck import check_pack
+from .stream import Stream, tick_lengths
+from .targets import features, resolve_targets
+
+EVAL_ROWS = 8
+RANK_MULTIPLE = 8
+SLOTS_CPU = 8
+"""Slots of a worker on a CPU: past this, a single core gains nothing (benchmarks/slots.py)."""
+SLOTS_GPU = 32
+
+
+@dataclasses.dataclass(kw_only=True)
+class Prepared:
+    """Everything a session trains with."""
+
+    facts: Facts
+    """What was found, for the study."""
+    base: BaseModel
+    """The base model, with the pack's hooks on it."""
+    data: TokenizedData
+    """The data."""
+    pack: Pack
+    """An empty pack of K slots."""
+    eval_sets: dict[int, EvalSet]
+    """Evaluation sets by size."""
+
+
+def prepare(config: ObjectiveConfig) -> Prepared:
+    """Load data and model, check that they can be packed, and measure the base model.
+
+    Raises ``DataError``, ``ModelError`` or ``BudgetError``.
+    """
+    tokenizer = load_tokenizer(config.model)
+    available = free_memory(config.model.device)
+    base = load_model(config.model)
+    data = _load_data(config, base, tokenizer)
+    budget = plan_budget(
+        config.batch_sizes,
+        train_examples=len(data.train),
+        validation_examples=len(data.validation),
+        examples=config.examples,
+        eval_examples=config.eval_examples,
+    )
+    targets = resolve_targets(base.model, config.lora_targets)
+    geometry = config.geometry or _geometry(config, base, data, budget, targets, available)
+    if geometry.targets != targets or geometry.dtype != _dtype_name(base):
+        raise ModelError(
+            f"{config.model.name_or_path}: its layers or number type ({_dtype_name(base)}) are not those the "
+            f"study was made with ({geometry.dtype}); give the same model, --dtype and device"
+        )
+    check_pack(base, geometry)
+    if geometry.gradient_checkpointing:
+        _recompute_activations(base)
+    held = _memory(base, geometry, budget, available)
+    slots = config.slots or max(1, min(held.slots_max, SLOTS_CPU if base.device.type == "cpu" else SLOTS_GPU))
+    pack = Pack(base, geometry, slots)
+    eval_sets = {
+        size: EvalSet(data.validation, size, geometry.eval_rows, base.device)
+        for size in {budget.eval_examples, budget.final_eval_examples}
+    }
+    final = eval_sets[budget.final_eval_examples]
+    # Nothing has been added yet, so the first row computes as the base model does.
+    base_losses = final.losses(pack, slice(0, 1))[0]
+    facts = Facts(
+        geometry=geometry,
+        budget=budget,
+        data=data.summary,
+        model=base.summary,
+        memory=held,
+        base_loss=mean_loss(base_losses, final.target_tokens),
+        base_losses=tuple(base_losses.tolist()),
+        eval_tokens=final.target_tokens,
+        rows_per_second=_speed(pack, base, data, budget, geometry),
+        environment=environment(),
+        slots=slots,
+    )
+    return Prepared(facts=facts, base=base, data=data, pack=pack, eval_sets=eval_sets)
+
+
+def _load_data(config: ObjectiveConfig, base: BaseModel, tokenizer: object) -> TokenizedData:
+    """Tokenize, no longer than the model can read, and with no token that it does not have."""
+    context = getattr(base.model.config, "max_position_embeddings", None) or config.data.cutoff_len
+    cutoff = min(config.data.cutoff_len, context)
+    cache = Path(config.cache_dir) if config.cache_dir else None
+    data = load_data(dataclasses.replace(config.data, cutoff_len=cutoff), tokenizer, cache_dir=cache)
+    highest = max(int(split.tokens.max()) for split in (data.train, data.validation, data.test))
+    if highest >= base.summary.vocab_size:
+        raise ModelError(
+            f"{config.model.name_or_path}: the tokenizer makes token {highest}, but the model has only "
+            f"{base.summary.vocab_size}; the folder mixes two models"
+        )
+    return data
+
+
+def _geometry(
+    config: ObjectiveConfig,
+    base: BaseModel,
+    data: TokenizedData,
+    budget: Budget,
+    targets: tuple[str, ...],
+    available: int,
+) -> Geometry:
+    geometry = Geometry(
+        rank_max=-(-max(config.lora_ranks) // RANK_MULTIPLE) * RANK_MULTIPLE,
+        tick_lengths=tick_lengths(data.train.lengths, budget, config.seed),
+        eval_rows=EVAL_ROWS,
+        targets=targets,
+        dtype=_dtype_name(base),
+        attn_implementation=config.model.attn_implementation,
+        gradient_checkpointing=bool(config.model.gradient_checkpointing),
+    )
+    if config.model.gradient_checkpointing is not None:
+        return geometry
+    # Recomputation costs about a third more time: only where few trials would fit without it.
+    few = _memory(base, geometry, budget, available).slots_max < 4
+    return dataclasses.replace(geometry, gradient_checkpointing=few)
+
+
+def _memory(base: BaseModel, geometry: Geometry, budget: Budget, available: int) -> MemoryFacts:
+    shape = base.model.config.get_text_config()
+    slot = memory.slot_bytes(
+        layers=[features(base.model.get_submodule(name)) for name in geometry.targets],
+        rank_max=geometry.rank_max,
+        rows=budget.micro_batch,
+        length=max(geometry.tick_lengths),
+        hidden_size=shape.hidden_size,
+        intermediate_size=getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size,
+        hidden_layers=shape.num_hidden_layers,
+        vocab_size=base.summary.vocab_size,
+        dtype_bytes=base.dtype.itemsize,
+        gradient_checkpointing=geometry.gradient_checkpointing,
+    )
+    weights = sum(weight.numel() * weight.element_size() for weight in base.model.parameters())
+    return MemoryFacts(
+        base_bytes=weights,
+        slot_bytes=slot,
+        available_bytes=available,
+        slots_max=memory.slots_that_fit(available, weights, slot),
+    )
+
+
+def _recompute_activations(base: BaseModel) -> None:
+    """Switch gradient checkpointing on; Transformers does it in training mode only, so dropout goes to 0."""
+    for module in base.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+    base.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    base.model.train()
+
+
+def _speed(pack: Pack, base: BaseModel, data: TokenizedData, budget: Budget, geometry: Geometry) -> float:
+    """Return training examples per second with all slots in use, from three ticks of middling length."""
+    order = Stream(data.train.lengths, budget, 0).quantum(0)
+    ticks = sorted(range(budget.ticks), key=lambda tick: geometry.tick_lengths[tick])
+    chosen = [ticks[len(ticks) * share // 4] for share in (2, 1, 2, 3)]
+    pack.active = pack.slots
+    for count, tick in enumerate(chosen):
+        if count == 1:  # the first is a warm-up
+            started = time.perf_counter()
+        batch = collate(data.train, [order[tick]] * pack.slots, geometry.tick_lengths[tick], base.device)
+        pack.accumulate(batch, [None] * pack.slots)[0, 0].item()
+    seconds = time.perf_counter() - started
+    for row in range(pack.slots):
+        pack.clear(row)
+    pack.active = 0
+    return (len(chosen) - 1) * pack.slots * budget.micro_batch / seconds
+
+
+def _dtype_name(base: BaseModel) -> str:
+    return str(base.dtype).removeprefix("torch.")
+
+
+def free_memory(device: str) -> int:
+    """Return the bytes that are free on a device now."""
+    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+        return int(torch.cuda.mem_get_info()[0])
+    return int(psutil.virtual_memory().available)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes this process has held on the device."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def environment() -> dict[str, str]:
+    """Return what the numbers depend on beside the study: versions and the processor's instruction set."""
+    packages = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "platform": platform.platform(),
+    }
