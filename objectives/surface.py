@@ -12,8 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ..spaces.budget import MAX_MICRO_BATCH, QUANTA, Budget
-from ..spaces.errors import BudgetError
+from ..spaces.budget import QUANTA, plan_budget
 from ..spaces.params import LoraParams
 from .base import DataSummary, Facts, Geometry, MemoryFacts, ModelSummary, ObjectiveConfig
 
@@ -94,7 +93,13 @@ def make_facts(
     config: ObjectiveConfig, surface: Surface, *, train_examples: int, validation_examples: int, slots: int
 ) -> Facts:
     """Return facts as a small model on a small data set would give them."""
-    budget = _budget(config, validation_examples)
+    budget = plan_budget(
+        config.batch_sizes,
+        train_examples=train_examples,
+        validation_examples=validation_examples,
+        examples=config.examples,
+        eval_examples=config.eval_examples,
+    )
     size = budget.final_eval_examples
     base_losses = example_losses(surface, None, 0, "", size)
     tokens = eval_tokens(size)
@@ -148,25 +153,4 @@ def make_facts(
         rows_per_second=100.0,
         environment={"python": "3", "torch": "none", "platform": "fake"},
         slots=config.slots or slots,
-    )
-
-
-def _budget(config: ObjectiveConfig, validation_examples: int) -> Budget:
-    """Return the budget of a trial."""
-    largest = max(config.batch_sizes)
-    micro_batch = math.gcd(MAX_MICRO_BATCH, *config.batch_sizes)
-    quantum = 6 * largest
-    if config.examples is not None:
-        quantum = config.examples // QUANTA // largest * largest
-    if quantum < largest:
-        raise BudgetError(
-            f"examples: {config.examples} is less than {QUANTA * largest}, eight quanta of one step"
-        )
-    final = min(config.eval_examples or 2 * quantum, validation_examples)
-    return Budget(
-        micro_batch=micro_batch,
-        quantum=quantum,
-        batch_sizes=tuple(sorted(config.batch_sizes)),
-        eval_examples=max(1, final // 4),
-        final_eval_examples=final,
     )

@@ -1,0 +1,286 @@
+"""A worker in a process of its own: the seam of ``base.py`` over a pipe to ``worker.py``.
+
+Does not import torch. The pipe is a pair of connected sockets, inherited and without a name, so that
+nobody else can write to it; that is why messages may be pickled (exact for NaN, tuples and paths).
+Nothing pickled is ever stored.
+
+    search → worker     ("prepare", config) ("add", …) ("remove", trial) ("start", folder) ("close",)
+    worker → search     Facts, or (error class, message); then Events
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..spaces import errors
+from ..spaces.errors import WorkerError
+from ..spaces.params import LoraParams
+from .base import Done, Event, Facts, ObjectiveConfig, SlotFailed, WorkerFailed
+
+SESSION = f"{__package__}.session:Session"
+"""What a worker serves unless told otherwise."""
+
+GRACE_SECONDS = 2.0
+"""How long ``close`` waits for an answer before it insists."""
+
+_PROGRAM = f"""
+import json, sys
+given = json.loads(sys.argv[1])
+sys.path[:] = given.pop("path")
+from {__package__}.worker import main
+main(**given)
+"""
+"""Makes the child find modules where this process does, whatever the working directory holds."""
+
+
+class ProcessWorker:
+    """One worker process; see ``base.Worker`` for its methods. The process starts at once.
+
+    Args:
+        index: the worker's number.
+        log_file: where everything that the process prints is appended.
+        threads: threads of one operation.
+        device: ``cpu``, ``cuda``, ``cuda:N``, or None for what the config says.
+        session: import path of what is served.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        log_file: Path,
+        threads: int = 1,
+        device: str | None = None,
+        *,
+        session: str = SESSION,
+    ) -> None:
+        self.index = index
+        self.log_file = log_file
+        self.device = device
+        self.facts: Facts | None = None
+        self._inside: set[int] = set()
+        self._running = False
+        self._over = False
+        environment = child_environment(os.environ, threads=threads, device=device)
+        self._oom_kills = _oom_kills()
+        self._connection, theirs = multiprocessing.Pipe()
+        # The kernel counts the *thread* that starts a process as its parent; another one may end early.
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        given = {
+            "fd": theirs.fileno(),
+            "session": session,
+            "index": index,
+            "threads": threads,
+            "parent": os.getpid() if in_main_thread else None,
+            "path": [str(Path(entry).resolve()) for entry in sys.path],
+        }
+        command = [sys.executable, "-P", "-u", "-c", _PROGRAM, json.dumps(given), f"loratune worker {index}"]
+        try:
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            with log_file.open("ab") as log:
+                self._log_start = log.tell()
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._connection.close()
+            raise WorkerError(f"worker {index} cannot start, with its log in {log_file}: {error}") from error
+        finally:
+            theirs.close()
+        self.last_seen = time.monotonic()
+        """When the process last said anything, on the monotonic clock."""
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    def prepare(self, config: ObjectiveConfig) -> Facts:
+        """Load data and model; the worker is closed where that fails."""
+        if self.device is not None:
+            device = "cuda" if self.device.startswith("cuda") else self.device
+            config = dataclasses.replace(config, model=dataclasses.replace(config.model, device=device))
+        self._send("prepare", config)
+        try:
+            answer = None
+            while answer is None:
+                answer = self._receive(60.0)
+        except BaseException:
+            self.close()
+            raise
+        if isinstance(answer, Facts):
+            self.facts = answer
+            return answer
+        self.close()
+        if isinstance(answer, WorkerFailed):
+            raise WorkerError(answer.reason)
+        kind, message = answer
+        raise getattr(errors, kind)(message)
+
+    def add(
+        self, trial: int, params: LoraParams, *, seed: int, attempt: int, resume_from: Path | None
+    ) -> None:
+        """Put a trial into a free slot; where that fails, ``poll`` says so."""
+        assert self.facts is not None, "prepare comes before add"
+        assert not self._running, "add only between quanta"
+        assert trial not in self._inside, f"trial {trial} is inside already"
+        assert len(self._inside) < self.facts.slots, f"all {self.facts.slots} slots are taken"
+        self._inside.add(trial)
+        self._send("add", trial, params, seed, attempt, resume_from)
+
+    def start(self, save_to: Path) -> None:
+        """Begin a quantum."""
+        assert self.facts is not None, "prepare comes before start"
+        assert not self._running, "a quantum is running"
+        self._running = True
+        self._send("start", save_to)
+
+    def poll(self, timeout: float) -> Event | None:
+        """Return the next event; after ``WorkerFailed``, which comes once, there is none."""
+        if self._over:
+            time.sleep(timeout)
+            return None
+        event: Event | None = self._receive(timeout)
+        if isinstance(event, Done):
+            self._running = False
+        elif isinstance(event, SlotFailed):
+            self._inside.discard(event.trial)
+        return event
+
+    def remove(self, trial: int) -> None:
+        """Free the slot of a trial; nothing happens where it is not inside."""
+        assert self._over or not self._running, "remove only between quanta"
+        self._inside.discard(trial)
+        self._send("remove", trial)
+
+    def close(self) -> None:
+        """End the process, by force if it does not answer; a second call does nothing."""
+        self._over = True
+        self._send("close")
+        self._connection.close()
+        try:
+            for insist in (None, self._process.terminate, self._process.kill):
+                if insist is not None:
+                    insist()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(GRACE_SECONDS)
+                    break
+        finally:  # also where the user presses Ctrl-C again while this waits
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+
+    def _send(self, *command: Any) -> None:
+        """Tell the process something; where it is gone, ``poll`` will notice."""
+        with contextlib.suppress(OSError):
+            self._connection.send(command)
+
+    def _receive(self, timeout: float) -> Any:
+        """Return the next message, ``WorkerFailed`` where the process is gone, None after ``timeout``."""
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            ended = self._process.poll() is not None
+            try:
+                # In short steps: a process that it left behind could hold the pipe open.
+                if self._connection.poll(0 if ended else max(0.0, min(left, 0.5))):
+                    message = self._connection.recv()
+                    self.last_seen = time.monotonic()
+                    return self._last_words(message) if isinstance(message, WorkerFailed) else message
+            except Exception:  # the end of the pipe, or half a message
+                ended = True
+            if ended:
+                return self._gone()
+            if left <= 0:
+                return None
+
+    def _last_words(self, event: WorkerFailed) -> WorkerFailed:
+        """Return what the process said of its end, after making sure of it."""
+        self.close()
+        reason = f"worker {self.index}: {event.reason}; see {self.log_file}"
+        return dataclasses.replace(event, reason=reason)
+
+    def _gone(self) -> WorkerFailed:
+        """Return how a process ended that said nothing."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_SECONDS)
+        hung_up = self._process.poll() is None
+        self.close()
+        code = self._process.returncode
+        out_of_memory = False
+        how = f"ended with exit code {code}"
+        if hung_up:
+            how = "closed its pipe and was killed"
+        elif code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+            out_of_memory = -code == signal.SIGKILL and _oom_kills() != self._oom_kills
+            # Without a counter, the kernel's is the likeliest SIGKILL.
+            out_of_memory |= -code == signal.SIGKILL and self._oom_kills is None
+        if out_of_memory:
+            how += ", as the kernel does when memory runs out"
+        line = _last_line(self.log_file, self._log_start)
+        return WorkerFailed(
+            reason=f"worker {self.index} {how}; last in {self.log_file}: {line}",
+            out_of_memory=out_of_memory,
+        )
+
+
+def child_environment(environ: Mapping[str, str], *, threads: int, device: str | None) -> dict[str, str]:
+    """Return the environment of a worker: thread counts, and no device but its own.
+
+    ``cuda:N`` is counted among the devices that this process sees; for its worker it is the only one.
+    """
+    environment = dict(environ)
+    for name in ("OMP", "MKL", "OPENBLAS", "VECLIB_MAXIMUM", "NUMEXPR"):
+        suffix = "_THREADS" if name.endswith("MAXIMUM") else "_NUM_THREADS"
+        environment[name + suffix] = str(threads)
+    environment["TOKENIZERS_PARALLELISM"] = "false"
+    if device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    elif device is not None and device.startswith("cuda:"):
+        number = int(device.removeprefix("cuda:"))
+        visible = environ.get("CUDA_VISIBLE_DEVICES")
+        names = [str(number)] * (number + 1) if visible is None else visible.split(",")
+        if number >= len(names):
+            raise WorkerError(f"device: {device} is not among CUDA_VISIBLE_DEVICES={visible}; name another")
+        environment["CUDA_VISIBLE_DEVICES"] = names[number].strip()
+    return environment
+
+
+def _oom_kills() -> int | None:
+    """Return how many processes the kernel has killed for memory, None where it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return None
+
+
+def _last_line(file: Path, start: int) -> str:
+    """Return the line of a log from ``start`` on that says most about an end."""
+    try:
+        with file.open("rb") as log:
+            log.seek(max(start, file.stat().st_size - 20_000))
+            lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    except OSError as error:
+        return f"unreadable: {error}"
+    fatal = [line for line in lines if line.startswith("Fatal Python error")]
+    return (fatal or lines or ["nothing"])[-1].strip()[:300]
