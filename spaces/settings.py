@@ -1,0 +1,127 @@
+"""The file of ``--config``: a YAML mapping whose keys are the command's long options.
+
+Only what the file says is handed on; the command's own defaults, and what a flag of the command
+may override, are the command's matter. Does not look at models, data or databases.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from .errors import SpaceError, UsageError
+from .parse import configuration, dimensions, number
+from .yamlfile import complaint, read_mapping
+
+
+def _count_or_auto(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("is neither 'auto' nor a whole number of at least 1")
+
+
+Text = Annotated[str, Field(min_length=1, max_length=4096)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, BeforeValidator(number), Field(gt=0)]
+CountOrAuto = Annotated[int | str, BeforeValidator(_count_or_auto)]
+
+
+class Settings(BaseModel):
+    """What a config file may say; every field is one long option of ``tune search``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: Text | None = None
+    """A folder or a Hub id."""
+    revision: Text | None = None
+    """The Hub's branch, tag or commit."""
+    data: Text | None = None
+    """The file of records."""
+    validation: Text | None = None
+    """A file for validation."""
+    test: Text | None = None
+    """A file for the test set."""
+    format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion", "text"] = "auto"
+    """How the records are laid out."""
+    template: Text | None = None
+    """``auto`` or the name of a built-in template."""
+    encoding: Text | None = None
+    """Encoding of text files."""
+    cutoff_len: Count | None = None
+    """Longest example in tokens."""
+    trials: Count | None = None
+    """Trials of the study in all."""
+    study: Text | None = None
+    """The study's name."""
+    storage: Text | None = None
+    """A file or the URL of a database."""
+    space: Text | None = None
+    """A preset's name or a YAML file of parameters."""
+    set: dict[str, Any] | None = None
+    """Parameters over the space: texts as of ``--set``, numbers, lists, or ``{low, high, log}``."""
+    examples: Count | None = None
+    """Training examples of a trial."""
+    eval_examples: Count | None = None
+    """Validation examples of the final evaluation."""
+    max_grad_norm: Positive | None = None
+    """Gradients are clipped to this norm."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number type of the base model."""
+    device: Text | None = None
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    attn_implementation: Literal["sdpa", "eager"] = "sdpa"
+    """The attention of Transformers."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations in the backward pass."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model."""
+    slots: CountOrAuto = "auto"
+    """Trials that train at once in one worker."""
+    workers: CountOrAuto = "auto"
+    """Worker processes."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """Who proposes the trials."""
+    pruner: Literal["asha", "none"] = "asha"
+    """Who stops the bad ones early."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of everything."""
+    timeout: Positive | None = None
+    """Seconds after which no further trial is begun."""
+    keep_adapters: Annotated[int, Field(ge=0)] | None = None
+    """How many of the best adapters stay on disk."""
+    enqueue: list[dict[str, Any]] | None = None
+    """Configurations to try first, each a mapping from parameters to values."""
+
+
+def load_settings(path: Path) -> dict[str, Any]:
+    """Return what a config file says, under the names of the long options with underscores.
+
+    ``set`` and ``enqueue`` stay as they were written (checked), for ``parse.build_space`` and
+    ``parse.configuration``. A key may be written with hyphens, as the option is.
+
+    Raises:
+        UsageError: the file cannot be read, or a key or its value is wrong; names the field's path.
+        SpaceError: a parameter under ``set`` or ``enqueue`` is wrong.
+    """
+    where = " ".join(str(path).split())
+    content: dict[str, Any] = {}
+    for key, value in read_mapping(path, UsageError).items():
+        name = key.replace("-", "_")
+        if name in content:
+            raise UsageError(f"{where}: {name}: is given twice, with hyphens and with underscores")
+        content[name] = value
+    try:
+        settings = Settings.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{where}: {complaint(error, Settings.model_fields)}") from None
+    path_of = "set"
+    try:
+        dimensions(settings.set or {})
+        for index, values in enumerate(settings.enqueue or ()):
+            path_of = f"enqueue.{index}"
+            configuration(values)
+    except SpaceError as error:
+        raise SpaceError(f"{where}: {path_of}.{error}") from None
+    return settings.model_dump(exclude_unset=True, exclude_none=True)
