@@ -119,7 +119,7 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EventRecord:
-    """Something that happened to a study and is no trial: made, resumed, interrupted, duplicate, worker lost."""
+    """Something that happened to a study and is no trial: it was made or resumed, a worker was lost."""
 
     at: datetime.datetime
     """When, UTC."""
@@ -143,3 +143,35 @@ class LeaseRecord:
     """Grows with every owner; a write under an older one is refused."""
     alive: bool
     """Whether that process runs now, as far as this machine can tell."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantumUpdate:
+    """What is recorded of one trial when a quantum ends."""
+
+    trial: int
+    """The trial's number."""
+    quantum: int
+    """1 to 8; one more than the quanta already recorded."""
+    point: CurvePoint
+    """What was measured."""
+    evaluation: Evaluation | None
+    """The losses per example; None where no evaluation was due."""
+    checkpoint: str | None
+    """File of its training state, relative to the study's folder, already synced; None where there is none."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a trial ended."""
+
+    trial: int
+    """The trial's number."""
+    state: State
+    """Any but ``running``."""
+    reason: str | None
+    """Why, in words; None for ``complete`` alone."""
+    value: float | None
+    """Final eval loss, finite; None for all but ``complete``."""
+    adapter: str | None
+    """File of its adapter, relative to the study's folder; already synced. None where it is not kept."""

@@ -1,0 +1,182 @@
+"""The files beside the database: checkpoints and adapters, which of them are kept, and how one is made.
+
+A file is on disk before a row names it, and a row forgets it before it goes; so what no row names is an
+orphan, unless it belongs to a quantum that runs at this moment. The decisions are pure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..spaces.errors import StorageError
+from . import faults
+from .records import TrialRecord
+
+CHECKPOINTS = "checkpoints"
+"""Folder of training states inside a study's folder."""
+
+ADAPTERS = "adapters"
+"""Folder of kept adapters inside a study's folder."""
+
+_CHECKPOINT = re.compile(CHECKPOINTS + r"/\.?trial-(\d+)-q(\d+)-a(\d+)\b.*")
+_ADAPTER = re.compile(ADAPTERS + r"/\.?trial-(\d+)\b.*")
+
+
+def adapter_name(trial: int) -> str:
+    """Return where a trial's adapter lies, relative to the study's folder."""
+    return f"{ADAPTERS}/trial-{trial:05d}.safetensors"
+
+
+def best_complete(trials: Iterable[TrialRecord], count: int) -> tuple[int, ...]:
+    """Return the numbers of the ``count`` best complete trials, best first; ties go to the lower number."""
+    complete = [(trial.value, trial.number) for trial in trials if trial.value is not None]
+    return tuple(number for _, number in sorted(complete)[: max(0, count)])
+
+
+def best_adapters(trials: Sequence[TrialRecord], count: int) -> frozenset[int]:
+    """Return the numbers of the trials whose adapters stay."""
+    return frozenset(best_complete(trials, count))
+
+
+def keep(trials: Sequence[TrialRecord], best: int) -> frozenset[str]:
+    """Return the files to keep: checkpoints of running trials, adapters of the ``best`` complete ones."""
+    chosen = best_adapters(trials, best)
+    checkpoints = {trial.checkpoint for trial in trials if trial.state == "running"}
+    adapters = {trial.adapter for trial in trials if trial.number in chosen}
+    return frozenset(name for name in checkpoints | adapters if name is not None)
+
+
+def orphans(names: Iterable[str], trials: Sequence[TrialRecord]) -> frozenset[str]:
+    """Return which files nobody needs, half-written ones included.
+
+    A file that no row names stays while its trial's present attempt may yet record it: a worker has
+    renamed it, and the coordinator has not heard. Names that are not ours always stay.
+    """
+    rows = {trial.number: trial for trial in trials}
+    named = {name for trial in trials for name in (trial.checkpoint, trial.adapter) if name is not None}
+    found = set()
+    for name in names:
+        if name in named:
+            continue
+        if match := _CHECKPOINT.fullmatch(name):
+            number, quantum, attempt = (int(group) for group in match.groups())
+            trial = rows.get(number)
+            pending = (
+                trial is not None
+                and trial.state == "running"
+                and attempt >= trial.attempt
+                and quantum > trial.quanta
+            )
+        elif match := _ADAPTER.fullmatch(name):
+            trial = rows.get(int(match.group(1)))
+            pending = trial is not None and trial.state == "running"
+        else:
+            continue
+        if not pending:
+            found.add(name)
+    return frozenset(found)
+
+
+def reserve(artifacts: Path, least: int) -> int:
+    """Make the folder of a new study and return its id, the first from ``least`` whose folder is free.
+
+    Folders left by another database in the same place are never shared.
+    """
+    with faults.translated_files(artifacts):
+        artifacts.mkdir(mode=0o700, exist_ok=True)
+        while True:
+            try:
+                (artifacts / str(least)).mkdir(mode=0o700)
+                return least
+            except FileExistsError:
+                least += 1
+
+
+def listing(folder: Path) -> tuple[str, ...]:
+    """Return the files in a study's folders, relative to it; empty where there are none."""
+    names = []
+    for part in (CHECKPOINTS, ADAPTERS):
+        with contextlib.suppress(FileNotFoundError):
+            names += [f"{part}/{entry.name}" for entry in os.scandir(folder / part) if entry.is_file()]
+    return tuple(sorted(names))
+
+
+def sweep(folder: Path, present: Iterable[str], trials: Sequence[TrialRecord]) -> frozenset[str]:
+    """Delete the orphans among ``present`` and return them.
+
+    List the files before reading the trials: a file recorded in between is then seen as named.
+    """
+    gone = orphans(present, trials)
+    with faults.translated_files(folder):
+        for name in gone:
+            (folder / name).unlink(missing_ok=True)
+    return gone
+
+
+def size(folder: Path) -> int:
+    """Return the bytes of all files under a folder; one that vanishes meanwhile counts nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += (Path(parent) / name).lstat().st_size
+    return total
+
+
+def write_adapter(checkpoint: Path, adapter: Path) -> None:
+    """Make an adapter file of a checkpoint: the tensors under ``params/``, without Adam's moments.
+
+    Atomic and synced: the file is there whole, or not at all. Raises ``StorageError``.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.numpy import save
+
+    try:
+        with safe_open(checkpoint, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith("params/")}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise StorageError(
+            f"{checkpoint}: no readable checkpoint ({error}); tune resume makes it anew"
+        ) from error
+    if not tensors:
+        raise StorageError(f"{checkpoint}: holds no adapter; tune resume makes it anew")
+    write_synced(adapter, save(tensors, metadata=metadata))
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a file so that after a crash it is there whole or not at all; raises ``StorageError``."""
+    with faults.translated_files(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The name says whose it is, so that what a crash leaves behind is swept with its trial.
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            with temporary.open("xb", opener=_private) as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

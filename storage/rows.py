@@ -1,0 +1,158 @@
+"""Rows of the tables as records and back, and the checks that a record must pass to become a row."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import sqlalchemy
+
+from ..spaces.errors import StorageError
+from ..spaces.params import LoraParams
+from . import leases
+from .records import (
+    FINAL_STATES,
+    CurvePoint,
+    Ending,
+    Evaluation,
+    EventRecord,
+    LeaseRecord,
+    QuantumUpdate,
+    StudyRecord,
+    TrialRecord,
+)
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def now() -> datetime.datetime:
+    """Return this moment, UTC."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def check_name(name: str) -> str:
+    """Return a study's name, or raise ``StorageError``; names go into URLs, logs and file names."""
+    if not _NAME.fullmatch(name):
+        raise StorageError(f"study name {name!r}: use 1 to 64 letters, digits, dots, dashes and underscores")
+    return name
+
+
+def study(row: sqlalchemy.RowMapping) -> StudyRecord:
+    """Read a row of tune_studies."""
+    return StudyRecord(
+        **{key: row[key] for key in ("id", "name", "created_at", "trials", "seed", "config", "facts")}
+    )
+
+
+def trial(row: sqlalchemy.RowMapping) -> TrialRecord:
+    """Read a row of tune_trials."""
+    values = {key: value for key, value in row.items() if key not in ("study_id", "params")}
+    return TrialRecord(params=LoraParams.from_dict(row["params"]), **values)
+
+
+def point(row: sqlalchemy.RowMapping) -> CurvePoint:
+    """Read a row of tune_curve."""
+    return CurvePoint(**{key: value for key, value in row.items() if key != "study_id"})
+
+
+def evaluation(row: sqlalchemy.RowMapping) -> Evaluation:
+    """Read a row of tune_evaluations; raises ``StorageError`` where its bytes are no vectors."""
+    losses, tokens = bytes(row["losses"]), bytes(row["tokens"])
+    if len(losses) != len(tokens) or len(losses) % 4:
+        raise StorageError(
+            f"trial {row['trial']}, quantum {row['quantum']}: its stored losses are damaged; "
+            "restore the database from a copy"
+        )
+    return Evaluation(
+        losses=np.frombuffer(losses, dtype="<f4").astype(np.float32),
+        tokens=np.frombuffer(tokens, dtype="<i4").astype(np.int64),
+    )
+
+
+def event(row: sqlalchemy.RowMapping) -> EventRecord:
+    """Read a row of tune_events."""
+    return EventRecord(at=row["at"], kind=row["kind"], detail=row["detail"])
+
+
+def owner(row: sqlalchemy.RowMapping) -> leases.Process | None:
+    """Read the owner from a row of tune_leases; None where it was released."""
+    if row["host"] is None:
+        return None
+    return leases.Process.of(row["host"], row["pid"], row["pid_started"], row["identity"])
+
+
+def lease(process: leases.Process, token: int, *, alive: bool) -> LeaseRecord:
+    """Return the record of an owner."""
+    return LeaseRecord(
+        host=process.host, pid=process.pid, pid_started=process.started, token=token, alive=alive
+    )
+
+
+def point_values(study_id: int, update: QuantumUpdate) -> dict[str, Any]:
+    """Return the row of a curve's point, or raise ``StorageError``; what is not finite becomes NULL."""
+    found = update.point
+    if (found.trial, found.quantum) != (update.trial, update.quantum):
+        raise StorageError(
+            f"trial {update.trial}, quantum {update.quantum}: its point is of trial {found.trial}, "
+            f"quantum {found.quantum}; this is a fault of loratune, please report it"
+        )
+    values = {key: getattr(found, key) for key in CurvePoint.__dataclass_fields__}
+    for key in ("train_loss", "eval_loss", "grad_norm"):
+        if values[key] is not None and not math.isfinite(values[key]):
+            values[key] = None
+    for key in ("learning_rate", "tokens_per_second"):
+        if not math.isfinite(values[key]):
+            raise StorageError(f"trial {update.trial}: {key} {values[key]!r} is not a finite number")
+    return {"study_id": study_id, **values}
+
+
+def evaluation_values(study_id: int, update: QuantumUpdate) -> dict[str, Any]:
+    """Return the row of an evaluation: losses as little-endian float32, tokens as little-endian int32."""
+    assert update.evaluation is not None
+    losses, tokens = update.evaluation.losses, update.evaluation.tokens
+    if losses.ndim != 1 or losses.shape != tokens.shape or len(losses) == 0:
+        raise StorageError(
+            f"trial {update.trial}, quantum {update.quantum}: {losses.shape} losses for {tokens.shape} "
+            "token counts; this is a fault of loratune, please report it"
+        )
+    return {
+        "study_id": study_id,
+        "trial": update.trial,
+        "quantum": update.quantum,
+        "losses": losses.astype("<f4").tobytes(),
+        "tokens": tokens.astype("<i4").tobytes(),
+    }
+
+
+def check_ending(ending: Ending) -> None:
+    """Raise ``StorageError`` unless the ending says all that its state needs, and no more."""
+    what = f"trial {ending.trial}"
+    if ending.state not in FINAL_STATES:
+        raise StorageError(f"{what}: cannot end as {ending.state!r}; use one of {', '.join(FINAL_STATES)}")
+    if ending.state == "complete":
+        if ending.value is None or not math.isfinite(ending.value):
+            raise StorageError(
+                f"{what}: its value {ending.value!r} is not a finite number; end it as diverged"
+            )
+    elif ending.value is not None:
+        raise StorageError(f"{what}: only a complete trial has a value, and this one ended {ending.state}")
+    elif not ending.reason:
+        raise StorageError(f"{what}: ended {ending.state} without a reason; say why")
+
+
+def relative(folder: Path, file: str | None) -> str | None:
+    """Return a file's path inside the study's folder; ``StorageError`` where it lies outside."""
+    if file is None:
+        return None
+    path = Path(file)
+    if path.is_absolute():
+        if not path.is_relative_to(folder):
+            raise StorageError(f"{file}: lies outside the study's folder {folder}")
+        path = path.relative_to(folder)
+    if ".." in path.parts or not path.parts:
+        raise StorageError(f"{file}: lies outside the study's folder {folder}")
+    return str(PurePosixPath(*path.parts))

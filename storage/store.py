@@ -1,0 +1,504 @@
+"""The one door to the record: every study is made, read, owned and written through a ``Store``.
+
+Our tables are the record and Optuna's a copy of it (projection.py). Each method is one transaction;
+one that writes holds the database's write lock from its start and first compares the fencing token.
+Does not decide anything: what to try, stop or keep is decided by pure functions elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import sqlalchemy
+from sqlalchemy import func, insert, select, update
+
+from ..spaces.errors import StaleOwner, StorageError, StudyBusy, StudyExists, StudyNotFound, nearest
+from ..spaces.params import LoraParams
+from . import engine, faults, files, leases, migrations, rows, tables
+from .records import (
+    CurvePoint,
+    Ending,
+    Evaluation,
+    EventRecord,
+    LeaseRecord,
+    QuantumUpdate,
+    StudyRecord,
+    TrialRecord,
+)
+
+Mode = Literal["create", "write", "read"]
+"""``create`` makes the database where there is none; ``read`` makes and changes nothing at all."""
+
+
+class Store:
+    """A database of studies and the folder of files beside it; made by ``Store.open``."""
+
+    def __init__(self, address: engine.Address, mode: Mode, timeout: float) -> None:
+        self._address = address
+        self._mode = mode
+        self._timeout = timeout
+        self._fence = engine.Fence()
+        self._engine = (
+            engine.make_reader(address, timeout=timeout)
+            if mode == "read"
+            else engine.make_writer(address, self._fence, timeout=timeout)
+        )
+        self._projections: dict[int, Any] = {}
+
+    @classmethod
+    def open(cls, url_or_path: str, *, mode: Mode, timeout: float = 30.0) -> Store:
+        """Open a database by its path, ``sqlite:///path`` or ``postgresql+psycopg://`` URL.
+
+        Args:
+            url_or_path: where it is.
+            mode: ``create``, ``write`` (it must be there) or ``read``.
+            timeout: seconds to wait while another program holds the write lock.
+
+        Raises:
+            StudyNotFound: there is no such database, or none of ours, and it may not be made.
+            StorageError: it cannot be used; says why and what to do.
+        """
+        address = engine.parse(url_or_path)
+        if address.path is not None:
+            _check_path(address.path, mode)
+        store = cls(address, mode, timeout)
+        try:
+            store._prepare()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _prepare(self) -> None:
+        """Bring the schema up to date, or check that it can be read as it is."""
+        with self._transaction() as connection:
+            found = migrations.version(connection)
+            if found is not None:
+                migrations.check(found, self.url)
+            if self._mode == "create" or (self._mode == "write" and found is not None):
+                migrations.migrate(connection, self.url)
+            elif found is None:
+                raise StudyNotFound(
+                    f"{self.url}: holds no study of loratune; tune search makes one, "
+                    "or name another database with --storage"
+                )
+            elif found < migrations.LATEST:
+                raise StorageError(
+                    f"{self.url}: written by an older loratune; tune resume brings it up to date"
+                )
+
+    @property
+    def url(self) -> str:
+        """The database as it may be printed: its path, or its URL without the password."""
+        return self._address.shown
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder of checkpoints and adapters of all studies."""
+        return self._address.artifacts
+
+    def close(self) -> None:
+        """Give up what is owned and close every connection; never raises for a lease that was lost."""
+        with contextlib.suppress(StorageError):
+            for study_id in list(self._fence.held):
+                self.release(study_id)
+        for projection in self._projections.values():
+            projection.close()
+        self._projections.clear()
+        self._engine.dispose()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Studies
+
+    def create_study(
+        self, *, name: str, trials: int, seed: int, config: dict[str, Any], facts: dict[str, Any]
+    ) -> StudyRecord:
+        """Make a study and its folder; raises ``StudyExists`` where the name is taken."""
+        rows.check_name(name)
+        with self._transaction() as connection:
+            taken = connection.execute(select(tables.studies.c.id).where(tables.studies.c.name == name))
+            if taken.first() or _optuna_has(connection, name):
+                raise StudyExists(
+                    f"study {name!r}: exists in {self.url}; tune resume {name} goes on with it, "
+                    "or choose another name with --study"
+                )
+            least = (connection.execute(select(func.max(tables.studies.c.id))).scalar() or 0) + 1
+            study_id = files.reserve(self.artifacts, least)
+            at = rows.now()
+            row = {"id": study_id, "name": name, "created_at": at, "touched_at": at}
+            row |= {"trials": trials, "seed": seed, "config": config, "facts": facts}
+            connection.execute(insert(tables.studies).values(row))
+        return self.study(name)
+
+    def studies(self) -> tuple[StudyRecord, ...]:
+        """Return every study, oldest first."""
+        query = select(tables.studies).order_by(tables.studies.c.id)
+        with self._reading() as connection:
+            return tuple(rows.study(row) for row in connection.execute(query).mappings())
+
+    def study(self, name: str | None) -> StudyRecord:
+        """Return a study by its name, or the one last worked on; raises ``StudyNotFound``."""
+        query = select(tables.studies)
+        if name is None:
+            query = query.order_by(tables.studies.c.touched_at.desc(), tables.studies.c.id.desc()).limit(1)
+        else:
+            query = query.where(tables.studies.c.name == name)
+        with self._reading() as connection:
+            row = connection.execute(query).mappings().first()
+            if row is not None:
+                return rows.study(row)
+            known = connection.execute(select(tables.studies.c.name)).scalars().all()
+        if not known:
+            raise StudyNotFound(f"{self.url}: holds no study yet; tune search makes one")
+        raise StudyNotFound(
+            f"study {name!r}: not in {self.url}{nearest(str(name), known)}; tune list shows what is"
+        )
+
+    def set_trials(self, study_id: int, trials: int) -> None:
+        """Change how many trials a study is to have in all."""
+        with self._writing(study_id) as connection:
+            connection.execute(
+                update(tables.studies).where(tables.studies.c.id == study_id).values(trials=trials)
+            )
+
+    # Ownership
+
+    def acquire(self, study_id: int, *, take_over: bool = False) -> LeaseRecord:
+        """Become the only one who may write a study, until ``release`` or ``close``.
+
+        An owner that no longer runs is followed without a word. ``take_over`` first ends an owner on this
+        machine, and displaces one that cannot be seen from here; its later writes are refused.
+
+        Raises ``StudyBusy`` where another owner stands in the way.
+        """
+        me = leases.here()
+        ended: leases.Process | None = None
+        while True:
+            mine = self._fence.held.pop(study_id, None)
+            with self._transaction() as connection:
+                name = self._touch(connection, study_id)
+                row = _lease_row(connection, study_id)
+                owner = rows.owner(row) if row is not None else None
+                token = int(row["token"]) if row is not None else 0
+                if owner is not None and token == mine:
+                    break
+                found = leases.standing(owner, me, leases.running) if owner is not None else "dead"
+                if owner is None or found == "dead" or (found == "elsewhere" and take_over):
+                    token += 1
+                    _write_lease(connection, study_id, token, me, exists=row is not None)
+                    break
+                if found == "elsewhere":
+                    raise StudyBusy(
+                        f"study {name!r}: owned by process {owner.pid} on host {owner.host!r}, which cannot be "
+                        "seen from here; end it there, or if it is gone, add --take-over"
+                    )
+                if not take_over or owner == ended:
+                    raise StudyBusy(
+                        f"study {name!r}: process {owner.pid} on this machine ({owner.host}) is running it; "
+                        "wait for it, or end it and go on here with --take-over"
+                    )
+            # Outside the transaction: the owner must be able to write its last words.
+            leases.end(owner)
+            ended = owner
+        self._fence.held[study_id] = token
+        return rows.lease(me, token, alive=True)
+
+    def release(self, study_id: int) -> None:
+        """Give up a study; does nothing where it is not owned. Raises ``StaleOwner`` where it was lost."""
+        if study_id not in self._fence.held:
+            return
+        try:
+            with self._transaction() as connection:
+                nobody = {"host": None, "pid": None, "pid_started": None, "identity": None}
+                connection.execute(
+                    update(tables.leases).where(tables.leases.c.study_id == study_id).values(nobody)
+                )
+        finally:
+            self._fence.held.pop(study_id, None)
+
+    def lease(self, study_id: int) -> LeaseRecord | None:
+        """Return who owns a study; None where nobody does."""
+        with self._reading() as connection:
+            row = _lease_row(connection, study_id)
+        owner = rows.owner(row) if row is not None else None
+        if row is None or owner is None:
+            return None
+        found = leases.standing(owner, leases.here(), leases.running)
+        return rows.lease(owner, row["token"], alive=found != "dead")
+
+    # Trials
+
+    def add_trial(self, study_id: int, *, number: int, params: LoraParams, seed: int, source: str) -> None:
+        """Add a running trial; its number must be the next one."""
+        with self._writing(study_id) as connection:
+            counted = select(func.count()).where(tables.trials.c.study_id == study_id)
+            expected = connection.execute(counted).scalar_one()
+            if number != expected:
+                raise StorageError(f"trial {number}: the next number is {expected}; read the trials again")
+            row = {"study_id": study_id, "number": number, "params": params.to_dict(), "seed": seed}
+            row |= {"source": source, "state": "running", "quanta": 0, "attempt": 0, "started_at": rows.now()}
+            connection.execute(insert(tables.trials).values(row))
+
+    def begin_attempt(self, study_id: int, number: int) -> int:
+        """Take a running trial up again and return its new attempt, which names its files."""
+        with self._writing(study_id) as connection:
+            attempt = _running(connection, study_id, number)["attempt"] + 1
+            _set_trial(connection, study_id, number, attempt=attempt)
+            return int(attempt)
+
+    def record_quantum(
+        self, study_id: int, updates: Sequence[QuantumUpdate], endings: Sequence[Ending] = ()
+    ) -> None:
+        """Record a quantum of several trials, and how some of them ended, in one transaction.
+
+        The checkpoints must be on disk and synced: once recorded, the ones before them may go.
+        """
+        folder = self.study_dir(study_id)
+        with self._writing(study_id) as connection:
+            for found in updates:
+                row = _running(connection, study_id, found.trial)
+                if found.quantum != row["quanta"] + 1:
+                    raise StorageError(
+                        f"trial {found.trial}: quantum {found.quantum} does not follow {row['quanta']}; "
+                        "read the trials again"
+                    )
+                connection.execute(insert(tables.curve).values(rows.point_values(study_id, found)))
+                if found.evaluation is not None:
+                    values = rows.evaluation_values(study_id, found)
+                    connection.execute(insert(tables.evaluations).values(values))
+                checkpoint = rows.relative(folder, found.checkpoint)
+                _set_trial(connection, study_id, found.trial, quanta=found.quantum, checkpoint=checkpoint)
+            self._finish(connection, study_id, endings)
+
+    def finish_trials(self, study_id: int, endings: Sequence[Ending]) -> None:
+        """Record how trials ended, in one transaction; a trial that has ended is never changed."""
+        with self._writing(study_id) as connection:
+            self._finish(connection, study_id, endings)
+
+    def _finish(self, connection: sqlalchemy.Connection, study_id: int, endings: Sequence[Ending]) -> None:
+        at = rows.now()
+        for ending in endings:
+            rows.check_ending(ending)
+            _running(connection, study_id, ending.trial)
+            values = {"state": ending.state, "reason": ending.reason, "value": ending.value}
+            adapter = rows.relative(self.study_dir(study_id), ending.adapter)
+            _set_trial(
+                connection,
+                study_id,
+                ending.trial,
+                **values,
+                adapter=adapter,
+                checkpoint=None,
+                finished_at=at,
+            )
+
+    def trials(self, study_id: int) -> tuple[TrialRecord, ...]:
+        """Return a study's trials by number."""
+        query = select(tables.trials).where(tables.trials.c.study_id == study_id)
+        with self._reading() as connection:
+            found = connection.execute(query.order_by(tables.trials.c.number)).mappings()
+            return tuple(rows.trial(row) for row in found)
+
+    def curve(self, study_id: int, trial: int | None = None) -> tuple[CurvePoint, ...]:
+        """Return the points of one trial or of all, by trial and quantum."""
+        table = tables.curve
+        query = select(table).where(table.c.study_id == study_id)
+        if trial is not None:
+            query = query.where(table.c.trial == trial)
+        with self._reading() as connection:
+            found = connection.execute(query.order_by(table.c.trial, table.c.quantum)).mappings()
+            return tuple(rows.point(row) for row in found)
+
+    def evaluation(self, study_id: int, trial: int, quantum: int) -> Evaluation | None:
+        """Return the losses per example of a trial after a quantum; None where there are none."""
+        table = tables.evaluations
+        query = select(table).where(
+            table.c.study_id == study_id, table.c.trial == trial, table.c.quantum == quantum
+        )
+        with self._reading() as connection:
+            row = connection.execute(query).mappings().first()
+        return None if row is None else rows.evaluation(row)
+
+    def evaluations(self, study_id: int, quantum: int) -> dict[int, Evaluation]:
+        """Return the losses per example of every trial that was evaluated after a quantum."""
+        table = tables.evaluations
+        query = select(table).where(table.c.study_id == study_id, table.c.quantum == quantum)
+        with self._reading() as connection:
+            found = connection.execute(query.order_by(table.c.trial)).mappings().all()
+        return {row["trial"]: rows.evaluation(row) for row in found}
+
+    # Events
+
+    def add_event(self, study_id: int, kind: str, **detail: Any) -> None:
+        """Record something that happened; the details must be JSON."""
+        with self._writing(study_id) as connection:
+            row = {"study_id": study_id, "at": rows.now(), "kind": kind, "detail": detail}
+            connection.execute(insert(tables.events).values(row))
+
+    def events(self, study_id: int, kind: str | None = None) -> tuple[EventRecord, ...]:
+        """Return what happened, in order; all kinds or one."""
+        table = tables.events
+        query = select(table).where(table.c.study_id == study_id)
+        if kind is not None:
+            query = query.where(table.c.kind == kind)
+        with self._reading() as connection:
+            return tuple(rows.event(row) for row in connection.execute(query.order_by(table.c.id)).mappings())
+
+    # Optuna's copy
+
+    def project(
+        self, study_id: int, distributions: Mapping[str, Any], encoded: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        """Give Optuna's tables what they lack of a study; call it between writes, any number of times.
+
+        Args:
+            study_id: the study, owned by this store.
+            distributions: Optuna's distribution of each parameter that varies.
+            encoded: by trial number, its parameters as Optuna's values.
+        """
+        from . import projection
+
+        study = next(found for found in self.studies() if found.id == study_id)
+        if study_id not in self._projections:
+            self._projections[study_id] = projection.Projection(
+                self._address, self._fence, timeout=self._timeout
+            )
+        with faults.translated(self.url):
+            self._projections[study_id].write(
+                study, self.trials(study_id), self.curve(study_id), distributions, encoded
+            )
+
+    # Files
+
+    def study_dir(self, study_id: int) -> Path:
+        """Return the study's folder of files."""
+        return self.artifacts / str(study_id)
+
+    def disk_bytes(self, study_id: int) -> int:
+        """Return how much the study's files take on disk."""
+        return files.size(self.study_dir(study_id))
+
+    def keep_adapters(self, study_id: int, best: int) -> None:
+        """Keep the adapters of the best complete trials, and delete every file that no trial needs.
+
+        A row forgets its file before the file goes.
+        """
+        present = files.listing(self.study_dir(study_id))
+        keep = files.best_adapters(self.trials(study_id), best)
+        with self._writing(study_id) as connection:
+            table = tables.trials
+            connection.execute(
+                update(table)
+                .where(
+                    table.c.study_id == study_id, table.c.adapter.is_not(None), table.c.number.not_in(keep)
+                )
+                .values(adapter=None)
+            )
+        files.sweep(self.study_dir(study_id), present, self.trials(study_id))
+
+    # Transactions
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlalchemy.Connection]:
+        """One transaction; it writes unless the store was opened to read."""
+        with faults.translated(self.url), self._engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlalchemy.Connection]:
+        with faults.translated(self.url), self._engine.connect() as connection:
+            yield connection.execution_options(reading=True)
+
+    @contextlib.contextmanager
+    def _writing(self, study_id: int) -> Iterator[sqlalchemy.Connection]:
+        """One transaction on a study that nobody else may be writing."""
+        if self._mode == "read":
+            raise StorageError(f"{self.url}: was opened to read only")
+        with self._transaction() as connection:
+            if study_id not in self._fence.held:
+                row = _lease_row(connection, study_id)
+                owner = rows.owner(row) if row is not None else None
+                if owner is not None and leases.standing(owner, leases.here(), leases.running) != "dead":
+                    raise StaleOwner(
+                        f"study {study_id}: process {owner.pid} on {owner.host} owns it; nothing was written"
+                    )
+            self._touch(connection, study_id)
+            yield connection
+
+    def _touch(self, connection: sqlalchemy.Connection, study_id: int) -> str:
+        """Mark a study as the one last worked on and return its name; ``StudyNotFound`` without it."""
+        table = tables.studies
+        connection.execute(update(table).where(table.c.id == study_id).values(touched_at=rows.now()))
+        name = connection.execute(select(table.c.name).where(table.c.id == study_id)).scalar()
+        if name is None:
+            raise StudyNotFound(f"study {study_id}: not in {self.url}; tune list shows what is")
+        return str(name)
+
+
+def _check_path(path: Path, mode: Mode) -> None:
+    """Say early and plainly what is wrong with a path; make the file in mode ``create``."""
+    if path.is_dir():
+        raise StorageError(f"{path}: is a folder; name a file in it, such as {path / 'tune.db'}")
+    if not path.parent.is_dir():
+        raise StorageError(f"{path}: its folder does not exist; make it, or name another with --storage")
+    if path.exists():
+        return
+    if mode != "create":
+        raise StudyNotFound(
+            f"{path}: no such database; tune search makes one, or name another with --storage"
+        )
+    engine.create_file(path)
+
+
+def _optuna_has(connection: sqlalchemy.Connection, name: str) -> bool:
+    """Return whether the database holds a study of that name that another program made with Optuna."""
+    if not sqlalchemy.inspect(connection).has_table("studies"):
+        return False
+    query = sqlalchemy.text("SELECT 1 FROM studies WHERE study_name = :name")
+    return connection.execute(query, {"name": name}).first() is not None
+
+
+def _lease_row(connection: sqlalchemy.Connection, study_id: int) -> sqlalchemy.RowMapping | None:
+    query = select(tables.leases).where(tables.leases.c.study_id == study_id)
+    return connection.execute(query).mappings().first()
+
+
+def _write_lease(
+    connection: sqlalchemy.Connection, study_id: int, token: int, owner: leases.Process, *, exists: bool
+) -> None:
+    values = {"token": token, "host": owner.host, "pid": owner.pid, "pid_started": owner.started}
+    values |= {"identity": owner.identity(), "acquired_at": rows.now()}
+    if exists:
+        connection.execute(update(tables.leases).where(tables.leases.c.study_id == study_id).values(values))
+    else:
+        connection.execute(insert(tables.leases).values(study_id=study_id, **values))
+
+
+def _running(connection: sqlalchemy.Connection, study_id: int, number: int) -> sqlalchemy.RowMapping:
+    """Return the row of a trial that still runs, or raise ``StorageError``."""
+    table = tables.trials
+    query = select(table).where(table.c.study_id == study_id, table.c.number == number)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise StorageError(f"trial {number}: not in study {study_id}; read the trials again")
+    if row["state"] != "running":
+        raise StorageError(f"trial {number}: has ended ({row['state']}) and cannot be changed")
+    return row
+
+
+def _set_trial(connection: sqlalchemy.Connection, study_id: int, number: int, **values: Any) -> None:
+    table = tables.trials
+    connection.execute(
+        update(table).where(table.c.study_id == study_id, table.c.number == number).values(values)
+    )

@@ -1,0 +1,150 @@
+"""Our tables as SQLAlchemy sees them, and the types of their columns.
+
+What exists in the file is made by migrations.py alone; a test holds the two against each other.
+Knows nothing of connections.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+
+class UtcTime(TypeDecorator[datetime.datetime]):
+    """A moment, held as ISO 8601 text in UTC, so that text order is time order."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Write a moment; one without a time zone is our own mistake."""
+        if value is None:
+            return None
+        assert value.tzinfo is not None, f"{value!r} has no time zone"
+        return value.astimezone(datetime.UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime.datetime | None:  # noqa: ARG002
+        """Read a moment."""
+        return None if value is None else datetime.datetime.fromisoformat(value)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value, held as text; NaN and infinity, which are no JSON, are refused."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:  # noqa: ARG002
+        """Write a value."""
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        """Read a value."""
+        return None if value is None else json.loads(value)
+
+
+metadata = MetaData()
+
+
+def _study() -> Column[Any]:
+    return Column("study_id", ForeignKey("tune_studies.id"), primary_key=True)
+
+
+schema = Table("tune_schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+
+studies = Table(
+    "tune_studies",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at", UtcTime, nullable=False),
+    Column("touched_at", UtcTime, nullable=False),
+    Column("trials", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("config", Json, nullable=False),
+    Column("facts", Json, nullable=False),
+)
+
+trials = Table(
+    "tune_trials",
+    metadata,
+    _study(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("params", Json, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("value", Double),
+    Column("quanta", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("checkpoint", Text),
+    Column("adapter", Text),
+    Column("started_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+)
+
+curve = Table(
+    "tune_curve",
+    metadata,
+    _study(),
+    Column("trial", Integer, primary_key=True, autoincrement=False),
+    Column("quantum", Integer, primary_key=True, autoincrement=False),
+    Column("examples", BigInteger, nullable=False),
+    Column("train_loss", Double),
+    Column("eval_loss", Double),
+    Column("learning_rate", Double, nullable=False),
+    Column("grad_norm", Double),
+    Column("tokens_per_second", Double, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("worker", Integer, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime, nullable=False),
+)
+
+evaluations = Table(
+    "tune_evaluations",
+    metadata,
+    _study(),
+    Column("trial", Integer, primary_key=True, autoincrement=False),
+    Column("quantum", Integer, primary_key=True, autoincrement=False),
+    Column("losses", LargeBinary, nullable=False),
+    Column("tokens", LargeBinary, nullable=False),
+)
+
+events = Table(
+    "tune_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey("tune_studies.id"), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("detail", Json, nullable=False),
+)
+
+leases = Table(
+    "tune_leases",
+    metadata,
+    _study(),
+    Column("token", BigInteger, nullable=False),
+    Column("host", Text),
+    Column("pid", BigInteger),
+    Column("pid_started", Double),
+    Column("identity", Text),
+    Column("acquired_at", UtcTime),
+)
