@@ -44,7 +44,7 @@ def head_loss(
     states = hidden.detach().reshape(trials, -1, hidden.shape[-1])
     gradient = torch.zeros_like(states) if want_gradient else None
     losses = torch.zeros(trials, rows, device=hidden.device)
-    limit = max(ROW_MULTIPLE, CHUNK_BYTES // (4 * vocab_size) // ROW_MULTIPLE * ROW_MULTIPLE)
+    limit = chunk_rows(vocab_size)
     for trial, own in enumerate(supervised):
         for start in range(0, len(own.positions), limit):
             cut = slice(start, start + limit)
@@ -58,6 +58,11 @@ def head_loss(
                 gradient[trial].index_copy_(0, positions, back[: len(labels)])
             losses[trial].index_add_(0, own.examples[cut], loss.detach())
     return losses, None if gradient is None else gradient.reshape(hidden.shape)
+
+
+def chunk_rows(vocab_size: int) -> int:
+    """Return how many positions go through the head at once."""
+    return max(ROW_MULTIPLE, CHUNK_BYTES // (4 * vocab_size) // ROW_MULTIPLE * ROW_MULTIPLE)
 
 
 def _padded(rows: torch.Tensor) -> torch.Tensor:

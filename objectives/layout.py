@@ -68,12 +68,12 @@ class RowLayout:
     def a(self, rows: torch.Tensor, layer: LayerSlice) -> torch.Tensor:
         """View ``[..., P]`` as one layer's A ``[..., rank_max, in]``."""
         size = self.rank_max * layer.in_features
-        return rows.narrow(-1, layer.a_start, size).unflatten(-1, (self.rank_max, layer.in_features))
+        return rows.narrow(-1, layer.a_start, size).view(*rows.shape[:-1], self.rank_max, layer.in_features)
 
     def b(self, rows: torch.Tensor, layer: LayerSlice) -> torch.Tensor:
         """View ``[..., P]`` as one layer's B ``[..., out, rank_max]``."""
         size = self.rank_max * layer.out_features
-        return rows.narrow(-1, layer.b_start, size).unflatten(-1, (layer.out_features, self.rank_max))
+        return rows.narrow(-1, layer.b_start, size).view(*rows.shape[:-1], layer.out_features, self.rank_max)
 
     def live(self, params: LoraParams) -> tuple[LayerSlice, ...]:
         """Return the layers that a trial trains; all others stay zero in its row."""

@@ -154,7 +154,9 @@ class Pack:
                 return output
             if args[0].numel() % (trials * layer.in_features):
                 raise ModelError(f"{layer.name} does not receive all rows in order; it cannot be packed")
-            return _Update.apply(output, args[0], self._anchor, self, layer, self._rows, self._dropout)
+            return _Update.apply(  # type: ignore[no-untyped-call]
+                output, args[0], self._anchor, self, layer, self._rows, self._dropout
+            )
 
         return add_update
 

@@ -24,6 +24,7 @@ from .base import Facts, Geometry, MemoryFacts, ObjectiveConfig
 from .batches import collate
 from .dataset import TokenizedData, load_data
 from .evaluation import EvalSet, mean_loss
+from .head import chunk_rows
 from .model import BaseModel, load_model, load_tokenizer
 from .pack import Pack
 from .selfcheck import check_pack
@@ -78,7 +79,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         )
     check_pack(base, geometry)
     if geometry.gradient_checkpointing:
-        _recompute_activations(base)
+        recompute_activations(base)
     held = _memory(base, geometry, budget, available)
     slots = config.slots or max(1, min(held.slots_max, SLOTS_CPU if base.device.type == "cpu" else SLOTS_GPU))
     pack = Pack(base, geometry, slots)
@@ -145,37 +146,49 @@ def _geometry(
 
 
 def _memory(base: BaseModel, geometry: Geometry, budget: Budget, available: int) -> MemoryFacts:
-    shape = base.model.config.get_text_config()
-    slot = memory.slot_bytes(
-        layers=[features(base.model.get_submodule(name)) for name in geometry.targets],
-        rank_max=geometry.rank_max,
-        rows=budget.micro_batch,
-        length=max(geometry.tick_lengths),
-        hidden_size=shape.hidden_size,
-        intermediate_size=getattr(shape, "intermediate_size", None) or 4 * shape.hidden_size,
-        hidden_layers=shape.num_hidden_layers,
+    config = base.model.config.get_text_config()
+    shape = memory.ModelShape(
+        hidden_size=config.hidden_size,
+        intermediate_size=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
         vocab_size=base.summary.vocab_size,
         dtype_bytes=base.dtype.itemsize,
-        gradient_checkpointing=geometry.gradient_checkpointing,
     )
+    wrapped = [features(base.model.get_submodule(name)) for name in geometry.targets]
+    activations = memory.activation_bytes(
+        shape,
+        max(geometry.tick_lengths),
+        rows=budget.micro_batch,
+        rank_max=geometry.rank_max,
+        targets_per_layer=-(-len(wrapped) // shape.layers),
+        checkpointing=geometry.gradient_checkpointing,
+        dropout=True,
+        eager=geometry.attn_implementation == "eager",
+    )
+    slot = memory.slot_bytes(memory.row_parameters(wrapped, geometry.rank_max), activations)
     weights = sum(weight.numel() * weight.element_size() for weight in base.model.parameters())
+    once = weights + memory.head_bytes(shape, chunk_rows(shape.vocab_size))
     return MemoryFacts(
         base_bytes=weights,
         slot_bytes=slot,
         available_bytes=available,
-        slots_max=memory.slots_that_fit(available, weights, slot),
+        slots_max=memory.slots_that_fit(available, once, slot),
     )
 
 
-def _recompute_activations(base: BaseModel) -> None:
+def recompute_activations(base: BaseModel) -> None:
     """Switch gradient checkpointing on; Transformers does it in training mode only, so dropout goes to 0."""
     for module in base.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = 0.0
-    base.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    base.model.train()
+    model = base.model
+    # The second name is that of older releases.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+    model.train()
 
 
 def _speed(pack: Pack, base: BaseModel, data: TokenizedData, budget: Budget, geometry: Geometry) -> float:

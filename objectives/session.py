@@ -290,5 +290,3 @@ class Session:
             tokens_per_second=sum(slot.tokens for slot in self._slots) / max(seconds, 1e-9),
             memory_bytes=peak_memory(self._base.device),
         )
-
-

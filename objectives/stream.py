@@ -27,9 +27,9 @@ class Stream:
     """The training examples in the order of one seed.
 
     Example:
-        >>> budget = Budget(micro_batch=2, quantum=4, batch_sizes=(2, 4), eval_examples=1, final_eval_examples=1)
-        >>> Stream(np.array([5, 9, 7, 6]), budget, seed=0).quantum(0).shape
-        (2, 2)
+        >>> budget = plan_budget([2, 4], train_examples=100, validation_examples=20)
+        >>> Stream(np.arange(100), budget, seed=0).quantum(0).shape
+        (12, 2)
     """
 
     def __init__(self, lengths: Indices, budget: Budget, seed: int) -> None:

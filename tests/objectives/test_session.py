@@ -1,0 +1,247 @@
+"""Whole trials in one process: alone or among others, in one go or interrupted, the same bits."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from loratune.objectives.base import DataConfig, Done, ModelConfig, ObjectiveConfig, Progress, SlotResult
+from loratune.objectives.session import Session
+from loratune.spaces.budget import QUANTA
+from loratune.spaces.errors import LoratuneError, ModelError, StorageError
+from loratune.spaces.params import LoraParams
+
+PARAMS = {
+    1: LoraParams(learning_rate=3e-3, batch_size=4, lora_rank=4, lora_alpha=8),
+    2: LoraParams(
+        learning_rate=2e-2, batch_size=2, lora_rank=1, lora_alpha=2, warmup_ratio=0.2, lora_dropout=0.1
+    ),
+    3: LoraParams(
+        learning_rate=1e-2,
+        batch_size=4,
+        lora_rank=8,
+        lora_alpha=4,
+        weight_decay=0.1,
+        lora_target="q_proj,down_proj",
+        lr_scheduler_type="linear",
+    ),
+}
+
+
+def make_config(model: Path, data: Path, **changes: object) -> ObjectiveConfig:
+    values = {
+        "model": ModelConfig(name_or_path=str(model), device="cpu"),
+        "data": DataConfig(train=str(data), cutoff_len=64),
+        "batch_sizes": (2, 4),
+        "lora_ranks": (1, 8),
+        "lora_targets": ("all", "q_proj,down_proj"),
+        "examples": 64,
+        "eval_examples": 16,
+        "slots": 3,
+    }
+    return ObjectiveConfig(**{**values, **changes})
+
+
+@pytest.fixture(scope="module", name="config")
+def make_study_config(tiny_model: Path, tiny_data: Path) -> ObjectiveConfig:
+    return make_config(tiny_model, tiny_data)
+
+
+@pytest.fixture(scope="module", name="session")
+def make_session(config: ObjectiveConfig):
+    session = Session(config)
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="module", name="alone")
+def run_each_alone(session: Session, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[SlotResult]]:
+    folder = tmp_path_factory.mktemp("alone")
+    return {trial: run(session, [trial], folder)[trial] for trial in PARAMS}
+
+
+def step(session: Session, folder: Path) -> dict[int, SlotResult]:
+    *_, done = session.quantum(folder)
+    assert isinstance(done, Done)
+    return {result.trial: result for result in done.results}
+
+
+def run(session: Session, trials: list[int], folder: Path) -> dict[int, list[SlotResult]]:
+    for trial in trials:
+        session.add(trial, PARAMS[trial], seed=0, attempt=1)
+    results: dict[int, list[SlotResult]] = {trial: [] for trial in trials}
+    for _ in range(QUANTA):
+        for trial, result in step(session, folder).items():
+            results[trial].append(result)
+    for trial in trials:
+        session.remove(trial)
+    return results
+
+
+def numbers(result: SlotResult) -> tuple[object, ...]:
+    """What must be equal to the bit, whatever happened around the trial."""
+    return (result.quantum, result.examples, result.train_loss, result.eval_losses, result.grad_norm)
+
+
+def test_a_trial_learns_and_is_measured_at_its_rungs(session: Session, alone, tmp_path: Path) -> None:
+    budget = session.facts.budget
+    results = alone[2]
+    assert [result.quantum for result in results] == list(range(1, QUANTA + 1))
+    assert [result.examples for result in results] == [budget.quantum * n for n in range(1, QUANTA + 1)]
+    measured = {result.quantum: len(result.eval_losses) for result in results if result.eval_losses}
+    assert measured == {
+        1: budget.eval_examples,
+        2: budget.eval_examples,
+        4: budget.eval_examples,
+        8: budget.final_eval_examples,
+    }
+    final = sum(results[-1].eval_losses) / sum(session.facts.eval_tokens)
+    assert final < session.facts.base_loss - 0.1
+
+
+def test_neighbours_do_not_change_a_trial_by_one_bit(session: Session, alone, tmp_path: Path) -> None:
+    together = run(session, [3, 1, 2], tmp_path)
+    for trial, results in together.items():
+        assert [numbers(it) for it in results] == [numbers(it) for it in alone[trial]]
+
+
+@given(st.lists(st.booleans(), min_size=QUANTA, max_size=QUANTA), st.permutations([1, 2, 3]))
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_trials_resumed_in_a_new_process_go_on_to_the_bit(
+    config: ObjectiveConfig,
+    session: Session,
+    alone,
+    tmp_path_factory: pytest.TempPathFactory,
+    kills: list[bool],
+    order: list[int],
+) -> None:
+    folder = tmp_path_factory.mktemp("resumed")
+    current = session
+    attempt = 1
+    for trial in order:
+        current.add(trial, PARAMS[trial], seed=0, attempt=attempt)
+    for index, killed in enumerate(kills):
+        results = step(current, folder)
+        for trial in order:
+            assert numbers(results[trial]) == numbers(alone[trial][index])
+        if killed:
+            # The quantum after the checkpoint is begun and lost; then all are taken up elsewhere.
+            next(current.quantum(folder))
+            for trial in order:
+                current.remove(trial)
+            if current is not session:
+                current.close()
+            attempt += 1
+            current = Session(dataclasses.replace(config, geometry=session.facts.geometry, slots=4))
+            for trial in reversed(order):
+                path = Path(results[trial].checkpoint)
+                current.add(trial, PARAMS[trial], seed=0, attempt=attempt, resume_from=path)
+    for trial in order:
+        current.remove(trial)
+    if current is not session:
+        current.close()
+
+
+def test_a_trial_that_loses_its_numbers_is_told_and_leaves_the_others_alone(
+    session: Session, alone, tmp_path: Path
+) -> None:
+    wild = LoraParams(learning_rate=1e30, batch_size=2, lora_rank=8, lora_alpha=64)
+    session.add(9, wild, seed=0, attempt=1)
+    session.add(1, PARAMS[1], seed=0, attempt=1)
+    results = [step(session, tmp_path) for _ in range(2)]
+    session.remove(9)
+    session.remove(1)
+    assert "no longer finite" in results[0][9].diverged
+    assert results[0][9].checkpoint is None
+    assert results[0][9].eval_losses is None
+    for index in range(2):
+        assert numbers(results[index][1]) == numbers(alone[1][index])
+
+
+def test_progress_is_told_while_a_quantum_runs(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loratune.objectives.session.PROGRESS_SECONDS", 0.0)
+    session.add(1, PARAMS[1], seed=0, attempt=1)
+    events = list(session.quantum(tmp_path))
+    session.remove(1)
+    seen = [event.slots[0].examples for event in events[:-1] if isinstance(event, Progress)]
+    assert seen == sorted(seen)
+    assert seen[0] == session.facts.budget.micro_batch
+    assert isinstance(events[-1], Done)
+
+
+def test_a_checkpoint_of_another_trial_or_of_none_is_refused(session: Session, alone, tmp_path: Path) -> None:
+    path = Path(alone[1][0].checkpoint)
+    with pytest.raises(StorageError, match="trial is '1'"):
+        session.add(2, PARAMS[1], seed=0, attempt=2, resume_from=path)
+    with pytest.raises(StorageError, match="params"):
+        session.add(1, PARAMS[2], seed=0, attempt=2, resume_from=path)
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes(path.read_bytes()[:200])
+    for bad in (torn, tmp_path / "missing.safetensors"):
+        with pytest.raises(StorageError, match="cannot be read"):
+            session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=bad)
+    # A refusal leaves the session as it was.
+    session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=path)
+    assert numbers(step(session, tmp_path)[1]) == numbers(alone[1][1])
+    session.remove(1)
+
+
+def test_a_checkpoint_holds_the_live_rank_and_targets_alone(alone) -> None:
+    import safetensors.torch
+
+    tensors = safetensors.torch.load_file(alone[3][-1].checkpoint)
+    layers = {key.split("/")[1].rpartition(".lora_")[0] for key in tensors}
+    assert {layer.rpartition(".")[2] for layer in layers} == {"q_proj", "down_proj"}
+    assert {key.split("/")[0] for key in tensors} == {"params", "exp_avg", "exp_avg_sq"}
+    shapes = {tuple(tensor.shape) for key, tensor in tensors.items() if key.endswith("q_proj.lora_B")}
+    assert shapes == {(32, 8)}
+
+
+def test_a_full_disk_is_one_error_that_says_what_to_do(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    session.add(1, PARAMS[1], seed=0, attempt=1)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageError, match="no space left.*tune resume"):
+        list(session.quantum(tmp_path))
+    session.remove(1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_geometry_does_not_depend_on_the_slots(config: ObjectiveConfig, session: Session) -> None:
+    other = Session(dataclasses.replace(config, slots=1))
+    assert other.facts.geometry == session.facts.geometry
+    assert other.facts.base_losses == session.facts.base_losses
+    assert other.facts.slots == 1
+    other.close()
+
+
+def test_another_model_is_not_taken_for_the_studys(config: ObjectiveConfig, session: Session) -> None:
+    geometry = dataclasses.replace(session.facts.geometry, dtype="bfloat16")
+    with pytest.raises(ModelError, match="float32"):
+        Session(dataclasses.replace(config, geometry=geometry))
+
+
+def test_facts_say_what_was_found(session: Session) -> None:
+    facts = session.facts
+    assert facts.base_loss == pytest.approx(sum(facts.base_losses) / sum(facts.eval_tokens))
+    assert facts.rows_per_second > 0
+    assert facts.memory.slots_max > 3
+    assert facts.memory.base_bytes == 4 * facts.model.parameters
+    assert facts.environment["instruction_set"]
+    assert len(facts.geometry.tick_lengths) == facts.budget.ticks
+
+
+def test_what_cannot_be_had_is_a_plain_error(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(LoratuneError, match="nowhere"):
+        Session(make_config(tmp_path / "nowhere", tiny_data))
+    with pytest.raises(LoratuneError, match="nothing.jsonl"):
+        Session(make_config(tiny_model, tmp_path / "nothing.jsonl"))
