@@ -1,0 +1,29 @@
+"""The page on the space says what the code does."""
+
+import re
+from pathlib import Path
+
+from loratune.spaces.parse import load_space, parse_set
+from loratune.spaces.space import NAMES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "space.md").read_text(encoding="utf-8")
+
+
+def test_every_set_on_the_page_is_read():
+    texts = re.findall(r"^--set (.+)$", PAGE, flags=re.MULTILINE)
+    assert len(texts) == 5
+    assert {parse_set(text).name for text in texts} <= set(NAMES)
+
+
+def test_the_file_on_the_page_is_read(tmp_path):
+    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+    path = tmp_path / "space.yaml"
+    path.write_text(block, encoding="utf-8")
+    words = {one.name: one.words for one in load_space(path)}
+    assert words["lora_rank"] == "4, 8, 16, 32, 64"
+    assert words["lora_target"] == "q_proj,v_proj | all"
+    assert words["learning_rate"] == "1e-05 to 0.002, log scale"
+
+
+def test_every_parameter_is_on_the_page():
+    assert [name for name in NAMES if f"\n| `{name}` |" not in PAGE] == []

@@ -1,0 +1,121 @@
+import pytest
+from loratune.spaces.errors import SpaceError, UsageError
+from loratune.spaces.settings import Settings, load_settings
+
+WHOLE_FILE = """
+model: Qwen/Qwen3-0.6B
+data: train.jsonl
+trials: 24
+space: tiny
+set:
+  learning_rate: 1e-5..2e-3:log
+  lora_rank: [8, 16]
+  lora_alpha_ratio: {low: 0.5, high: 4}
+eval-examples: 100
+cutoff_len: 512
+workers: auto
+slots: 4
+timeout: 1e3
+sampler: random
+gradient_checkpointing: true
+enqueue:
+  - {learning_rate: 1e-4, batch_size: 8, lora_rank: 8, lora_alpha: 16}
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text):
+        path = tmp_path / "search.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_a_file_gives_what_it_says_and_nothing_else(config):
+    assert load_settings(config(WHOLE_FILE)) == {
+        "model": "Qwen/Qwen3-0.6B",
+        "data": "train.jsonl",
+        "trials": 24,
+        "space": "tiny",
+        "set": {
+            "learning_rate": "1e-5..2e-3:log",
+            "lora_rank": [8, 16],
+            "lora_alpha_ratio": {"low": 0.5, "high": 4},
+        },
+        "eval_examples": 100,
+        "cutoff_len": 512,
+        "workers": "auto",
+        "slots": 4,
+        "timeout": 1000.0,
+        "sampler": "random",
+        "gradient_checkpointing": True,
+        "enqueue": [{"learning_rate": "1e-4", "batch_size": 8, "lora_rank": 8, "lora_alpha": 16}],
+    }
+
+
+def test_a_key_left_blank_is_a_key_left_out(config):
+    assert load_settings(config("study:\ntrials: 3\n")) == {"trials": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trails: 5", "trails: is not known here (did you mean 'trials'?)"),
+        ("trials: 0", "trials: 0: input should be greater than or equal to 1"),
+        ("trials: true", "trials: True: input should be a valid integer"),
+        ("trials: '5'", "trials: '5': input should be a valid integer"),
+        ("slots: 0", "slots: 0: is neither 'auto' nor a whole number of at least 1"),
+        ("workers: many", "workers: 'many': is neither 'auto' nor a whole number of at least 1"),
+        ("timeout: .nan", "timeout: nan: is not a finite number"),
+        ("timeout: -1", "timeout: -1: input should be greater than 0"),
+        ("sampler: tpee", "sampler: 'tpee': input should be 'tpe' or 'random'"),
+        ("set: 5", "set: 5: input should be a valid dictionary"),
+        ("enqueue: [5]", "enqueue.0: 5: input should be a valid dictionary"),
+        ("seed: -1", "seed: -1: input should be greater than or equal to 0"),
+        (
+            "eval_examples: 5\neval-examples: 6",
+            "eval_examples: is given twice, with hyphens and with underscores",
+        ),
+        ("trials: [", "line 1: not valid YAML: expected the node content, but found '<stream end>'"),
+        ("trials: 2024-99-99", "not valid YAML: month must be in 1..12"),
+        ("x: &a [*a]", "x: is not known here"),
+        ("? [1]\n: 2", "line 1: not valid YAML: found unhashable key"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_file_and_field(config, text, message):
+    path = config(text)
+    with pytest.raises(UsageError) as caught:
+        load_settings(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("set: {lora_rank: 0}", "set.lora_rank: 0 is not a whole number from 1 to 65536"),
+        (
+            "set: {lora_rnk: 8}",
+            "set.'lora_rnk': not a parameter that can be searched (did you mean 'lora_rank'?)",
+        ),
+        (
+            "enqueue: [{learning_rate: 1, batch_size: 8, lora_rank: 8}]",
+            "enqueue.0.lora_alpha: has no value; a configuration needs lora_alpha",
+        ),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_its_path(config, text, message):
+    path = config(text)
+    with pytest.raises(SpaceError) as caught:
+        load_settings(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"none\.yaml: cannot be read"):
+        load_settings(tmp_path / "none.yaml")
+
+
+def test_every_setting_says_what_it_is_for():
+    assert {"model", "data", "trials", "space", "set", "storage", "study"} <= Settings.model_fields.keys()
