@@ -51,7 +51,9 @@ class StudyConfig:
         if self.pruner not in get_args(Pruner):
             raise UsageError(f"pruner: {self.pruner!r} is not asha or none{_near(self.pruner, Pruner)}")
         if self.keep_adapters < 1:
-            raise UsageError(f"keep_adapters: {self.keep_adapters} is less than 1; the best one is always kept")
+            raise UsageError(
+                f"keep_adapters: {self.keep_adapters} is less than 1; the best one is always kept"
+            )
         if self.seed < 0:
             raise UsageError(f"seed: {self.seed} is negative; give 0 or more")
         for params in self.first:

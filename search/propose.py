@@ -122,9 +122,7 @@ def _ask_tpe(
         return study.ask(fixed_distributions=distributions).params
 
 
-def _frozen(
-    distributions: dict[str, BaseDistribution], history: Sequence[Past]
-) -> Iterator[FrozenTrial]:
+def _frozen(distributions: dict[str, BaseDistribution], history: Sequence[Past]) -> Iterator[FrozenTrial]:
     """Yield the history in Optuna's terms; what broke down is PRUNED with the worst finite value seen.
 
     Told as FAIL a trial is ignored by TPE, which then runs into the same cliff again and again; told at

@@ -1,0 +1,67 @@
+"""What a worker reported of a quantum, as rows of the record."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..objectives.base import Done, Facts, SlotResult
+from ..storage.records import CurvePoint, Evaluation, QuantumUpdate
+
+
+def updates_of(
+    results: Sequence[SlotResult], done: Done, facts: Facts, worker: int, begun_at: datetime.datetime
+) -> tuple[QuantumUpdate, ...]:
+    """Return what is to be recorded of each trial, in order of their numbers."""
+    now = datetime.datetime.now(datetime.UTC)
+    seconds = max(done.seconds, 1e-9)
+    updates = []
+    for result in sorted(results, key=lambda result: result.trial):
+        evaluation = evaluation_of(result, facts)
+        loss = None if evaluation is None else finite(evaluation.loss)
+        point = CurvePoint(
+            trial=result.trial,
+            quantum=result.quantum,
+            examples=result.examples,
+            train_loss=finite(result.train_loss),
+            eval_loss=loss,
+            learning_rate=result.learning_rate,
+            grad_norm=finite(result.grad_norm),
+            tokens_per_second=result.tokens / seconds,
+            memory_bytes=done.memory_bytes,
+            worker=worker,
+            started_at=begun_at,
+            finished_at=now,
+        )
+        updates.append(
+            QuantumUpdate(
+                trial=result.trial,
+                quantum=result.quantum,
+                point=point,
+                evaluation=evaluation,
+                checkpoint=result.checkpoint,
+            )
+        )
+    return tuple(updates)
+
+
+def evaluation_of(result: SlotResult, facts: Facts) -> Evaluation | None:
+    """Return the losses per example with the tokens they were taken over, None where none was made.
+
+    A smaller evaluation is of the first examples of the final one.
+    """
+    if result.eval_losses is None:
+        return None
+    count = len(result.eval_losses)
+    return Evaluation(
+        losses=np.asarray(result.eval_losses, dtype=np.float32),
+        tokens=np.asarray(facts.eval_tokens[:count], dtype=np.int64),
+    )
+
+
+def finite(value: float) -> float | None:
+    """Return the value, or None where it is NaN or infinite."""
+    return value if math.isfinite(value) else None

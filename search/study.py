@@ -1,0 +1,108 @@
+"""A study as the search knows it: made under a name, and read back from the record as typed values."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pydantic
+
+from ..objectives.base import Facts, ObjectiveConfig, to_json
+from ..spaces.errors import BudgetError, DataError, ModelError, StorageError, StudyExists
+from ..storage.records import StudyRecord
+from ..storage.store import Store
+from .config import StudyConfig
+
+_FACTS = pydantic.TypeAdapter(Facts)
+
+SAME_LOSS = 1e-2
+"""Two measurements of one base model's loss differ by less than this, relative, whatever the device."""
+
+
+def create(store: Store, *, name: str, config: StudyConfig, facts: Facts, trials: int) -> StudyRecord:
+    """Make a study, or return the one of that name if it was made of the same choices and data.
+
+    An existing study with fewer trials is extended to ``trials``, never cut. Raises ``StudyExists``,
+    which says what differs, where the name is taken by another configuration.
+    """
+    try:
+        study = store.create_study(
+            name=name, trials=trials, seed=config.seed, config=config.to_json(), facts=to_json(facts)
+        )
+    except StudyExists:
+        study = store.study(name)
+    else:
+        store.add_event(study.id, "created", trials=trials)
+        return study
+    differences = list(config_of(study).differences(config))
+    if not differences and facts_of(study).data.fingerprint != facts.data.fingerprint:
+        differences.append("the contents of its data have changed")
+    if differences:
+        raise StudyExists(
+            f"study {name!r} exists with another configuration: {'; '.join(differences)}; "
+            "choose another name, or resume it as it is"
+        )
+    if trials > study.trials:
+        store.set_trials(study.id, trials)
+        return dataclasses.replace(study, trials=trials)
+    return study
+
+
+def config_of(study: StudyRecord) -> StudyConfig:
+    """Return what the user chose for a study."""
+    return StudyConfig.from_json(study.config)
+
+
+def facts_of(study: StudyRecord) -> Facts:
+    """Return what was found when a study was made; raises ``StorageError``."""
+    try:
+        return _FACTS.validate_python(study.facts)
+    except pydantic.ValidationError as error:
+        raise StorageError(
+            f"the facts stored with study {study.name!r} cannot be read; was it made by another version?"
+        ) from error
+
+
+def objective_of(
+    study: StudyRecord, *, cache_dir: Path | None = None, slots: int | None = None
+) -> ObjectiveConfig:
+    """Return what a worker of this study must know, with the geometry that was fixed when it was made."""
+    return dataclasses.replace(
+        config_of(study).objective,
+        geometry=facts_of(study).geometry,
+        cache_dir=None if cache_dir is None else str(cache_dir),
+        slots=slots,
+    )
+
+
+def compare_facts(stored: Facts, found: Facts) -> tuple[str, ...]:
+    """Return in words what another machine or build changes; raise where the study cannot go on with it.
+
+    Raises ``DataError``, ``BudgetError`` or ``ModelError`` where the trials to come could not be
+    compared with those that were made.
+    """
+    if stored.data.fingerprint != found.data.fingerprint:
+        raise DataError(
+            "the data, its template or its tokenizer have changed since the study was made "
+            f"({stored.data.fingerprint[:12]}, now {found.data.fingerprint[:12]}); "
+            "restore them, or begin a new study"
+        )
+    if dataclasses.replace(stored.budget, notes=()) != dataclasses.replace(found.budget, notes=()):
+        raise BudgetError(
+            f"a trial's budget was {stored.budget.examples} examples when the study was made and would be "
+            f"{found.budget.examples} now; begin a new study"
+        )
+    if stored.geometry != found.geometry:
+        raise ModelError("the shapes of the study cannot be kept with this model and data; begin a new study")
+    if abs(stored.base_loss - found.base_loss) > SAME_LOSS * abs(stored.base_loss):
+        raise ModelError(
+            f"the base model's loss was {stored.base_loss:.4f} when the study was made and is "
+            f"{found.base_loss:.4f} now; restore the model, or begin a new study"
+        )
+    before = {**stored.environment, "device": stored.model.device_name}
+    now = {**found.environment, "device": found.model.device_name}
+    return tuple(
+        f"{name} was {before.get(name, 'unknown')}, now {now.get(name, 'unknown')}"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name) != now.get(name)
+    )
