@@ -258,17 +258,16 @@ def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
 
 
 def _server_connector(address: Address, timeout: float) -> Callable[[], Any]:
+    """Return a function that connects to PostgreSQL; raises ``StorageError`` without its driver."""
     try:
-        import psycopg  # noqa: F401
+        dialect = sqlalchemy.create_engine(address.url).dialect
     except ImportError:
         raise StorageError("--storage: PostgreSQL needs its driver; pip install 'psycopg[binary]'") from None
-    dialect = address.url.get_dialect()
-    built = dialect(dbapi=dialect.import_dbapi())
-    arguments, options = built.create_connect_args(address.url)
+    arguments, options = dialect.create_connect_args(address.url)
     options.setdefault("connect_timeout", max(1, int(timeout)))
 
     def connect() -> Any:
-        connection = built.connect(*arguments, **options)
+        connection: Any = dialect.connect(*arguments, **options)
         connection.execute(f"SET lock_timeout = {int(timeout * 1000)}")
         connection.commit()
         return connection

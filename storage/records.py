@@ -158,7 +158,7 @@ class QuantumUpdate:
     evaluation: Evaluation | None
     """The losses per example; None where no evaluation was due."""
     checkpoint: str | None
-    """File of its training state, relative to the study's folder, already synced; None where there is none."""
+    """File of its training state, relative to the study's folder, already synced; None without one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,14 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy
 from sqlalchemy import func, insert, select, update
 
-from ..spaces.errors import StaleOwner, StorageError, StudyBusy, StudyExists, StudyNotFound, nearest
+from ..spaces.errors import StorageError, StudyExists, StudyNotFound, nearest
 from ..spaces.params import LoraParams
-from . import engine, faults, files, leases, migrations, rows, tables
+from . import engine, faults, files, leases, migrations, ownership, rows, tables, trials
 from .records import (
     CurvePoint,
     Ending,
@@ -29,6 +29,9 @@ from .records import (
     StudyRecord,
     TrialRecord,
 )
+
+if TYPE_CHECKING:
+    from .projection import Projection
 
 Mode = Literal["create", "write", "read"]
 """``create`` makes the database where there is none; ``read`` makes and changes nothing at all."""
@@ -47,7 +50,7 @@ class Store:
             if mode == "read"
             else engine.make_writer(address, self._fence, timeout=timeout)
         )
-        self._projections: dict[int, Any] = {}
+        self._projection: Projection | None = None
 
     @classmethod
     def open(cls, url_or_path: str, *, mode: Mode, timeout: float = 30.0) -> Store:
@@ -106,9 +109,9 @@ class Store:
         with contextlib.suppress(StorageError):
             for study_id in list(self._fence.held):
                 self.release(study_id)
-        for projection in self._projections.values():
-            projection.close()
-        self._projections.clear()
+        if self._projection is not None:
+            self._projection.close()
+            self._projection = None
         self._engine.dispose()
 
     def __enter__(self) -> Store:
@@ -188,31 +191,15 @@ class Store:
             mine = self._fence.held.pop(study_id, None)
             with self._transaction() as connection:
                 name = self._touch(connection, study_id)
-                row = _lease_row(connection, study_id)
-                owner = rows.owner(row) if row is not None else None
-                token = int(row["token"]) if row is not None else 0
-                if owner is not None and token == mine:
-                    break
-                found = leases.standing(owner, me, leases.running) if owner is not None else "dead"
-                if owner is None or found == "dead" or (found == "elsewhere" and take_over):
-                    token += 1
-                    _write_lease(connection, study_id, token, me, exists=row is not None)
-                    break
-                if found == "elsewhere":
-                    raise StudyBusy(
-                        f"study {name!r}: owned by process {owner.pid} on host {owner.host!r}, which cannot be "
-                        "seen from here; end it there, or if it is gone, add --take-over"
-                    )
-                if not take_over or owner == ended:
-                    raise StudyBusy(
-                        f"study {name!r}: process {owner.pid} on this machine ({owner.host}) is running it; "
-                        "wait for it, or end it and go on here with --take-over"
-                    )
+                claimed = ownership.claim(
+                    connection, study_id, name, mine=mine, me=me, take_over=take_over, ended=ended
+                )
+            if isinstance(claimed, int):
+                self._fence.held[study_id] = claimed
+                return rows.lease(me, claimed, alive=True)
             # Outside the transaction: the owner must be able to write its last words.
-            leases.end(owner)
-            ended = owner
-        self._fence.held[study_id] = token
-        return rows.lease(me, token, alive=True)
+            leases.end(claimed)
+            ended = claimed
 
     def release(self, study_id: int) -> None:
         """Give up a study; does nothing where it is not owned. Raises ``StaleOwner`` where it was lost."""
@@ -220,42 +207,30 @@ class Store:
             return
         try:
             with self._transaction() as connection:
-                nobody = {"host": None, "pid": None, "pid_started": None, "identity": None}
-                connection.execute(
-                    update(tables.leases).where(tables.leases.c.study_id == study_id).values(nobody)
-                )
+                ownership.give_up(connection, study_id)
         finally:
             self._fence.held.pop(study_id, None)
 
     def lease(self, study_id: int) -> LeaseRecord | None:
         """Return who owns a study; None where nobody does."""
         with self._reading() as connection:
-            row = _lease_row(connection, study_id)
-        owner = rows.owner(row) if row is not None else None
-        if row is None or owner is None:
+            owner, token = ownership.read(connection, study_id)
+        if owner is None:
             return None
         found = leases.standing(owner, leases.here(), leases.running)
-        return rows.lease(owner, row["token"], alive=found != "dead")
+        return rows.lease(owner, token, alive=found != "dead")
 
     # Trials
 
     def add_trial(self, study_id: int, *, number: int, params: LoraParams, seed: int, source: str) -> None:
         """Add a running trial; its number must be the next one."""
         with self._writing(study_id) as connection:
-            counted = select(func.count()).where(tables.trials.c.study_id == study_id)
-            expected = connection.execute(counted).scalar_one()
-            if number != expected:
-                raise StorageError(f"trial {number}: the next number is {expected}; read the trials again")
-            row = {"study_id": study_id, "number": number, "params": params.to_dict(), "seed": seed}
-            row |= {"source": source, "state": "running", "quanta": 0, "attempt": 0, "started_at": rows.now()}
-            connection.execute(insert(tables.trials).values(row))
+            trials.add(connection, study_id, number, params, seed, source)
 
     def begin_attempt(self, study_id: int, number: int) -> int:
         """Take a running trial up again and return its new attempt, which names its files."""
         with self._writing(study_id) as connection:
-            attempt = _running(connection, study_id, number)["attempt"] + 1
-            _set_trial(connection, study_id, number, attempt=attempt)
-            return int(attempt)
+            return trials.begin_attempt(connection, study_id, number)
 
     def record_quantum(
         self, study_id: int, updates: Sequence[QuantumUpdate], endings: Sequence[Ending] = ()
@@ -264,44 +239,14 @@ class Store:
 
         The checkpoints must be on disk and synced: once recorded, the ones before them may go.
         """
-        folder = self.study_dir(study_id)
         with self._writing(study_id) as connection:
-            for found in updates:
-                row = _running(connection, study_id, found.trial)
-                if found.quantum != row["quanta"] + 1:
-                    raise StorageError(
-                        f"trial {found.trial}: quantum {found.quantum} does not follow {row['quanta']}; "
-                        "read the trials again"
-                    )
-                connection.execute(insert(tables.curve).values(rows.point_values(study_id, found)))
-                if found.evaluation is not None:
-                    values = rows.evaluation_values(study_id, found)
-                    connection.execute(insert(tables.evaluations).values(values))
-                checkpoint = rows.relative(folder, found.checkpoint)
-                _set_trial(connection, study_id, found.trial, quanta=found.quantum, checkpoint=checkpoint)
-            self._finish(connection, study_id, endings)
+            trials.record(connection, study_id, self.study_dir(study_id), updates)
+            trials.finish(connection, study_id, self.study_dir(study_id), endings)
 
     def finish_trials(self, study_id: int, endings: Sequence[Ending]) -> None:
         """Record how trials ended, in one transaction; a trial that has ended is never changed."""
         with self._writing(study_id) as connection:
-            self._finish(connection, study_id, endings)
-
-    def _finish(self, connection: sqlalchemy.Connection, study_id: int, endings: Sequence[Ending]) -> None:
-        at = rows.now()
-        for ending in endings:
-            rows.check_ending(ending)
-            _running(connection, study_id, ending.trial)
-            values = {"state": ending.state, "reason": ending.reason, "value": ending.value}
-            adapter = rows.relative(self.study_dir(study_id), ending.adapter)
-            _set_trial(
-                connection,
-                study_id,
-                ending.trial,
-                **values,
-                adapter=adapter,
-                checkpoint=None,
-                finished_at=at,
-            )
+            trials.finish(connection, study_id, self.study_dir(study_id), endings)
 
     def trials(self, study_id: int) -> tuple[TrialRecord, ...]:
         """Return a study's trials by number."""
@@ -312,10 +257,13 @@ class Store:
 
     def curve(self, study_id: int, trial: int | None = None) -> tuple[CurvePoint, ...]:
         """Return the points of one trial or of all, by trial and quantum."""
+        return self._points(study_id, None if trial is None else [trial])
+
+    def _points(self, study_id: int, numbers: Sequence[int] | None) -> tuple[CurvePoint, ...]:
         table = tables.curve
         query = select(table).where(table.c.study_id == study_id)
-        if trial is not None:
-            query = query.where(table.c.trial == trial)
+        if numbers is not None:
+            query = query.where(table.c.trial.in_(numbers))
         with self._reading() as connection:
             found = connection.execute(query.order_by(table.c.trial, table.c.quantum)).mappings()
             return tuple(rows.point(row) for row in found)
@@ -369,15 +317,20 @@ class Store:
         """
         from . import projection
 
-        study = next(found for found in self.studies() if found.id == study_id)
-        if study_id not in self._projections:
-            self._projections[study_id] = projection.Projection(
-                self._address, self._fence, timeout=self._timeout
-            )
+        study = next((found for found in self.studies() if found.id == study_id), None)
+        if study is None:
+            raise StudyNotFound(f"study {study_id}: not in {self.url}; tune list shows what is")
         with faults.translated(self.url):
-            self._projections[study_id].write(
-                study, self.trials(study_id), self.curve(study_id), distributions, encoded
-            )
+            if self._projection is None:
+                self._projection = projection.Projection(self._address, self._fence, timeout=self._timeout)
+            # Only what is not yet there: a study's thousandth trial costs no more than its first.
+            done = self._projection.ended(study_id)
+            pending = tuple(trial for trial in self.trials(study_id) if trial.number not in done)
+            points = self._points(study_id, [trial.number for trial in pending])
+            with self._reading() as connection:
+                greatest = select(func.max(tables.curve.c.eval_loss))
+                worst = connection.execute(greatest.where(tables.curve.c.study_id == study_id)).scalar()
+            self._projection.write(study, pending, points, distributions, encoded, worst=worst or 0.0)
 
     # Files
 
@@ -397,14 +350,7 @@ class Store:
         present = files.listing(self.study_dir(study_id))
         keep = files.best_adapters(self.trials(study_id), best)
         with self._writing(study_id) as connection:
-            table = tables.trials
-            connection.execute(
-                update(table)
-                .where(
-                    table.c.study_id == study_id, table.c.adapter.is_not(None), table.c.number.not_in(keep)
-                )
-                .values(adapter=None)
-            )
+            trials.forget_adapters(connection, study_id, keep)
         files.sweep(self.study_dir(study_id), present, self.trials(study_id))
 
     # Transactions
@@ -427,12 +373,7 @@ class Store:
             raise StorageError(f"{self.url}: was opened to read only")
         with self._transaction() as connection:
             if study_id not in self._fence.held:
-                row = _lease_row(connection, study_id)
-                owner = rows.owner(row) if row is not None else None
-                if owner is not None and leases.standing(owner, leases.here(), leases.running) != "dead":
-                    raise StaleOwner(
-                        f"study {study_id}: process {owner.pid} on {owner.host} owns it; nothing was written"
-                    )
+                ownership.check_free(connection, study_id)
             self._touch(connection, study_id)
             yield connection
 
@@ -467,38 +408,3 @@ def _optuna_has(connection: sqlalchemy.Connection, name: str) -> bool:
         return False
     query = sqlalchemy.text("SELECT 1 FROM studies WHERE study_name = :name")
     return connection.execute(query, {"name": name}).first() is not None
-
-
-def _lease_row(connection: sqlalchemy.Connection, study_id: int) -> sqlalchemy.RowMapping | None:
-    query = select(tables.leases).where(tables.leases.c.study_id == study_id)
-    return connection.execute(query).mappings().first()
-
-
-def _write_lease(
-    connection: sqlalchemy.Connection, study_id: int, token: int, owner: leases.Process, *, exists: bool
-) -> None:
-    values = {"token": token, "host": owner.host, "pid": owner.pid, "pid_started": owner.started}
-    values |= {"identity": owner.identity(), "acquired_at": rows.now()}
-    if exists:
-        connection.execute(update(tables.leases).where(tables.leases.c.study_id == study_id).values(values))
-    else:
-        connection.execute(insert(tables.leases).values(study_id=study_id, **values))
-
-
-def _running(connection: sqlalchemy.Connection, study_id: int, number: int) -> sqlalchemy.RowMapping:
-    """Return the row of a trial that still runs, or raise ``StorageError``."""
-    table = tables.trials
-    query = select(table).where(table.c.study_id == study_id, table.c.number == number)
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        raise StorageError(f"trial {number}: not in study {study_id}; read the trials again")
-    if row["state"] != "running":
-        raise StorageError(f"trial {number}: has ended ({row['state']}) and cannot be changed")
-    return row
-
-
-def _set_trial(connection: sqlalchemy.Connection, study_id: int, number: int, **values: Any) -> None:
-    table = tables.trials
-    connection.execute(
-        update(table).where(table.c.study_id == study_id, table.c.number == number).values(values)
-    )
