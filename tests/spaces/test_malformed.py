@@ -69,7 +69,7 @@ def test_a_malformed_value_is_refused_in_one_line_that_names_the_parameter(name,
     assert len(str(caught.value)) < 500
 
 
-@settings(deadline=None, database=None, max_examples=300)
+@settings(deadline=None, database=None, max_examples=150)
 @given(
     st.one_of(
         st.text(), st.builds("{}={}".format, st.sampled_from(NAMES), st.text("0123456789.,e-+:|logx \n"))
@@ -89,7 +89,7 @@ anything = st.recursive(
 )
 
 
-@settings(deadline=None, database=None, max_examples=300)
+@settings(deadline=None, database=None, max_examples=150)
 @given(st.sampled_from(NAMES), anything)
 def test_any_value_is_a_dimension_or_refused(name, value):
     outcome = attempt(dimension, name, value)
