@@ -1,7 +1,8 @@
 """Renders a conversation by the chat template that came with the model, and finds the answers in it.
 
-A template is a program that writes text; it does not say where an answer begins and ends. This is found from
-what it writes for the conversation up to that answer, or from ``{% generation %}`` marks where it has them.
+A template is a program that writes text; it does not say where an answer begins and ends. This is found by
+comparing what it writes for the conversation, for the conversation up to the answer, and for one with a mark
+in the answer's place; where these do not tell, by its own ``{% generation %}`` marks, if it has them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import re
 from typing import Any
 
 from ..spaces.errors import DataError
-from .formats import Conversation, RecordError, Turn
+from .formats import Conversation, RecordError, ToolCall, Turn
 from .templates import Piece, Rendered, merge_system, spell_out_tools
 
 Message = dict[str, Any]
 
 _MARK = "Zq7xKw3vJp"
-"""Text that no template treats specially; stands in for an answer to find where the template puts it."""
+"""Text that no template treats specially."""
 
 _FIXED_DATE = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%Y": "2024", "%y": "24"}
 """The date that Llama's templates fall back to; today's would make the tokens differ from day to day."""
@@ -34,6 +35,7 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         source = tokenizer.chat_template
         self.text = source if isinstance(source, str) else json.dumps(source, sort_keys=True)
+        self._sources = {with_tools: self._source(with_tools) for with_tools in (False, True)}
         self._specials = tuple(
             {
                 token
@@ -41,18 +43,24 @@ class ChatTemplate:
                 if token.strip()
             }
         )
-        self._marks_answers = tokenizer.is_fast and bool(
-            re.search(r"\{%-?\s*generation\s*-?%\}", self._source(tools=False))
+        self._marks_answers = tokenizer.is_fast and any(
+            re.search(r"\{%-?\s*generation\s*-?%\}", source) for source in self._sources.values()
         )
-        self._knows_tools = "tool_calls" in self._source(tools=True)
-        if _MARK not in self._probe(Turn(role="user", content=_MARK)):
+        question, answer = Turn(role="user", content="Hi"), Turn(role="assistant", content="Yes")
+        if not self._shows_mark(Turn(role="user", content=_MARK), answer):
             raise DataError(
                 "the model's chat template cannot be used: it does not render a user's question and an "
                 "answer; name a built-in one with --template, such as chatml or default"
             )
-        self._knows_system = _MARK in self._probe(
-            Turn(role="system", content=_MARK), Turn(role="user", content="Hi")
-        )
+        self._knows_system = self._shows_mark(Turn(role="system", content=_MARK), question, answer)
+        call = Turn(role="assistant", content="", calls=(ToolCall(name=_MARK, arguments={"a": "b"}),))
+        # A template may want a call's arguments as an object or as its JSON text, and not all know calls.
+        self._calls_as_text = False
+        calls = (question, call, Turn(role="tool", content="c"), answer)
+        self._knows_tools = self._shows_mark(*calls)
+        if not self._knows_tools:
+            self._calls_as_text = True
+            self._knows_tools = self._shows_mark(*calls)
 
     def render(self, conversation: Conversation) -> Rendered:
         """Return the whole text in pieces, those that the model is to write marked.
@@ -64,23 +72,25 @@ class ChatTemplate:
             conversation = spell_out_tools(conversation)
         if not self._knows_system:
             conversation = merge_system(conversation)
-        messages = [_message(turn) for turn in conversation.turns]
+        messages = self._messages(conversation.turns)
         tools = [dict(tool) for tool in conversation.tools]
         write = functools.partial(self._write, tools=tools)
-        pieces = self._marked(conversation, messages, tools) if self._marks_answers else None
-        if pieces is None:
-            full = write(messages)
-            spans = [
-                self._span(messages, position, full, write)
-                for position, turn in enumerate(conversation.turns)
-                if turn.role == "assistant" and turn.trained
-            ]
-            pieces = _cut(full, spans)
+        full = write(messages)
+        spans = []
+        try:
+            for position, turn in enumerate(conversation.turns):
+                if turn.role == "assistant" and turn.trained:
+                    spans.append(self._span(messages, position, full, write))
+            pieces = self._cut(full, spans)
+        except RecordError:
+            if not self._marks_answers:
+                raise
+            pieces = self._marked(conversation, messages, tools)
         return Rendered(pieces=pieces, whole=True, add_bos=False)
 
-    def _source(self, *, tools: bool) -> str:
+    def _source(self, with_tools: bool) -> str:
         try:
-            source: str = self._tokenizer.get_chat_template(None, [{}] if tools else None)
+            source: str = self._tokenizer.get_chat_template(None, [{}] if with_tools else None)
         except ValueError as error:
             raise DataError(
                 f"the model's chat template cannot be used ({error}): name a built-in one with --template"
@@ -90,11 +100,36 @@ class ChatTemplate:
         replaced = "".join(f" | replace({key!r}, {value!r})" for key, value in _FIXED_DATE.items())
         return f"{{%- macro strftime_now(format) -%}}{{{{ format{replaced} }}}}{{%- endmacro -%}}{source}"
 
-    def _probe(self, *turns: Turn) -> str:
+    def _shows_mark(self, *turns: Turn) -> bool:
         try:
-            return self._write([_message(turn) for turn in (*turns, Turn(role="assistant", content="Yes"))])
+            return _MARK in self._write(self._messages(turns))
         except RecordError:
-            return ""
+            return False
+
+    def _messages(self, turns: tuple[Turn, ...]) -> list[Message]:
+        messages: list[Message] = []
+        calls = results = 0
+        for turn in turns:
+            message: Message = {"role": turn.role, "content": turn.content}
+            if turn.role == "tool":
+                # Mistral's templates want ids of nine letters or digits, and the same one at the result.
+                message["tool_call_id"] = f"call{results:05d}"
+                results += 1
+            if turn.calls:
+                # Results come in the order of the calls; an unanswered call does not shift the next turn's.
+                results = calls
+                message["tool_calls"] = []
+                for call in turn.calls:
+                    arguments = call.arguments
+                    if self._calls_as_text:
+                        arguments = json.dumps(arguments, ensure_ascii=False)
+                    function = {"name": call.name, "arguments": arguments}
+                    message["tool_calls"].append(
+                        {"type": "function", "id": f"call{calls:05d}", "function": function}
+                    )
+                    calls += 1
+            messages.append(message)
+        return messages
 
     def _write(
         self, messages: list[Message], tools: list[Message] | None = None, *, ask: bool = False
@@ -104,10 +139,11 @@ class ChatTemplate:
             text: str = self._tokenizer.apply_chat_template(
                 messages,
                 tools=tools or None,
-                chat_template=self._source(tools=bool(tools)),
+                chat_template=self._sources[bool(tools)],
                 add_generation_prompt=ask,
                 tokenize=False,
             )
+            text.encode()
         # A template is a program from outside, and may fail in any way.
         except Exception as error:
             raise _refused(error) from error
@@ -115,50 +151,83 @@ class ChatTemplate:
 
     def _span(self, messages: list[Message], position: int, full: str, write: Any) -> tuple[int, int]:
         """Return where the answer at ``position`` begins and ends in ``full``, with its end-of-turn token."""
-        prompt = write(messages[:position], ask=True)
-        head = full if position + 1 == len(messages) else write(messages[: position + 1])
-        if full.startswith(prompt) and full.startswith(head):
-            start, end = len(prompt), self._without_trailing_space(full, len(prompt), len(head))
-        else:
-            start, end = self._span_by_mark(messages, position, full, prompt, write)
+        start = self._start(messages, position, full, write)
+        end = self._end(messages, position, full, write)
         if start >= end or not _shows(messages[position], full[start:end]):
             raise _lost(position)
         return start, end
 
-    def _span_by_mark(
-        self, messages: list[Message], position: int, full: str, prompt: str, write: Any
-    ) -> tuple[int, int]:
-        """Find an answer whose surroundings depend on what follows, as where earlier thinking is left out."""
-        mark = {**messages[position], "content": _MARK}
-        marked = write([*messages[:position], mark, *messages[position + 1 :]])
-        before, found, after = marked.partition(_MARK)
-        head = write([*messages[:position], mark])
-        ending = head.rpartition(_MARK)[2]
-        ending = ending[: self._without_trailing_space(ending, 0, len(ending))]
-        begins = prompt if full.startswith(prompt) else before
-        if (
-            not found
-            or not full.startswith(begins)
-            or not full.endswith(after)
-            or not after.startswith(ending)
-        ):
+    def _start(self, messages: list[Message], position: int, full: str, write: Any) -> int:
+        prompt: str = write(messages[:position], ask=True)
+        if full.startswith(prompt):
+            return len(prompt)
+        # What precedes the answer depends on what follows, or is not what the model is asked with.
+        marked = {**messages[position], "content": _MARK}
+        before, found, _ = write([*messages[:position], marked, *messages[position + 1 :]]).partition(_MARK)
+        if found and full.startswith(before):
+            return len(before)
+        shared = _shared(prompt, full)
+        # Back to a border: a prompt and an answer may begin with the same letters.
+        shared = shared[: max(self._last_special(shared), _last_space(shared))]
+        if len(shared) <= len(write(messages[:position])):
             raise _lost(position)
-        return len(begins), len(full) - len(after) + len(ending)
+        return len(shared)
 
-    def _without_trailing_space(self, text: str, start: int, end: int) -> int:
-        """Return the end of a turn without white space after its end-of-turn token, which no model writes."""
-        stripped = text[start:end].rstrip()
-        return start + len(stripped) if stripped.endswith(self._specials) else end
+    def _end(self, messages: list[Message], position: int, full: str, write: Any) -> int:
+        head: str = full if position + 1 == len(messages) else write(messages[: position + 1])
+        if full.startswith(head):
+            stripped = head.rstrip()
+            # No model writes the white space after its end-of-turn token.
+            return len(stripped) if stripped.endswith(self._specials) else len(head)
+        # What is written of the answer depends on what follows, as where earlier thinking is left out.
+        message = messages[position]
+        if message.get("tool_calls"):
+            *others, last = message["tool_calls"]
+            renamed = {**last, "function": {**last["function"], "name": _MARK}}
+            message = {**message, "tool_calls": [*others, renamed]}
+        else:
+            message = {**message, "content": _MARK}
+        _, found, after = write([*messages[:position], message, *messages[position + 1 :]]).rpartition(_MARK)
+        alone = write([*messages[:position], message]).rpartition(_MARK)[2]
+        shared = _shared(alone, after)
+        ending = self._last_special(shared) or self._first_special(after)
+        if not found or not full.endswith(after) or not ending:
+            raise _lost(position)
+        return len(full) - len(after) + ending
+
+    def _last_special(self, text: str) -> int:
+        """Return where the last special token of a text ends, 0 where there is none."""
+        return max((at + len(token) for token in self._specials if (at := text.rfind(token)) >= 0), default=0)
+
+    def _first_special(self, text: str) -> int:
+        """Return the length of the special token that a text begins with, 0 where it begins with none."""
+        return max((len(token) for token in self._specials if text.startswith(token)), default=0)
+
+    def _cut(self, text: str, spans: list[tuple[int, int]]) -> tuple[Piece, ...]:
+        pieces: list[Piece] = []
+        at = 0
+        for start, end in spans:
+            if start < at:
+                raise RecordError("the model's chat template writes two answers at the same place")
+            if not text[start:end].rstrip().endswith(self._specials):
+                # Some templates end a turn by the token that begins the next: without it the model would
+                # not learn to stop.
+                end += self._first_special(text[end:])
+            pieces += [(text[at:start], False), (text[start:end], True)]
+            at = end
+        if not text[:at].rstrip().endswith(self._specials) and at == len(text):
+            pieces.append((self._tokenizer.eos_token or "", True))
+        return tuple(piece for piece in (*pieces, (text[at:], False)) if piece[0])
 
     def _marked(
         self, conversation: Conversation, messages: list[Message], tools: list[Message]
-    ) -> tuple[Piece, ...] | None:
-        """Return the tokens as the template's own marks have them, or None where they fit no turns."""
+    ) -> tuple[Piece, ...]:
+        """Return the tokens with the template's own marks."""
         try:
             encoded = self._tokenizer.apply_chat_template(
                 messages,
                 tools=tools or None,
-                chat_template=self._source(tools=bool(tools)),
+                chat_template=self._sources[bool(tools)],
                 tokenize=True,
                 return_dict=True,
                 return_assistant_tokens_mask=True,
@@ -168,29 +237,30 @@ class ChatTemplate:
             raise _refused(error) from error
         ids, mask = list(encoded["input_ids"]), [bool(value) for value in encoded["assistant_masks"]]
         starts = [at for at, value in enumerate(mask) if value and (at == 0 or not mask[at - 1])]
-        answers = [turn for turn in conversation.turns if turn.role == "assistant"]
+        answers = [position for position, turn in enumerate(conversation.turns) if turn.role == "assistant"]
         if len(starts) != len(answers):
-            return None
+            raise _lost(answers[0])
         specials = {self._tokenizer.convert_tokens_to_ids(token) for token in self._specials}
-        for start, turn in zip(starts, answers, strict=True):
+        for start, position in zip(starts, answers, strict=True):
             end = start
             while end < len(mask) and mask[end]:
-                mask[end] = turn.trained
+                mask[end] = conversation.turns[position].trained
                 end += 1
-            # Marks that end with the text would never teach the model to stop.
-            if end < len(ids) and ids[end - 1] not in specials and ids[end] in specials:
-                mask[end] = turn.trained
+            # Marks that leave the end-of-turn token out would never teach the model to stop.
+            if specials.isdisjoint(ids[start:end]) and end < len(ids) and ids[end] in specials:
+                mask[end] = conversation.turns[position].trained
         return tuple(zip(ids, mask, strict=True))
 
 
-def _message(turn: Turn) -> Message:
-    message: Message = {"role": turn.role, "content": turn.content}
-    if turn.calls:
-        message["tool_calls"] = [
-            {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in turn.calls
-        ]
-    return message
+def _shared(one: str, other: str) -> str:
+    """Return what two texts begin with alike."""
+    at = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    return one[: min(len(one), len(other))] if at is None else one[:at]
+
+
+def _last_space(text: str) -> int:
+    """Return where the last white space of a text ends, 0 where there is none."""
+    return next((at for at in range(len(text), 0, -1) if text[at - 1].isspace()), 0)
 
 
 def _shows(message: Message, text: str) -> bool:
@@ -200,15 +270,6 @@ def _shows(message: Message, text: str) -> bool:
     return all(name in text for name in names) and (
         content in text or content.rpartition("</think>")[2].strip() in text
     )
-
-
-def _cut(text: str, spans: list[tuple[int, int]]) -> tuple[Piece, ...]:
-    pieces: list[Piece] = []
-    at = 0
-    for start, end in spans:
-        pieces += [(text[at:start], False), (text[start:end], True)]
-        at = end
-    return tuple(piece for piece in (*pieces, (text[at:], False)) if piece[0])
 
 
 def _refused(error: Exception) -> RecordError:

@@ -22,13 +22,15 @@ from ..spaces.errors import DataError
 from . import token_cache
 from .base import BadRecord, DataConfig, DataSummary
 from .chat_template import ChatTemplate
-from .encode import Example, encode, truncate
-from .formats import Conversation, PlainText, RecordError, check_format, detect_format, parse_record
+from .encode import Example
+from .examples import Item, first_of, read_items, without_duplicates
+from .formats import check_format, detect_format
 from .records import RecordFile, read_records
-from .split import PARTS, check_shares, distinct, shuffled, take_shares
-from .templates import BuiltInTemplate, Rendered, Template, check_template, render_text
+from .split import PARTS, check_shares, shuffled, take_shares
+from .templates import BuiltInTemplate, Template, check_template
 
 _BAD_RECORDS_KEPT = 20
+_ARRAYS = ("tokens", "offsets", "target")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,7 +75,7 @@ class TokenizedData:
     validation: Split
     """In a fixed shuffled order, so that the first n are a fair subset."""
     test: Split
-    """In a fixed shuffled order; may be empty where its share is 0."""
+    """In a fixed shuffled order; empty where its share is 0."""
     summary: DataSummary
     """What became of the records."""
 
@@ -93,58 +95,147 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
     check_template(config.template)
     check_shares(config.split)
     if config.cutoff_len < 2:
-        raise DataError(f"cutoff_len is {config.cutoff_len}: an example needs at least 2 tokens")
+        raise DataError(
+            f"cutoff_len is {config.cutoff_len}, but an example needs at least 2 tokens: raise it"
+        )
     paths = {"train": config.train, "validation": config.validation, "test": config.test}
     files = {
         part: read_records(path, encoding=config.encoding) for part, path in paths.items() if path is not None
     }
     formats = {part: _format(file, config.format) for part, file in files.items()}
-    template: Template | None = None
-    if set(formats.values()) != {"text"}:
-        template = _template(config.template, tokenizer)
-    key = _key(config, files, formats, template, tokenizer)
-    return token_cache.load(cache_dir, key, _from_arrays) or _store(
-        cache_dir, key, _Builder(config, tokenizer, template).build(files, formats)
+    template = None if set(formats.values()) == {"text"} else _template(config.template, tokenizer)
+    source = {
+        "template": None if template is None else [template.name, template.text],
+        "tokenizer": _tokenizer_hash(tokenizer),
+        "cutoff_len": config.cutoff_len,
+        "split": config.split,
+        "seed": config.seed,
+    }
+    key = _hash(
+        {
+            **source,
+            "layout": token_cache.LAYOUT,
+            "files": {part: [file.name, file.digest, formats[part]] for part, file in files.items()},
+            "encoding": config.encoding,
+            "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers")],
+        }
     )
+    found = token_cache.load(cache_dir, key, _from_arrays)
+    if found is not None:
+        return found
+    data = _make(config, files, formats, template, tokenizer, source)
+    arrays = {
+        f"{part}/{name}": getattr(getattr(data, part), name)
+        for part, name in itertools.product(PARTS, _ARRAYS)
+    }
+    token_cache.store(cache_dir, key, arrays, dataclasses.asdict(data.summary))
+    # Read back, so that the memory is shared with the other workers from the start.
+    return token_cache.load(cache_dir, key, _from_arrays) or data
 
 
 def _format(file: RecordFile, wanted: str) -> str:
     if wanted != "auto":
         return wanted
     if not file.records:
-        raise DataError(f"{file.name} has no usable record; {_first(file.bad, file.place)}")
+        raise DataError(
+            f"{file.name} has no usable record among {len(file.bad)}; {first_of(file.bad, file.place)}"
+        )
     return detect_format(file.name, (record for _, record in file.records), single=file.single)
 
 
 def _template(name: str, tokenizer: Any) -> Template:
-    if name == "auto":
-        return ChatTemplate(tokenizer) if tokenizer.chat_template else BuiltInTemplate("default", tokenizer)
-    return BuiltInTemplate(name, tokenizer)
+    if name == "auto" and tokenizer.chat_template:
+        return ChatTemplate(tokenizer)
+    return BuiltInTemplate("default" if name == "auto" else name, tokenizer)
 
 
-def _key(
+def _make(
     config: DataConfig,
     files: dict[str, RecordFile],
     formats: dict[str, str],
     template: Template | None,
     tokenizer: Any,
-) -> str:
-    """Return a hash of all that the tokens depend on."""
-    parts = {
-        "layout": token_cache.LAYOUT,
-        "files": {part: [file.name, file.digest, formats[part]] for part, file in files.items()},
-        "encoding": config.encoding,
-        "template": "none" if template is None else [template.name, template.text],
-        "tokenizer": tokenizer_hash(tokenizer),
-        "versions": {name: importlib.metadata.version(name) for name in ("tokenizers", "transformers")},
-        "cutoff_len": config.cutoff_len,
-        "split": config.split,
-        "seed": config.seed,
+    source: dict[str, Any],
+) -> TokenizedData:
+    usable: dict[str, list[Item]] = {part: [] for part in PARTS}
+    bad: list[BadRecord] = []
+    for part, file in files.items():
+        usable[part], left_out = read_items(
+            file, formats[part], template, tokenizer, cutoff_len=config.cutoff_len
+        )
+        bad += left_out
+    distinct = dict(zip(PARTS, without_duplicates([usable[part] for part in PARTS]), strict=True))
+    for part, file in files.items():
+        if not distinct[part]:
+            raise DataError(f"every record of {file.name} is also in another file: give records that differ")
+    items = _split(distinct, files, config)
+    splits = {part: _joined([item.example for item in items[part]]) for part in PARTS}
+    found = sum(len(part) for part in usable.values())
+    summary = DataSummary(
+        format=formats["train"],
+        template="none" if template is None else template.name,
+        fingerprint=_fingerprint(source, splits),
+        train=len(splits["train"]),
+        validation=len(splits["validation"]),
+        test=len(splits["test"]),
+        records=found + len(bad),
+        bad=len(bad),
+        bad_records=tuple(bad[:_BAD_RECORDS_KEPT]),
+        duplicates=found - sum(len(part) for part in items.values()),
+        truncated=sum(item.cut for part in items.values() for item in part),
+        tokens=len(splits["train"].tokens),
+        target_tokens=int(splits["train"].target.sum()),
+        length_quantiles=_quantiles(splits["train"].lengths),
+        rendered=render_example(*splits["train"].example(0), tokenizer),
+    )
+    return TokenizedData(**splits, summary=summary)
+
+
+def _split(
+    items: dict[str, list[Item]], files: dict[str, RecordFile], config: DataConfig
+) -> dict[str, list[Item]]:
+    """Take the splits that have no file of their own out of the training file."""
+    own = items["train"]
+    positions = take_shares(
+        [item.key for item in own],
+        config.split,
+        config.seed,
+        validation="validation" not in files,
+        test="test" not in files,
+    )
+    splits = {part: [own[at] for at in chosen] for part, chosen in zip(PARTS, positions, strict=True)}
+    for part in files.keys() - {"train"}:
+        order = shuffled([item.key for item in items[part]], config.seed)
+        splits[part] = [items[part][at] for at in order]
+    return splits
+
+
+def _joined(examples: Sequence[Example]) -> Split:
+    arrays = {
+        "tokens": np.concatenate([np.empty(0, np.int32), *(tokens for tokens, _ in examples)]),
+        "offsets": np.cumsum([0, *(len(tokens) for tokens, _ in examples)], dtype=np.int64),
+        "target": np.concatenate([np.empty(0, np.bool_), *(target for _, target in examples)]),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    for array in arrays.values():
+        array.flags.writeable = False
+    return Split(**arrays)
 
 
-def tokenizer_hash(tokenizer: Any) -> str:
+def _from_arrays(arrays: dict[str, npt.NDArray[Any]], summary: dict[str, Any]) -> TokenizedData:
+    splits = {part: Split(**{name: arrays[f"{part}/{name}"] for name in _ARRAYS}) for part in PARTS}
+    bad_records = tuple(BadRecord(**record) for record in summary["bad_records"])
+    quantiles = tuple(summary["length_quantiles"])
+    return TokenizedData(
+        **splits,
+        summary=DataSummary(**{**summary, "bad_records": bad_records, "length_quantiles": quantiles}),
+    )
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _tokenizer_hash(tokenizer: Any) -> str:
     """Return a hash of how a tokenizer turns text into tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -154,214 +245,20 @@ def tokenizer_hash(tokenizer: Any) -> str:
         # Left behind by the last call, whoever made it.
         rules.pop("truncation", None)
         rules.pop("padding", None)
-    whole = [type(tokenizer).__name__, rules, tokenizer.eos_token_id, tokenizer.bos_token_id]
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+    return _hash([type(tokenizer).__name__, rules, tokenizer.bos_token_id, tokenizer.eos_token_id])
 
 
-def _store(cache_dir: Path | None, key: str, data: TokenizedData) -> TokenizedData:
-    arrays = {
-        f"{part}/{name}": getattr(getattr(data, part), name)
-        for part in PARTS
-        for name in ("tokens", "offsets", "target")
-    }
-    token_cache.store(cache_dir, key, arrays, dataclasses.asdict(data.summary))
-    # Read back, so that the memory is shared with the other workers at once.
-    return token_cache.load(cache_dir, key, _from_arrays) or data
-
-
-def _from_arrays(arrays: dict[str, npt.NDArray[Any]], summary: dict[str, Any]) -> TokenizedData:
-    splits = {
-        part: Split(
-            tokens=arrays[f"{part}/tokens"],
-            offsets=arrays[f"{part}/offsets"],
-            target=arrays[f"{part}/target"],
-        )
-        for part in PARTS
-    }
-    summary["bad_records"] = tuple(BadRecord(**bad) for bad in summary["bad_records"])
-    summary["length_quantiles"] = tuple(summary["length_quantiles"])
-    return TokenizedData(**splits, summary=DataSummary(**summary))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Candidate:
-    """A record that could be rendered."""
-
-    number: int
-    """Its line or position."""
-    key: bytes
-    """Hash of what it says, whatever the template and the tokenizer."""
-    rendered: Rendered
-    """Its pieces."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Item:
-    """An example, and the hash of the record that it came from."""
-
-    key: bytes
-    """Hash of what the record says."""
-    example: Example
-    """Its tokens, cut."""
-    cut: bool
-    """Whether it was longer."""
-
-
-class _Builder:
-    """Makes the tokens of a study's files, counting what it leaves out on the way."""
-
-    def __init__(self, config: DataConfig, tokenizer: Any, template: Template | None) -> None:
-        self._config = config
-        self._tokenizer = tokenizer
-        self._template = template
-        self._bad: list[BadRecord] = []
-
-    def build(self, files: dict[str, RecordFile], formats: dict[str, str]) -> TokenizedData:
-        """Return the three splits and the summary."""
-        items = {part: self._items(file, formats[part]) for part, file in files.items()}
-        usable = sum(len(found) for found in items.values())
-        items = _without_duplicates(items)
-        splits = self._split(items)
-        for part, file in files.items():
-            if not splits[part]:
-                raise DataError(
-                    f"every record of {file.name} is also in the other files: give records that differ"
-                )
-        arrays = {part: _joined([item.example for item in splits[part]]) for part in PARTS}
-        summary = DataSummary(
-            format=formats["train"],
-            template="none" if self._template is None else self._template.name,
-            fingerprint=self._fingerprint(arrays),
-            train=len(splits["train"]),
-            validation=len(splits["validation"]),
-            test=len(splits["test"]),
-            records=usable + len(self._bad),
-            bad=len(self._bad),
-            bad_records=tuple(self._bad[:_BAD_RECORDS_KEPT]),
-            duplicates=usable - sum(len(split) for split in splits.values()),
-            truncated=sum(item.cut for split in splits.values() for item in split),
-            tokens=len(arrays["train"].tokens),
-            target_tokens=int(arrays["train"].target.sum()),
-            length_quantiles=_quantiles(arrays["train"].lengths),
-            rendered=render_example(*arrays["train"].example(0), self._tokenizer),
-        )
-        return TokenizedData(**arrays, summary=summary)
-
-    def _fingerprint(self, splits: dict[str, Split]) -> str:
-        """Return a hash of what came out and of what it came from."""
-        config = self._config
-        words = [config.cutoff_len, config.split, config.seed, tokenizer_hash(self._tokenizer)]
-        words.append("none" if self._template is None else self._template.text)
-        digest = hashlib.sha256(json.dumps(words).encode())
-        for part in PARTS:
-            for array in (splits[part].offsets, splits[part].tokens, splits[part].target):
-                digest.update(array.tobytes())
-        return digest.hexdigest()[:16]
-
-    def _items(self, file: RecordFile, format: str) -> list[_Item]:  # noqa: A002
-        """Return the usable examples of a file, in its order."""
-        before = len(self._bad)
-        self._bad += file.bad
-        candidates: list[_Candidate] = []
-        for number, record in file.records:
-            try:
-                parsed = parse_record(record, format)
-                key = hashlib.sha256(parsed.canonical().encode()).digest()
-                candidates.append(_Candidate(number=number, key=key, rendered=self._render(parsed)))
-            except RecordError as error:
-                self._bad.append(BadRecord(file=file.name, line=number, reason=str(error)))
-        cutoff_len = self._config.cutoff_len
-        items: list[_Item] = []
-        lost = 0
-        encoded = encode([candidate.rendered for candidate in candidates], self._tokenizer)
-        for candidate, whole in zip(candidates, encoded, strict=True):
-            example = truncate(*whole, cutoff_len)
-            if example[1].any():
-                cut = len(example[0]) < len(whole[0])
-                items.append(_Item(key=candidate.key, example=example, cut=cut))
-                continue
-            lost += bool(whole[1].any())
-            reason = (
-                f"its {len(whole[0])} tokens cut to cutoff_len {cutoff_len} leave nothing of the answer"
-                if whole[1].any()
-                else "it has no token to predict"
-            )
-            self._bad.append(BadRecord(file=file.name, line=candidate.number, reason=reason))
-        bad = self._bad[before:]
-        bad.sort(key=lambda one: one.line)
-        self._bad[before:] = bad
-        if not items and lost == len(bad):
-            raise DataError(
-                f"cutoff_len {cutoff_len} leaves nothing of any answer in {file.name}: "
-                "give a greater --cutoff-len"
-            )
-        if not items:
-            raise DataError(f"{file.name} has no usable record among {len(bad)}; {_first(bad, file.place)}")
-        return items
-
-    def _render(self, parsed: Conversation | PlainText) -> Rendered:
-        if isinstance(parsed, PlainText):
-            return render_text(parsed, self._tokenizer.eos_token_id)
-        assert self._template is not None
-        return self._template.render(parsed)
-
-    def _split(self, items: dict[str, list[_Item]]) -> dict[str, list[_Item]]:
-        """Take the splits that have no file of their own out of the training file."""
-        own = items["train"]
-        keys = [item.key for item in own]
-        parts = take_shares(
-            keys,
-            self._config.split,
-            self._config.seed,
-            validation="validation" not in items,
-            test="test" not in items,
-        )
-        splits = {part: [own[position] for position in kept] for part, kept in zip(PARTS, parts, strict=True)}
-        for part in ("validation", "test"):
-            if part in items:
-                order = shuffled([item.key for item in items[part]], self._config.seed)
-                splits[part] = [items[part][position] for position in order]
-        return splits
-
-
-def _without_duplicates(items: dict[str, list[_Item]]) -> dict[str, list[_Item]]:
-    """Drop repeats of the same record, and of the same tokens, also between files."""
-    by_record: dict[str, list[bytes]] = {part: [item.key for item in items.get(part, [])] for part in PARTS}
-    for part, kept in zip(PARTS, distinct([by_record[part] for part in PARTS]), strict=True):
-        if part in items:
-            items[part] = [items[part][position] for position in kept]
-    by_tokens = [[_token_key(item.example) for item in items.get(part, [])] for part in PARTS]
-    return {
-        part: [items[part][position] for position in kept]
-        for part, kept in zip(PARTS, distinct(by_tokens), strict=True)
-        if part in items
-    }
-
-
-def _token_key(example: Example) -> bytes:
-    tokens, target = example
-    return hashlib.sha256(tokens.tobytes() + target.tobytes()).digest()
-
-
-def _joined(examples: Sequence[Example]) -> Split:
-    lengths = [len(tokens) for tokens, _ in examples]
-    arrays = {
-        "tokens": np.concatenate([np.empty(0, np.int32), *(tokens for tokens, _ in examples)]),
-        "offsets": np.cumsum([0, *lengths], dtype=np.int64),
-        "target": np.concatenate([np.empty(0, np.bool_), *(target for _, target in examples)]),
-    }
-    for array in arrays.values():
-        array.flags.writeable = False
-    return Split(**arrays)
+def _fingerprint(source: dict[str, Any], splits: dict[str, Split]) -> str:
+    """Return a hash of the tokens themselves and of what made them, the files' layout and place left out."""
+    digest = hashlib.sha256(_hash(source).encode())
+    for part, name in itertools.product(PARTS, ("offsets", "tokens", "target")):
+        digest.update(getattr(splits[part], name).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _quantiles(lengths: npt.NDArray[np.int64]) -> tuple[int, int, int, int, int]:
     least, lower, median, upper, greatest = np.quantile(lengths, [0, 0.25, 0.5, 0.75, 1], method="lower")
     return int(least), int(lower), int(median), int(upper), int(greatest)
-
-
-def _first(bad: Sequence[BadRecord], place: str) -> str:
-    return f"the first, {place} {bad[0].line}: {bad[0].reason}" if bad else "it is empty"
 
 
 def render_example(tokens: npt.NDArray[np.int32], target: npt.NDArray[np.bool_], tokenizer: Any) -> str:

@@ -78,7 +78,11 @@ class Conversation:
 
     def canonical(self) -> str:
         """Return text that is equal for equal conversations and for no others."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, ensure_ascii=True, default=str)
+        turns = [
+            [turn.role, turn.content, turn.trained, [[call.name, call.arguments] for call in turn.calls]]
+            for turn in self.turns
+        ]
+        return json.dumps([turns, self.tools], sort_keys=True, ensure_ascii=True, default=str)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
