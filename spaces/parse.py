@@ -22,10 +22,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from .dimension import MAX_CHOICES, WHOLE, WORDS, Dimension, check_name, is_number
 from .errors import SpaceError, nearest, shown
 from .params import LoraParams
 from .presets import Preset
-from .space import MAX_CHOICES, WHOLE, WORDS, Dimension, SearchSpace, check_name, is_number
+from .space import SearchSpace
 from .yamlfile import complaint, read_mapping
 
 LOG_FROM = 100

@@ -5,9 +5,9 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loratune.spaces.dimension import NAMES, WHOLE, WORDS, Dimension
 from loratune.spaces.errors import SpaceError
 from loratune.spaces.parse import dimension, parse_set
-from loratune.spaces.space import NAMES, WHOLE, WORDS, Dimension
 
 NUMBERS = [name for name in NAMES if name not in WORDS]
 FLOATS = [name for name in NUMBERS if name not in WHOLE]

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loratune.spaces import space as space_module
+from loratune.spaces.dimension import MAX_CHOICES, WHOLE, WORDS, Dimension
 from loratune.spaces.errors import SpaceError
 from loratune.spaces.params import SCHEDULERS, LoraParams
-from loratune.spaces.space import MAX_CHOICES, Dimension, SearchSpace
+from loratune.spaces.space import SearchSpace
 
 quiet = settings(deadline=None, database=None)
 
@@ -30,7 +31,7 @@ LIMITS = {
 
 @st.composite
 def dimensions(draw, name):
-    floats = name not in space_module.WHOLE + space_module.WORDS
+    floats = name not in WHOLE + WORDS
     if floats and draw(st.booleans()):
         low, high = sorted((draw(LIMITS[name]), draw(LIMITS[name])))
         if high > low * (1 + 1e-6) + 1e-300:
