@@ -1,0 +1,185 @@
+"""Which hyperparameters mattered: PED-ANOVA over the trials, and the values that the best ones share.
+
+By default all trials that reached the first rung that stops any are counted, at equal data: the
+complete ones alone are few, and chosen for being good.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+from ..spaces.errors import ReportError, SpaceError
+from ..spaces.space import Dimension
+from ..storage.records import TrialRecord
+from .view import StudyView
+from .words import show_share, show_value, value_of
+
+MIN_TRIALS = 20
+"""Fewer trials than this say nothing about importance."""
+
+RUNG = 2
+"""The quantum of the comparison: the first after which a trial may be stopped, so all reached it."""
+
+TOP = 0.25
+"""Share of the trials that counts as the best; docs/log.md has the experiment behind it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One parameter's importance, and what the best trials chose."""
+
+    name: str
+    """The parameter."""
+    share: float
+    """Its part in what sets the best quarter of the trials apart, 0 to 1; all parts add up to 1."""
+    words: str
+    """Where the best trials lie, such as ``the best 10 lie between 0.004 and 0.02``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Importance:
+    """What mattered, and what that is based on."""
+
+    bars: tuple[Bar, ...]
+    """One for each parameter that varied, the most important first."""
+    trials: int
+    """Trials behind it."""
+    top: int
+    """Trials that count as the best."""
+    basis: str
+    """What was compared, in words."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """One for each parameter of some weight, the most important first."""
+        return tuple(f"{bar.name} explains {show_share(bar.share)}: {bar.words}." for bar in self.bars)
+
+
+def importance(view: StudyView, *, final: bool = False) -> Importance:
+    """Measure what sets the best quarter of the trials apart.
+
+    Args:
+        view: the study.
+        final: count the complete trials alone, by their final loss.
+
+    Raises ``ReportError`` below ``MIN_TRIALS`` trials, or where nothing varied.
+
+    Source: Watanabe, Bansal and Hutter, PED-ANOVA, IJCAI 2023, as Optuna implements it.
+    """
+    scored = _final_losses(view) if final else _rung_losses(view)
+    what = "completed" if final else f"reached {RUNG * view.budget.quantum} examples"
+    if len(scored) < MIN_TRIALS:
+        raise ReportError(
+            f"importance: {len(scored)} trials have {what}, at least {MIN_TRIALS} are needed; "
+            f"go on with: tune resume {view.study.name} --trials N"
+        )
+    distributions = view.space.distributions()
+    encoded = []
+    for trial, _ in scored:
+        try:
+            encoded.append(view.space.encode(trial.params))
+        except SpaceError as error:
+            raise ReportError(f"trial {trial.number} lies outside the study's space: {error}") from error
+    varied = [name for name in distributions if len({row[name] for row in encoded}) > 1]
+    if not varied:
+        raise ReportError("importance: no hyperparameter varied over the trials; search a wider space")
+    shares = _ped_anova(
+        [{name: row[name] for name in varied} for row in encoded],
+        {name: distributions[name] for name in varied},
+        [loss for _, loss in scored],
+    )
+    top = max(5, round(TOP * len(scored)))
+    ranked = sorted(scored, key=lambda pair: (pair[1], pair[0].number))
+    best = [trial for trial, _ in ranked[:top]]
+    bars = (
+        Bar(name=name, share=shares[name], words=_where(view.space[name], best))
+        for name in sorted(varied, key=lambda name: -shares[name])
+    )
+    basis = (
+        f"the final loss of the {len(scored)} trials that completed"
+        if final
+        else f"the loss of the {len(scored)} trials that reached {RUNG * view.budget.quantum} examples, "
+        "before any is stopped; diverged ones count as the worst"
+    )
+    return Importance(bars=tuple(bars), trials=len(scored), top=top, basis=basis)
+
+
+def _final_losses(view: StudyView) -> list[tuple[TrialRecord, float]]:
+    return [
+        (trial, trial.value) for trial in view.trials if trial.state == "complete" and trial.value is not None
+    ]
+
+
+def _rung_losses(view: StudyView) -> list[tuple[TrialRecord, float]]:
+    """Return each trial's loss at the rung; every diverged trial gets the worst of them."""
+    found: list[tuple[TrialRecord, float | None]] = []
+    for trial in view.trials:
+        if trial.state == "diverged":
+            found.append((trial, None))
+        elif trial.state in ("running", "complete", "pruned", "failed"):
+            loss = view.eval_at(trial.number, RUNG)
+            if loss is not None:
+                found.append((trial, loss))
+    finite = [loss for _, loss in found if loss is not None]
+    if not finite:
+        return []
+    worst = max(finite)
+    return [(trial, worst if loss is None else loss) for trial, loss in found]
+
+
+def _ped_anova(
+    params: list[dict[str, Any]],
+    distributions: dict[str, optuna.distributions.BaseDistribution],
+    losses: list[float],
+) -> dict[str, float]:
+    """Return each parameter's share; they add up to 1."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study()
+        study.add_trials(
+            [
+                optuna.trial.create_trial(params=row, distributions=distributions, value=loss)
+                for row, loss in zip(params, losses, strict=True)
+            ]
+        )
+        found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP))
+    finally:
+        optuna.logging.set_verbosity(level)
+    # Where no parameter sets the best apart Optuna may return zeros or NaN; equal parts say just that.
+    shares = {name: found.get(name, 0.0) for name in distributions}
+    if not all(map(math.isfinite, shares.values())) or sum(shares.values()) <= 0:
+        return {name: 1 / len(distributions) for name in distributions}
+    total = sum(shares.values())
+    return {name: share / total for name, share in shares.items()}
+
+
+def _where(dimension: Dimension, best: list[TrialRecord]) -> str:
+    """Say where the best trials lie in one dimension."""
+    values = [value_of(trial.params, dimension.name) for trial in best]
+    if isinstance(values[0], str):
+        common = max(sorted(set(values)), key=values.count)
+        return f"{values.count(common)} of the best {len(best)} have {common}"
+    low, high = min(values), max(values)
+    if low == high:
+        return f"the best {len(best)} all have {show_value(low)}"
+    if dimension.choices:
+        common = max(sorted(set(values)), key=values.count)
+        spread = "anywhere" if (low, high) == dimension.bounds else f"{show_value(low)} to {show_value(high)}"
+        count = values.count(common)
+        return f"the best {len(best)} lie {_between(spread)}, {count} of them at {show_value(common)}"
+    scale = math.log if dimension.log else float
+    lower, upper = dimension.bounds
+    covered = (scale(high) - scale(low)) / (scale(upper) - scale(lower))
+    if covered > 0.8:
+        return f"the best {len(best)} lie all over the range"
+    return f"the best {len(best)} lie between {show_value(low)} and {show_value(high)}"
+
+
+def _between(spread: str) -> str:
+    return "anywhere in the list" if spread == "anywhere" else f"between {spread.replace(' to ', ' and ')}"

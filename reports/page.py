@@ -1,0 +1,199 @@
+"""The report: one page that holds everything it shows, opens offline, and runs no script but its own.
+
+Facts come from facts.py, figures from plots.py; here they are only arranged. Every text that came from
+a user, a model or a data file is escaped, and a content policy names the page's own scripts by hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import importlib.resources
+import re
+from pathlib import Path
+
+import jinja2
+import plotly.io
+import plotly.offline
+
+from ..spaces.errors import ReportError
+from .facts import StudyFacts, study_facts
+from .figures import COLORS, FONT
+from .files import write_text
+from .kinds import KINDS
+from .plots import plot_figure
+from .verdict import Comparison
+from .view import StudyView
+from .words import show_count, show_loss, show_share, show_value, value_of
+
+
+def write_report(view: StudyView, path: Path) -> None:
+    """Write the report of a study, whatever state it is in; raises ``ReportError``."""
+    write_text(path, render(view))
+
+
+def render(view: StudyView) -> str:
+    """Return the report as HTML."""
+    facts = study_facts(view)
+    figures = _figures(view)
+    plotly_js = plotly.offline.get_plotlyjs() if figures else ""
+    script = _own("page.js")
+    return (
+        _environment()
+        .from_string(_own("page.html"))
+        .render(
+            facts=facts,
+            policy=_policy(plotly_js, script),
+            font=FONT,
+            colors=COLORS,
+            comparisons=[
+                _card(comparison)
+                for comparison in (facts.verdict.base, facts.verdict.default)
+                if comparison is not None
+            ],
+            configuration=_configuration(facts),
+            plots=[(name, KINDS[name].words) for name, _ in figures],
+            figures=figures,
+            data=_data(facts),
+            example=_example(facts.data.rendered),
+            how=_how(facts),
+            commands=_commands(facts),
+            plotly=plotly_js,
+            script=script,
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(loss=show_loss, share=show_share, count=show_count, when=_when)
+    return environment
+
+
+def _figures(view: StudyView) -> list[tuple[str, str]]:
+    """Return (kind, figure as JSON) of every plot that there is enough for."""
+    found = []
+    for name in KINDS:
+        try:
+            figure = plot_figure(view, name)
+        except ReportError:
+            continue
+        # Inside a script element only these could end it or begin a comment; in JSON they stand in strings.
+        text = plotly.io.to_json(figure)
+        for character in "<>&\u2028\u2029":
+            text = text.replace(character, f"\\u{ord(character):04x}")
+        found.append((name, text))
+    return found
+
+
+def _policy(*scripts: str) -> str:
+    """Return a content policy under which nothing is loaded and only these scripts run."""
+    hashes = [
+        "'sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() + "'"
+        for script in scripts
+        if script
+    ]
+    # Plotly styles its elements inline; style cannot run code or, with nothing loadable, send anything.
+    return (
+        f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _card(comparison: Comparison) -> dict[str, str]:
+    interval = comparison.interval
+    # A negative change is a lower loss: the sign that a reader expects.
+    change = f"{comparison.best_loss - comparison.loss:+.4f}".replace("-", "−")
+    if interval is None:
+        note = "too few examples for an interval"
+    elif interval.distinguishable:
+        note = f"95 %: {-interval.high:+.4f} to {-interval.low:+.4f}".replace("-", "−")
+    else:
+        note = "not distinguishable"
+    return {"against": comparison.against, "change": change, "note": note}
+
+
+def _configuration(facts: StudyFacts) -> list[tuple[str, str, str]]:
+    """Return (name, value, what it could be) of the best trial, searched parameters first."""
+    params = facts.verdict.params
+    if params is None:
+        return []
+    words = dict(facts.space)
+    rows = [(name, show_value(value_of(params, name)), f"searched: {words[name]}") for name in facts.varied]
+    if "lora_alpha_ratio" in facts.varied:
+        rows.append(("lora_alpha", show_value(params.lora_alpha), "lora_alpha_ratio × lora_rank"))
+    named = {name for name, _, _ in rows}
+    rows += [
+        (name, show_value(value), "fixed") for name, value in params.to_dict().items() if name not in named
+    ]
+    return rows
+
+
+def _data(facts: StudyFacts) -> list[tuple[str, str]]:
+    data = facts.data
+    rows = [(f"{name} file", file) for name, file in facts.data_files]
+    least, lower, median, upper, greatest = data.length_quantiles
+    return [
+        *rows,
+        ("format, template", f"{data.format}, {data.template}"),
+        ("records", f"{show_count(data.records)} read, {show_count(data.bad)} left out as bad"),
+        ("exact repeats left out", show_count(data.duplicates)),
+        (
+            "split",
+            f"{show_count(data.train)} train, {show_count(data.validation)} validation, "
+            f"{show_count(data.test)} test",
+        ),
+        (
+            "training tokens",
+            f"{show_count(data.tokens)}, the loss on {show_count(data.target_tokens)} of them",
+        ),
+        (
+            "length of an example",
+            f"{least} to {greatest} tokens; half lie in {lower} to {upper}, median {median}",
+        ),
+        ("cut to cutoff_len", f"{show_count(data.truncated)} examples, to {facts.cutoff_len} tokens"),
+        ("fingerprint", data.fingerprint),
+    ]
+
+
+def _example(rendered: str) -> list[tuple[str, bool]]:
+    """Split a rendered example into (text, whether the loss is taken on it)."""
+    parts = re.split(r"⟦(.*?)⟧", rendered, flags=re.DOTALL)
+    return [(part, index % 2 == 1) for index, part in enumerate(parts) if part]
+
+
+def _how(facts: StudyFacts) -> list[tuple[str, str]]:
+    model = facts.model
+    name = model.name_or_path + (f" at {model.revision}" if model.revision else "")
+    return [
+        ("base model", name),
+        ("architecture", f"{model.architecture}, {show_count(model.parameters)} weights, {model.dtype}"),
+        ("layers that can carry an adapter", show_count(len(model.targets))),
+        ("device", f"{model.device_name} ({model.device})"),
+        *facts.settings,
+        ("configuration of trial 0", facts.default_source or "–"),
+        *facts.environment.items(),
+    ]
+
+
+def _commands(facts: StudyFacts) -> list[str]:
+    more = max(facts.outcomes.wanted, facts.outcomes.ended)
+    lines = [f"tune resume {facts.name}" + ("" if facts.verdict.running else f" --trials {more + 20}")]
+    if facts.verdict.number is not None:
+        lines += [
+            f"tune export {facts.name}",
+            f"tune export {facts.name} --format peft -o best/",
+            f"tune export {facts.name} --format llamafactory -o train.yaml",
+        ]
+    return [*lines, f"tune show {facts.name}"]
+
+
+def _when(time: datetime.datetime) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _own(name: str) -> str:
+    return (importlib.resources.files(__package__) / name).read_text(encoding="utf-8")

@@ -1,0 +1,60 @@
+"""Plots as files: a figure made from the facts of its kind, written as a page or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import plotly.io
+
+from ..spaces.errors import UsageError
+from . import figures
+from .files import write_text
+from .kinds import facts_json, known, plot_facts
+from .view import StudyView
+
+FIGURES: dict[str, Callable[[Any], go.Figure]] = {
+    "importance": figures.importance_figure,
+    "history": figures.history_figure,
+    "curves": figures.curves_figure,
+    "parallel": figures.parallel_figure,
+    "timeline": figures.timeline_figure,
+}
+"""Every kind of plot → from its facts to a figure."""
+
+
+def plot_figure(view: StudyView, kind: str) -> go.Figure:
+    """Return a plot as a plotly figure; raises what ``kinds.plot_facts`` raises."""
+    return FIGURES[kind](plot_facts(view, kind))
+
+
+def write_plot(view: StudyView, kind: str, path: Path) -> None:
+    """Write a plot to ``.html`` (self-contained, works offline) or ``.json`` (its facts and its figure).
+
+    Raises ``UsageError`` for an unknown kind or ending, ``ReportError`` where there is too little to plot.
+    """
+    chosen = known(kind)
+    ending = path.suffix.lower()
+    if ending in (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp"):
+        raise UsageError(f"{path.name}: {ending[1:]} pictures need kaleido; write .html or .json instead")
+    if ending not in (".html", ".json"):
+        raise UsageError(f"{path.name}: a plot is written to .html or .json, not to {ending or 'no ending'}")
+    facts = chosen.facts(view)
+    figure = FIGURES[kind](facts)
+    if ending == ".json":
+        document = {
+            "kind": kind,
+            "study": view.study.name,
+            "facts": facts_json(facts),
+            "figure": json.loads(plotly.io.to_json(figure)),
+        }
+        write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        return
+    figure.update_layout(title={"text": f"{chosen.words} · {view.study.name}", "x": 0.01}, margin={"t": 90})
+    html = plotly.io.to_html(
+        figure, include_plotlyjs=True, full_html=True, config={"displaylogo": False, "responsive": True}
+    )
+    write_text(path, html)

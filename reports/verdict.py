@@ -1,0 +1,214 @@
+"""The answer that a user came for: which configuration won, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..spaces.params import LoraParams
+from ..storage.records import Evaluation, TrialRecord
+from .paired import Interval, paired_interval
+from .view import StudyView
+from .words import join, show_count, show_loss, show_share
+
+SELECTION = (
+    "The intervals are over the validation examples that the winner was chosen on: they do not account "
+    "for picking the best of {trials} trials, which flatters it, nor for the luck of one training seed. "
+    "The test set was not looked at."
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The best trial against something else, on the same validation examples."""
+
+    against: str
+    """What it is compared with: ``the base model`` or ``trial 0 (default)``."""
+    loss: float
+    """The other one's loss."""
+    best_loss: float
+    """The best trial's loss."""
+    interval: Interval | None
+    """Other minus best: positive where the best is better; None where it cannot be had."""
+
+    @property
+    def words(self) -> str:
+        """One sentence."""
+        other = self.against[0].upper() + self.against[1:]
+        gain = self.loss - self.best_loss
+        direction = "lower" if gain >= 0 else "higher"
+        text = f"{other} has {show_loss(self.loss)}: the best trial is {show_loss(abs(gain))} {direction}"
+        if self.interval is None:
+            return text + "; there are too few common examples for an interval."
+        ends = sorted((abs(self.interval.low), abs(self.interval.high)))
+        if self.interval.distinguishable:
+            return text + f" (95 % interval {show_loss(ends[0])} to {show_loss(ends[1])})."
+        return (
+            text + f", which is not distinguishable from no difference on these {self.interval.examples} "
+            f"examples (95 % interval {show_signed(self.interval.low)} to {show_signed(self.interval.high)}, "
+            "which includes 0)."
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a study found so far."""
+
+    study: str
+    """Its name."""
+    running: bool
+    """Whether trials are still to come."""
+    trials: int
+    """Trials that have ended."""
+    wanted: int
+    """Trials that the study is to have."""
+    number: int | None
+    """The best complete trial; None where there is none yet."""
+    loss: float | None
+    """Its eval loss."""
+    params: LoraParams | None
+    """Its hyperparameters."""
+    source: str | None
+    """Who proposed it."""
+    eval_examples: int
+    """Validation examples that the loss is taken over."""
+    base: Comparison | None
+    """Against the base model."""
+    default: Comparison | None
+    """Against trial 0; None where trial 0 is the best or has no final loss."""
+    default_note: str | None
+    """Why there is no comparison with trial 0, where there is none."""
+    ties: tuple[int, ...]
+    """Other complete trials whose difference from the best is not distinguishable from 0, by loss."""
+    edges: tuple[str, ...]
+    """Clauses on parameters of the best at the end of their range."""
+    examples: int
+    """Training examples of a whole trial."""
+    train_examples: int
+    """Training examples that there are."""
+
+    @property
+    def epochs(self) -> float:
+        """How often the best trial saw the training data."""
+        return self.examples / max(1, self.train_examples)
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence."""
+        if self.number is None:
+            if not self.trials:
+                return "No trial has ended yet."
+            return f"No trial of {self.trials} has completed: there is no best configuration yet."
+        so_far = " so far" if self.running else ""
+        return (
+            f"Trial {self.number} is the best of {self.trials}{so_far}: eval loss {show_loss(self.loss)} "
+            f"on {show_count(self.eval_examples)} validation examples."
+        )
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What else there is to say, most important first."""
+        if self.number is None:
+            return ()
+        found = [comparison.words for comparison in (self.base, self.default) if comparison is not None]
+        if self.default_note is not None:
+            found.append(self.default_note)
+        if self.ties:
+            shown = [str(number) for number in self.ties[:5]]
+            more = f" and {len(self.ties) - 5} more" if len(self.ties) > 5 else ""
+            listed = ", ".join(shown) + more if more else join(shown)
+            noun, verb = ("Trial", "is") if len(self.ties) == 1 else ("Trials", "are")
+            found.append(f"{noun} {listed} {verb} not distinguishable from it: their intervals include 0.")
+        if self.edges:
+            found.append(f"{join(self.edges)}: a wider range may hold a better value.")
+        found.append(
+            f"It was selected at {show_share(self.epochs)} of one epoch: a trial sees "
+            f"{show_count(self.examples)} of {show_count(self.train_examples)} training examples."
+            if self.epochs < 1
+            else f"It was selected after {self.epochs:.3g} epochs: a trial sees {show_count(self.examples)} "
+            f"examples, of {show_count(self.train_examples)} that there are to train on."
+        )
+        found.append(SELECTION.format(trials=self.trials))
+        return tuple(found)
+
+
+def show_signed(value: float) -> str:
+    """Return a difference of losses with its sign, a true minus: ``−0.0041``, ``+0.0113``."""
+    return f"{value:+.4f}".replace("-", "−")
+
+
+def verdict(view: StudyView) -> Verdict:
+    """Judge a study: pure, from its rows alone."""
+    best = view.best()
+    ended = sum(trial.state != "running" for trial in view.trials)
+    default, note = _against_default(view, best)
+    return Verdict(
+        study=view.study.name,
+        running=ended < view.study.trials,
+        trials=ended,
+        wanted=view.study.trials,
+        number=best.number if best else None,
+        loss=best.value if best else None,
+        params=best.params if best else None,
+        source=best.source if best else None,
+        eval_examples=view.budget.final_eval_examples,
+        base=_against_base(view, best),
+        default=default,
+        default_note=note,
+        ties=_ties(view, best),
+        edges=view.space.edges(best.params) if best else (),
+        examples=view.full_examples,
+        train_examples=view.data.train,
+    )
+
+
+def _against_base(view: StudyView, best: TrialRecord | None) -> Comparison | None:
+    if best is None or best.value is None:
+        return None
+    return Comparison(
+        against="the base model",
+        loss=view.base_loss,
+        best_loss=best.value,
+        interval=_interval(view.base_evaluation, view.evaluations.get(best.number)),
+    )
+
+
+def _against_default(view: StudyView, best: TrialRecord | None) -> tuple[Comparison | None, str | None]:
+    """Compare with trial 0, or say why that cannot be done."""
+    if best is None or best.value is None:
+        return None, None
+    default = next((trial for trial in view.trials if trial.number == 0), None)
+    if default is None:
+        return None, None
+    if default.number == best.number:
+        return None, f"It is trial 0, the {default.source} configuration: no other trial did better."
+    if default.value is None:
+        if default.state == "running":
+            return None, "Trial 0 is still running, so there is no final loss to compare with."
+        seen = show_count(view.examples_seen(default))
+        return None, f"Trial 0 ended as {default.state} after {seen} examples: no final loss to compare with."
+    comparison = Comparison(
+        against=f"trial 0 ({default.source})",
+        loss=default.value,
+        best_loss=best.value,
+        interval=_interval(view.evaluations.get(default.number), view.evaluations.get(best.number)),
+    )
+    return comparison, None
+
+
+def _ties(view: StudyView, best: TrialRecord | None) -> tuple[int, ...]:
+    if best is None:
+        return ()
+    others = sorted(
+        (trial.value, trial.number)
+        for trial in view.trials
+        if trial.state == "complete" and trial.number != best.number and trial.value is not None
+    )
+    mine = view.evaluations.get(best.number)
+    intervals = ((number, _interval(view.evaluations.get(number), mine)) for _, number in others)
+    return tuple(
+        number for number, interval in intervals if interval is not None and not interval.distinguishable
+    )
+
+
+def _interval(other: Evaluation | None, best: Evaluation | None) -> Interval | None:
+    return paired_interval(other, best) if other is not None and best is not None else None
