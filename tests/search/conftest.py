@@ -1,0 +1,218 @@
+"""A bench for the search: a study on disk, workers that train nothing, and what became of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from loratune.objectives.base import DataConfig, Done, Facts, ModelConfig, ObjectiveConfig
+from loratune.objectives.fake import FakeFleet, FakePlan, FakeWorker
+from loratune.search.config import StudyConfig
+from loratune.search.loop import Outcome, run
+from loratune.search.measure import evaluation_of
+from loratune.search.snapshot import Snapshot
+from loratune.search.study import create
+from loratune.spaces.params import LoraParams
+from loratune.spaces.presets import preset
+from loratune.spaces.space import SearchSpace
+from loratune.storage import files
+from loratune.storage.records import StudyRecord, TrialRecord
+from loratune.storage.store import Store
+
+
+class CrashError(Exception):
+    """Stands for the coordinator's death."""
+
+
+class CrashingStore:
+    """A store whose n-th write never returns: it dies before or after the write itself."""
+
+    WRITES = ("add_trial", "begin_attempt", "record_quantum", "add_event", "project", "keep_adapters")
+
+    def __init__(self, store: Store, after: int, *, written: bool) -> None:
+        self._store = store
+        self._left = after
+        self._written = written
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name not in self.WRITES:
+            return found
+
+        def write(*args: Any, **kwargs: Any) -> Any:
+            self._left -= 1
+            if self._left < 0 and not self._written:
+                raise CrashError
+            answer = found(*args, **kwargs)
+            if self._left < 0:
+                raise CrashError
+            return answer
+
+        return write
+
+
+@dataclasses.dataclass
+class Onlooker:
+    """Remembers what a search showed."""
+
+    snapshots: list[Snapshot] = dataclasses.field(default_factory=list)
+    messages: list[str] = dataclasses.field(default_factory=list)
+
+    def on_snapshot(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
+
+    def on_message(self, text: str) -> None:
+        self.messages.append(text)
+
+
+class Bench:
+    """One folder with a database; makes studies in it and runs them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "tune.db"
+        self.onlooker = Onlooker()
+
+    def config(self, space: SearchSpace | None = None, **choices: Any) -> StudyConfig:
+        tiny = preset("tiny")
+        space = space or tiny.space
+        objective = ObjectiveConfig(
+            model=ModelConfig(name_or_path="model"),
+            data=DataConfig(train="data.jsonl"),
+            batch_sizes=space.batch_sizes(),
+            lora_ranks=space.lora_ranks(),
+            lora_targets=space.lora_targets(),
+        )
+        values = {"preset": "tiny", "default_source": "measured", "first": (space.closest(tiny.default),)}
+        return StudyConfig(space=space, objective=objective, **{**values, **choices})
+
+    def facts(self, config: StudyConfig, plan: FakePlan | None = None) -> Facts:
+        return FakeWorker(plan=plan).prepare(config.objective)
+
+    def create(self, trials: int, config: StudyConfig | None = None, name: str = "a") -> StudyRecord:
+        config = config or self.config()
+        with Store.open(str(self.path), mode="create") as store:
+            return create(store, name=name, config=config, facts=self.facts(config), trials=trials)
+
+    def run(
+        self,
+        plan: FakePlan | None = None,
+        *,
+        name: str = "a",
+        crash: tuple[int, bool] | None = None,
+        fleet: FakeFleet | None = None,
+        **options: Any,
+    ) -> Outcome | None:
+        """Run a study until it ends, None where the coordinator crashed at the given write."""
+        fleet = fleet or FakeFleet(plan)
+        with Store.open(str(self.path), mode="write") as store:
+            study = store.study(name)
+            if crash is None:
+                return run(store, study, factory=fleet, observer=self.onlooker, **options)
+            dying: Any = CrashingStore(store, crash[0], written=crash[1])
+            try:
+                return run(dying, study, factory=fleet, observer=self.onlooker, **options)
+            except CrashError:
+                return None
+
+    @property
+    def store(self) -> Store:
+        return Store.open(str(self.path), mode="read")
+
+    def trials(self, name: str = "a") -> tuple[TrialRecord, ...]:
+        with self.store as store:
+            return store.trials(store.study(name).id)
+
+    def events(self, kind: str, name: str = "a") -> list[dict[str, Any]]:
+        with self.store as store:
+            return [event.detail for event in store.events(store.study(name).id, kind)]
+
+    def curves(self, name: str = "a") -> dict[int, list[tuple[float | None, float | None]]]:
+        """Return the (train, eval) losses of every trial."""
+        found: dict[int, list[tuple[float | None, float | None]]] = {}
+        with self.store as store:
+            for point in store.curve(store.study(name).id):
+                found.setdefault(point.trial, []).append((point.train_loss, point.eval_loss))
+        return found
+
+    def sequence(self, name: str = "a") -> list[tuple[Any, ...]]:
+        """Return all of a study that a repetition must repeat."""
+        curves = self.curves(name)
+        return [
+            (t.number, t.params, t.source, t.state, t.reason, t.value, t.quanta, curves.get(t.number))
+            for t in self.trials(name)
+        ]
+
+    def alone(self, trial: TrialRecord, plan: FakePlan) -> list[tuple[float | None, float | None]]:
+        """Return the curve of a trial's configuration, trained alone and without interruption."""
+        config = self.config()
+        worker = FakeWorker(plan=dataclasses.replace(plan, faults=(), slots=1))
+        facts = worker.prepare(config.objective)
+        worker.add(0, trial.params, seed=trial.seed, attempt=0, resume_from=None)
+        curve: list[tuple[float | None, float | None]] = []
+        for _ in range(trial.quanta):
+            worker.start(self.folder / "alone")
+            done = None
+            while not isinstance(done, Done):
+                done = worker.poll(1.0)
+            (result,) = done.results
+            loss = None
+            evaluation = evaluation_of(result, facts)
+            if evaluation is not None:
+                loss = evaluation.loss
+            curve.append((None if result.diverged else result.train_loss, loss))
+        return curve
+
+    def assert_whole(self, plan: FakePlan, trials: int, name: str = "a") -> None:
+        """Check what every ended study must be, however often it was interrupted."""
+        records = self.trials(name)
+        assert [trial.number for trial in records] == list(range(trials))
+        assert {trial.state for trial in records} <= {"complete", "pruned", "diverged", "failed"}
+        curves = self.curves(name)
+        for trial in records:
+            assert curves.get(trial.number, []) == self.alone(trial, plan), trial
+        with self.store as store:
+            study = store.study(name)
+            assert store.lease(study.id) is None
+            present = set(files.listing(store.study_dir(study.id)))
+        assert present == {trial.adapter for trial in records if trial.adapter}
+        assert len(present) == min(5, sum(trial.state == "complete" for trial in records))
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        copy = optuna.load_study(study_name=name, storage=f"sqlite:///{self.path}")
+        told = {trial.user_attrs["loratune_number"]: trial for trial in copy.trials}
+        assert len(copy.trials) == len(told) == trials
+        assert all(trial.state.is_finished() for trial in copy.trials)
+        values = {trial.number: trial.value for trial in records if trial.state == "complete"}
+        complete = {n: t.value for n, t in told.items() if t.state == optuna.trial.TrialState.COMPLETE}
+        assert complete == values
+
+
+@pytest.fixture
+def new_bench() -> Iterator[Callable[[], Bench]]:
+    """Makes benches in memory, where there is a file system for that: the tests commit thousands of times."""
+    memory = Path("/dev/shm")
+    folders: list[str] = []
+
+    def make() -> Bench:
+        folders.append(tempfile.mkdtemp(prefix="loratune-", dir=memory if memory.is_dir() else None))
+        return Bench(Path(folders[-1]))
+
+    yield make
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def bench(new_bench: Callable[[], Bench]) -> Bench:
+    return new_bench()
+
+
+@pytest.fixture
+def params() -> LoraParams:
+    return LoraParams(learning_rate=1e-3, batch_size=8, lora_rank=8, lora_alpha=16.0)

@@ -1,0 +1,324 @@
+"""A study, from its first trial to its last."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from loratune.objectives.fake import FakeFleet, FakePlan, Fault, ManualClock
+from loratune.search.loop import run
+from loratune.search.seat import Limits
+from loratune.search.stop import StopSignal
+from loratune.search.study import create
+from loratune.spaces.errors import DataError, StudyBusy, StudyNotFound, WorkerError
+from loratune.spaces.space import Dimension
+from loratune.storage.store import Store
+
+PLAN = FakePlan(slots=4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_study_ends_with_exactly_its_trials(bench, count: int) -> None:
+    bench.create(16)
+    outcome = bench.run(PLAN, count=count)
+    assert outcome.why == "complete"
+    bench.assert_whole(PLAN, 16)
+    assert sum(outcome.counts.values()) == 16
+    assert outcome.counts["pruned"] > 0
+    values = {t.value: t.number for t in bench.trials() if t.value is not None}
+    assert outcome.best == values[min(values)]
+    assert outcome.quanta == sum(trial.quanta for trial in bench.trials())
+
+
+def test_the_first_trial_is_the_default_and_is_never_pruned(bench) -> None:
+    # A default far from the best of the surface: it is behind all others at every rung.
+    config = bench.config()
+    poor = dataclasses.replace(config.first[0], learning_rate=4e-4, lora_rank=2, lora_alpha=1.0)
+    bench.create(16, bench.config(first=(poor,)))
+    bench.run(PLAN)
+    first = bench.trials()[0]
+    assert (first.params, first.source, first.state) == (poor, "default", "complete")
+    others = [t.value for t in bench.trials()[1:] if t.value is not None]
+    assert first.value > max(others)
+
+
+def test_enqueued_trials_follow_the_default_in_their_order(bench) -> None:
+    default = bench.config().first[0]
+    wanted = [dataclasses.replace(default, learning_rate=rate) for rate in (2e-3, 3e-3)]
+    bench.create(8, bench.config(first=(default, *wanted, default)))
+    bench.run(PLAN)
+    trials = bench.trials()
+    assert [trial.source for trial in trials[:4]] == ["default", "enqueued", "enqueued", "startup"]
+    assert [trial.params for trial in trials[:3]] == [default, *wanted]
+
+
+def test_a_study_smaller_than_its_enqueued_trials_takes_the_first(bench) -> None:
+    default = bench.config().first[0]
+    more = tuple(dataclasses.replace(default, learning_rate=rate) for rate in (2e-3, 3e-3))
+    bench.create(2, bench.config(first=(default, *more)))
+    assert bench.run(PLAN).why == "complete"
+    assert [trial.params for trial in bench.trials()] == [default, more[0]]
+
+
+@pytest.mark.parametrize("trials", [1, 2, 3])
+def test_the_smallest_studies_end_too(bench, trials: int) -> None:
+    bench.create(trials)
+    assert bench.run(PLAN, count=2).why == "complete"
+    bench.assert_whole(PLAN, trials)
+
+
+def test_no_more_than_a_quarter_of_the_trials_is_in_flight(bench) -> None:
+    bench.create(12)
+    bench.run(FakePlan(slots=8), count=2)
+    assert max(snapshot.counts["running"] for snapshot in bench.onlooker.snapshots) == 3
+
+
+def test_a_low_limit_feeds_all_workers(bench) -> None:
+    bench.create(16)
+    fleet = FakeFleet(FakePlan(slots=8, quantum_seconds=0.02))
+    bench.run(fleet=fleet, count=2)
+    packs = dict.fromkeys((0, 1), 0)
+    for index, call, trials in fleet.calls:
+        if call == "start":
+            packs[index] = max(packs[index], len(trials))
+    assert packs == {0: 2, 1: 2}
+
+
+def test_the_last_trials_are_shared_with_a_worker_that_has_none(bench) -> None:
+    bench.create(8, bench.config(pruner="none"))
+    fleet = FakeFleet(FakePlan(slots=8, quantum_seconds=lambda index, inside: 0.05 if index == 0 else 0.01))
+    bench.run(fleet=fleet, count=2)
+    assert max(t.quanta for t in bench.trials()) == 8
+    moved = {trial for index, call, trials in fleet.calls if call == "add" for trial in trials if index == 0}
+    assert moved & {t for index, call, ts in fleet.calls if call == "add" and index == 1 for t in ts}
+    bench.assert_whole(FakePlan(slots=8), 8)
+
+
+def test_a_diverged_trial_keeps_its_reason(bench) -> None:
+    plan = FakePlan(slots=4, faults=(Fault(kind="diverge", trial=2, quantum=3),))
+    bench.create(8, bench.config(pruner="none"))
+    bench.run(plan)
+    trial = bench.trials()[2]
+    assert (trial.state, trial.quanta, trial.value, trial.checkpoint) == ("diverged", 3, None, None)
+    assert "became NaN at example" in trial.reason
+    assert bench.curves()[2][2] == (None, None)
+
+
+def test_only_the_best_adapters_stay(bench) -> None:
+    bench.create(12, bench.config(pruner="none", keep_adapters=2))
+    bench.run(PLAN)
+    ranked = sorted((t.value, t.number) for t in bench.trials() if t.value is not None)
+    assert {t.number for t in bench.trials() if t.adapter} == {number for _, number in ranked[:2]}
+    with bench.store as store:
+        folder = store.study_dir(1)
+    assert len(list(folder.rglob("*.safetensors"))) == 2
+
+
+def test_a_duplicate_takes_no_number_and_is_remembered(bench) -> None:
+    few = bench.config().space.replace(
+        Dimension(name="learning_rate", choices=(1e-3, 1e-2, 3e-2)),
+        Dimension(name="batch_size", choices=(8,)),
+        Dimension(name="lora_rank", choices=(4, 16)),
+        Dimension(name="lora_alpha_ratio", choices=(2.0,)),
+        Dimension(name="warmup_ratio", choices=(0.1,)),
+    )
+    bench.create(30, bench.config(space=few))
+    outcome = bench.run(PLAN)
+    assert outcome.why == "exhausted"
+    trials = bench.trials()
+    assert len({trial.params for trial in trials}) == len(trials) == few.size() == 6
+    duplicates = bench.events("duplicate")
+    assert sum(event["number"] == 6 for event in duplicates) == 20
+    assert all(trials[event["twin"]].params.to_dict() == event["params"] for event in duplicates)
+    assert any("exhausted" in message for message in bench.onlooker.messages)
+    # Resumed, it says so at once and asks nobody again.
+    assert bench.run(PLAN).why == "exhausted"
+    assert len(bench.events("duplicate")) == len(duplicates)
+
+
+def test_one_worker_repeats_the_sequence_of_trials(new_bench) -> None:
+    found = []
+    for _ in range(2):
+        bench = new_bench()
+        bench.create(14)
+        bench.run(PLAN)
+        found.append(bench.sequence())
+    assert found[0] == found[1]
+    assert {source for _, _, source, *_ in found[0]} == {"default", "startup", "tpe"}
+    other = new_bench()
+    other.create(14, other.config(seed=1))
+    other.run(PLAN)
+    assert other.sequence()[1:] != found[0][1:]
+
+
+def test_a_study_can_be_extended(bench) -> None:
+    bench.create(6)
+    bench.run(PLAN)
+    with Store.open(str(bench.path), mode="write") as store:
+        store.set_trials(1, 10)
+    bench.run(PLAN)
+    bench.assert_whole(PLAN, 10)
+
+
+def test_a_finished_study_has_nothing_left_to_do(bench) -> None:
+    bench.create(4)
+    bench.run(PLAN)
+    before = bench.sequence()
+    outcome = bench.run(PLAN)
+    assert (outcome.why, outcome.quanta) == ("complete", 0)
+    assert bench.sequence() == before
+
+
+def test_a_time_limit_ends_a_search_that_can_be_resumed(bench) -> None:
+    clock = ManualClock()
+    plan = FakePlan(slots=4, quantum_seconds=10.0, clock=clock)
+    bench.create(8)
+    outcome = bench.run(plan, timeout=95.0, clock=clock.now)
+    assert outcome.why == "timeout"
+    assert outcome.seconds < 101
+    assert bench.events("interrupted")[0]["why"] == "timeout"
+    assert bench.run(PLAN).why == "complete"
+    bench.assert_whole(PLAN, 8)
+
+
+class StopAt(StopSignal):
+    """Is asked to end once the clock has come so far."""
+
+    def __init__(self, clock: ManualClock, *times: float) -> None:
+        super().__init__()
+        self.clock, self.times = clock, list(times)
+
+    @property
+    def requested(self) -> bool:
+        while self.times and self.clock.now() >= self.times[0]:
+            self.times.pop(0)
+            self.request()
+        return super().requested
+
+
+@pytest.mark.parametrize(
+    ("asked", "ends", "recorded"),
+    [(26.0, 30.0, 3), (23.0, 23.5, 2), (28.0, 30.0, 3)],
+    ids=["a boundary is near", "no boundary is near", "a boundary is very near"],
+)
+def test_asked_to_end_it_waits_for_a_boundary_that_is_near(
+    bench, asked: float, ends: float, recorded: int
+) -> None:
+    clock = ManualClock()
+    plan = FakePlan(slots=4, quantum_seconds=10.0, clock=clock)
+    bench.create(8)
+    outcome = bench.run(plan, stop=StopAt(clock, asked), clock=clock.now)
+    assert outcome.why == "interrupted"
+    assert outcome.seconds <= ends + 0.2
+    assert bench.trials()[0].quanta == recorded
+
+
+def test_asked_twice_it_ends_at_once(bench) -> None:
+    clock = ManualClock()
+    plan = FakePlan(slots=4, quantum_seconds=10.0, clock=clock)
+    bench.create(8)
+    outcome = bench.run(plan, stop=StopAt(clock, 26.0, 27.0), clock=clock.now)
+    assert outcome.seconds < 27.2
+    assert bench.trials()[0].quanta == 2
+
+
+def test_a_second_owner_is_refused_and_its_workers_are_closed(bench) -> None:
+    bench.create(4)
+    fleet = FakeFleet(PLAN)
+    worker = fleet(0)
+    facts = worker.prepare(bench.config().objective)
+    with (
+        Store.open(str(bench.path), mode="write") as owner,
+        Store.open(str(bench.path), mode="write") as other,
+    ):
+        study = owner.study("a")
+        owner.acquire(study.id)
+        with pytest.raises(StudyBusy):
+            run(other, study, factory=fleet, prepared=[(worker, facts)])
+    assert worker.closed
+
+
+def test_changed_data_is_refused(bench) -> None:
+    bench.create(4)
+    with Store.open(str(bench.path), mode="write") as store:
+        study = store.study("a")
+        objective = bench.config().objective
+        changed = dataclasses.replace(objective, data=dataclasses.replace(objective.data, train="other"))
+        with pytest.raises(DataError, match="have changed since"):
+            run(store, study, factory=FakeFleet(PLAN), objective=changed)
+    assert bench.trials() == ()
+
+
+def test_another_build_is_told_once_and_recorded(bench) -> None:
+    bench.create(4)
+    fleet = FakeFleet(PLAN)
+    prepared = []
+    for index in range(2):
+        worker = fleet(index)
+        facts = worker.prepare(bench.config().objective)
+        prepared.append((worker, dataclasses.replace(facts, environment={**facts.environment, "torch": "9"})))
+    bench.run(fleet=fleet, count=2, prepared=prepared)
+    (event,) = bench.events("environment")
+    assert event["changes"] == ["torch was none, now 9"]
+    assert sum("made elsewhere" in message for message in bench.onlooker.messages) == 1
+
+
+def test_an_error_of_the_data_ends_the_search(bench) -> None:
+    bench.create(4)
+    with pytest.raises(DataError, match="is gone"):
+        bench.run(FakePlan(prepare_error=DataError("data.jsonl: is gone")))
+
+
+def test_workers_that_cannot_start_end_the_search_after_three_tries(bench) -> None:
+    bench.create(4)
+    fleet = FakeFleet(FakePlan(prepare_error=WorkerError("worker 0 cannot start")))
+    with pytest.raises(WorkerError, match="no worker can be started"):
+        bench.run(fleet=fleet)
+    assert len(fleet.made) == 3
+    assert all(worker.closed for worker in fleet.made)
+
+
+def test_snapshots_say_where_the_search_stands(bench) -> None:
+    clock = ManualClock()
+    bench.create(8)
+    bench.run(FakePlan(slots=4, quantum_seconds=10.0, progress=3, clock=clock), clock=clock.now)
+    shots = bench.onlooker.snapshots
+    middle = next(shot for shot in shots if shot.best is not None and shot.counts["running"])
+    assert middle.study == "a"
+    assert middle.trials == 8
+    slot = middle.slots[0]
+    assert slot.worker == 0
+    assert 0 <= slot.examples <= slot.examples_total
+    assert middle.trials_per_hour > 0
+    assert middle.seconds_left > 0
+    assert any(slot.state == "train" and slot.train_loss for shot in shots for slot in shot.slots)
+    assert any(slot.eval_loss for shot in shots for slot in shot.slots)
+    last = shots[-1]
+    assert (last.finished, last.slots, last.seconds_left) == (8, (), 0.0)
+    assert math.isclose(last.best.value, min(t.value for t in bench.trials() if t.value is not None))
+    assert len(last.messages) == 8
+
+
+def test_orchestration_is_measured(bench) -> None:
+    bench.create(4)
+    outcome = bench.run(FakePlan(slots=4, quantum_seconds=0.05))
+    assert 0 < outcome.orchestration_seconds < outcome.seconds
+    assert outcome.seconds > 0.05 * max(t.quanta for t in bench.trials())
+
+
+def test_a_study_made_under_no_such_name_is_not_found(bench) -> None:
+    bench.create(4)
+    with pytest.raises(StudyNotFound):
+        bench.run(PLAN, name="b")
+    with Store.open(str(bench.path), mode="create") as store:
+        config = bench.config()
+        assert create(store, name="b", config=config, facts=bench.facts(config), trials=4).name == "b"
+
+
+def test_patience_can_be_set(bench) -> None:
+    clock = ManualClock()
+    plan = FakePlan(slots=2, clock=clock, faults=(Fault(kind="hang", nth=2),))
+    bench.create(4)
+    bench.run(plan, clock=clock.now, limits=Limits(silence=30.0))
+    assert 30 < clock.now() < 40
