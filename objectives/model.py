@@ -279,6 +279,8 @@ def _one_line(config: ModelConfig, what: str) -> Iterator[None]:
             advice = "is neither a folder nor a Hub id; give a model's folder or an id such as org/name"
         elif "trust_remote_code" in text or "custom code" in text:
             advice = "needs Python code of its own, which is not run; choose a model that Transformers knows"
+        elif "does not support an attention implementation" in text:
+            advice = f"has no {config.attn_implementation} attention in Transformers; choose another model"
         elif not local and "safetensors" in text and "does not appear to have" in text:
             advice = "has no safetensors weights on the Hub; choose a model or a revision that has"
         elif not local and met(LocalEntryNotFoundError, ConnectionError, TimeoutError):

@@ -2,8 +2,8 @@
 
 The pack runs the base's decoder and output head by itself and slips adapters in between, which is
 right only if the model is put together as it assumes. What does not hold is refused in one line,
-before a trial is made: a soft-capped or scaled head (Gemma 2, Cohere, Granite), experts that gather
-their tokens, a layer that is never called, attention that looks ahead.
+before a trial is made: a soft-capped or scaled head (Gemma 2, Cohere, Granite), a layer that is given
+gathered tokens or never called, attention that looks ahead, experts on a CPU.
 """
 
 from __future__ import annotations
@@ -38,6 +38,12 @@ def check_pack(base: BaseModel, geometry: Geometry) -> None:
     name = base.summary.name_or_path
     if not geometry.targets:
         raise ModelError(f"{name}: no layer would carry an adapter; choose another lora_target")
+    if base.device.type == "cpu" and _has_experts(base):
+        # How many tokens an expert multiplies at once changes how a CPU rounds.
+        raise ModelError(
+            f"{name}: its experts gather the tokens of all trials, so on a CPU a trial's last digits would "
+            "depend on its neighbours; use a GPU or choose a model without experts"
+        )
     tolerance = TOLERANCE.get(base.dtype, max(TOLERANCE.values()))
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(base.summary.vocab_size, (SLOTS * ROWS, LENGTH), generator=generator)
@@ -178,6 +184,13 @@ def _watched(base: BaseModel, pack: Pack) -> Iterator[dict[str, list[tuple[int, 
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _has_experts(base: BaseModel) -> bool:
+    """Say whether the model routes tokens to experts."""
+    shape = base.model.config.get_text_config()
+    names = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+    return any((getattr(shape, name, None) or 0) > 1 for name in names)
 
 
 def _close(one: torch.Tensor, other: torch.Tensor, tolerance: float) -> bool:
