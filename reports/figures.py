@@ -156,24 +156,24 @@ def parallel_figure(facts: Parallel) -> go.Figure:
             )
     last = len(facts.axes) - 1
     for index, axis in enumerate(facts.axes):
-        # Names stand in two lines, inside the frame, so that they fit on a narrow screen too.
-        head, _, tail = axis.name.rpartition("_")
-        name = f"{head}_<br>{tail}" if head else tail
+        # Names are broken at every underscore, so that they fit side by side on a narrow screen.
+        name = axis.name.replace("_", "_<br>")
         annotations.append(
             {
                 "x": index,
                 "y": 1,
-                "yshift": 28,
+                "yshift": 12,
+                "yanchor": "bottom",
                 "text": f"<b>{name}</b>" + (" (log)" if axis.log else ""),
                 "showarrow": False,
                 "xanchor": "left" if index == 0 else "right" if index == last else "center",
                 "align": "left" if index == 0 else "right" if index == last else "center",
-                "font": {"size": 12},
+                "font": {"size": 11},
             }
         )
     figure.update_layout(annotations=annotations)
     figure.update_xaxes(visible=False, range=[-0.1, max(1, last) + 0.1])
-    figure.update_yaxes(visible=False, range=[-0.06, 1.18])
+    figure.update_yaxes(visible=False, range=[-0.06, 1.26])
     return _dressed(figure, height=440, legend_below=True)
 
 

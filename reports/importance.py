@@ -67,7 +67,7 @@ def importance(view: StudyView, *, final: bool = False) -> Importance:
         view: the study.
         final: count the complete trials alone, by their final loss.
 
-    Raises ``ReportError`` below ``MIN_TRIALS`` trials, or where nothing varied.
+    Raises ``ReportError`` below ``MIN_TRIALS`` trials, or where nothing varied or the losses are all alike.
 
     Source: Watanabe, Bansal and Hutter, PED-ANOVA, IJCAI 2023, as Optuna implements it.
     """
@@ -88,13 +88,18 @@ def importance(view: StudyView, *, final: bool = False) -> Importance:
     varied = [name for name in distributions if len({row[name] for row in encoded}) > 1]
     if not varied:
         raise ReportError("importance: no hyperparameter varied over the trials; search a wider space")
+    top = max(5, round(TOP * len(scored)))
+    ranked = sorted(scored, key=lambda pair: (pair[1], pair[0].number))
+    if ranked[top - 1][1] == ranked[-1][1]:
+        raise ReportError(
+            f"importance: of {len(scored)} trials too many share the worst loss to tell the best from the "
+            "rest; search a narrower space, such as lower learning rates"
+        )
     shares = _ped_anova(
         [{name: row[name] for name in varied} for row in encoded],
         {name: distributions[name] for name in varied},
         [loss for _, loss in scored],
     )
-    top = max(5, round(TOP * len(scored)))
-    ranked = sorted(scored, key=lambda pair: (pair[1], pair[0].number))
     best = [trial for trial, _ in ranked[:top]]
     bars = (
         Bar(name=name, share=shares[name], words=_where(view.space[name], best))

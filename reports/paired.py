@@ -37,7 +37,7 @@ class Interval:
 
 
 def paired_interval(first: Evaluation, second: Evaluation, level: float = 0.95) -> Interval | None:
-    """Return the interval of ``first.loss - second.loss`` over examples, None where there are too few.
+    """Return the interval of ``first.loss - second.loss`` over examples, None where it cannot be had.
 
     A loss is a ratio: summed loss over target tokens. On the same examples the difference is one too,
     R = Σ dᵢ / Σ tᵢ with dᵢ the difference of example i's summed losses and tᵢ its target tokens. Its
@@ -51,11 +51,11 @@ def paired_interval(first: Evaluation, second: Evaluation, level: float = 0.95) 
         return None
     tokens = first.tokens.astype(np.float64)
     differences = first.losses.astype(np.float64) - second.losses.astype(np.float64)
+    if not np.isfinite(differences).all() or not tokens.sum():
+        return None
     ratio = differences.sum() / tokens.sum()
     residuals = differences - ratio * tokens
     error = math.sqrt(examples / (examples - 1) * float(residuals @ residuals)) / tokens.sum()
-    if not math.isfinite(error):
-        return None
     width = statistics.NormalDist().inv_cdf(0.5 + level / 2) * error
     return Interval(
         difference=float(ratio),

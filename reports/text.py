@@ -105,7 +105,8 @@ def _curves(facts: Curves, width: int) -> list[str]:
         rows.append(f"{line.trial:>5}  {line.state:<11}{cells}  {_spark(line.losses)}")
     if len(shown) > MOST:
         rows.append(f"… and {len(shown) - MOST} more")
-    return [*rows, "", f"eval loss after so many training examples; base model {show_loss(facts.base_loss)}"]
+    legend = f"eval loss after so many training examples; base model {show_loss(facts.base_loss)}"
+    return [*rows, "", *_wrapped(legend, width)]
 
 
 def _parallel(facts: Parallel, width: int) -> list[str]:

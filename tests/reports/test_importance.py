@@ -1,0 +1,93 @@
+import dataclasses
+
+import pytest
+from loratune.reports.importance import importance
+from loratune.spaces.errors import ReportError
+from loratune.spaces.presets import preset
+from loratune.spaces.space import Dimension
+
+
+def test_the_parameter_that_decides_the_loss_comes_first(view):
+    found = importance(view)
+    assert found.bars[0].name == "learning_rate"
+    assert found.bars[0].share > 0.5
+    assert sum(bar.share for bar in found.bars) == pytest.approx(1)
+    assert [bar.share for bar in found.bars] == sorted((bar.share for bar in found.bars), reverse=True)
+
+
+def test_every_trial_that_reached_the_first_rung_counts_stopped_and_diverged_ones_too(view):
+    found = importance(view)
+    assert found.trials == len(view.trials)
+    complete = sum(trial.state == "complete" for trial in view.trials)
+    assert importance(view, final=True).trials == complete
+    assert complete < len(view.trials)
+    assert "60 trials that reached 384 examples" in found.basis
+
+
+def test_the_words_give_the_range_of_the_best_trials(view):
+    found = importance(view)
+    best = sorted(
+        (view.eval_at(t.number, 2), t.params.learning_rate) for t in view.trials if t.state != "diverged"
+    )
+    rates = [rate for _, rate in best[: found.top]]
+    assert found.bars[0].words == f"the best 15 lie between {min(rates):.3g} and {max(rates):.3g}"
+    assert found.sentences[0].startswith("learning_rate explains ")
+
+
+def test_a_choice_is_worded_by_its_most_common_value(view):
+    words = {bar.name: bar.words for bar in importance(view).bars}
+    assert "of them at" in words["lora_rank"]
+
+
+def test_fewer_than_20_trials_are_refused_with_their_number(make_view):
+    with pytest.raises(ReportError, match="19 trials have reached 384 examples, at least 20 are needed"):
+        importance(make_view(19))
+    assert importance(make_view(20)).trials == 20
+
+
+def test_too_few_complete_trials_are_refused(make_view):
+    view = make_view(30)
+    with pytest.raises(ReportError, match="trials have completed, at least 20"):
+        importance(view, final=True)
+
+
+def test_trials_before_the_rung_do_not_count(make_view):
+    view = make_view(24, prune=False, states=dict.fromkeys(range(20, 24), "failed"))
+    assert importance(view).trials == 20
+
+
+def test_all_diverged_is_refused_not_a_crash(make_view):
+    with pytest.raises(ReportError, match="0 trials"):
+        importance(make_view(25, states=dict.fromkeys(range(25), "diverged")))
+
+
+def test_a_parameter_that_is_fixed_has_no_bar(make_view):
+    view = make_view(40)
+    one = [dataclasses.replace(t, params=dataclasses.replace(t.params, batch_size=8)) for t in view.trials]
+    view = dataclasses.replace(view, trials=tuple(one))
+    assert "batch_size" not in [bar.name for bar in importance(view).bars]
+
+
+def test_words_are_counted_among_the_best(make_view):
+    space = preset("tiny").space.replace(
+        Dimension(name="lr_scheduler_type", choices=("linear", "cosine", "constant_with_warmup"))
+    )
+    view = make_view(40, space=space)
+    kinds = ("linear", "cosine")
+    rows = [
+        dataclasses.replace(t, params=dataclasses.replace(t.params, lr_scheduler_type=kinds[t.number % 2]))
+        for t in view.trials
+    ]
+    found = importance(dataclasses.replace(view, trials=tuple(rows)))
+    words = {bar.name: bar.words for bar in found.bars}["lr_scheduler_type"]
+    assert words.split(" of the best 10 have ")[1] in kinds
+
+
+def test_the_same_study_gives_the_same_shares(view):
+    assert importance(view) == importance(view)
+
+
+def test_where_most_trials_diverged_no_best_quarter_stands_out(make_view):
+    view = make_view(30, states=dict.fromkeys(range(4, 30), "diverged"))
+    with pytest.raises(ReportError, match="too many share the worst loss"):
+        importance(view)

@@ -1,0 +1,180 @@
+import base64
+import dataclasses
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from loratune.reports.page import render, write_report
+from loratune.spaces.errors import ReportError
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}"
+
+
+class Page(HTMLParser):
+    """What a browser would find: scripts, tags, event handlers, text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.scripts, self.data, self.tags, self.handlers, self.links, self.text = [], {}, [], [], [], []
+        self.policy = None
+        self._in = None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append(tag)
+        self.handlers += [name for name in attrs if name.startswith("on")]
+        self.links += [attrs[name] for name in ("src", "href") if name in attrs]
+        if attrs.get("http-equiv") == "Content-Security-Policy":
+            self.policy = attrs["content"]
+        self._in = (tag, attrs)
+        if tag == "script":
+            self.scripts.append((attrs, ""))
+
+    def handle_data(self, data):
+        if self._in and self._in[0] == "script":
+            attrs, text = self.scripts[-1]
+            self.scripts[-1] = (attrs, text + data)
+        elif not (self._in and self._in[0] == "style"):
+            self.text.append(data)
+
+    def handle_endtag(self, tag):
+        self._in = None
+
+
+@pytest.fixture(scope="module")
+def page(view):
+    return Page(render(view))
+
+
+def test_the_verdict_comes_first(view, page):
+    text = " ".join("".join(page.text).split())
+    best = view.best()
+    assert f"Trial {best.number} is the best of 60: eval loss {best.value:.4f}" in text
+    order = ["is the best of", "What mattered", "The trials", "All 60 trials", "The data", "Going on"]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+
+
+def test_nothing_is_loaded_from_elsewhere(page):
+    assert page.links == []
+    assert "link" not in page.tags
+    assert "default-src 'none'" in page.policy
+
+
+def test_only_scripts_that_the_policy_names_can_run(page):
+    running = [text for attrs, text in page.scripts if attrs.get("type") != "application/json"]
+    hashes = {
+        "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+        for text in running
+    }
+    assert hashes == set(re.findall(r"'sha256-[^']+'", page.policy))
+    script_rule = page.policy.split("script-src")[1].split(";")[0]
+    assert "unsafe" not in script_rule
+
+
+def test_every_figure_is_there_as_data(page):
+    figures = {attrs["id"]: json.loads(text) for attrs, text in page.scripts if "id" in attrs}
+    assert set(figures) == {
+        f"figure-{kind}" for kind in ("importance", "history", "curves", "parallel", "timeline")
+    }
+    assert all(figure["data"] for figure in figures.values())
+
+
+def test_every_trial_has_a_row_with_values_to_sort_by(view):
+    html = render(view)
+    rows = re.findall(r"<tr[^>]*>\s*<td class=\"num\" data-value=\"(\d+)\"", html)
+    assert [int(number) for number in rows] == list(range(60))
+
+
+def test_text_of_users_models_and_data_cannot_become_markup(make_view):
+    view = make_view(
+        30,
+        name=EVIL,
+        model={"name_or_path": EVIL},
+        config={"train": EVIL},
+        data={
+            "rendered": f"{EVIL}⟦{EVIL}⟧",
+            "format": EVIL,
+            "template": EVIL,
+            "fingerprint": EVIL,
+        },
+    )
+    rows = tuple(dataclasses.replace(row, reason=EVIL, source=EVIL) for row in view.trials)
+    facts = {**view.study.facts, "environment": {EVIL: EVIL}}
+    facts["data"] = {**facts["data"], "bad_records": [{"file": EVIL, "line": 1, "reason": EVIL}]}
+    study = dataclasses.replace(view.study, facts=facts)
+    page = Page(render(dataclasses.replace(view, trials=rows, study=study)))
+    assert page.handlers == []
+    assert "img" not in page.tags
+    assert len([attrs for attrs, _ in page.scripts if not attrs]) == 2
+    text = "".join(page.text)
+    assert text.count(EVIL) > 10
+    assert "{{7*7}}" in text
+
+
+def test_the_target_text_of_the_example_is_marked(view):
+    assert "&lt;|assistant|&gt;<mark>It again.&lt;|end|&gt;</mark>" in render(view)
+
+
+def test_bad_records_are_named_by_file_and_line(page):
+    text = " ".join(page.text)
+    assert "no field 'output'" in text
+    assert "17" in text
+
+
+@pytest.mark.parametrize(
+    ("trials", "states", "words"),
+    [
+        (0, {}, "No trial has ended yet."),
+        (1, {0: "running"}, "No trial has ended yet."),
+        (1, {0: "complete"}, "Trial 0 is the best of 1"),
+        (3, {0: "pruned", 1: "diverged", 2: "running"}, "there is no best configuration yet"),
+        (25, dict.fromkeys(range(25), "diverged"), "there is no best configuration yet"),
+        (3, {0: "infeasible", 1: "failed", 2: "failed"}, "there is no best configuration yet"),
+    ],
+)
+def test_a_study_in_any_state_has_a_report(make_view, trials, states, words):
+    page = Page(render(make_view(trials, states=states, wanted=40)))
+    text = " ".join(" ".join(page.text).split())
+    assert words in text
+    assert "This search is not over:" in text
+    assert "tune resume demo" in text
+
+
+def test_losses_that_are_missing_do_not_break_it(make_view):
+    view = make_view(30)
+    broken = tuple(
+        dataclasses.replace(p, eval_loss=None, train_loss=None, grad_norm=None) for p in view.curve
+    )
+    assert "is the best of 30" in render(dataclasses.replace(view, curve=broken, evaluations={}))
+
+
+def test_too_little_for_importance_is_said_with_the_number(make_view):
+    assert "8 trials have reached 384 examples, at least 20 are needed" in render(make_view(8))
+
+
+def test_no_secret_of_a_database_is_in_it(view):
+    assert "storage" not in render(view).split("<script>")[0]
+
+
+def test_the_page_is_written_whole_into_a_new_folder(view, tmp_path):
+    write_report(view, tmp_path / "new" / "report.html")
+    assert (tmp_path / "new" / "report.html").read_text(encoding="utf-8").endswith("</html>")
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]
+
+
+def test_a_place_that_cannot_be_written_is_one_line(view, tmp_path):
+    with pytest.raises(ReportError, match="is a folder; name a file"):
+        write_report(view, tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ReportError, match="cannot be written"):
+        write_report(view, tmp_path / "file" / "report.html")
+
+
+def test_a_study_of_another_version_is_one_line(view):
+    study = dataclasses.replace(view.study, facts={})
+    with pytest.raises(ReportError, match="made by another version"):
+        render(dataclasses.replace(view, study=study))
