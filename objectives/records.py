@@ -105,13 +105,12 @@ def _read_bytes(path: Path) -> bytes:
 def _decode(name: str, data: bytes, encoding: str) -> str:
     try:
         codec = codecs.lookup(encoding).name
-    except LookupError as error:
-        raise DataError(
-            f"the encoding {encoding!r} is not known: --encoding takes names such as utf-8, cp1252 or gb18030"
-        ) from error
-    try:
         # The same encoding with a byte-order mark skipped; UTF-16 and UTF-32 skip theirs by themselves.
         return data.decode("utf-8-sig" if codec == "utf-8" else codec)
+    except LookupError as error:
+        raise DataError(
+            f"{encoding!r} is no known text encoding: --encoding takes names such as utf-8, cp1252 or gb18030"
+        ) from error
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         utf_16 = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -120,10 +119,8 @@ def _decode(name: str, data: bytes, encoding: str) -> str:
             f"{name} is not {encoding}: byte {error.start} (line {line}) cannot be decoded; "
             f"give its encoding with --encoding, such as {likely}"
         ) from error
-    except (UnicodeError, ValueError) as error:
+    except ValueError as error:
         raise DataError(f"{name} cannot be decoded as {encoding} ({error}): give --encoding") from error
-    except (TypeError, AttributeError, AssertionError) as error:
-        raise DataError(f"{encoding!r} is no text encoding: --encoding takes utf-8, cp1252 …") from error
 
 
 def _json(name: str, text: str, *, lines: bool) -> tuple[list[tuple[int, Record | str]], str, bool]:

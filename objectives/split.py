@@ -38,7 +38,7 @@ def distinct(keys: Sequence[Sequence[bytes]]) -> list[list[int]]:
 def check_shares(shares: Sequence[float]) -> None:
     """Raise ``DataError`` unless the shares of train, validation and test make sense."""
     train, validation, test = shares
-    if train <= 0 or validation <= 0 or test < 0 or abs(sum(shares) - 1) > 1e-6:
+    if not (train > 0 and validation > 0 and test >= 0 and abs(sum(shares) - 1) <= 1e-6):
         raise DataError(
             f"the split {tuple(shares)} is not valid: train and validation must be above 0, test at least 0, "
             "and their sum 1"
