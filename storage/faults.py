@@ -83,13 +83,15 @@ def _words(error: BaseException) -> str | None:
         if isinstance(database, sqlalchemy.exc.IntegrityError):
             return f"a row was refused ({_last(error)}); another program may have written it"
         return f"{_last(error)}; check the database and try again"
+    if isinstance(database, sqlalchemy.exc.StatementError):
+        return f"a value cannot be stored ({_last(error)}); this is a fault of loratune, please report it"
     return None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        if isinstance(error, sqlalchemy.exc.DBAPIError) and error.orig is not None:
+        if isinstance(error, sqlalchemy.exc.StatementError) and error.orig is not None:
             yield error.orig
         error = error.__cause__
 

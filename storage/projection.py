@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from ..spaces.errors import StorageError
 from . import engine, faults
 from .reconcile import Add, Copy, End, Note, Present, Report, Step, copies, reconcile
 from .records import CurvePoint, StudyRecord, TrialRecord
@@ -26,6 +27,10 @@ _STATES = {
     "pruned": TrialState.PRUNED,
 }
 _NUMBER = "loratune_number"
+
+
+class CopyChanged(Exception):  # noqa: N818 - no fault, and never seen by the user
+    """Somebody changed Optuna's copy from outside, such as in the dashboard; write every trial again."""
 
 
 class Projection:
@@ -59,31 +64,20 @@ class Projection:
     ) -> int:
         """Write what Optuna lacks of the given trials and return the number of commits.
 
-        ``worst`` is the greatest finite eval loss of the whole study.
+        ``worst`` is the greatest finite eval loss of the whole study. Raises ``CopyChanged`` where what
+        was remembered of Optuna's tables no longer holds; it is forgotten, so ``ended`` is empty then.
         """
         ours = copies(trials, points, worst)
         records = {trial.number: trial for trial in trials}
-        try:
-            return self._bring(study, ours, records, distributions, encoded)
-        except (KeyError, optuna.exceptions.UpdateFinishedTrialError):
-            # Somebody changed the copy from outside, such as by deleting it in the dashboard. The
-            # failure has dropped what we remembered of it, so this reads and mends what is there.
-            return self._bring(study, ours, records, distributions, encoded)
-
-    def _bring(
-        self,
-        study: StudyRecord,
-        ours: Sequence[Copy],
-        records: Mapping[int, TrialRecord],
-        distributions: Mapping[str, BaseDistribution],
-        encoded: Mapping[int, Mapping[str, Any]],
-    ) -> int:
         # Taken out while we write: after a failure the next call reads afresh what arrived.
         known = self._studies.pop(study.id, None)
         optuna_id, present = known if known is not None else self._read(study)
         steps = reconcile(ours, present)
-        for step in steps:
-            self._apply(step, optuna_id, present, records, distributions, encoded)
+        try:
+            for step in steps:
+                self._apply(step, optuna_id, present, records, distributions, encoded)
+        except (KeyError, optuna.exceptions.UpdateFinishedTrialError) as error:
+            raise CopyChanged from error
         self._studies[study.id] = (optuna_id, present)
         return len(steps)
 
@@ -190,3 +184,9 @@ def _open(address: engine.Address, timeout: float) -> optuna.storages.RDBStorage
             if attempts == 0 or faults.sqlite_code(error) not in (None, "SQLITE_ERROR", "SQLITE_CONSTRAINT"):
                 raise
             time.sleep(0.2)
+        except RuntimeError as error:
+            # What Optuna raises, over several lines, for tables of another Optuna.
+            raise StorageError(
+                f"{address.shown}: its Optuna tables are of another version than Optuna "
+                f"{optuna.__version__}; run optuna storage upgrade on it, or upgrade Optuna"
+            ) from error

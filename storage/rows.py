@@ -102,11 +102,12 @@ def point_values(study_id: int, update: QuantumUpdate) -> dict[str, Any]:
         )
     values = {key: getattr(found, key) for key in CurvePoint.__dataclass_fields__}
     for key in ("train_loss", "eval_loss", "grad_norm"):
-        if values[key] is not None and not math.isfinite(values[key]):
-            values[key] = None
+        if values[key] is not None:
+            values[key] = float(values[key]) if math.isfinite(values[key]) else None
     for key in ("learning_rate", "tokens_per_second"):
         if not math.isfinite(values[key]):
             raise StorageError(f"trial {update.trial}: {key} {values[key]!r} is not a finite number")
+        values[key] = float(values[key])
     return {"study_id": study_id, **values}
 
 

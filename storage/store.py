@@ -51,6 +51,11 @@ class Store:
             else engine.make_writer(address, self._fence, timeout=timeout)
         )
         self._projection: Projection | None = None
+        self._file: tuple[int, int] | None = None
+        if address.path is not None:
+            with faults.translated_files(address.path):
+                found = address.path.stat()
+                self._file = (found.st_dev, found.st_ino)
 
     @classmethod
     def open(cls, url_or_path: str, *, mode: Mode, timeout: float = 30.0) -> Store:
@@ -84,6 +89,8 @@ class Store:
                 migrations.check(found, self.url)
             if self._mode == "create" or (self._mode == "write" and found is not None):
                 migrations.migrate(connection, self.url)
+                # A file that may only be read opens as if it might be written; this tells at once.
+                connection.execute(update(tables.schema).values(version=tables.schema.c.version))
             elif found is None:
                 raise StudyNotFound(
                     f"{self.url}: holds no study of loratune; tune search makes one, "
@@ -106,8 +113,8 @@ class Store:
 
     def close(self) -> None:
         """Give up what is owned and close every connection; never raises for a lease that was lost."""
-        with contextlib.suppress(StorageError):
-            for study_id in list(self._fence.held):
+        for study_id in list(self._fence.held):
+            with contextlib.suppress(StorageError):
                 self.release(study_id)
         if self._projection is not None:
             self._projection.close()
@@ -189,11 +196,16 @@ class Store:
         ended: leases.Process | None = None
         while True:
             mine = self._fence.held.pop(study_id, None)
-            with self._transaction() as connection:
-                name = self._touch(connection, study_id)
-                claimed = ownership.claim(
-                    connection, study_id, name, mine=mine, me=me, take_over=take_over, ended=ended
-                )
+            try:
+                with self._transaction() as connection:
+                    name = self._touch(connection, study_id)
+                    claimed = ownership.claim(
+                        connection, study_id, name, mine=mine, me=me, take_over=take_over, ended=ended
+                    )
+            except BaseException:
+                if mine is not None:
+                    self._fence.held[study_id] = mine
+                raise
             if isinstance(claimed, int):
                 self._fence.held[study_id] = claimed
                 return rows.lease(me, claimed, alive=True)
@@ -288,7 +300,7 @@ class Store:
 
     # Events
 
-    def add_event(self, study_id: int, kind: str, **detail: Any) -> None:
+    def add_event(self, study_id: int, kind: str, /, **detail: Any) -> None:
         """Record something that happened; the details must be JSON."""
         with self._writing(study_id) as connection:
             row = {"study_id": study_id, "at": rows.now(), "kind": kind, "detail": detail}
@@ -315,22 +327,37 @@ class Store:
             distributions: Optuna's distribution of each parameter that varies.
             encoded: by trial number, its parameters as Optuna's values.
         """
+        # Only here: Optuna takes a quarter of a second to import.
         from . import projection
 
         study = next((found for found in self.studies() if found.id == study_id), None)
         if study is None:
             raise StudyNotFound(f"study {study_id}: not in {self.url}; tune list shows what is")
+        with self._writing(study_id):
+            pass  # refused before Optuna is troubled, where the study is another's
         with faults.translated(self.url):
             if self._projection is None:
                 self._projection = projection.Projection(self._address, self._fence, timeout=self._timeout)
-            # Only what is not yet there: a study's thousandth trial costs no more than its first.
-            done = self._projection.ended(study_id)
-            pending = tuple(trial for trial in self.trials(study_id) if trial.number not in done)
-            points = self._points(study_id, [trial.number for trial in pending])
-            with self._reading() as connection:
-                greatest = select(func.max(tables.curve.c.eval_loss))
-                worst = connection.execute(greatest.where(tables.curve.c.study_id == study_id)).scalar()
-            self._projection.write(study, pending, points, distributions, encoded, worst=worst or 0.0)
+            try:
+                self._project(self._projection, study, distributions, encoded)
+            except projection.CopyChanged:
+                self._project(self._projection, study, distributions, encoded)
+
+    def _project(
+        self,
+        target: Projection,
+        study: StudyRecord,
+        distributions: Mapping[str, Any],
+        encoded: Mapping[int, Mapping[str, Any]],
+    ) -> None:
+        # Only what is not yet there: a study's thousandth trial costs no more than its first.
+        done = target.ended(study.id)
+        pending = tuple(trial for trial in self.trials(study.id) if trial.number not in done)
+        points = self._points(study.id, [trial.number for trial in pending])
+        greatest = select(func.max(tables.curve.c.eval_loss)).where(tables.curve.c.study_id == study.id)
+        with self._reading() as connection:
+            worst = connection.execute(greatest).scalar()
+        target.write(study, pending, points, distributions, encoded, worst=worst or 0.0)
 
     # Files
 
@@ -358,8 +385,24 @@ class Store:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlalchemy.Connection]:
         """One transaction; it writes unless the store was opened to read."""
+        self._check_file()
         with faults.translated(self.url), self._engine.begin() as connection:
             yield connection
+
+    def _check_file(self) -> None:
+        """Raise ``StorageError`` where the file that we write is no longer the one of that path.
+
+        SQLite would go on writing to a deleted file, and every trial would be lost with it.
+        """
+        path = self._address.path
+        if path is None or self._mode == "read":
+            return
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._file:
+            raise StorageError(f"{path}: was deleted or replaced while in use; put it back and tune resume")
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlalchemy.Connection]:
@@ -389,12 +432,13 @@ class Store:
 
 def _check_path(path: Path, mode: Mode) -> None:
     """Say early and plainly what is wrong with a path; make the file in mode ``create``."""
-    if path.is_dir():
-        raise StorageError(f"{path}: is a folder; name a file in it, such as {path / 'tune.db'}")
-    if not path.parent.is_dir():
-        raise StorageError(f"{path}: its folder does not exist; make it, or name another with --storage")
-    if path.exists():
-        return
+    with faults.translated_files(path):
+        if path.is_dir():
+            raise StorageError(f"{path}: is a folder; name a file in it, such as {path / 'tune.db'}")
+        if not path.parent.is_dir():
+            raise StorageError(f"{path}: its folder does not exist; make it, or name another with --storage")
+        if path.exists():
+            return
     if mode != "create":
         raise StudyNotFound(
             f"{path}: no such database; tune search makes one, or name another with --storage"

@@ -68,7 +68,7 @@ def finish(connection: sqlalchemy.Connection, study_id: int, folder: Path, endin
             ending.trial,
             state=ending.state,
             reason=ending.reason,
-            value=ending.value,
+            value=None if ending.value is None else float(ending.value),
             adapter=rows.relative(folder, ending.adapter),
             checkpoint=None,
             finished_at=at,
