@@ -81,12 +81,18 @@ def _figures(view: StudyView) -> list[tuple[str, str]]:
             figure = plot_figure(view, name)
         except ReportError:
             continue
-        # Inside a script element only these could end it or begin a comment; in JSON they stand in strings.
-        text = plotly.io.to_json(figure)
-        for character in "<>&\u2028\u2029":
-            text = text.replace(character, f"\\u{ord(character):04x}")
-        found.append((name, text))
+        found.append((name, _inside_script(plotly.io.to_json(figure))))
     return found
+
+
+def _inside_script(text: str) -> str:
+    """Return JSON that cannot end the script element it lies in, nor begin a comment there.
+
+    Outside of strings JSON has none of these characters, so escaping all of them changes no value.
+    """
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 def _policy(*scripts: str) -> str:

@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from loratune.reports.page import render, write_report
+from loratune.reports.page import _inside_script, render, write_report
 from loratune.spaces.errors import ReportError
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}"
@@ -113,6 +113,12 @@ def test_text_of_users_models_and_data_cannot_become_markup(make_view):
     text = "".join(page.text)
     assert text.count(EVIL) > 10
     assert "{{7*7}}" in text
+
+
+def test_data_inside_a_script_element_cannot_end_it():
+    text = json.dumps({EVIL: "<!-- & \u2028"}, ensure_ascii=False)
+    assert not set("<>&\u2028") & set(_inside_script(text))
+    assert json.loads(_inside_script(text)) == json.loads(text)
 
 
 def test_the_target_text_of_the_example_is_marked(view):

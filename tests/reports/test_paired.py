@@ -51,6 +51,12 @@ def test_pairing_makes_it_far_narrower_than_the_spread_of_the_examples():
     assert interval.high - interval.low < 2 * 1.96 * alone / 2
 
 
+def test_a_difference_in_proportion_to_length_has_no_uncertainty():
+    tokens = np.arange(1, 61)
+    interval = paired_interval(evaluation(2.5 * tokens, tokens), evaluation(2.0 * tokens, tokens))
+    assert (interval.low, interval.high) == (pytest.approx(0.5), pytest.approx(0.5))
+
+
 def test_a_difference_that_is_noise_is_not_distinguishable():
     interval = paired_interval(*pair(np.random.default_rng(10), 200, 0.0))
     assert not interval.distinguishable
