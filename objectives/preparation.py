@@ -236,4 +236,5 @@ def environment() -> dict[str, str]:
         **{name: importlib.metadata.version(name) for name in packages},
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "platform": platform.platform(),
+        **({"gpus": str(torch.cuda.device_count())} if torch.cuda.is_available() else {}),
     }

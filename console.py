@@ -1,0 +1,262 @@
+"""What a person sees in the terminal: the live table of a search, plain lines elsewhere, tables.
+
+Draws values that others made; reads no database and decides nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from .search.snapshot import SlotView, Snapshot
+from .spaces.params import LoraParams
+
+PLAIN_SECONDS = 15.0
+"""How often a search without a terminal says where it stands."""
+
+STATE_STYLES = {
+    "complete": "green",
+    "pruned": "yellow",
+    "diverged": "magenta",
+    "infeasible": "magenta",
+    "failed": "red",
+    "running": "cyan",
+}
+
+
+class Log:
+    """A file of dated lines; also an observer that draws nothing."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: TextIO = path.open("a", encoding="utf-8")
+
+    def write(self, text: str) -> None:
+        """Append a line."""
+        moment = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._file.write(f"{moment} {text}\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class PlainView:
+    """Plain lines: whatever happens, and now and then where the search stands."""
+
+    def __init__(self, console: Console, log: Log) -> None:
+        self._console, self._log = console, log
+        self._told = time.monotonic()
+
+    def __enter__(self) -> PlainView:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def on_message(self, text: str) -> None:
+        """Print what happened."""
+        self._log.write(text)
+        self._console.print(Text(text), soft_wrap=True)
+
+    def on_snapshot(self, snapshot: Snapshot) -> None:
+        """Print where the search stands, if that is due."""
+        if time.monotonic() - self._told < PLAIN_SECONDS:
+            return
+        self._told = time.monotonic()
+        line = "  ".join((counts_line(snapshot), *rates(snapshot)))
+        self._log.write(line)
+        self._console.print(Text(line), soft_wrap=True)
+
+
+class LiveView:
+    """The live table of the slots, redrawn in place."""
+
+    def __init__(self, console: Console, log: Log) -> None:
+        self._log = log
+        self._console = console
+        self._snapshot: Snapshot | None = None
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=4, transient=True, screen=False
+        )
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+        if self._snapshot is not None:
+            # The slots are of no use once the search is over; how it stood at the end is.
+            self._console.print(_head(self._snapshot))
+
+    def on_message(self, text: str) -> None:
+        """Note what happened; the table shows the last of it."""
+        self._log.write(text)
+
+    def on_snapshot(self, snapshot: Snapshot) -> None:
+        """Show where the search stands."""
+        self._snapshot = snapshot
+
+    def _render(self) -> RenderableType:
+        if self._snapshot is None:
+            return Text("starting the workers …", style="dim")
+        return live_table(self._snapshot)
+
+
+def live_table(snapshot: Snapshot) -> RenderableType:
+    """Return the whole live view of a snapshot."""
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    for name, justify in (
+        ("trial", "right"),
+        ("lr", "right"),
+        ("batch", "right"),
+        ("rank", "right"),
+        ("alpha", "right"),
+        ("warmup", "right"),
+        ("examples", "right"),
+        ("", "left"),
+        ("train", "right"),
+        ("eval", "right"),
+        ("lr now", "right"),
+        ("grad", "right"),
+        ("state", "left"),
+    ):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for slot in snapshot.slots:
+        table.add_row(*_slot_cells(slot))
+    last = [
+        Text(f"  {message}", style="dim", no_wrap=True, overflow="ellipsis")
+        for message in snapshot.messages[-4:]
+    ]
+    return Group(_head(snapshot), Text(), table, Text(), *last)
+
+
+def counts_line(snapshot: Snapshot) -> str:
+    """Return how many trials ended how: ``12/100 trials: 4 complete, 8 pruned``."""
+    ended = [f"{count} {state}" for state, count in snapshot.counts.items() if count and state != "running"]
+    running = snapshot.counts.get("running", 0)
+    words = ", ".join([*ended, *([f"{running} running"] if running else [])])
+    best = (
+        f"; best {snapshot.best.value:.4f} (trial {snapshot.best.number}), base {snapshot.base_loss:.4f}"
+        if snapshot.best is not None
+        else ""
+    )
+    return f"{snapshot.finished}/{snapshot.trials} trials: {words or 'none yet'}{best}"
+
+
+def rates(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return speed, memory and time, in words."""
+    found = [f"{snapshot.tokens_per_second:,.0f} tokens/s", f"{snapshot.memory_bytes / 2**30:.1f} GiB"]
+    if snapshot.trials_per_hour is not None:
+        found.append(f"{snapshot.trials_per_hour:,.0f} trials/h")
+    found.append(f"{clock(snapshot.elapsed)} so far")
+    if snapshot.seconds_left is not None:
+        found.append(f"about {clock(snapshot.seconds_left)} left")
+    return tuple(found)
+
+
+def clock(seconds: float) -> str:
+    """Return a duration: ``48s``, ``3m07s`` or ``2h05m``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def show_params(params: LoraParams, names: Iterable[str] | None = None) -> str:
+    """Return hyperparameters in one line: ``learning_rate 0.01, batch_size 8 …``."""
+    values = params.to_dict()
+    chosen = values if names is None else names
+    return ", ".join(f"{name} {number(values[name])}" for name in chosen)
+
+
+def number(value: Any) -> str:
+    """Return a value with at most four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[int] = ()) -> Table:
+    """Return a plain table; ``right`` are the columns that stand to the right."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(header):
+        made.add_column(name, justify="right" if index in set(right) else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    return made
+
+
+def state_text(state: str) -> Text:
+    """Return a trial's state in its color."""
+    return Text(state, style=STATE_STYLES.get(state, ""))
+
+
+def _head(snapshot: Snapshot) -> RenderableType:
+    grid = Table.grid(padding=(0, 1))
+    bar = ProgressBar(total=max(1, snapshot.trials), completed=snapshot.finished, width=30)
+    grid.add_row(
+        Text(snapshot.study, style="bold"), bar, Text(f"{snapshot.finished}/{snapshot.trials} trials")
+    )
+    counts = Text()
+    for state, count in snapshot.counts.items():
+        if count:
+            counts.append(f"{count} {state}  ", style=STATE_STYLES.get(state, ""))
+    lines: list[RenderableType] = [grid, counts]
+    if snapshot.best is not None:
+        best = snapshot.best
+        lines.append(
+            Text.assemble(
+                "best ",
+                (f"{best.value:.4f}", "bold green"),
+                f" (trial {best.number}; base model {snapshot.base_loss:.4f})  ",
+                (
+                    show_params(
+                        best.params,
+                        ("learning_rate", "batch_size", "lora_rank", "lora_alpha", "warmup_ratio"),
+                    ),
+                    "green",
+                ),
+            )
+        )
+    lines.append(Text("  ".join(rates(snapshot)), style="dim"))
+    return Group(*lines)
+
+
+def _slot_cells(slot: SlotView) -> list[RenderableType]:
+    params = slot.params
+
+    def loss(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4f}"
+
+    return [
+        str(slot.trial),
+        f"{params.learning_rate:.2e}",
+        str(params.batch_size),
+        str(params.lora_rank),
+        f"{params.lora_alpha:.3g}",
+        f"{params.warmup_ratio:.2f}",
+        f"{slot.examples}/{slot.examples_total}",
+        ProgressBar(total=slot.examples_total, completed=slot.examples, width=10),
+        loss(slot.train_loss),
+        loss(slot.eval_loss),
+        "–" if slot.learning_rate is None else f"{slot.learning_rate:.1e}",
+        "–" if slot.grad_norm is None else f"{slot.grad_norm:.2f}",
+        Text(slot.state, style="cyan" if slot.state in ("train", "eval") else "dim"),
+    ]

@@ -1,0 +1,48 @@
+"""How many weights a model has, read from the headers of its files: no torch, nothing loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from pathlib import Path
+
+_MOST_HEADER = 100 * 2**20
+"""Longest header that the safetensors format allows."""
+
+
+def count_parameters(name_or_path: str) -> int | None:
+    """Return the number of weights of a model folder, or of a Hub model in the local cache.
+
+    None where it cannot be told without loading or downloading the model.
+    """
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        folder = _cached(name_or_path)
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    counts = [_count(file) for file in files]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
+
+
+def _cached(repo: str) -> Path:
+    """Return the newest snapshot of a Hub model in the cache, or a folder that does not exist."""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    snapshots = cache / f"models--{repo.replace('/', '--')}" / "snapshots"
+    found = [entry for entry in snapshots.iterdir() if entry.is_dir()] if snapshots.is_dir() else []
+    return max(found, key=lambda entry: entry.stat().st_mtime, default=snapshots / "none")
+
+
+def _count(file: Path) -> int | None:
+    """Return the numbers in a safetensors file, None where it has no readable header."""
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if length > _MOST_HEADER:
+                return None
+            header = json.loads(opened.read(length))
+        return sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
+    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,154 @@
+"""What a search would do, before it does: examples, steps, share of a full run, memory, hours.
+
+Pure: from a configuration and a worker's facts to values and sentences.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .objectives.base import Facts
+from .search.config import StudyConfig
+from .spaces.budget import RUNGS
+
+SHARE_WITH_PRUNING = 0.5
+"""Quanta that successive halving trains of those there are: half the trials 2, a quarter 4, a quarter 8."""
+
+EVAL_COST = 1 / 3
+"""A forward pass takes about a third of a training step."""
+
+
+def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:
+    """Return the plan of a study as plain values, for ``--json``."""
+    budget, data, model, memory = facts.budget, facts.data, facts.model, facts.memory
+    share = SHARE_WITH_PRUNING if config.pruner == "asha" else 1.0
+    evaluated = budget.eval_examples * (len(RUNGS) - 1) + budget.final_eval_examples
+    rows = trials * share * (budget.examples + EVAL_COST * evaluated)
+    return {
+        "model": {
+            "name_or_path": model.name_or_path,
+            "revision": model.revision,
+            "architecture": model.architecture,
+            "parameters": model.parameters,
+            "device": model.device_name,
+            "dtype": facts.geometry.dtype,
+            "adapted_layers": len(facts.geometry.targets),
+            "gradient_checkpointing": facts.geometry.gradient_checkpointing,
+        },
+        "data": {
+            "file": config.objective.data.train,
+            "format": data.format,
+            "template": data.template,
+            "records": data.records,
+            "train": data.train,
+            "validation": data.validation,
+            "test": data.test,
+            "bad": data.bad,
+            "bad_records": [
+                {"file": bad.file, "line": bad.line, "reason": bad.reason} for bad in data.bad_records
+            ],
+            "duplicates": data.duplicates,
+            "truncated": data.truncated,
+            "median_tokens": data.length_quantiles[2],
+            "longest_tokens": data.length_quantiles[4],
+            "rendered": data.rendered,
+        },
+        "space": dict(config.space.describe()),
+        "preset": config.preset,
+        "trials": trials,
+        "examples": budget.examples,
+        "epochs": budget.examples / data.train,
+        "optimizer_steps": {str(size): budget.steps(size) for size in budget.batch_sizes},
+        "eval_examples": budget.eval_examples,
+        "final_eval_examples": budget.final_eval_examples,
+        "notes": list(budget.notes),
+        "workers": workers,
+        "slots": facts.slots,
+        "memory_bytes": {
+            "base_model": memory.base_bytes,
+            "slot": memory.slot_bytes,
+            "worker": memory.base_bytes + facts.slots * memory.slot_bytes,
+            "available": memory.available_bytes,
+        },
+        "base_loss": facts.base_loss,
+        "examples_per_second": facts.rows_per_second * workers,
+        "hours": rows / (facts.rows_per_second * workers) / 3600,
+    }
+
+
+def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the plan as (name, words), without the rendered example."""
+    model, data, memory = values["model"], values["data"], values["memory_bytes"]
+    steps = ", ".join(f"{count} at batch {size}" for size, count in values["optimizer_steps"].items())
+    bad = f"; {data['bad']} bad records left out" if data["bad"] else ""
+    repeats = f"; {data['duplicates']} repeats left out" if data["duplicates"] else ""
+    cut = f"; {data['truncated']} cut to length" if data["truncated"] else ""
+    fits = memory["worker"] * values["workers"] <= memory["available"]
+    lines = [
+        (
+            "model",
+            f"{model['name_or_path']}  ({model['architecture']}, {count(model['parameters'])} weights, "
+            f"{model['dtype']} on {model['device']}, {model['adapted_layers']} layers adapted"
+            + (", activations recomputed)" if model["gradient_checkpointing"] else ")"),
+        ),
+        (
+            "data",
+            f"{data['file']}  ({data['format']}, template {data['template']}): {data['train']} train, "
+            f"{data['validation']} validation, {data['test']} test{bad}{repeats}{cut}; "
+            f"median {data['median_tokens']} tokens, longest {data['longest_tokens']}",
+        ),
+        *((f"  {bad['file']}:{bad['line']}", bad["reason"]) for bad in data["bad_records"][:5]),
+        ("space", f"preset {values['preset']}"),
+        *((f"  {name}", words) for name, words in values["space"].items()),
+        (
+            "a trial",
+            f"{values['examples']} examples, {share(values['epochs'])} of the training data; {steps} steps",
+        ),
+        (
+            "evaluation",
+            f"{values['eval_examples']} examples after quanta 1, 2 and 4 of 8; "
+            f"{values['final_eval_examples']} at the end",
+        ),
+        *(("note", note) for note in values["notes"]),
+        (
+            "memory",
+            f"{size(memory['base_model'])} base model, {size(memory['slot'])} a slot; "
+            f"{size(memory['worker'])} per worker of {size(memory['available'])} free"
+            + ("" if fits else ": does not fit, lower --slots or --workers"),
+        ),
+        (
+            "search",
+            f"{values['trials']} trials, {values['workers']} × {values['slots']} at once, "
+            f"about {hours(values['hours'])} (rough; {values['examples_per_second']:.0f} examples/s measured)",
+        ),
+        ("base model", f"eval loss {values['base_loss']:.4f}"),
+    ]
+    return lines
+
+
+def count(value: int) -> str:
+    """Return a large number in short: ``260K``, ``7.6B``."""
+    for unit, factor in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        if value >= factor:
+            return f"{value / factor:.3g}{unit}"
+    return str(value)
+
+
+def size(value: int) -> str:
+    """Return bytes in short: ``1.5 GiB``."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value} bytes"
+
+
+def share(epochs: float) -> str:
+    """Return a share of the training data: ``35 %`` or ``2.2 times all``."""
+    return f"{100 * epochs:.0f} %" if epochs < 1 else f"{epochs:.2g} times all"
+
+
+def hours(value: float) -> str:
+    """Return a duration: ``40 s``, ``12 minutes`` or ``3.5 hours``."""
+    if value < 1 / 60:
+        return f"{max(1, round(3600 * value))} s"
+    return f"{60 * value:.0f} minutes" if value < 1.5 else f"{value:.1f} hours"
