@@ -18,7 +18,7 @@ from sqlalchemy import func, insert, select, update
 
 from ..spaces.errors import StorageError, StudyExists, StudyNotFound, nearest
 from ..spaces.params import LoraParams
-from . import engine, faults, files, leases, migrations, ownership, rows, tables, trials
+from . import engine, faults, files, leases, migrations, ownership, queries, rows, tables, trials
 from .records import (
     CurvePoint,
     Ending,
@@ -137,8 +137,7 @@ class Store:
         """Make a study and its folder; raises ``StudyExists`` where the name is taken."""
         rows.check_name(name)
         with self._transaction() as connection:
-            taken = connection.execute(select(tables.studies.c.id).where(tables.studies.c.name == name))
-            if taken.first() or _optuna_has(connection, name):
+            if queries.study(connection, name) is not None or queries.optuna_has(connection, name):
                 raise StudyExists(
                     f"study {name!r}: exists in {self.url}; tune resume {name} goes on with it, "
                     "or choose another name with --study"
@@ -153,22 +152,16 @@ class Store:
 
     def studies(self) -> tuple[StudyRecord, ...]:
         """Return every study, oldest first."""
-        query = select(tables.studies).order_by(tables.studies.c.id)
         with self._reading() as connection:
-            return tuple(rows.study(row) for row in connection.execute(query).mappings())
+            return queries.studies(connection)
 
     def study(self, name: str | None) -> StudyRecord:
         """Return a study by its name, or the one last worked on; raises ``StudyNotFound``."""
-        query = select(tables.studies)
-        if name is None:
-            query = query.order_by(tables.studies.c.touched_at.desc(), tables.studies.c.id.desc()).limit(1)
-        else:
-            query = query.where(tables.studies.c.name == name)
         with self._reading() as connection:
-            row = connection.execute(query).mappings().first()
-            if row is not None:
-                return rows.study(row)
-            known = connection.execute(select(tables.studies.c.name)).scalars().all()
+            found = queries.study(connection, name)
+            known = queries.names(connection) if found is None else ()
+        if found is not None:
+            return found
         if not known:
             raise StudyNotFound(f"{self.url}: holds no study yet; tune search makes one")
         raise StudyNotFound(
@@ -262,41 +255,23 @@ class Store:
 
     def trials(self, study_id: int) -> tuple[TrialRecord, ...]:
         """Return a study's trials by number."""
-        query = select(tables.trials).where(tables.trials.c.study_id == study_id)
         with self._reading() as connection:
-            found = connection.execute(query.order_by(tables.trials.c.number)).mappings()
-            return tuple(rows.trial(row) for row in found)
+            return queries.trials(connection, study_id)
 
     def curve(self, study_id: int, trial: int | None = None) -> tuple[CurvePoint, ...]:
         """Return the points of one trial or of all, by trial and quantum."""
-        return self._points(study_id, None if trial is None else [trial])
-
-    def _points(self, study_id: int, numbers: Sequence[int] | None) -> tuple[CurvePoint, ...]:
-        table = tables.curve
-        query = select(table).where(table.c.study_id == study_id)
-        if numbers is not None:
-            query = query.where(table.c.trial.in_(numbers))
         with self._reading() as connection:
-            found = connection.execute(query.order_by(table.c.trial, table.c.quantum)).mappings()
-            return tuple(rows.point(row) for row in found)
+            return queries.curve(connection, study_id, None if trial is None else [trial])
 
     def evaluation(self, study_id: int, trial: int, quantum: int) -> Evaluation | None:
         """Return the losses per example of a trial after a quantum; None where there are none."""
-        table = tables.evaluations
-        query = select(table).where(
-            table.c.study_id == study_id, table.c.trial == trial, table.c.quantum == quantum
-        )
         with self._reading() as connection:
-            row = connection.execute(query).mappings().first()
-        return None if row is None else rows.evaluation(row)
+            return queries.evaluations(connection, study_id, quantum, trial).get(trial)
 
     def evaluations(self, study_id: int, quantum: int) -> dict[int, Evaluation]:
         """Return the losses per example of every trial that was evaluated after a quantum."""
-        table = tables.evaluations
-        query = select(table).where(table.c.study_id == study_id, table.c.quantum == quantum)
         with self._reading() as connection:
-            found = connection.execute(query.order_by(table.c.trial)).mappings().all()
-        return {row["trial"]: rows.evaluation(row) for row in found}
+            return queries.evaluations(connection, study_id, quantum)
 
     # Events
 
@@ -308,12 +283,8 @@ class Store:
 
     def events(self, study_id: int, kind: str | None = None) -> tuple[EventRecord, ...]:
         """Return what happened, in order; all kinds or one."""
-        table = tables.events
-        query = select(table).where(table.c.study_id == study_id)
-        if kind is not None:
-            query = query.where(table.c.kind == kind)
         with self._reading() as connection:
-            return tuple(rows.event(row) for row in connection.execute(query.order_by(table.c.id)).mappings())
+            return queries.events(connection, study_id, kind)
 
     # Optuna's copy
 
@@ -352,12 +323,12 @@ class Store:
     ) -> None:
         # Only what is not yet there: a study's thousandth trial costs no more than its first.
         done = target.ended(study.id)
-        pending = tuple(trial for trial in self.trials(study.id) if trial.number not in done)
-        points = self._points(study.id, [trial.number for trial in pending])
-        greatest = select(func.max(tables.curve.c.eval_loss)).where(tables.curve.c.study_id == study.id)
         with self._reading() as connection:
-            worst = connection.execute(greatest).scalar()
-        target.write(study, pending, points, distributions, encoded, worst=worst or 0.0)
+            found = queries.trials(connection, study.id)
+            pending = tuple(trial for trial in found if trial.number not in done)
+            points = queries.curve(connection, study.id, [trial.number for trial in pending])
+            worst = queries.worst_loss(connection, study.id)
+        target.write(study, pending, points, distributions, encoded, worst=worst)
 
     # Files
 
@@ -444,11 +415,3 @@ def _check_path(path: Path, mode: Mode) -> None:
             f"{path}: no such database; tune search makes one, or name another with --storage"
         )
     engine.create_file(path)
-
-
-def _optuna_has(connection: sqlalchemy.Connection, name: str) -> bool:
-    """Return whether the database holds a study of that name that another program made with Optuna."""
-    if not sqlalchemy.inspect(connection).has_table("studies"):
-        return False
-    query = sqlalchemy.text("SELECT 1 FROM studies WHERE study_name = :name")
-    return connection.execute(query, {"name": name}).first() is not None

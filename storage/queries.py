@@ -1,0 +1,90 @@
+"""Reading the record, inside the caller's transaction: rows out of the tables, as records.
+
+Changes nothing; what is written is written by trials.py, ownership.py and the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy
+from sqlalchemy import func, select
+
+from . import rows, tables
+from .records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
+
+
+def studies(connection: sqlalchemy.Connection) -> tuple[StudyRecord, ...]:
+    """Return every study, oldest first."""
+    query = select(tables.studies).order_by(tables.studies.c.id)
+    return tuple(rows.study(row) for row in connection.execute(query).mappings())
+
+
+def study(connection: sqlalchemy.Connection, name: str | None) -> StudyRecord | None:
+    """Return a study by its name, or the one last worked on; None where there is none."""
+    table = tables.studies
+    if name is None:
+        query = select(table).order_by(table.c.touched_at.desc(), table.c.id.desc()).limit(1)
+    else:
+        query = select(table).where(table.c.name == name)
+    row = connection.execute(query).mappings().first()
+    return None if row is None else rows.study(row)
+
+
+def names(connection: sqlalchemy.Connection) -> tuple[str, ...]:
+    """Return the name of every study."""
+    return tuple(connection.execute(select(tables.studies.c.name)).scalars())
+
+
+def trials(connection: sqlalchemy.Connection, study_id: int) -> tuple[TrialRecord, ...]:
+    """Return a study's trials by number."""
+    table = tables.trials
+    query = select(table).where(table.c.study_id == study_id).order_by(table.c.number)
+    return tuple(rows.trial(row) for row in connection.execute(query).mappings())
+
+
+def curve(
+    connection: sqlalchemy.Connection, study_id: int, numbers: Sequence[int] | None
+) -> tuple[CurvePoint, ...]:
+    """Return the points of some trials or, with None, of all, by trial and quantum."""
+    table = tables.curve
+    query = select(table).where(table.c.study_id == study_id).order_by(table.c.trial, table.c.quantum)
+    if numbers is not None:
+        query = query.where(table.c.trial.in_(numbers))
+    return tuple(rows.point(row) for row in connection.execute(query).mappings())
+
+
+def worst_loss(connection: sqlalchemy.Connection, study_id: int) -> float:
+    """Return the greatest finite eval loss of a study; 0 where none was measured."""
+    table = tables.curve
+    found = connection.execute(select(func.max(table.c.eval_loss)).where(table.c.study_id == study_id))
+    return float(found.scalar() or 0.0)
+
+
+def evaluations(
+    connection: sqlalchemy.Connection, study_id: int, quantum: int, trial: int | None = None
+) -> dict[int, Evaluation]:
+    """Return the losses per example after a quantum, by trial; of one trial or of all."""
+    table = tables.evaluations
+    query = select(table).where(table.c.study_id == study_id, table.c.quantum == quantum)
+    if trial is not None:
+        query = query.where(table.c.trial == trial)
+    found = connection.execute(query.order_by(table.c.trial)).mappings()
+    return {row["trial"]: rows.evaluation(row) for row in found}
+
+
+def events(connection: sqlalchemy.Connection, study_id: int, kind: str | None) -> tuple[EventRecord, ...]:
+    """Return what happened, in order; all kinds or one."""
+    table = tables.events
+    query = select(table).where(table.c.study_id == study_id).order_by(table.c.id)
+    if kind is not None:
+        query = query.where(table.c.kind == kind)
+    return tuple(rows.event(row) for row in connection.execute(query).mappings())
+
+
+def optuna_has(connection: sqlalchemy.Connection, name: str) -> bool:
+    """Return whether another program made a study of that name with Optuna in this database."""
+    if not sqlalchemy.inspect(connection).has_table("studies"):
+        return False
+    query = sqlalchemy.text("SELECT 1 FROM studies WHERE study_name = :name")
+    return connection.execute(query, {"name": name}).first() is not None
