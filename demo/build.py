@@ -62,10 +62,12 @@ def build_model(out: Path, *, seed: int = SEED, steps: int = STEPS) -> Path:
     _say(f"held-out loss {loss:.4f}")
 
     save_tokenizer(tokenizer, folder)
+    model.config.architectures = [type(model).__name__]
+    model.config.dtype = torch.float32
     model.config.save_pretrained(folder)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     del weights["lm_head.weight"]  # tied to the embeddings
-    safetensors.torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").write_bytes(safetensors.torch.save(weights, metadata={"format": "pt"}))
     record = {
         "seed": seed,
         "steps": steps,

@@ -39,7 +39,6 @@ def new_model(seed: int) -> LlamaForCausalLM:
             pad_token_id=PAD,
             bos_token_id=BEGIN,
             eos_token_id=END,
-            use_cache=False,
         )
     )
 

@@ -1,7 +1,7 @@
 """The instruction data of the demo: twelve small jobs of a harbour clerk, answered on slips.
 
-A slip has a style that the pretraining text (logbook.py) never uses: lower-case keys, slashes,
-dates as numbers, no full stops. Its words and facts are those that the base model knows.
+A slip has a style that the pretraining text (logbook.py) never uses: a lower-case key, then values between
+slashes, dates as numbers, no full stop. Its words and facts are those that the base model knows.
 """
 
 from __future__ import annotations

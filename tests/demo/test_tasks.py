@@ -98,14 +98,12 @@ def test_times_are_said_as_people_say_them(minute, words):
     assert spoken_time(minute) == words
 
 
-def test_what_the_answers_need_is_in_the_pretraining_text_and_their_style_is_not():
+def test_what_the_answers_need_is_in_the_pretraining_text_and_the_answers_are_not():
     text = "\n".join(itertools.islice(documents(0, "train"), 2000))
     for boat in BOATS:
         assert boat.name in text
         assert boat.master in text
-    for style in ("boat ", "time /", "flag /", "date /", "ask /", "in from", "out to"):
-        assert not re.search(rf"\b{style}", text)
-    assert not re.search(r"\d{4}-\d\d-\d\d", text)
+    assert not [record for record in records(0, 1000) if record["output"] in text]
 
 
 def test_boats_and_masters_are_told_apart():
