@@ -11,6 +11,7 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..objectives.base import Facts
 from ..spaces.params import LoraParams
@@ -50,6 +51,8 @@ class Ledger:
         for event in store.events(study.id, "duplicate"):
             self._twins.setdefault(int(event.detail["number"]), []).append(int(event.detail["twin"]))
         self._started_over: dict[int, str | None] = {}
+        self._suggestions: dict[int, dict[str, Any]] = {}
+        self._unprojected = bool(self.trials)
 
     # What is known
 
@@ -82,7 +85,7 @@ class Ledger:
         """Return what the sampler may know, in the order of asking; a duplicate has its twin's result."""
         past = {
             number: Past(
-                suggestion=self.config.space.encode(trial.params),
+                suggestion=self._suggestion(number),
                 state=trial.state,
                 value=trial.value,
                 curve={q: loss for q, loss in self._losses.get(number, {}).items() if loss is not None},
@@ -167,7 +170,7 @@ class Ledger:
         self._delete(old)
 
     def record(self, updates: Sequence[QuantumUpdate], verdicts: Sequence[Verdict]) -> None:
-        """Record a quantum of some trials and the endings among all: file, then row, then Optuna's copy.
+        """Record a quantum of some trials and the endings among all: the file, then the row.
 
         A complete trial among the best leaves its adapter; no ended trial leaves a checkpoint.
         """
@@ -200,8 +203,7 @@ class Ledger:
                 self._delete(self._started_over.pop(ending.trial))
         if any(ending.adapter for ending in endings):
             self.keep_best()
-        if endings:
-            self.project()
+        self._unprojected = self._unprojected or bool(endings)
 
     def keep_best(self) -> None:
         """Forget the adapters of all but the best complete trials, and delete every file that none needs."""
@@ -212,10 +214,11 @@ class Ledger:
                 self._replace(number, adapter=None)
 
     def project(self) -> None:
-        """Give Optuna's tables the ended trials that they lack."""
-        space = self.config.space
-        encoded = {number: space.encode(trial.params) for number, trial in self.trials.items()}
-        self.store.project(self.study.id, space.distributions(), encoded)
+        """Give Optuna's tables the ended trials that they lack, if there can be any."""
+        if self._unprojected:
+            encoded = {number: self._suggestion(number) for number in self.trials}
+            self.store.project(self.study.id, self.config.space.distributions(), encoded)
+            self._unprojected = False
 
     def _ending(self, verdict: Verdict, update: QuantumUpdate | None) -> Ending:
         """Return a verdict as the store takes it, with the adapter on disk if it is among the best."""
@@ -235,6 +238,11 @@ class Ledger:
             value=verdict.value,
             adapter=adapter,
         )
+
+    def _suggestion(self, number: int) -> dict[str, Any]:
+        if number not in self._suggestions:
+            self._suggestions[number] = self.config.space.encode(self.trials[number].params)
+        return self._suggestions[number]
 
     def _note(self, point: CurvePoint) -> None:
         self._losses.setdefault(point.trial, {})[point.quantum] = point.eval_loss

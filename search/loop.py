@@ -184,6 +184,9 @@ class _Search:
             if self._asked_at is None:
                 for seat in self._seats(ready=True):
                     self._refill(seat)
+            # Optuna's copy is written while the workers train.
+            with self._orchestrating():
+                self.ledger.project()
             self._listen()
 
     def close(self) -> None:
@@ -200,7 +203,6 @@ class _Search:
             self.ledger.store.add_event(self.ledger.study.id, "resumed", running=list(running))
             self._torn.update(running)
             self.ledger.keep_best()
-            self.ledger.project()
             ended = len(self.ledger.trials) - len(running)
             self.view.say(
                 f"resumed: {ended} of {self.total} trials have ended, {len(running)} go on where they stood"
@@ -235,6 +237,8 @@ class _Search:
         """Close the workers, say how it ended and leave nothing that nobody needs."""
         self.close()
         with self._orchestrating():
+            if not self.stop.immediate:
+                self.ledger.project()
             kind = "finished" if why in ("complete", "exhausted") else "interrupted"
             detail = {"why": why, "seconds": self.now() - self.begun, "quanta": self.quanta}
             detail["orchestration_seconds"] = self.orchestration
@@ -291,7 +295,9 @@ class _Search:
             room -= 1
 
     def _share(self, seat: Seat) -> None:
-        """At the end of a study, let go of trials for workers that would else have nothing to do."""
+        """Once no trial is left to begin, let some go to workers that would else have nothing to do."""
+        if len(self.ledger.trials) < self.total and not self.exhausted:
+            return
         idle = [other for other in self._seats(ready=True) if not other.members and other is not seat]
         keep = math.ceil(len(seat.members) / (1 + len(idle)))
         for number in sorted(seat.members)[keep:]:
@@ -447,10 +453,10 @@ class _Search:
 
     def _suspect(self, seat: Seat, pack: tuple[int, ...], reason: str) -> None:
         """Narrow down which trial kills its worker; the one to blame fails alone."""
-        if not seat.suspicion.groups:
-            seat.suspects = pack
         seat.suspicion, culprit = after_death(seat.suspicion, pack)
         if culprit is None:
+            halved = seat.suspicion.groups[0] != pack
+            seat.suspects = seat.suspects or (pack if halved else ())
             return
         seat.suspects = ()
         self._failed_in_row += 1

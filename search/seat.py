@@ -52,7 +52,7 @@ class Seat:
         self.suspicion = Suspicion()
         """Which of them are tried apart because the worker died."""
         self.suspects: tuple[int, ...] = ()
-        """The pack whose deaths began the suspicion."""
+        """The pack that was halved, as long as no trial of it was found to be to blame."""
         self.training = False
         """Whether a quantum is running."""
         self.failed_starts = 0

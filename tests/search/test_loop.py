@@ -20,6 +20,7 @@ PLAN = FakePlan(slots=4)
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_study_ends_with_exactly_its_trials(bench, count: int) -> None:
+    bench.copying = True
     bench.create(16)
     outcome = bench.run(PLAN, count=count)
     assert outcome.why == "complete"
@@ -86,13 +87,19 @@ def test_a_low_limit_feeds_all_workers(bench) -> None:
 
 
 def test_the_last_trials_are_shared_with_a_worker_that_has_none(bench) -> None:
-    bench.create(8, bench.config(pruner="none"))
-    fleet = FakeFleet(FakePlan(slots=8, quantum_seconds=lambda index, inside: 0.05 if index == 0 else 0.01))
-    bench.run(fleet=fleet, count=2)
-    assert max(t.quanta for t in bench.trials()) == 8
-    moved = {trial for index, call, trials in fleet.calls if call == "add" for trial in trials if index == 0}
-    assert moved & {t for index, call, ts in fleet.calls if call == "add" and index == 1 for t in ts}
-    bench.assert_whole(FakePlan(slots=8), 8)
+    clock = ManualClock()
+    plan = FakePlan(slots=8, clock=clock, quantum_seconds=lambda index, inside: 9.0 if index == 0 else 1.0)
+    bench.create(9, bench.config(pruner="none"))
+    fleet = FakeFleet(plan)
+    prepared = [(worker, worker.prepare(bench.config().objective)) for worker in fleet.workers(2)]
+    bench.run(fleet=fleet, count=2, prepared=prepared, clock=clock.now)
+    by_worker = {
+        worker: {t for index, call, ts in fleet.calls if (index, call) == (worker, "add") for t in ts}
+        for worker in (0, 1)
+    }
+    assert by_worker[0] & by_worker[1]
+    assert not bench.events("worker")
+    bench.assert_whole(plan, 9)
 
 
 def test_a_diverged_trial_keeps_its_reason(bench) -> None:
