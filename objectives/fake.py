@@ -8,21 +8,18 @@ to die, hang or run out of memory.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-import numpy as np
 import safetensors
-import safetensors.numpy
 
 from ..spaces.budget import QUANTA
 from ..spaces.errors import LoratuneError
 from ..spaces.params import LoraParams
+from . import fake_checkpoint
 from .base import (
     Done,
     Event,
@@ -35,9 +32,7 @@ from .base import (
     WorkerFailed,
     checkpoint_name,
 )
-from .surface import LAYERS, Surface, example_losses, make_facts, unit
-
-WIDTH = 4
+from .surface import Surface, example_losses, make_facts, unit
 
 
 class Clock(Protocol):
@@ -231,10 +226,16 @@ class FakeWorker:
         self._heard("add", trial)
         if self.dead or self.closed:
             return
-        slot = _Slot(params=params, seed=seed, attempt=attempt, quantum=0, state=_digest(params, seed))
+        slot = _Slot(
+            params=params,
+            seed=seed,
+            attempt=attempt,
+            quantum=0,
+            state=fake_checkpoint.beginning(params, seed),
+        )
         if resume_from is not None:
             try:
-                slot.quantum, slot.state = _load(resume_from, trial, params, seed)
+                slot.quantum, slot.state = fake_checkpoint.load(resume_from, trial, params, seed)
             except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
                 reason = f"{resume_from}: the checkpoint cannot be read: {error}"
                 self._events.append(SlotFailed(trial=trial, reason=reason))
@@ -337,7 +338,7 @@ class FakeWorker:
         budget = self.facts.budget
         surface = self.plan.surface
         slot.quantum += 1
-        slot.state = hashlib.sha256(f"{slot.state} {slot.quantum}".encode()).hexdigest()
+        slot.state = fake_checkpoint.after(slot.state, slot.quantum)
         breaks = surface.diverges_at(slot.params)
         diverged = (breaks is not None and breaks <= slot.quantum) or (
             self.fleet.fault(("diverge",), self.index, {trial: slot.quantum}) is not None
@@ -346,7 +347,16 @@ class FakeWorker:
         slot.diverged = diverged
         path = save_to / checkpoint_name(trial, slot.quantum, slot.attempt)
         if not diverged:
-            _save(path, trial, slot, examples)
+            fake_checkpoint.save(
+                path,
+                trial=trial,
+                quantum=slot.quantum,
+                attempt=slot.attempt,
+                seed=slot.seed,
+                examples=examples,
+                params=slot.params,
+                state=slot.state,
+            )
         size = budget.eval_size(slot.quantum)
         losses = None
         if size and not diverged:
@@ -364,47 +374,3 @@ class FakeWorker:
             checkpoint=None if diverged else str(path),
             tokens=20 * budget.quantum,
         )
-
-
-def _digest(params: LoraParams, seed: int) -> str:
-    """Return the state of a trial that has seen nothing."""
-    return hashlib.sha256(f"{json.dumps(params.to_dict(), sort_keys=True)} {seed}".encode()).hexdigest()
-
-
-def _save(path: Path, trial: int, slot: _Slot, examples: int) -> None:
-    """Write a small file of the true format, atomically; its ``state`` stands for the weights."""
-    rank = slot.params.lora_rank
-    value = unit(slot.state, "weights")
-    tensors = {
-        f"{group}/{layer}.{matrix}": np.full(shape, value, dtype=np.float32)
-        for group in ("params", "exp_avg", "exp_avg_sq")
-        for layer in LAYERS
-        for matrix, shape in (("lora_A", (rank, WIDTH)), ("lora_B", (WIDTH, rank)))
-    }
-    metadata = {
-        "format": "loratune-1",
-        "trial": str(trial),
-        "quantum": str(slot.quantum),
-        "attempt": str(slot.attempt),
-        "seed": str(slot.seed),
-        "examples": str(examples),
-        "steps": str(examples // slot.params.batch_size),
-        "params": json.dumps(slot.params.to_dict(), sort_keys=True),
-        "state": slot.state,
-    }
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(safetensors.numpy.save(tensors, metadata=metadata))
-    partial.replace(path)
-
-
-def _load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, str]:
-    """Return (quantum, state) of a checkpoint; ``ValueError`` where it belongs to something else."""
-    with safetensors.safe_open(path, framework="numpy") as file:
-        metadata: dict[str, Any] = file.metadata() or {}
-        names = set(file.keys())
-    if not any(name.startswith("exp_avg/") for name in names):
-        raise ValueError("it holds no optimizer state")
-    found = (int(metadata["trial"]), int(metadata["seed"]), json.loads(metadata["params"]))
-    if found != (trial, seed, params.to_dict()):
-        raise ValueError(f"it is of trial {found[0]}, seed {found[1]}, {found[2]}")
-    return int(metadata["quantum"]), metadata["state"]

@@ -191,6 +191,12 @@ def test_a_deadly_trial_kills_every_worker_it_is_in(tmp_path: Path) -> None:
     assert isinstance(quantum(ready(fleet, 0, trials=1), tmp_path), Done)
 
 
+def test_a_fault_happens_as_often_as_it_says(tmp_path: Path) -> None:
+    fleet = FakeFleet(FakePlan(faults=(Fault(kind="die", trial=0, times=2),)))
+    ends = [type(quantum(ready(fleet), tmp_path)) for _ in range(3)]
+    assert ends == [WorkerFailed, WorkerFailed, Done]
+
+
 def test_a_worker_that_dies_after_saving_leaves_files_that_nobody_heard_of(tmp_path: Path) -> None:
     fleet = FakeFleet(FakePlan(faults=(Fault(kind="die_after_saving"),)))
     assert isinstance(quantum(ready(fleet, trials=2), tmp_path), WorkerFailed)

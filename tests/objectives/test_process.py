@@ -390,7 +390,7 @@ class TestProcess:
         self, tmp_path: Path, thread: bool
     ) -> None:
         with Search(tmp_path, thread=thread) as (search, worker):
-            assert worker.is_running()
+            assert not _gone(worker)
             search.kill()
             search.wait()
             until(lambda: _gone(worker), "the worker outlived the search")
@@ -444,15 +444,15 @@ class Search:
             made = []
             def start():
                 made.append(ProcessWorker(0, folder / "log", session="tiny_session:TinySession"))
+                test_process.TestProcess().start(made[0], "hang", folder)
             if {thread}:
                 starter = threading.Thread(target=start)
                 starter.start()
                 starter.join()
+                time.sleep(0.2)  # a signal that the thread's end sends would arrive
             else:
                 start()
-            worker = made[0]
-            test_process.TestProcess().start(worker, "hang", folder)
-            (folder / "pid").write_text(str(worker.pid))
+            (folder / "pid").write_text(str(made[0].pid))
             (folder / "in a quantum").touch()
             try:
                 time.sleep(600)

@@ -54,6 +54,7 @@ class TinySession:
         self.fake.remove(trial)
 
     def quantum(self, save_to: Path) -> Iterator[Progress | Done]:
+        assert self.fake.slots, "a pack of nothing cannot train"
         self.fake.start(save_to)
         progress = self.fake.poll(0)
         assert isinstance(progress, Progress)
