@@ -43,6 +43,6 @@ def _count(file: Path) -> int | None:
             if length > _MOST_HEADER:
                 return None
             header = json.loads(opened.read(length))
-        return sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
+        return sum(int(math.prod(entry["shape"])) for key, entry in header.items() if key != "__metadata__")
     except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError):
         return None

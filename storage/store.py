@@ -33,6 +33,9 @@ from .records import (
 if TYPE_CHECKING:
     from .projection import Projection
 
+DEFAULT = "tune.db"
+"""The database where the user names none."""
+
 Mode = Literal["create", "write", "read"]
 """``create`` makes the database where there is none; ``read`` makes and changes nothing at all."""
 

@@ -14,18 +14,18 @@ from typing import Any
 
 import yaml
 
-from .demo import data_path, model_path
-from .objectives.base import DataConfig, Facts, ModelConfig, ObjectiveConfig
-from .objectives.size import count_parameters
-from .search.config import StudyConfig
-from .spaces.errors import SpaceError, UsageError
-from .spaces.params import LoraParams
-from .spaces.parse import build_space, configuration
-from .spaces.presets import PRESETS, Preset, preset, preset_for
-from .spaces.settings import load_settings
+from ..demo import data_path, model_path
+from ..objectives.base import DataConfig, Facts, ModelConfig, ObjectiveConfig
+from ..objectives.size import count_parameters
+from ..search.config import StudyConfig
+from ..spaces.errors import SpaceError, UsageError
+from ..spaces.params import LoraParams
+from ..spaces.parse import build_space, configuration
+from ..spaces.presets import PRESETS, Preset, preset, preset_for
+from ..spaces.settings import load_settings
+from ..storage.store import DEFAULT
 
 TRIALS = 100
-STORAGE = "tune.db"
 
 _MODEL_FIELDS = (
     "revision",
@@ -35,7 +35,7 @@ _MODEL_FIELDS = (
     "gradient_checkpointing",
     "trust_remote_code",
 )
-_DATA_FIELDS = ("validation", "test", "format", "template", "cutoff_len", "encoding")
+_DATA_FIELDS = ("format", "template", "cutoff_len", "encoding")
 _STUDY_FIELDS = ("sampler", "pruner", "seed", "keep_adapters")
 _OBJECTIVE_FIELDS = ("examples", "eval_examples", "max_grad_norm", "seed")
 
@@ -56,12 +56,13 @@ class Request:
     @property
     def study(self) -> str | None:
         """The study's name, where the user gave one."""
-        return self.get("study")
+        name: str | None = self.get("study")
+        return name
 
     @property
     def storage(self) -> str:
         """Where the database is."""
-        return str(self.get("storage", STORAGE))
+        return str(self.get("storage", DEFAULT))
 
     @property
     def trials(self) -> int:
@@ -167,13 +168,11 @@ def _model(request: Request) -> str:
 
 def _data(request: Request) -> DataConfig:
     given = request.get("data")
-    values = _chosen(request, _DATA_FIELDS)
-    files = {"train": given or str(data_path())} | {
-        name: values.pop(name) for name in ("validation", "test") if name in values
-    }
+    files = _chosen(request, ("validation", "test")) | {"train": given or str(data_path())}
     if request.get("validation") is None and request.get("test") is not None:
         raise UsageError("--test was given without --validation; give both, or neither and the data is split")
-    return DataConfig(**{name: str(Path(file).resolve()) for name, file in files.items()}, **values)
+    paths: dict[str, Any] = {name: str(Path(file).resolve()) for name, file in files.items()}
+    return DataConfig(**paths, **_chosen(request, _DATA_FIELDS))
 
 
 def _chosen(request: Request, names: Sequence[str]) -> dict[str, Any]:

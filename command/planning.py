@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .objectives.base import Facts
-from .search.config import StudyConfig
-from .spaces.budget import RUNGS
+from ..objectives.base import Facts
+from ..search.config import StudyConfig
+from ..spaces.budget import RUNGS
 
 SHARE_WITH_PRUNING = 0.5
 """Quanta that successive halving trains of those there are: half the trials 2, a quarter 4, a quarter 8."""
@@ -84,7 +84,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
     repeats = f"; {data['duplicates']} repeats left out" if data["duplicates"] else ""
     cut = f"; {data['truncated']} cut to length" if data["truncated"] else ""
     fits = memory["worker"] * values["workers"] <= memory["available"]
-    lines = [
+    return [
         (
             "model",
             f"{model['name_or_path']}  ({model['architecture']}, {count(model['parameters'])} weights, "
@@ -119,11 +119,10 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "search",
             f"{values['trials']} trials, {values['workers']} × {values['slots']} at once, "
-            f"about {hours(values['hours'])} (rough; {values['examples_per_second']:.0f} examples/s measured)",
+            f"about {hours(values['hours'])} (rough, from {values['examples_per_second']:.0f} examples/s)",
         ),
         ("base model", f"eval loss {values['base_loss']:.4f}"),
     ]
-    return lines
 
 
 def count(value: int) -> str:

@@ -14,20 +14,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from .objectives.base import Done, Facts, ObjectiveConfig, SlotFailed, WorkerFailed
-from .objectives.process import ProcessWorker
+from ..objectives.base import Done, Facts, ObjectiveConfig, SlotFailed, WorkerFailed
+from ..objectives.process import ProcessWorker
+from ..search import loop
+from ..search.admit import in_flight_limit
+from ..search.config import StudyConfig
+from ..search.snapshot import Observer
+from ..search.stop import StopSignal
+from ..search.study import create, facts_of, objective_of
+from ..spaces.budget import QUANTA
+from ..spaces.errors import StudyExists, UsageError, WorkerError
+from ..spaces.presets import preset, preset_for
+from ..storage.records import StudyRecord, TrialRecord
+from ..storage.store import Store
 from .request import Request, choose_preset, default_name, fit_to_budget, make_config
-from .search import loop
-from .search.admit import in_flight_limit
-from .search.config import StudyConfig
-from .search.snapshot import Observer
-from .search.stop import StopSignal
-from .search.study import create, facts_of, objective_of
-from .spaces.budget import QUANTA
-from .spaces.errors import StudyExists, UsageError, WorkerError
-from .spaces.presets import preset, preset_for
-from .storage.records import StudyRecord, TrialRecord
-from .storage.store import Store
 
 LOGS = "logs"
 CACHE = "cache"

@@ -18,8 +18,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .search.snapshot import SlotView, Snapshot
-from .spaces.params import LoraParams
+from ..search.snapshot import SlotView, Snapshot
+from ..spaces.params import LoraParams
+
+OUT = Console(highlight=False)
+"""What was asked for."""
+
+ERR = Console(stderr=True, highlight=False)
+"""Progress, and what went wrong."""
 
 PLAIN_SECONDS = 15.0
 """How often a search without a terminal says where it stands."""
@@ -193,14 +199,38 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[int] = ()) -> Table:
-    """Return a plain table; ``right`` are the columns that stand to the right."""
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    right: Iterable[int] = (),
+    folding: Iterable[str] = (),
+) -> Table:
+    """Return a plain table.
+
+    Args:
+        header: names of the columns.
+        rows: their cells.
+        right: the columns whose cells stand to the right.
+        folding: the columns that may be broken where the terminal is narrow.
+    """
     made = Table(box=None, pad_edge=False, header_style="bold")
+    to_the_right, may_fold = set(right), set(folding)
     for index, name in enumerate(header):
-        made.add_column(name, justify="right" if index in set(right) else "left", overflow="fold")
+        made.add_column(
+            name,
+            justify="right" if index in to_the_right else "left",
+            overflow="fold",
+            no_wrap=name not in may_fold,
+        )
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return made
+
+
+def loss(value: float | None) -> str:
+    """Return a loss with four decimals, a dash where there is none."""
+    return "–" if value is None else f"{value:.4f}"
 
 
 def state_text(state: str) -> Text:
@@ -241,10 +271,6 @@ def _head(snapshot: Snapshot) -> RenderableType:
 
 def _slot_cells(slot: SlotView) -> list[RenderableType]:
     params = slot.params
-
-    def loss(value: float | None) -> str:
-        return "–" if value is None else f"{value:.4f}"
-
     return [
         str(slot.trial),
         f"{params.learning_rate:.2e}",

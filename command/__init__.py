@@ -1,0 +1,1 @@
+"""What stands between the user and the rooms: options, requests, running, planning, and what is drawn."""

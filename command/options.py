@@ -1,0 +1,149 @@
+"""The options of the command, each written down once.
+
+An option of a study is a line of ``STUDY``: its flag, what it takes, and what it is for. Defaults are
+not here but in the values that are made of them, so that a config file and a flag agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+
+class CountOrAuto(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """``auto``, or how many."""
+
+    name = "auto|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number, or ``auto``."""
+        if value == "auto":
+            return "auto"
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is neither auto nor a whole number of at least 1", param, ctx)
+        return number
+
+
+COUNT = click.IntRange(min=1)
+POSITIVE = click.FloatRange(min=0, min_open=True)
+FILE = click.Path(path_type=Path)
+FORMATS = click.Choice(["auto", "alpaca", "sharegpt", "messages", "prompt_completion", "text"])
+DTYPES = click.Choice(["auto", "float32", "bfloat16", "float16"])
+
+STUDY: tuple[tuple[str, Any, str, str], ...] = (
+    ("--config", FILE, "FILE", "YAML of these options; flags go over it."),
+    ("--model", str, "ID|PATH", "Base model: a Hub id or a folder.  [default: the embedded demo]"),
+    ("--revision", str, "REV", "Branch, tag or commit of a Hub model."),
+    ("--data", str, "PATH", "Records: JSON, JSONL, CSV or Parquet.  [default: the embedded demo]"),
+    ("--validation", str, "PATH", "Validation records; else 15 % of --data."),
+    ("--test", str, "PATH", "Test records; else 15 % of --data."),
+    ("--format", FORMATS, "", "Layout of the records.  [default: auto]"),
+    ("--template", str, "NAME", "Chat template; the model's own by default."),
+    ("--encoding", str, "NAME", "Encoding of text files.  [default: utf-8]"),
+    ("--cutoff-len", click.IntRange(min=2), "TOKENS", "Longest example; more is cut.  [default: 1024]"),
+    ("--trials", COUNT, "N", "Trials of the study in all.  [default: 100]"),
+    ("--study", str, "NAME", "The study's name; made of model and data by default."),
+    ("--space", str, "PRESET|FILE", "default, tiny, quickllm or a YAML file; by the model's size."),
+    ("--examples", COUNT, "N", "Training examples of a trial; by the batch sizes and the data."),
+    ("--eval-examples", COUNT, "N", "Validation examples of the final evaluation."),
+    ("--max-grad-norm", POSITIVE, "X", "Clip gradients to this norm.  [default: 1.0]"),
+    ("--dtype", DTYPES, "", "Numbers of the base model.  [default: auto]"),
+    ("--device", str, "NAME", "cpu, cuda or cuda:N.  [default: auto]"),
+    ("--attn-implementation", click.Choice(["sdpa", "eager"]), "", "Attention.  [default: sdpa]"),
+    ("--sampler", click.Choice(["tpe", "random"]), "", "Who proposes trials.  [default: tpe]"),
+    ("--pruner", click.Choice(["asha", "none"]), "", "Who stops bad ones early.  [default: asha]"),
+    ("--seed", click.IntRange(min=0, max=2**31 - 1), "N", "Seed of everything.  [default: 0]"),
+    ("--keep-adapters", COUNT, "N", "Best adapters kept on disk.  [default: 5]"),
+)
+"""Flag, type, metavar, help."""
+
+
+def study_options(command: Command) -> Command:
+    """Add everything that makes a study."""
+    switches = (
+        click.option(
+            "--set",
+            multiple=True,
+            metavar="NAME=SPEC",
+            help="One parameter: learning_rate=1e-5..2e-3:log, lora_rank=8,16,32 or batch_size=8.",
+        ),
+        click.option(
+            "--enqueue",
+            multiple=True,
+            metavar="MAPPING",
+            help="A configuration to try first: '{learning_rate: 1e-3, lora_rank: 8}'.",
+        ),
+        click.option(
+            "--gradient-checkpointing/--no-gradient-checkpointing",
+            default=None,
+            help="Recompute activations; decided by memory by default.",
+        ),
+        click.option(
+            "--trust-remote-code", is_flag=True, default=None, help="Run Python code of the model's own."
+        ),
+    )
+    plain = (
+        click.option(flag, type=kind, metavar=metavar or None, help=words)
+        for flag, kind, metavar, words in STUDY
+    )
+    for option in reversed([*plain, *switches]):
+        command = option(command)
+    return command
+
+
+def machine_options(command: Command) -> Command:
+    """Add what belongs to the machine and this run, not to the study."""
+    for option in (
+        click.option(
+            "--timeout", type=POSITIVE, metavar="SECONDS", help="End after so long; resume goes on."
+        ),
+        click.option(
+            "--workers", type=CountOrAuto(), help="Processes, one per GPU or core.  [default: auto]"
+        ),
+        click.option("--slots", type=CountOrAuto(), help="Trials at once in a worker.  [default: auto]"),
+    ):
+        command = option(command)
+    return command
+
+
+def storage_option(command: Command) -> Command:
+    """Add ``--storage``."""
+    return click.option(
+        "--storage",
+        envvar="TUNE_STORAGE",
+        metavar="FILE|URL",
+        help="Database of studies; also TUNE_STORAGE.  [default: tune.db]",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def study_argument(command: Command) -> Command:
+    """Add the optional STUDY."""
+    return click.argument("study", required=False)(command)
+
+
+def output_option(what: str, default: Path | None = None) -> Callable[[Command], Command]:
+    """Add ``-o``."""
+    return click.option(
+        "-o", "--output", type=FILE, default=default, show_default=True, metavar="PATH", help=what
+    )
+
+
+def take_over_option(command: Command) -> Command:
+    """Add ``--take-over``."""
+    return click.option("--take-over", is_flag=True, help="End another live search of the study first.")(
+        command
+    )

@@ -1,0 +1,143 @@
+"""Studies and trials as the terminal shows them: values for ``--json``, tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..storage.records import StudyRecord, TrialRecord
+from ..storage.store import Store
+from . import console
+from .planning import size
+
+if TYPE_CHECKING:
+    from ..reports.verdict import Verdict
+    from ..reports.view import StudyView
+
+SHORT = {
+    "learning_rate": "lr",
+    "batch_size": "batch",
+    "lora_rank": "rank",
+    "lora_alpha": "alpha",
+    "lora_alpha_ratio": "alpha/rank",
+    "warmup_ratio": "warmup",
+    "lora_dropout": "dropout",
+    "weight_decay": "decay",
+    "lora_target": "target",
+    "lr_scheduler_type": "scheduler",
+    "loraplus_lr_ratio": "lora+",
+}
+"""Column heads, where a whole name would be wider than what stands below it."""
+
+ROWS = 10
+"""Trials that ``tune show`` shows."""
+
+
+def study_row(store: Store, study: StudyRecord) -> dict[str, Any]:
+    """Return what ``tune list`` says of a study."""
+    trials = store.trials(study.id)
+    states: dict[str, int] = {}
+    for trial in trials:
+        states[trial.state] = states.get(trial.state, 0) + 1
+    complete = [trial for trial in trials if trial.value is not None]
+    best = min(complete, key=lambda trial: (trial.value, trial.number), default=None)
+    lease = store.lease(study.id)
+    return {
+        "study": study.name,
+        "trials": study.trials,
+        "ended": sum(count for state, count in states.items() if state != "running"),
+        "states": states,
+        "best": None if best is None else best.value,
+        "best_trial": None if best is None else best.number,
+        "owner": f"pid {lease.pid} on {lease.host}" if lease is not None and lease.alive else None,
+        "disk_bytes": store.disk_bytes(study.id),
+        "created": study.created_at.isoformat(),
+    }
+
+
+def study_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Return the table of ``tune list``."""
+    return console.table(
+        ("study", "trials", "best", "how", "owner", "disk", "created"),
+        (
+            (
+                row["study"],
+                f"{row['ended']}/{row['trials']}",
+                "–" if row["best"] is None else f"{row['best']:.4f}",
+                ", ".join(f"{count} {state}" for state, count in row["states"].items()),
+                row["owner"] or "–",
+                size(row["disk_bytes"]),
+                row["created"][:16].replace("T", " "),
+            )
+            for row in rows
+        ),
+        right=(1, 2, 5),
+        folding=("how", "owner"),
+    )
+
+
+def print_verdict(out: Console, found: Verdict) -> None:
+    """Print who won, with which parameters, and how sure that is."""
+    out.print(Text(found.headline, style="bold green" if found.number is not None else ""), soft_wrap=True)
+    if found.params is not None:
+        out.print(Text("  " + console.show_params(found.params)), soft_wrap=True)
+    for sentence in found.sentences:
+        out.print(Text("  " + sentence), soft_wrap=True)
+
+
+def print_trials(out: Console, view: StudyView) -> None:
+    """Print the best trials of a study."""
+    ranked = sorted(view.trials, key=lambda it: (it.value is None, it.value or 0.0, -it.quanta, it.number))
+    out.print(_trial_table(view, ranked[:ROWS]))
+    if len(ranked) > ROWS:
+        more = f"… and {len(ranked) - ROWS} more; tune report -o report.html shows all"
+        out.print(Text(more, style="dim"))
+
+
+def print_trial(out: Console, view: StudyView, trial: TrialRecord) -> None:
+    """Print one trial and its curve."""
+    state = console.state_text(trial.state)
+    out.print(Text.assemble((f"trial {trial.number}", "bold"), "  ", state, f"  ({trial.source})"))
+    if trial.reason:
+        out.print(Text(f"  {trial.reason}"), soft_wrap=True)
+    if trial.value is not None:
+        out.print(Text(f"  eval loss {trial.value:.4f}; base model {view.base_loss:.4f}"))
+    for name, value in trial.params.to_dict().items():
+        out.print(Text(f"  {name:<18} {console.number(value)}"))
+    out.print()
+    rows = (
+        (
+            point.quantum,
+            point.examples,
+            console.loss(point.train_loss),
+            console.loss(point.eval_loss),
+            f"{point.learning_rate:.2e}",
+            console.loss(point.grad_norm),
+            f"{point.tokens_per_second:,.0f}",
+        )
+        for point in view.points(trial.number)
+    )
+    header = ("quantum", "examples", "train", "eval", "lr", "grad norm", "tokens/s")
+    out.print(console.table(header, rows, right=range(7)))
+
+
+def _trial_table(view: StudyView, trials: Sequence[TrialRecord]) -> Table:
+    from ..reports.words import show_value, value_of
+
+    varied = [one.name for one in view.space.dimensions if not one.fixed]
+    rows = (
+        (
+            trial.number,
+            console.state_text(trial.state),
+            console.loss(trial.value if trial.value is not None else view.last_eval(trial.number)),
+            f"{trial.quanta}/8",
+            *(show_value(value_of(trial.params, name)) for name in varied),
+        )
+        for trial in trials
+    )
+    header = ("trial", "state", "eval", "quanta", *(SHORT[name] for name in varied))
+    return console.table(header, rows, right=(0, 2, 3, *range(4, 4 + len(varied))))

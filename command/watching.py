@@ -1,0 +1,77 @@
+"""A search before the user's eyes: the view that fits the terminal, the log, and how it ended."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from rich.text import Text
+
+from ..search.loop import Outcome
+from ..storage.records import StudyRecord
+from ..storage.store import DEFAULT, Store
+from . import console, running, showing
+from .console import ERR, OUT
+
+
+def run(
+    store: Store,
+    study: StudyRecord,
+    *,
+    prepared: running.Prepared | None = None,
+    workers: int | None,
+    slots: int | None,
+    timeout: float | None,
+    take_over: bool,
+) -> None:
+    """Run a study before the user's eyes and say how it ended."""
+    log = console.Log(store.artifacts / running.LOGS / "search.log")
+    log.write(f"study {study.name}: {study.trials} trials")
+
+    def told(times: int) -> None:
+        word = "ending at the next boundary; once more ends now" if times == 1 else "ending now"
+        log.write(word)
+
+    live = ERR.is_terminal and not os.environ.get("TUNE_PLAIN")
+    view = console.LiveView(ERR, log) if live else console.PlainView(ERR, log)
+    try:
+        with running.stop_on_signals(told) as stop, view:
+            outcome = running.run_study(
+                store,
+                study,
+                prepared=prepared,
+                workers=workers,
+                slots=slots,
+                observer=view,
+                stop=stop,
+                timeout=timeout,
+                take_over=take_over,
+            )
+        log.write(f"{outcome.why} after {outcome.seconds:.1f} s")
+    finally:
+        log.close()
+    _say_outcome(store, study, outcome)
+
+
+def _say_outcome(store: Store, study: StudyRecord, outcome: Outcome) -> None:
+    """Say how a search ended and what to do next; exit 130 where it was interrupted."""
+    at = "" if store.url == str(Path(DEFAULT).absolute()) else f" --storage {shlex.quote(store.url)}"
+    name = study.name
+    ended = sum(count for state, count in outcome.counts.items() if state != "running")
+    if outcome.why in ("interrupted", "timeout"):
+        why = "interrupted" if outcome.why == "interrupted" else "the time is up"
+        ERR.print(Text(f"{why}: {ended} of {study.trials} trials have ended, nothing is lost"))
+        ERR.print(Text(f"go on with: tune resume {name}{at}"))
+        if outcome.why == "interrupted":
+            sys.exit(130)
+        return
+    from ..reports.load import load_view
+    from ..reports.verdict import verdict
+
+    words = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
+    ERR.print(Text(f"done: {words}, in {console.clock(outcome.seconds)}"))
+    showing.print_verdict(OUT, verdict(load_view(store, name)))
+    ERR.print(Text(f"next: tune report {name}{at} -o report.html", style="dim"))
+    ERR.print(Text(f"      tune export {name}{at} --format llamafactory -o train.yaml", style="dim"))
