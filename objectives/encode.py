@@ -130,10 +130,8 @@ def truncate(tokens: Tokens, target: Mask, cutoff_len: int) -> Example:
         room -= prompt_len + answer_len
         if room <= 0:
             break
+    # A prompt never is cut to nothing, so the first token is still not one that is predicted.
     cut, cut_target = tokens[kept], target[kept]
-    if len(cut_target):
-        # A prompt that was cut to nothing leaves the first token without anything to be predicted from.
-        cut_target[0] = False
     targets = np.flatnonzero(cut_target)
     end = int(targets[-1]) + 1 if len(targets) else 0
     return cut[:end], cut_target[:end]

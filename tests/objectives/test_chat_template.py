@@ -60,6 +60,14 @@ PROMPTED = (
     "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}"
 )
 
+# As Qwen3.5's without thinking: the prompt closes a thought that the record may have.
+UNTHINKING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and not m.content.startswith('<think>') %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n\n</think>\n\n{% endif %}"
+)
+
 CALLS = (
     "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
@@ -116,8 +124,9 @@ def _tokens(tokenizer: PreTrainedTokenizerFast, *turns: Turn, **more: object) ->
         (ENDED, ["A1<|end|>", "A2<|end|>\n</s>"]),
         (UNENDED, ["A1<|user|>", "A2</s>"]),
         (PROMPTED, ["A1</s>", "A2</s>"]),
+        (UNTHINKING, ["A1<|im_end|>", "A2<|im_end|>"]),
     ],
-    ids=["chatml", "thinking", "gemma", "inst", "ended", "unended", "prompted"],
+    ids=["chatml", "thinking", "gemma", "inst", "ended", "unended", "prompted", "unthinking"],
 )
 @pytest.mark.parametrize("fast", [True, False])
 def test_the_loss_is_on_each_answer_and_its_end(
@@ -143,8 +152,9 @@ def test_the_loss_is_on_each_answer_and_its_end(
         (CHATML, ["<think>\nT1\n</think>\n\nA1<|im_end|>", "<think>\nT2\n</think>\n\nA2<|im_end|>"]),
         (THINKING, ["A1<|im_end|>", "<think>\nT2\n</think>\n\nA2<|im_end|>"]),
         (PROMPTED, ["T1\n</think>\n\nA1</s>", "T2\n</think>\n\nA2</s>"]),
+        (UNTHINKING, ["T1\n</think>\n\nA1<|im_end|>", "T2\n</think>\n\nA2<|im_end|>"]),
     ],
-    ids=["chatml", "thinking", "prompted"],
+    ids=["chatml", "thinking", "prompted", "unthinking"],
 )
 def test_thinking_is_learnt_where_the_template_keeps_it(
     make_tokenizer: MakeTokenizer, template: str, answers: list[str]
@@ -157,6 +167,14 @@ def test_an_answer_may_be_a_letter_of_the_prompt(make_tokenizer: MakeTokenizer) 
     tokenizer = make_tokenizer(*SPECIALS, chat_template=PROMPTED)
     _, found = _tokens(tokenizer, TWO[0], Turn(role="assistant", content="<b>"))
     assert found == ["<b></s>"]
+
+
+def test_an_answer_that_begins_as_the_prompt_goes_on_keeps_its_first_letters(
+    make_tokenizer: MakeTokenizer,
+) -> None:
+    tokenizer = make_tokenizer(*SPECIALS, chat_template=UNTHINKING.replace("<think>\\n\\n", "<think>"))
+    _, found = _tokens(tokenizer, TWO[0], Turn(role="assistant", content="<think></i>T</think>A"))
+    assert found == ["<think></i>T</think>A<|im_end|>"]
 
 
 def test_an_answer_that_repeats_the_question_is_found_in_its_own_place(make_tokenizer: MakeTokenizer) -> None:
@@ -247,6 +265,12 @@ def test_answers_that_cannot_be_told_from_the_prompt_are_refused(make_tokenizer:
     template = MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
     with pytest.raises(RecordError, match=r"rewrites turn 2 .* --template"):
         _tokens(make_tokenizer(*SPECIALS, chat_template=template), *TWO)
+
+
+def test_a_template_that_hides_an_answer_is_refused(make_tokenizer: MakeTokenizer) -> None:
+    template = CHATML.replace("m.content", "'hidden' if m.content == 'A1' else m.content")
+    with pytest.raises(RecordError, match=r"rewrites turn 2"):
+        _tokens(make_tokenizer(*SPECIALS, chat_template=template), *TWO[:2])
 
 
 def test_what_the_template_refuses_is_said_in_its_words(make_tokenizer: MakeTokenizer) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from loratune.objectives.encode import encode, opening_ids, shares, truncate
 from loratune.objectives.templates import Piece, Rendered
@@ -106,6 +106,7 @@ def _example(turns: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(len(mask), dtype=np.int32), mask
 
 
+@settings(deadline=None)
 @given(lengths, st.integers(2, 200))
 def test_truncation_never_exceeds_the_cutoff(turns: list[tuple[int, int]], cutoff_len: int) -> None:
     tokens, mask = _example(turns)
@@ -114,12 +115,13 @@ def test_truncation_never_exceeds_the_cutoff(turns: list[tuple[int, int]], cutof
     assert np.all(np.diff(cut) > 0)
     assert not target[:1].any()
     assert not len(target) or target[-1]
-    if len(cut) and cut[0] == 0:
-        assert np.array_equal(target, mask[cut])
+    assert cut[:1].tolist() in ([], [0])
+    assert np.array_equal(target, mask[cut])
     if len(tokens) <= cutoff_len:
         assert np.array_equal(cut, tokens)
 
 
+@settings(deadline=None)
 @given(lengths, st.integers(2, 200))
 def test_every_turn_is_cut_as_llama_factory_does(turns: list[tuple[int, int]], cutoff_len: int) -> None:
     tokens, mask = _example(turns)
@@ -135,4 +137,4 @@ def test_every_turn_is_cut_as_llama_factory_does(turns: list[tuple[int, int]], c
         at += prompt + answer
     assert cut.tolist() == expected[: len(cut)]
     assert not mask[expected[len(cut) :]].any()
-    assert np.array_equal(target[1:], mask[cut][1:])
+    assert np.array_equal(target, mask[cut])

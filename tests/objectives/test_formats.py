@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from loratune.objectives.formats import (
     FORMATS,
@@ -242,6 +242,7 @@ def test_an_unknown_format_is_refused_with_the_nearest() -> None:
         check_format("alpacca")
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from loratune.objectives.split import check_shares, distinct, shuffled, take_shares
 from loratune.spaces.errors import DataError
@@ -18,6 +18,7 @@ def test_the_default_shares_are_kept() -> None:
     assert [len(part) for part in parts] == [700, 150, 150]
 
 
+@settings(deadline=None)
 @given(st.integers(3, 300), st.integers(0, 5), st.booleans(), st.booleans())
 def test_every_example_is_in_one_split(count: int, seed: int, validation: bool, test: bool) -> None:
     parts = take_shares(_keys(count), SHARES, seed, validation=validation, test=test)
@@ -39,6 +40,7 @@ def test_a_seed_splits_in_its_own_way_and_always_the_same() -> None:
     assert one != other
 
 
+@settings(deadline=None)
 @given(st.permutations(range(40)))
 def test_membership_does_not_depend_on_the_place_in_the_file(order: list[int]) -> None:
     keys = _keys(40)
