@@ -106,6 +106,7 @@ def load_model(config: ModelConfig) -> BaseModel:
             dtype=dtype,
             attn_implementation=config.attn_implementation,
             device_map=None if device.type == "cpu" else {"": str(device)},
+            ignore_mismatched_sizes=True,  # told, and refused below by name
             output_loading_info=True,
         )
     _check_weights(config, model, info)
@@ -274,11 +275,16 @@ def _one_line(config: ModelConfig, what: str) -> Iterator[None]:
         elif met(RevisionNotFoundError):
             advice = f"has no revision {config.revision!r} on the Hub; check its branches, tags and commits"
         elif met(RepositoryNotFoundError):
-            advice = "is not on the Hub, or private; check the name, or run `hf auth login`"
+            advice = "is no folder, and not on the Hub or private; check the name, or run `hf auth login`"
         elif met(HFValidationError):
             advice = "is neither a folder nor a Hub id; give a model's folder or an id such as org/name"
         elif "trust_remote_code" in text or "custom code" in text:
             advice = "needs Python code of its own, which is not run; choose a model that Transformers knows"
+        elif "does not recognize this architecture" in text:
+            advice = (
+                f"is of an architecture that Transformers {transformers.__version__} does not know; "
+                "upgrade transformers or choose another model"
+            )
         elif "does not support an attention implementation" in text:
             advice = f"has no {config.attn_implementation} attention in Transformers; choose another model"
         elif not local and "safetensors" in text and "does not appear to have" in text:

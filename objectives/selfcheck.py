@@ -21,6 +21,7 @@ from .base import Geometry
 from .batches import Batch, Supervised
 from .model import BaseModel
 from .pack import Pack
+from .targets import has_experts
 
 SLOTS, ROWS, LENGTH = 3, 2, 16
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 3e-2}
@@ -38,7 +39,7 @@ def check_pack(base: BaseModel, geometry: Geometry) -> None:
     name = base.summary.name_or_path
     if not geometry.targets:
         raise ModelError(f"{name}: no layer would carry an adapter; choose another lora_target")
-    if base.device.type == "cpu" and _has_experts(base):
+    if base.device.type == "cpu" and has_experts(base.model):
         # How many tokens an expert multiplies at once changes how a CPU rounds.
         raise ModelError(
             f"{name}: its experts gather the tokens of all trials, so on a CPU a trial's last digits would "
@@ -184,13 +185,6 @@ def _watched(base: BaseModel, pack: Pack) -> Iterator[dict[str, list[tuple[int, 
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _has_experts(base: BaseModel) -> bool:
-    """Say whether the model routes tokens to experts."""
-    shape = base.model.config.get_text_config()
-    names = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
-    return any((getattr(shape, name, None) or 0) > 1 for name in names)
 
 
 def _close(one: torch.Tensor, other: torch.Tensor, tolerance: float) -> bool:

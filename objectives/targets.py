@@ -25,13 +25,20 @@ def resolve_targets(model: torch.nn.Module, lora_targets: Sequence[str]) -> tupl
         model: the base model.
         lora_targets: each ``all`` or names with commas, as ``LoraParams.lora_target`` spells it.
 
-    Raises ``ModelError`` for a name that selects nothing, with the nearest one that would.
+    Raises ``ModelError`` for a name that selects nothing, with the nearest one that would, and for
+    ``all`` where PEFT would train experts too.
     """
     layers = tuple(name for name, _ in linear_layers(model))
     if not layers:
         raise ModelError(f"{type(model).__name__}: has no linear layers that an adapter could sit on")
     for target in lora_targets:
         for name in _names(target):
+            if name == ALL and has_experts(model):
+                named = ",".join(sorted({layer.rpartition(".")[2] for layer in layers}))
+                raise ModelError(
+                    f"lora_target: 'all' would leave out the experts of {type(model).__name__}, which cannot "
+                    f"carry adapters here; name the layers, such as {named}"
+                )
             if name != ALL and not any(_matches(name, layer) for layer in layers):
                 known = sorted({layer.rpartition(".")[2] for layer in layers})
                 raise ModelError(
@@ -56,6 +63,16 @@ def linear_layers(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear | Conv1D) and module is not head:
             yield name, module
+
+
+def has_experts(model: Any) -> bool:
+    """Say whether the model routes tokens to experts, which hold their weights outside linear layers."""
+    config = getattr(model, "config", None)
+    if config is None:
+        return False
+    shape = config.get_text_config()
+    names = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+    return any((getattr(shape, name, None) or 0) > 1 for name in names)
 
 
 def features(layer: Any) -> tuple[int, int]:

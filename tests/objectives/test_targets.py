@@ -60,7 +60,7 @@ def layers_of_peft(model: Any, target: str) -> set[str]:
         ("llama", "q_proj,v_proj"),
         ("llama", "layers.1.mlp.down_proj"),
         ("phi3", "all"),
-        ("mixtral", "all"),
+        ("mixtral", "q_proj,o_proj"),
         ("gpt2", "all"),
         ("gpt2", "attn.c_proj"),
     ],
@@ -104,6 +104,14 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
         ModelError, match=r"'qproj' is no linear layer of LlamaForCausalLM \(did you mean 'q_proj'"
     ):
         resolve_targets(make_model("llama"), ["all", "v_proj,qproj"])
+
+
+def test_all_is_refused_where_peft_would_train_experts_too() -> None:
+    model = make_model("mixtral")
+    with pytest.raises(ModelError, match="name the layers, such as k_proj,o_proj,q_proj,v_proj") as caught:
+        resolve_targets(model, ["q_proj", "all"])
+    assert "\n" not in str(caught.value)
+    assert any("experts" in layer for layer in layers_of_peft(model, "all"))
 
 
 def test_a_model_without_linear_layers_is_refused() -> None:
