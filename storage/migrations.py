@@ -115,16 +115,15 @@ def check(found: int, shown: str) -> None:
         )
 
 
-def migrate(connection: sqlalchemy.Connection, shown: str) -> None:
-    """Bring the database to ``LATEST`` inside the caller's transaction, which holds the write lock.
+def migrate(connection: sqlalchemy.Connection, found: int | None) -> None:
+    """Bring the database from the version ``found`` to ``LATEST``.
 
-    A second process that waited for the lock finds nothing left to do.
+    In the transaction that found it, which holds the write lock: a second process that waited for the
+    lock finds nothing left to do.
     """
-    found = version(connection)
     if found is None:
         connection.exec_driver_sql("CREATE TABLE tune_schema (version INTEGER NOT NULL PRIMARY KEY)")
         found = 0
-    check(found, shown)
     words = _WORDS[connection.dialect.name]
     for number, statements in enumerate(MIGRATIONS[found:], start=found + 1):
         for statement in statements:

@@ -91,7 +91,7 @@ class Store:
             if found is not None:
                 migrations.check(found, self.url)
             if self._mode == "create" or (self._mode == "write" and found is not None):
-                migrations.migrate(connection, self.url)
+                migrations.migrate(connection, found)
                 # A file that may only be read opens as if it might be written; this tells at once.
                 connection.execute(update(tables.schema).values(version=tables.schema.c.version))
             elif found is None:

@@ -118,6 +118,8 @@ def test_a_path_with_signs_of_urls_and_formats_works(tmp_path, make_study):
     with Store.open(str(folder / "t{x}.db"), mode="read") as store:
         assert store.studies() == (study,)
     assert sorted(file.name for file in folder.iterdir()) == ["tune-artifacts", "t{x}.db"]
+    assert (folder / "t{x}.db").stat().st_size > 0
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def trace(folder):
@@ -162,9 +164,10 @@ class TestReaders:
 
     def test_a_writer_that_was_killed_is_read_with_all_it_committed(self, path):
         killed_writer(path)
-        before = trace(path.parent)
+        before = {file.name: file.read_bytes() for file in path.parent.glob("tune.db*")}
+        assert len(before) == 3
         assert read(path) == ["first"]
-        assert trace(path.parent) == before
+        assert {file.name: file.read_bytes() for file in path.parent.glob("tune.db*")} == before
 
     def test_a_copy_of_the_file_and_its_log_alone_is_read(self, path, tmp_path):
         killed_writer(path)
@@ -184,6 +187,18 @@ class TestReaders:
                     assert reader.study(name).name == name
                 assert reader.study(name).name == name
             assert len(reader.studies()) == 3
+
+    def test_a_writer_that_leaves_while_a_reader_opens_is_no_matter(self, path, make_study, monkeypatch):
+        store = Store.open(str(path), mode="create")
+        make_study(store)
+        real = engine._connect
+
+        def connect(*arguments):
+            store.close()  # after the reader saw that a writer lives
+            return real(*arguments)
+
+        monkeypatch.setattr(engine, "_connect", connect)
+        assert read(path) == ["first"]
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without rights")
     @pytest.mark.parametrize("killed", [False, True])
