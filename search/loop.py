@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
@@ -29,20 +28,17 @@ from ..spaces.errors import StorageError, WorkerError
 from ..storage import files
 from ..storage.records import State, StudyRecord
 from ..storage.store import Store
-from .admit import DUPLICATES, in_flight_limit, share_of_worker, twin_of
-from .isolate import Suspicion, after_death, after_quantum, without
+from .admit import share_of_worker
 from .ledger import Ledger
 from .measure import updates_of
-from .propose import propose
+from .rescue import Rescue
 from .seat import Limits, Seat
 from .snapshot import Observer, Unobserved
 from .stop import StopSignal
 from .study import compare_facts, objective_of
-from .verdict import Arrival, Verdict, judge
+from .supply import Supply
+from .verdict import Arrival, judge
 from .view import View
-
-DISK_FULL = 2**20
-"""With fewer bytes free no trial is to blame for the death of its worker."""
 
 Why = Literal["complete", "exhausted", "interrupted", "timeout"]
 
@@ -152,18 +148,12 @@ class _Search:
         self.timeout = timeout
         self.now = clock
         self.begun = clock()
-        self.total = ledger.study.trials
-        self.limit = in_flight_limit(self.total)
         self.seats = [Seat(index, factory, objective, limits) for index in range(count)]
         self.view = View(ledger, self.seats, observer, clock)
-        self.exhausted = False
+        self.supply = Supply(ledger, self.view)
+        self.rescue = Rescue(ledger, self.view, limits)
         self.orchestration = 0.0
         self.quanta = 0
-        self._torn: set[int] = set()
-        """Trials whose last attempt did not end by itself: a dead worker may still write their files."""
-        self._afresh: set[int] = set()
-        """Trials that were last begun without a checkpoint."""
-        self._failed_in_row = 0
         self._asked_at: float | None = None
         self._checked: set[tuple[str, ...]] = set()
         for seat, (worker, facts) in zip(self.seats, prepared, strict=False):
@@ -176,7 +166,7 @@ class _Search:
             self._recover()
         for seat in self.seats:
             if not seat.ready:
-                seat.begin_start()
+                self._start(seat)
         while True:
             why = self._why_end()
             if why is not None:
@@ -201,19 +191,16 @@ class _Search:
         running = self.ledger.running()
         if self.ledger.trials:
             self.ledger.store.add_event(self.ledger.study.id, "resumed", running=list(running))
-            self._torn.update(running)
+            self.rescue.torn.update(running)
             self.ledger.keep_best()
             ended = len(self.ledger.trials) - len(running)
-            self.view.say(
-                f"resumed: {ended} of {self.total} trials have ended, {len(running)} go on where they stood"
-            )
+            self.view.say(f"resumed: {ended} of {self.supply.total} trials have ended, {len(running)} go on")
 
     def _why_end(self) -> Why | None:
         """Return why this run is over, None while it is not."""
         training = any(seat.training for seat in self.seats)
-        ended = self.exhausted or len(self.ledger.trials) >= self.total
-        if ended and not self.ledger.running():
-            return "exhausted" if self.exhausted else "complete"
+        if self.supply.over and not self.ledger.running():
+            return "exhausted" if self.supply.exhausted else "complete"
         late = self.timeout is not None and self.now() - self.begun >= self.timeout
         if not (self.stop.requested or late):
             return None
@@ -265,16 +252,16 @@ class _Search:
                 self._admit(seat)
                 self._share(seat)
             for number in seat.pack():
-                if number in self._torn:
+                if number in self.rescue.torn:
                     self.ledger.begin_attempt(number)
-                    self._torn.discard(number)
+                    self.rescue.torn.discard(number)
         if not seat.pack():
             return
         for number in seat.pack():
             if number not in seat.inside and self.ledger.checkpoint(number) is None:
-                self._afresh.add(number)
+                self.rescue.afresh.add(number)
             elif number not in seat.inside:
-                self._afresh.discard(number)
+                self.rescue.afresh.discard(number)
         seat.begin_quantum(
             self.ledger.trials, self.ledger.checkpoint, self.ledger.folder / files.CHECKPOINTS, self.now()
         )
@@ -284,11 +271,11 @@ class _Search:
         """Fill a worker's free slots: first with trials that wait for a place, then with new ones."""
         assert seat.slots is not None
         live = len(self._seats())
-        room = share_of_worker(seat.slots, self.limit, live) - len(seat.members)
+        room = share_of_worker(seat.slots, self.supply.limit, live) - len(seat.members)
         seated = {number for other in self.seats for number in other.members}
         waiting = [number for number in self.ledger.running() if number not in seated]
         while room > 0:
-            number = waiting.pop(0) if waiting else self._new_trial()
+            number = waiting.pop(0) if waiting else self.supply.next_trial()
             if number is None:
                 return
             seat.members.append(number)
@@ -296,40 +283,12 @@ class _Search:
 
     def _share(self, seat: Seat) -> None:
         """Once no trial is left to begin, let some go to workers that would else have nothing to do."""
-        if len(self.ledger.trials) < self.total and not self.exhausted:
+        if not self.supply.over:
             return
         idle = [other for other in self._seats(ready=True) if not other.members and other is not seat]
         keep = math.ceil(len(seat.members) / (1 + len(idle)))
         for number in sorted(seat.members)[keep:]:
             seat.leave(number)
-
-    def _new_trial(self) -> int | None:
-        """Record the next trial and return its number; None where none may begin."""
-        ledger, config = self.ledger, self.ledger.config
-        number = len(ledger.trials)
-        if number >= self.total or self.exhausted or len(ledger.running()) >= self.limit:
-            return None
-        if number < len(config.first):
-            return ledger.add(config.first[number], "enqueued" if number else "default")
-        while (tries := ledger.duplicates(number)) < DUPLICATES:
-            params, source = propose(
-                config.space,
-                ledger.history(),
-                number=number,
-                seed=config.seed,
-                sampler=config.sampler,
-                tries=tries,
-            )
-            twin = twin_of(params, ledger.tried)
-            if twin is None:
-                return ledger.add(params, source)
-            ledger.add_duplicate(twin, params)
-        self.exhausted = True
-        self.view.say(
-            f"the space is exhausted: {DUPLICATES} proposals in a row were of configurations tried before; "
-            f"the study ends with {number} trials"
-        )
-        return None
 
     # What happens
 
@@ -349,13 +308,13 @@ class _Search:
             elif isinstance(event, Progress):
                 self.view.show(self.quanta)
             elif isinstance(event, SlotFailed):
-                self._slot_failed(seat, event)
+                with self._orchestrating():
+                    self.rescue.slot_failed(seat, event)
             elif isinstance(event, WorkerFailed):
-                self._worker_lost(seat, event.reason, out_of_memory=event.out_of_memory)
+                self._lose(seat, event)
             if (silent := seat.hung(self.now())) is not None:
-                self._worker_lost(
-                    seat, f"worker {seat.index} made no progress for {silent:.0f} s and was ended"
-                )
+                reason = f"worker {seat.index} made no progress for {silent:.0f} s and was ended"
+                self._lose(seat, WorkerFailed(reason=reason))
 
     def _boundary(self, seat: Seat, done: Done) -> None:
         """Record a quantum and what follows from it."""
@@ -389,120 +348,41 @@ class _Search:
         )
         ledger.record(updates, verdicts)
         for verdict in verdicts:
-            self._say_ended(verdict)
+            self.view.say_ended(verdict)
             seat.leave(verdict.trial)
-        self._failed_in_row = 0
-        if seat.suspicion.groups:
-            self._cleared(seat)
+        self.rescue.quantum_ended(seat)
 
-    def _cleared(self, seat: Seat) -> None:
-        """Note that a suspected group ended a quantum alive."""
-        seat.suspicion = after_quantum(seat.suspicion)
-        if seat.suspicion.groups:
-            return
-        if seat.suspects and seat.slots is not None and seat.slots > 1:
-            # Each half lives and the whole dies: it is their number, as where memory runs out unsaid.
-            self._shrink(seat, max(1, len(seat.suspects) // 2))
-        seat.suspects = ()
-
-    def _slot_failed(self, seat: Seat, event: SlotFailed) -> None:
-        """Let a trial that could not be taken up begin anew; one that had no checkpoint fails."""
-        number = event.trial
-        seat.inside.remove(number)
-        with self._orchestrating():
-            if number in self._afresh:
-                self._finish(seat, number, "failed", event.reason)
-                return
-            self.ledger.start_over(number, event.reason)
-        self._torn.add(number)
-        self.view.say(f"trial {number} starts over: {event.reason}")
-
-    def _worker_lost(self, seat: Seat, reason: str, *, out_of_memory: bool = False) -> None:
+    def _lose(self, seat: Seat, event: WorkerFailed) -> None:
         """Start a dead worker again; its trials go on from their last checkpoints."""
-        pack = seat.lose_worker()
-        self._torn.update(pack)
-        folder = self.ledger.store.artifacts
-        if "no space left" in reason.lower() or shutil.disk_usage(folder).free < DISK_FULL:
-            raise StorageError(f"no space left on the disk of {folder}; free some and tune resume")
         with self._orchestrating():
-            self.ledger.store.add_event(
-                self.ledger.study.id, "worker", worker=seat.index, reason=reason, trials=list(pack)
-            )
-            self.view.say(f"{reason}; its {len(pack)} trials go on from their last checkpoints")
-            if pack and out_of_memory:
-                self._out_of_memory(seat, pack, reason)
-            elif pack:
-                self._suspect(seat, pack, reason)
-        seat.begin_start()
+            self.rescue.worker_lost(seat, event)
+        self._start(seat)
 
-    def _out_of_memory(self, seat: Seat, pack: tuple[int, ...], reason: str) -> None:
-        """Halve a worker's slots; a trial that does not even fit alone is infeasible."""
-        seat.suspicion, seat.suspects = Suspicion(), ()
-        if len(pack) == 1:
-            self._finish(seat, pack[0], "infeasible", f"does not fit into memory, even alone: {reason}")
-            return
-        self._shrink(seat, len(pack) // 2)
-
-    def _shrink(self, seat: Seat, slots: int) -> None:
-        """Lower K of a worker; the trials that no longer fit wait for a place."""
-        seat.slots = slots
-        for number in sorted(seat.members)[slots:]:
-            seat.leave(number)
-        self.ledger.store.add_event(self.ledger.study.id, "slots", worker=seat.index, slots=slots)
-        self.view.say(f"worker {seat.index} now trains {slots} trials at once")
-
-    def _suspect(self, seat: Seat, pack: tuple[int, ...], reason: str) -> None:
-        """Narrow down which trial kills its worker; the one to blame fails alone."""
-        seat.suspicion, culprit = after_death(seat.suspicion, pack)
-        if culprit is None:
-            halved = seat.suspicion.groups[0] != pack
-            seat.suspects = seat.suspects or (pack if halved else ())
-            return
-        seat.suspects = ()
-        self._failed_in_row += 1
-        if self._failed_in_row >= self.limits.failures:
-            raise WorkerError(
-                f"{self._failed_in_row} trials in a row killed their workers, the last so: {reason}; "
-                "mend the cause, then tune resume goes on"
-            )
-        self._finish(seat, culprit, "failed", f"kills its worker: {reason}")
-
-    def _finish(self, seat: Seat, number: int, state: State, reason: str) -> None:
-        """End a trial that has no result."""
-        verdict = Verdict(trial=number, state=state, reason=reason, value=None)
-        self.ledger.record((), (verdict,))
-        self._torn.discard(number)
-        seat.leave(number)
-        seat.suspicion = without(seat.suspicion, number)
-        self._say_ended(verdict)
+    def _start(self, seat: Seat) -> None:
+        """Begin to start a worker."""
+        try:
+            seat.begin_start()
+        except WorkerError as error:
+            self._start_failed(seat, error)
 
     def _hear_start(self, seat: Seat, timeout: float) -> None:
-        """Take a worker that has come up; try again where it has not, and give it up in the end."""
+        """Take a worker that has come up."""
         try:
             facts = seat.end_start(timeout)
         except WorkerError as error:
-            seat.close()
-            seat.failed_starts += 1
-            if seat.failed_starts < self.limits.starts:
-                self.view.say(f"{error}; starting it again")
-                seat.begin_start()
-                return
-            self._give_up(seat, error)
+            self._start_failed(seat, error)
             return
         if facts is not None:
             self._check(seat, facts)
 
-    def _give_up(self, seat: Seat, error: WorkerError) -> None:
-        """Go on without a worker; its trials wait for another one."""
-        seat.given_up = True
-        seat.members.clear()
-        seat.suspicion, seat.suspects = Suspicion(), ()
-        self.ledger.store.add_event(
-            self.ledger.study.id, "worker", worker=seat.index, reason=str(error), trials=[]
-        )
-        if not self._seats():
+    def _start_failed(self, seat: Seat, error: WorkerError) -> None:
+        """Start a worker again that did not come up, and go on without it in the end."""
+        with self._orchestrating():
+            again = self.rescue.start_failed(seat, error)
+        if again:
+            self._start(seat)
+        elif not self._seats():
             raise WorkerError(f"no worker can be started: {error}") from error
-        self.view.say(f"worker {seat.index} is given up after {seat.failed_starts} starts: {error}")
 
     def _check(self, seat: Seat, facts: Facts) -> None:
         """Hold what a worker found against the study; note once what another machine or build changes."""
@@ -522,10 +402,6 @@ class _Search:
     def _seats(self, *, ready: bool = False) -> list[Seat]:
         """Return the workers in use; with ``ready`` those at a boundary."""
         return [seat for seat in self.seats if not seat.given_up and (seat.ready or not ready)]
-
-    def _say_ended(self, verdict: Verdict) -> None:
-        what = f"value {verdict.value:.4f}" if verdict.value is not None else str(verdict.reason)
-        self.view.say(f"trial {verdict.trial} {verdict.state}: {what}")
 
     @contextlib.contextmanager
     def _orchestrating(self) -> Iterator[None]:

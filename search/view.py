@@ -10,6 +10,7 @@ from .ledger import Ledger
 from .measure import finite
 from .seat import Seat
 from .snapshot import BestView, Observer, SlotView, Snapshot, estimate
+from .verdict import Verdict
 
 MESSAGES = 8
 """How many of the last messages a snapshot holds."""
@@ -32,6 +33,11 @@ class View:
         """Pass on something that happened."""
         self._messages.append(text)
         self._observer.on_message(text)
+
+    def say_ended(self, verdict: Verdict) -> None:
+        """Pass on that a trial has ended."""
+        what = f"value {verdict.value:.4f}" if verdict.value is not None else str(verdict.reason)
+        self.say(f"trial {verdict.trial} {verdict.state}: {what}")
 
     def show(self, quanta: int) -> None:
         """Show where the search stands after so many quanta of this run."""

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 import pytest
-from loratune.objectives.fake import FakeFleet, FakePlan, Fault, ManualClock
+from loratune.objectives.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
 from loratune.search.loop import run
 from loratune.search.seat import Limits
 from loratune.search.stop import StopSignal
@@ -329,3 +329,19 @@ def test_patience_can_be_set(bench) -> None:
     bench.create(4)
     bench.run(plan, clock=clock.now, limits=Limits(silence=30.0))
     assert 30 < clock.now() < 40
+
+
+def test_a_worker_that_cannot_even_be_made_is_given_up_after_three_tries(bench) -> None:
+    tries: list[int] = []
+
+    class Refusing(FakeFleet):
+        def __call__(self, index: int) -> FakeWorker:
+            tries.append(index)
+            if index == 1:
+                raise WorkerError("worker 1 cannot start: no such program")
+            return super().__call__(index)
+
+    bench.create(4)
+    assert bench.run(fleet=Refusing(PLAN), count=2).why == "complete"
+    assert tries.count(1) == 3
+    assert any("given up" in message for message in bench.onlooker.messages)

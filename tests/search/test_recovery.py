@@ -54,6 +54,7 @@ def test_a_coordinator_that_dies_anywhere_resumes_the_same_sequence(
     bench.run(PLAN)
     bench.assert_whole(PLAN, TRIALS)
     assert bench.sequence() == undisturbed(new_bench)
+    assert not bench.events("started_over"), "a checkpoint was lost"
 
 
 @few
@@ -83,6 +84,7 @@ def test_coordinator_and_workers_may_die_together(
         bench.run(fleet=fleet, count=count, crash=crash)
     bench.run(fleet=fleet, count=count)
     bench.assert_whole(plan, TRIALS)
+    assert not bench.events("started_over"), "a checkpoint was lost"
 
 
 def test_a_worker_that_dies_now_and_then_changes_nothing(new_bench, undisturbed) -> None:
@@ -99,6 +101,7 @@ def test_a_worker_that_dies_now_and_then_changes_nothing(new_bench, undisturbed)
     assert len(events) == 4
     assert "no progress for 1" in events[2]["reason"]
     assert 120 < clock.now() < 140
+    assert [trial.attempt for trial in bench.trials()[:4]] == [3, 3, 3, 1]
     bench.assert_whole(PLAN, TRIALS)
 
 
