@@ -96,8 +96,7 @@ def search(take_over: bool, config: Path | None, **flags: Any) -> None:
         Store.open(request.storage, mode="write").close()
     logs, cache = address.artifacts / running.LOGS, address.artifacts / running.CACHE
     with running.interrupted_by_sigterm():
-        ERR.print("preparing model and data …", style="dim")
-        prepared = running.prepare(request, logs=logs, cache=cache)
+        prepared = running.prepare(request, logs=logs, cache=cache, starting=_say_preparing)
         try:
             with Store.open(request.storage, mode="create") as store:
                 study = running.make_study(store, request, prepared)
@@ -177,9 +176,7 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
 
     request = make_request(config, flags)
     with running.interrupted_by_sigterm(), running.scratch() as folder:
-        if not as_json:
-            ERR.print("preparing model and data …", style="dim")
-        prepared = running.prepare(request, logs=folder, cache=None)
+        prepared = running.prepare(request, logs=folder, cache=None, starting=_say_preparing)
         prepared.worker.close()
     workers = running.count_workers(request.workers, prepared.facts, request.trials)
     if as_json:
@@ -370,6 +367,10 @@ def _export_peft(
     _wrote(output)
     for sentence in provenance(view, record, full_run(view, record.params, view.examples_seen(record))):
         ERR.print(Text(f"  {sentence}", style="dim"), soft_wrap=True)
+
+
+def _say_preparing() -> None:
+    ERR.print("preparing model and data …", style="dim")
 
 
 def _print_plan(console: Console, prepared: Prepared, trials: int, workers: int) -> None:

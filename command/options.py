@@ -61,7 +61,12 @@ STUDY: tuple[tuple[str, Any, str, str], ...] = (
     ("--attn-implementation", click.Choice(["sdpa", "eager"]), "", "Attention.  [default: sdpa]"),
     ("--sampler", click.Choice(["tpe", "random"]), "", "Who proposes trials.  [default: tpe]"),
     ("--pruner", click.Choice(["asha", "none"]), "", "Who stops bad ones early.  [default: asha]"),
-    ("--seed", click.IntRange(min=0, max=2**31 - 1), "N", "Seed of everything.  [default: 0]"),
+    (
+        "--seed",
+        click.IntRange(min=0, max=2**31 - 1),
+        "N",
+        "Seed of sampler, data order and adapters.  [default: 0]",
+    ),
     ("--keep-adapters", COUNT, "N", "Best adapters kept on disk.  [default: 5]"),
 )
 """Flag, type, metavar, help."""

@@ -45,10 +45,16 @@ class Prepared:
     """The worker; close it."""
 
 
-def prepare(request: Request, *, logs: Path, cache: Path | None) -> Prepared:
-    """Start a worker and let it look at model and data; raises ``LoratuneError``."""
+def prepare(
+    request: Request, *, logs: Path, cache: Path | None, starting: Callable[[], None] = lambda: None
+) -> Prepared:
+    """Start a worker and let it look at model and data; raises ``LoratuneError``.
+
+    ``starting`` is called once the request itself has been found right, before what takes long.
+    """
     chosen = choose_preset(request)
     config = make_config(request, chosen or preset("default"))
+    starting()
     worker = ProcessWorker(0, logs / "worker-0.log", threads=_threads(config.objective.model.device))
     try:
         objective = dataclasses.replace(

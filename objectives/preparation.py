@@ -19,7 +19,7 @@ import torch
 
 from ..spaces import memory
 from ..spaces.budget import Budget, plan_budget
-from ..spaces.errors import ModelError
+from ..spaces.errors import BudgetError, ModelError
 from .base import Facts, Geometry, MemoryFacts, ObjectiveConfig
 from .batches import collate
 from .dataset import TokenizedData, load_data
@@ -63,13 +63,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
     available = free_memory(config.model.device)
     base = load_model(config.model)
     data = _load_data(config, base, tokenizer)
-    budget = plan_budget(
-        config.batch_sizes,
-        train_examples=len(data.train),
-        validation_examples=len(data.validation),
-        examples=config.examples,
-        eval_examples=config.eval_examples,
-    )
+    budget = _budget(config, data)
     targets = resolve_targets(base.model, config.lora_targets)
     geometry = config.geometry or _geometry(config, base, data, budget, targets, available)
     if geometry.targets != targets or geometry.dtype != _dtype_name(base):
@@ -119,6 +113,25 @@ def _load_data(config: ObjectiveConfig, base: BaseModel, tokenizer: object) -> T
             f"{base.summary.vocab_size}; the folder mixes two models"
         )
     return data
+
+
+def _budget(config: ObjectiveConfig, data: TokenizedData) -> Budget:
+    try:
+        return plan_budget(
+            config.batch_sizes,
+            train_examples=len(data.train),
+            validation_examples=len(data.validation),
+            examples=config.examples,
+            eval_examples=config.eval_examples,
+        )
+    except BudgetError as error:
+        if not data.summary.bad:
+            raise
+        first = data.summary.bad_records[0]
+        raise BudgetError(
+            f"{error} ({data.summary.bad} of {data.summary.records} records were left out; "
+            f"the first, {first.file}:{first.line}: {first.reason})"
+        ) from None
 
 
 def _geometry(
