@@ -5,11 +5,14 @@ Pure: from a configuration and a worker's facts to values and sentences.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..objectives.base import Facts
-from ..search.config import StudyConfig
 from ..spaces.budget import RUNGS
+
+if TYPE_CHECKING:
+    # Optuna with them, which a command that only lists does without.
+    from ..objectives.base import Facts
+    from ..search.config import StudyConfig
 
 SHARE_WITH_PRUNING = 0.5
 """Quanta that successive halving trains of those there are: half the trials 2, a quarter 4, a quarter 8."""

@@ -1,0 +1,139 @@
+"""Help and usage: every command and option says what it is for, and a slip is answered with the nearest name."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+from loratune.cli import tune as group
+
+COMMANDS = sorted(group.commands)
+LOADED = """
+import atexit, runpy, sys
+heavy = ("torch", "transformers", "peft", "optuna", "plotly")
+atexit.register(lambda: print("LOADED", *[name for name in heavy if name in sys.modules]))
+sys.argv = ["tune", *{words!r}]
+runpy.run_module("loratune", run_name="__main__")
+"""
+
+def test_the_commands_stand_in_the_order_in_which_they_are_used():
+    assert list(group.commands) == ["search", "resume", "plan", "list", "show", "plot", "report", "export"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_summary_and_an_example(name):
+    found = group.commands[name]
+    assert found.short_help
+    assert found.short_help.endswith(".")
+    assert f"\n    tune {name}" in CliRunner().invoke(group, [name, "--help"], prog_name="tune").output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_is_for(name):
+    options = [it for it in group.commands[name].params if isinstance(it, click.Option)]
+    assert options
+    assert [it.name for it in options if not (it.help or "").strip()] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_narrow_terminal(name):
+    shown = CliRunner().invoke(group, [name, "--help"], prog_name="tune", terminal_width=80)
+    assert shown.exit_code == 0
+    assert max(len(line) for line in shown.output.splitlines()) <= 100
+
+
+def test_bare_tune_shows_the_commands(tune):
+    ended = tune()
+    assert ended.code == 0
+    for name in COMMANDS:
+        assert f"\n  {name} " in ended.out
+    assert ended.err == ""
+
+
+def test_both_words_for_help_say_the_same(tune):
+    assert tune("-h").out == tune("--help").out
+
+
+def test_the_version_is_told(tune):
+    from loratune import __version__
+
+    assert tune("--version").out == f"loratune, version {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["serch"], "search"),
+        (["raport"], "report"),
+        (["search", "--trails", "4"], "--trials"),
+        (["resume", "--trial", "4"], "--trials"),
+        (["search", "--pruner", "ahsa"], "asha"),
+    ],
+)
+def test_a_slip_is_wrong_usage_answered_with_the_nearest_name(refused, tmp_path, words, nearest):
+    ended = refused(*words)
+    assert nearest in ended.complaint
+    assert ended.code == 2
+    assert ended.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["search", "--trials", "0"],
+        ["search", "--trials", "many"],
+        ["search", "--workers", "none"],
+        ["search", "--slots", "0"],
+        ["search", "--seed", "-1"],
+        ["search", "--cutoff-len", "1"],
+        ["search", "--timeout", "0"],
+        ["search", "--max-grad-norm", "-1"],
+        ["search", "--enqueue", "learning_rate"],
+        ["search", "--model", "somewhere"],
+        ["search", "--data", "some.jsonl"],
+        ["search", "--model", "m", "--data", "d.jsonl", "--test", "t.jsonl"],
+        ["export", "--format", "axolotl"],
+        ["export", "--epochs", "0"],
+        ["show", "--trial", "-1"],
+        ["show", "one", "two"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(refused, tmp_path, words):
+    ended = refused(*words)
+    assert ended.complaint
+    assert ended.code == 2
+    assert ended.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_plot_is_wrong_usage(refused, finished):
+    ended = refused("plot", "importence", cwd=finished)
+    assert "'importence' is not a plot (did you mean 'importance'?)" in ended.complaint
+    assert ended.code == 2
+
+
+def test_a_process_ends_with_the_same_code_and_line(tune, refused):
+    inside, outside = refused("serch"), tune("serch")
+    assert outside.code == inside.code == 2
+    assert outside.complaint == inside.complaint == "tune: no command 'serch' (did you mean 'search'?)"
+
+
+def test_help_and_list_load_neither_torch_nor_optuna(tune, finished):
+    """What a newcomer types first, and what is typed most, must not take seconds."""
+    for words in (["--help"], ["list"], ["--version"]):
+        code = LOADED.format(words=words)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=finished, capture_output=True, text=True, timeout=240, check=True
+        )
+        assert done.stdout.splitlines()[-1].split() == ["LOADED"], words
+
+
+def test_that_a_loaded_library_would_be_noticed(finished):
+    code = LOADED.format(words=["show"])
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=finished, capture_output=True, text=True, timeout=240, check=True
+    )
+    assert "optuna" in done.stdout.splitlines()[-1]
