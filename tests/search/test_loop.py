@@ -36,9 +36,11 @@ def test_the_first_trial_is_the_default_and_is_never_pruned(bench) -> None:
     # A default far from the best of the surface: it is behind all others at every rung.
     config = bench.config()
     poor = dataclasses.replace(config.first[0], learning_rate=4e-4, lora_rank=2, lora_alpha=1.0)
-    bench.create(16, bench.config(first=(poor,)))
-    bench.run(PLAN)
+    bench.create(24, bench.config(first=(poor,)))
+    bench.run(FakePlan(slots=8))
     first = bench.trials()[0]
+    # It came to the first rung beside five others, of whom some were stopped.
+    assert any(trial.state == "pruned" and trial.quanta == 2 for trial in bench.trials()[1:6])
     assert (first.params, first.source, first.state) == (poor, "default", "complete")
     others = [t.value for t in bench.trials()[1:] if t.value is not None]
     assert first.value > max(others)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from loratune.objectives.fake import FakeFleet, FakePlan, Fault, ManualClock
+from loratune.objectives.base import Event
+from loratune.objectives.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
 from loratune.search.seat import Limits
 from loratune.spaces.errors import StaleOwner, StorageError, WorkerError
 
@@ -108,13 +109,39 @@ def test_a_worker_that_dies_now_and_then_changes_nothing(new_bench, undisturbed)
 def test_a_worker_that_repeats_itself_has_hung(bench) -> None:
     """Signs of life without progress are none."""
     clock = ManualClock()
-    plan = FakePlan(slots=2, clock=clock, quantum_seconds=1000.0, progress=0)
+
+    class Parrot(FakeWorker):
+        def poll(self, timeout: float) -> Event | None:
+            clock.sleep(1.0)
+            return self._progress_event(0.5) if self.slots else None
+
+    class Parrots(FakeFleet):
+        def __call__(self, index: int) -> FakeWorker:
+            return Parrot(index, fleet=self)
+
     bench.create(2)
-    with pytest.raises(WorkerError, match="made no progress"):
-        bench.run(plan, clock=clock.now, limits=Limits(silence=50.0, failures=1, poll=2.0))
-    # A slow quantum that goes on is left alone.
-    moving = dataclasses.replace(plan, progress=40)
-    assert bench.run(moving, clock=clock.now, limits=Limits(silence=50.0, poll=2.0)).why == "complete"
+    limits = Limits(silence=50.0, failures=1)
+    with pytest.raises(WorkerError, match="made no progress for 5"):
+        bench.run(fleet=Parrots(FakePlan(clock=clock)), clock=clock.now, limits=limits)
+
+
+def test_a_slow_worker_that_goes_on_is_left_alone(bench) -> None:
+    clock = ManualClock()
+    plan = FakePlan(slots=2, clock=clock, quantum_seconds=1000.0, progress=40)
+    bench.create(2)
+    limits = Limits(silence=50.0, silence_factor=0.0, poll=2.0)
+    assert bench.run(plan, clock=clock.now, limits=limits).why == "complete"
+    assert not bench.events("worker")
+
+
+def test_a_resumed_trial_writes_under_another_name(bench) -> None:
+    bench.create(TRIALS)
+    bench.run(PLAN, crash=(7, True))
+    before = bench.trials()
+    bench.run(PLAN, crash=(7, True))
+    assert [trial.attempt for trial in before] == [0, 0, 0]
+    assert [trial.attempt for trial in bench.trials()[:3]] == [1, 1, 1]
+    assert all("-a1." in trial.checkpoint for trial in bench.trials()[:3])
 
 
 @pytest.mark.parametrize("count", [1, 2])
