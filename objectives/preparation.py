@@ -71,9 +71,9 @@ def prepare(config: ObjectiveConfig) -> Prepared:
             f"{config.model.name_or_path}: its layers or number type ({_dtype_name(base)}) are not those the "
             f"study was made with ({geometry.dtype}); give the same model, --dtype and device"
         )
-    check_pack(base, geometry)
     if geometry.gradient_checkpointing:
         recompute_activations(base)
+    check_pack(base, geometry)  # after it: a dropout of the base's own that is on again is found
     held = _memory(base, geometry, budget, available)
     slots = config.slots or max(1, min(held.slots_max, SLOTS_CPU if base.device.type == "cpu" else SLOTS_GPU))
     pack = Pack(base, geometry, slots)

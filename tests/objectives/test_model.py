@@ -17,7 +17,7 @@ import transformers
 from huggingface_hub import errors
 from loratune.objectives import model as loading
 from loratune.objectives.base import ModelConfig
-from loratune.objectives.model import find_device, find_dtype, load_model, load_tokenizer
+from loratune.objectives.model import find_device, find_dtype, hold, load_model, load_tokenizer
 from loratune.spaces.errors import ModelError
 from transformers.utils import logging as transformers_logging
 
@@ -75,6 +75,15 @@ def test_a_model_comes_frozen_in_eval_mode_and_described(folder: Path) -> None:
     assert base.summary.vocab_size == base.model.config.vocab_size
     assert base.summary.device == "cpu"
     assert "core" in base.summary.device_name
+
+
+def test_a_model_in_memory_is_frozen_too() -> None:
+    shape = {"vocab_size": 8, "n_embd": 4, "n_layer": 1, "n_head": 1, "n_positions": 8}
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**shape, resid_pdrop=0.9)).train()
+    base = hold(model, torch.device("cpu"), torch.float32, name_or_path="mine")
+    assert base.model is model
+    assert not any(module.training for module in model.modules())
+    assert not any(weight.requires_grad for weight in model.parameters())
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -274,6 +283,16 @@ def test_memory_that_ran_out_while_loading_is_said_so(folder: Path, monkeypatch:
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", fail)
     assert "does not fit into memory" in refusal(load_model, config_of(folder))
+
+
+@pytest.mark.parametrize(
+    ("found", "taken"), [("cuda", "cuda:0"), ("cuda:1", "cuda:1"), ("cpu", "cpu"), ("mps", "cpu")]
+)
+def test_auto_takes_the_gpu_where_there_is_one(
+    found: str, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "PartialState", lambda: SimpleNamespace(device=torch.device(found)))
+    assert find_device("auto") == torch.device(taken)
 
 
 @pytest.mark.parametrize("device", ["mps", "gpu", "cuda:-3", "", "meta"])

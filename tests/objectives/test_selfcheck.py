@@ -11,6 +11,7 @@ import transformers
 from loratune.objectives import selfcheck
 from loratune.objectives.base import Geometry
 from loratune.objectives.model import BaseModel, hold
+from loratune.objectives.preparation import recompute_activations
 from loratune.objectives.selfcheck import check_pack
 from loratune.objectives.targets import resolve_targets
 from loratune.spaces.errors import ModelError
@@ -84,7 +85,13 @@ def test_a_pack_without_layers_is_refused(base: BaseModel) -> None:
 
 
 @pytest.mark.parametrize(
-    "after", [lambda logits: logits * 0.5, lambda logits: 30 * torch.tanh(logits / 30)], ids=["scale", "cap"]
+    "after",
+    [
+        lambda logits: logits * 0.5,
+        lambda logits: 30 * torch.tanh(logits / 30),
+        lambda logits: logits.clamp(-30, 30),
+    ],
+    ids=["scale", "soft cap", "hard cap"],
 )
 def test_logits_that_are_changed_after_the_head_are_refused(base: BaseModel, after: Any) -> None:
     def changed(own: Any, *args: Any, **kwargs: Any) -> Any:
@@ -134,6 +141,29 @@ def test_a_layer_that_is_given_rows_in_another_order_is_refused(base: BaseModel)
 def test_a_layer_that_is_never_called_is_refused(base: BaseModel) -> None:
     change(base.model.model.layers[1].mlp, lambda own, x: torch.zeros_like(x))
     assert "the layer model.layers.1.mlp.gate_proj is never called" in refusal(base)
+
+
+def test_a_model_that_recomputes_its_activations_passes(base: BaseModel) -> None:
+    recompute_activations(base)
+    check_pack(base, geometry_of(base))
+
+
+def test_the_bases_own_dropout_under_recomputation_is_refused() -> None:
+    config = transformers.OPTConfig(
+        vocab_size=48,
+        hidden_size=16,
+        ffn_dim=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        word_embed_proj_dim=16,
+        dropout=0.5,
+    )
+    model = transformers.OPTForCausalLM(config)
+    base = hold(model, torch.device("cpu"), torch.float32, name_or_path="org/tiny")
+    geometry = geometry_of(base, "q_proj,v_proj")
+    check_pack(base, geometry)
+    recompute_activations(base)
+    refusal(base, geometry)
 
 
 def test_dropout_that_is_still_on_is_refused(base: BaseModel) -> None:
