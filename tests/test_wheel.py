@@ -4,6 +4,7 @@ The repository's root is the package, so a file too many at the root, a package 
 ``pyproject.toml`` or a build folder left lying would end in the wheel, or be missing from it.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -34,8 +35,11 @@ def tracked() -> list[str]:
     return [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
-def run(*words: str | Path, cwd: Path) -> str:
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+def run(*words: str | Path, cwd: Path, **variables: str) -> str:
+    environment = {**os.environ, **variables}
+    done = subprocess.run(
+        words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -122,3 +126,32 @@ def test_what_was_unpacked_runs_far_from_the_repository(unpacked, tmp_path):
         "runpy.run_module('loratune', run_name='__main__')\n"
     )
     assert "search" in run(sys.executable, "-P", "-c", program, cwd=tmp_path)
+
+
+def test_the_tests_run_in_a_clone_of_another_name_against_what_was_unpacked(clone, unpacked):
+    """pytest would import the root's ``__init__`` as a module of its own, were its root not the tests."""
+    probe = clone / "tests" / "spaces" / "test_probe.py"
+    probe.write_text(
+        "import sys\n"
+        "import loratune\n"
+        "def test_one_package_under_one_name():\n"
+        f"    assert loratune.__file__.startswith({str(unpacked)!r})\n"
+        f"    clone = {str(clone)!r}\n"
+        "    files = [getattr(m, '__file__', None) or '' for m in list(sys.modules.values())]\n"
+        "    ours = [file for file in files if file.startswith(clone)]\n"
+        "    assert [file for file in ours if not file.startswith(clone + '/tests/')] == []\n",
+        encoding="utf-8",
+    )
+    where = ("tests/spaces/test_probe.py", "tests/spaces/test_errors.py")
+    said = run(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *where,
+        cwd=clone,
+        PYTHONPATH=str(unpacked),
+    )
+    assert " passed" in said
