@@ -113,6 +113,7 @@ def test_a_worker_that_repeats_itself_has_hung(bench) -> None:
     class Parrot(FakeWorker):
         def poll(self, timeout: float) -> Event | None:
             clock.sleep(1.0)
+            assert clock.now() < 1000, "nobody noticed"
             return self._progress_event(0.5) if self.slots else None
 
     class Parrots(FakeFleet):
