@@ -74,7 +74,7 @@ def tune() -> None:
 @machine_options
 @storage_option
 @take_over_option
-def search(take_over: bool, config: Path | None, **flags: Any) -> None:
+def search(take_over: bool, deterministic: bool, config: Path | None, **flags: Any) -> None:
     """Make a study and run its trials, or go on with one that was made of the same choices.
 
     \b
@@ -110,6 +110,7 @@ def search(take_over: bool, config: Path | None, **flags: Any) -> None:
                     slots=request.slots,
                     timeout=request.get("timeout"),
                     take_over=take_over,
+                    deterministic=deterministic,
                 )
         finally:
             prepared.worker.close()
@@ -129,6 +130,7 @@ def resume(
     timeout: float | None,
     storage: str | None,
     take_over: bool,
+    deterministic: bool,
 ) -> None:
     """Go on with STUDY, or the latest, where it stood: to its end, or to --trials in all.
 
@@ -155,6 +157,7 @@ def resume(
             slots=slots if isinstance(slots, int) else None,
             timeout=timeout,
             take_over=take_over,
+            deterministic=deterministic,
         )
 
 

@@ -108,6 +108,7 @@ def run_study(
     stop: StopSignal,
     timeout: float | None = None,
     take_over: bool = False,
+    deterministic: bool = False,
 ) -> loop.Outcome:
     """Run a study, new or begun before, on as many workers as the machine has room for."""
     facts = facts_of(study)
@@ -131,6 +132,7 @@ def run_study(
         stop=stop,
         timeout=timeout,
         take_over=take_over,
+        deterministic=deterministic,
     )
 
 

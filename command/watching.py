@@ -25,6 +25,7 @@ def run(
     slots: int | None,
     timeout: float | None,
     take_over: bool,
+    deterministic: bool,
 ) -> None:
     """Run a study before the user's eyes and say how it ended."""
     log = console.Log(store.artifacts / running.LOGS / "search.log")
@@ -48,6 +49,7 @@ def run(
                 stop=stop,
                 timeout=timeout,
                 take_over=take_over,
+                deterministic=deterministic,
             )
         log.write(f"{outcome.why} after {outcome.seconds:.1f} s")
     finally:

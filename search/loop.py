@@ -74,6 +74,7 @@ def run(
     stop: StopSignal | None = None,
     timeout: float | None = None,
     take_over: bool = False,
+    deterministic: bool = False,
     limits: Limits | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
@@ -90,6 +91,7 @@ def run(
         stop: how the search is asked to end.
         timeout: seconds after which it ends by itself, as if asked to.
         take_over: end another owner of the study first.
+        deterministic: let workers wait for each other, so that several repeat the sequence of trials too.
         limits: how patient it is.
         clock: where its time comes from.
 
@@ -111,6 +113,7 @@ def run(
             observer=observer or Unobserved(),
             stop=stop or StopSignal(),
             timeout=timeout,
+            deterministic=deterministic,
             limits=limits or Limits(),
             clock=clock,
         )
@@ -139,6 +142,7 @@ class _Search:
         observer: Observer,
         stop: StopSignal,
         timeout: float | None,
+        deterministic: bool,
         limits: Limits,
         clock: Callable[[], float],
     ) -> None:
@@ -146,6 +150,7 @@ class _Search:
         self.limits = limits
         self.stop = stop
         self.timeout = timeout
+        self.deterministic = deterministic
         self.now = clock
         self.begun = clock()
         self.seats = [Seat(index, factory, objective, limits) for index in range(count)]
@@ -154,6 +159,8 @@ class _Search:
         self.rescue = Rescue(ledger, self.view, limits)
         self.orchestration = 0.0
         self.quanta = 0
+        self._arrived: dict[int, Done] = {}
+        """Quanta that have ended and are not recorded yet, by worker."""
         self._asked_at: float | None = None
         self._checked: set[tuple[str, ...]] = set()
         for seat, (worker, facts) in zip(self.seats, prepared, strict=False):
@@ -171,7 +178,7 @@ class _Search:
             why = self._why_end()
             if why is not None:
                 return self._end(why)
-            if self._asked_at is None:
+            if self._asked_at is None and not self._awaits_others():
                 for seat in self._seats(ready=True):
                     self._refill(seat)
             # Optuna's copy is written while the workers train.
@@ -302,9 +309,7 @@ class _Search:
         for seat in busy:
             event = seat.poll(share, self.now)
             if isinstance(event, Done):
-                with self._orchestrating():
-                    self._boundary(seat, event)
-                self.view.show(self.quanta)
+                self._arrived[seat.index] = event
             elif isinstance(event, Progress):
                 self.view.show(self.quanta)
             elif isinstance(event, SlotFailed):
@@ -315,6 +320,15 @@ class _Search:
             if (silent := seat.hung(self.now())) is not None:
                 reason = f"worker {seat.index} made no progress for {silent:.0f} s and was ended"
                 self._lose(seat, WorkerFailed(reason=reason))
+        if self._arrived and not self._awaits_others():
+            with self._orchestrating():
+                for index in sorted(self._arrived):
+                    self._boundary(self.seats[index], self._arrived.pop(index))
+            self.view.show(self.quanta)
+
+    def _awaits_others(self) -> bool:
+        """Return whether a boundary must wait until every worker stands at one, in worker order."""
+        return self.deterministic and any(seat.training or seat.preparing for seat in self.seats)
 
     def _boundary(self, seat: Seat, done: Done) -> None:
         """Record a quantum and what follows from it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
+from typing import Any
 
 import pytest
 from loratune.objectives.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
@@ -159,6 +161,35 @@ def test_one_worker_repeats_the_sequence_of_trials(new_bench) -> None:
     other.create(14, other.config(seed=1))
     other.run(PLAN)
     assert other.sequence()[1:] != found[0][1:]
+
+
+class LateWorker:
+    """A worker whose news arrive late, by a whim of its own."""
+
+    def __init__(self, worker: FakeWorker, whim: random.Random) -> None:
+        self._worker, self._whim = worker, whim
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._worker, name)
+
+    def poll(self, timeout: float) -> Any:
+        return None if self._whim.random() < 0.7 else self._worker.poll(timeout)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_several_workers_repeat_the_sequence_where_they_wait_for_each_other(new_bench, deterministic) -> None:
+    found = []
+    for whim in map(random.Random, range(4)):
+        bench = new_bench()
+        bench.create(24)
+        fleet = FakeFleet(PLAN)
+        bench.run(
+            fleet=lambda index, fleet=fleet, whim=whim: LateWorker(fleet(index), whim),
+            count=3,
+            deterministic=deterministic,
+        )
+        found.append(bench.sequence())
+    assert all(sequence == found[0] for sequence in found[1:]) == deterministic
 
 
 def test_a_study_can_be_extended(bench) -> None:
