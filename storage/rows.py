@@ -37,7 +37,9 @@ def now() -> datetime.datetime:
 def check_name(name: str) -> str:
     """Return a study's name, or raise ``StorageError``; names go into URLs, logs and file names."""
     if not _NAME.fullmatch(name):
-        raise StorageError(f"study name {name!r}: use 1 to 64 letters, digits, dots, dashes and underscores")
+        raise StorageError(
+            f"study name {name!r}: use 1 to 64 letters (a-z, A-Z), digits, dots, dashes and underscores"
+        )
     return name
 
 

@@ -86,7 +86,12 @@ class Running:
         self._said = cwd / f"said-{time.monotonic_ns()}"
         with self._said.open("wb") as said:
             self.process = subprocess.Popen(
-                command(*words), cwd=cwd, env=environment(), stdin=subprocess.DEVNULL, stdout=said, stderr=said
+                command(*words),
+                cwd=cwd,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
             )
 
     @property

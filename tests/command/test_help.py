@@ -1,4 +1,4 @@
-"""Help and usage: every command and option says what it is for, and a slip is answered with the nearest name."""
+"""Help and usage: every command and option says what it is for, and slips get the nearest name."""
 
 import subprocess
 import sys
@@ -16,6 +16,7 @@ atexit.register(lambda: print("LOADED", *[name for name in heavy if name in sys.
 sys.argv = ["tune", *{words!r}]
 runpy.run_module("loratune", run_name="__main__")
 """
+
 
 def test_the_commands_stand_in_the_order_in_which_they_are_used():
     assert list(group.commands) == ["search", "resume", "plan", "list", "show", "plot", "report", "export"]
@@ -126,7 +127,12 @@ def test_help_and_list_load_neither_torch_nor_optuna(tune, finished):
     for words in (["--help"], ["list"], ["--version"]):
         code = LOADED.format(words=words)
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=finished, capture_output=True, text=True, timeout=240, check=True
+            [sys.executable, "-c", code],
+            cwd=finished,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=True,
         )
         assert done.stdout.splitlines()[-1].split() == ["LOADED"], words
 
