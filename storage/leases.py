@@ -5,11 +5,11 @@ Pure but for ``here``, ``running`` and ``end``, which ask the operating system. 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -116,17 +116,28 @@ def end(owner: Process, *, wait: float = TERM_SECONDS) -> None:
         if running(owner.pid) is None or standing(owner, here(), running) != "alive":
             return
         process.terminate()
-        with contextlib.suppress(psutil.TimeoutExpired):
-            process.wait(wait)
+        if _ends(owner, wait):
             return
         process.kill()
-        process.wait(wait)
+        if _ends(owner, wait):
+            return
     except psutil.NoSuchProcess:
         return
-    except (psutil.AccessDenied, psutil.TimeoutExpired) as error:
-        raise StudyBusy(
-            f"process {owner.pid} owns the study and could not be ended; end it yourself and try again"
-        ) from error
+    except psutil.AccessDenied:
+        pass
+    raise StudyBusy(
+        f"process {owner.pid} owns the study and could not be ended; end it yourself and try again"
+    )
+
+
+def _ends(owner: Process, wait: float) -> bool:
+    """Wait for an owner's end; a zombie has ended, even where its parent never asks for its exit code."""
+    deadline = time.monotonic() + wait
+    while standing(owner, here(), running) == "alive":
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _differ(one: str, other: str) -> bool:

@@ -139,6 +139,19 @@ def test_taking_over_lets_the_owner_write_its_last_words(path, own):
         store.add_event(1, "resumed")
 
 
+def test_an_owner_that_ended_is_followed_though_its_parent_never_looks(path, own):
+    """As in a container whose first process waits for nobody: the owner stays behind as a zombie."""
+    child = own()
+    code = f"""
+from loratune.storage.store import Store
+with Store.open({str(path)!r}, mode="write") as store:
+    print(store.acquire(1, take_over=True).token)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "2\n", done.stderr
+    assert child.wait() == 0
+
+
 def test_taking_over_kills_an_owner_that_goes_on(path, own, monkeypatch):
     child = own(stubborn=True)
     monkeypatch.setattr(leases.end, "__kwdefaults__", {"wait": 0.5})

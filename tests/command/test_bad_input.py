@@ -1,0 +1,337 @@
+"""What a user may get wrong: one line that says what, which value and what to do; nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from loratune.demo import data_path, model_path
+
+RECORD = {"instruction": "Say hello.", "output": "hello"}
+IMPATIENT = """
+import runpy, sys
+from loratune.storage.store import Store
+Store.open.__func__.__kwdefaults__["timeout"] = 0.2
+sys.argv = ["tune", *{words!r}]
+runpy.run_module("loratune", run_name="__main__")
+"""
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder by its path, logs left out."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "logs" not in path.parts and "cache" not in path.parts
+    }
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished study, for a test that may spoil it."""
+    folder = tmp_path / "study"
+    shutil.copytree(finished, folder)
+    return folder
+
+
+def records(path: Path, count: int = 40, **more: object) -> None:
+    path.write_text("".join(json.dumps({**RECORD, **more, "input": f"{i}"}) + "\n" for i in range(count)))
+
+
+# Data
+
+
+def _missing(folder: Path) -> None:
+    pass
+
+
+def _empty(folder: Path) -> None:
+    (folder / "data.json").write_bytes(b"")
+
+
+def _cut_in_half(folder: Path) -> None:
+    whole = json.dumps([{**RECORD, "input": str(i)} for i in range(40)])
+    (folder / "data.json").write_text(whole[: len(whole) // 2])
+
+
+def _no_fields(folder: Path) -> None:
+    (folder / "data.json").write_text(json.dumps([{"question": "a", "reply": "b"}] * 40))
+
+
+def _undecodable(folder: Path) -> None:
+    (folder / "data.json").write_bytes(
+        json.dumps([RECORD | {"input": "Grüße"}], ensure_ascii=False).encode("latin-1")
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (_missing, ("data.json", "there is no data file", "check the path")),
+        (_empty, ("data.json", "empty")),
+        (_cut_in_half, ("data.json", "line 1")),
+        (_no_fields, ("data.json", "question", "reply")),
+        (_undecodable, ("data.json", "--encoding")),
+    ],
+    ids=["missing", "empty", "cut in half", "without the fields", "undecodable"],
+)
+def test_data_that_cannot_be_read_is_named(tune, tmp_path, spoil, says):
+    spoil(tmp_path)
+    ended = tune("search", "--model", str(model_path()), "--data", "data.json", "--trials=2")
+    assert ended.code == 1
+    for word in says:
+        assert word in ended.complaint
+    assert not (tmp_path / "tune.db").exists()
+
+
+def test_a_cutoff_that_cuts_off_every_answer_is_refused(tune, tmp_path):
+    ended = tune("search", "--trials=2", "--cutoff-len=2")
+    assert ended.code == 1
+    assert "cutoff_len 2" in ended.complaint
+    assert not (tmp_path / "tune.db").exists()
+
+
+# Model
+
+
+def test_a_model_that_is_nowhere_is_named(tune, tmp_path):
+    ended = tune("search", "--model", "./nowhere", "--data", str(data_path()), "--trials=2")
+    assert ended.code == 1
+    assert "nowhere" in ended.complaint
+    assert not (tmp_path / "tune.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("without", "says"),
+    [("model.safetensors", "weights"), ("tokenizer.json", "tokenizer"), ("config.json", "config.json")],
+)
+def test_a_model_folder_that_lacks_a_file_says_which(tune, tmp_path, without, says):
+    shutil.copytree(model_path(), tmp_path / "model")
+    (tmp_path / "model" / without).unlink()
+    ended = tune("search", "--model", "model", "--data", str(data_path()), "--trials=2")
+    assert ended.code == 1
+    assert says in ended.complaint
+    assert str(tmp_path / "model") in ended.complaint
+    assert not (tmp_path / "tune.db").exists()
+
+
+# Space and budget
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--set", "lora_rank=0"], ("lora_rank", "0")),
+        (["--set", "lora_rank=0,8"], ("lora_rank", "0")),
+        (["--set", "learning_rate=-1e-3"], ("learning_rate", "-")),
+        (["--set", "learning_rate=-1e-3..1e-2:log"], ("learning_rate", "-")),
+        (["--set", "learning_rate=1e-2..1e-3:log"], ("learning_rate", "0.01", "0.001")),
+        (["--set", "learnig_rate=1e-3"], ("learnig_rate", "did you mean 'learning_rate'?")),
+        (["--set", "learning_rate"], ("learning_rate",)),
+        (["--space", "tyni"], ("tyni", "did you mean 'tiny'?")),
+        (["--enqueue", "{lora_rank: 3}"], ("lora_rank", "3")),
+        (["--enqueue", "{lora_rnk: 8}"], ("lora_rnk", "did you mean 'lora_rank'?")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_space_that_cannot_be_searched_is_refused_before_anything_is_loaded(refused, tmp_path, words, says):
+    ended = refused("search", "--trials=2", *words)
+    assert ended.code == 1
+    for word in says:
+        assert word in ended.complaint
+    assert not (tmp_path / "tune.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ("trails: 5\n", 2, ("trails", "did you mean 'trials'?")),
+        ("trials: many\n", 2, ("trials", "many")),
+        ("set:\n  lora_rank: [0, 8]\n", 1, ("lora_rank", "0")),
+        ("trials: [5\n", 2, ("search.yaml", "line")),
+        ("model: !!python/object/apply:os.system [touch owned]\n", 2, ("search.yaml",)),
+    ],
+)
+def test_a_config_file_with_an_error_names_the_field(refused, tmp_path, text, code, says):
+    (tmp_path / "search.yaml").write_text(text)
+    ended = refused("search", "--config", "search.yaml")
+    assert ended.code == code
+    for word in says:
+        assert word in ended.complaint
+    assert [path.name for path in tmp_path.iterdir() if path.name in ("tune.db", "owned")] == []
+
+
+def test_a_config_file_that_is_not_there_is_named(refused):
+    ended = refused("search", "--config", "serch.yaml")
+    assert ended.code == 2
+    assert "serch.yaml" in ended.complaint
+
+
+def test_a_budget_smaller_than_a_quantum_needs_is_refused(tune, tmp_path):
+    ended = tune("search", "--trials=2", "--examples=64", "--set=batch_size=4,16")
+    assert ended.code == 1
+    assert "64 is too few for batch size 16" in ended.complaint
+    assert "128" in ended.complaint
+    assert not (tmp_path / "tune.db").exists()
+
+
+# Studies
+
+
+@pytest.mark.parametrize("name", ["../etc", "", "a b", "x" * 65, "ü", "a/b", "a\nb"])
+def test_a_bad_name_of_a_study_is_refused(refused, tmp_path, name):
+    ended = refused("search", "--trials=2", "--study", name)
+    assert ended.code == 1
+    assert "1 to 64" in ended.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_taken_by_another_configuration_says_what_differs(tune, study, small):
+    before = files(study)
+    before.pop("tune.db")
+    flags = [flag for flag in small if "lora_rank" not in flag]
+    ended = tune("search", "--trials=6", "--study=done", "--set=lora_rank=2,8", *flags, cwd=study)
+    assert ended.code == 1
+    assert "study 'done' exists with another configuration" in ended.complaint
+    assert "space.lora_rank is 2, 4, not 2, 8" in ended.complaint
+    assert tune("list", "--json", cwd=study).json[0]["ended"] == 6
+    assert {name: data for name, data in files(study).items() if name in before} == before
+
+
+def test_the_same_choices_with_a_greater_total_go_on_with_the_study(tune, study, small):
+    ended = tune("search", "--trials=7", "--study=done", "--keep-adapters=2", *small, cwd=study)
+    assert ended.code == 0, ended.err
+    assert "done: " in ended.err
+    assert [row["ended"] for row in tune("list", "--json", cwd=study).json] == [7]
+
+
+@pytest.mark.parametrize(
+    "words", [["resume"], ["show"], ["plot", "history"], ["report"], ["export"]], ids=lambda words: words[0]
+)
+def test_a_study_that_is_not_there_is_answered_with_the_nearest(refused, study, words):
+    before = files(study)
+    ended = refused(*words, "dnoe", cwd=study)
+    assert ended.code == 1
+    assert "study 'dnoe': not in" in ended.complaint
+    assert "did you mean 'done'?" in ended.complaint
+    assert files(study).keys() == before.keys()
+
+
+def test_a_total_below_what_is_there_is_wrong_usage(refused, study):
+    ended = refused("resume", "done", "--trials=3", cwd=study)
+    assert ended.code == 2
+    assert "--trials 3" in ended.complaint
+    assert "6" in ended.complaint
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["list"], ["show"], ["plot", "history"], ["report"], ["export"], ["resume"]],
+    ids=lambda words: words[0],
+)
+def test_without_a_database_the_command_says_how_to_make_one(refused, tmp_path, words):
+    ended = refused(*words)
+    assert ended.code == 1
+    assert "tune search makes one" in ended.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_that_is_not_there_is_named(refused, study):
+    ended = refused("show", "--trial=99", cwd=study)
+    assert ended.code == 1
+    assert "99" in ended.complaint
+
+
+# Databases
+
+
+@pytest.mark.parametrize("words", [["search", "--trials=2"], ["resume"]], ids=lambda words: words[0])
+def test_a_database_that_another_program_holds_is_said_to_be_locked(study, words):
+    holder = sqlite3.connect(study / "tune.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", IMPATIENT.format(words=words)],
+            cwd=study,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"tune: {study / 'tune.db'}: locked by another program for too long; close that program and try again"
+    ]
+
+
+@pytest.mark.parametrize(
+    "words", [["search", "--trials=2"], ["list"], ["resume"], ["show"]], ids=lambda w: w[0]
+)
+def test_a_file_that_is_no_database_is_left_as_it_is(refused, tmp_path, words):
+    (tmp_path / "tune.db").write_text("a shopping list\n" * 100)
+    ended = refused(*words)
+    assert ended.code == 1
+    assert "tune.db: not a database; name another file with --storage" in ended.complaint
+    assert (tmp_path / "tune.db").read_text() == "a shopping list\n" * 100
+
+
+@pytest.mark.parametrize(
+    "words", [["search", "--trials=2"], ["list"], ["resume"], ["report"]], ids=lambda w: w[0]
+)
+def test_a_database_of_a_newer_version_is_left_as_it_is(refused, study, words):
+    with sqlite3.connect(study / "tune.db") as database:
+        database.execute("UPDATE tune_schema SET version = 99")
+    database.close()
+    before = (study / "tune.db").read_bytes()
+    ended = refused(*words, cwd=study)
+    assert ended.code == 1
+    assert "99" in ended.complaint
+    assert "newer" in ended.complaint
+    assert (study / "tune.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [["search", "--trials=2"], ["resume"]], ids=lambda words: words[0])
+def test_a_read_only_database_is_said_to_be_read_only(study, words):
+    """As a user without root's rights, for whom a read-only file is none."""
+    folder = study.parent
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    prefix: list[str] = []
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may write everything, and setpriv is not there")
+        prefix = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    done = subprocess.run(
+        [*prefix, sys.executable, "-m", "loratune", *words],
+        cwd=study,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"tune: {study / 'tune.db'}: read-only; make the file and")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_in_place_of_a_database_is_refused(refused, tmp_path):
+    ended = refused("search", "--storage", str(tmp_path))
+    assert ended.code == 1
+    assert "is a folder" in ended.complaint
+
+
+def test_a_password_is_never_printed(refused):
+    ended = refused("list", "--storage", "postgresql://me:s3cret@localhost:1/x")
+    assert ended.code == 1
+    assert "s3cret" not in ended.err + ended.out

@@ -1,0 +1,179 @@
+"""What is handed over is what was measured: a stranger to the search gets the stored loss out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.numpy
+import yaml
+from loratune.storage.records import TrialRecord
+from loratune.storage.store import Store
+
+LOSS_BY_PEFT = """
+import json, sys
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+from loratune.objectives.dataset import load_data
+from loratune.objectives.model import load_tokenizer
+from loratune.search.study import config_of, facts_of
+from loratune.storage.store import Store
+
+with Store.open("tune.db", mode="read") as store:
+    study = store.study("done")
+objective, facts = config_of(study).objective, facts_of(study)
+data = load_data(objective.data, load_tokenizer(objective.model), cache_dir=None)
+model = AutoModelForCausalLM.from_pretrained(objective.model.name_or_path, dtype=torch.float32)
+model = PeftModel.from_pretrained(model, sys.argv[1]).eval()
+loss, count = 0.0, 0
+with torch.no_grad():
+    for index in range(facts.budget.final_eval_examples):
+        tokens, target = data.validation.example(index)
+        tokens = torch.tensor(tokens.astype("int64"))
+        target = torch.tensor(target[1:].copy())
+        logits = model(input_ids=tokens[None]).logits[0, :-1][target]
+        loss += torch.nn.functional.cross_entropy(logits.double(), tokens[1:][target], reduction="sum").item()
+        count += int(target.sum())
+print(json.dumps([loss / count, count]))
+"""
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished study, for a test that changes it."""
+    folder = tmp_path / "study"
+    shutil.copytree(finished, folder)
+    return folder
+
+
+def complete_trials(folder: Path) -> list[TrialRecord]:
+    """Return the complete trials, best first."""
+    with Store.open(str(folder / "tune.db"), mode="read") as store:
+        found = [trial for trial in store.trials(store.study("done").id) if trial.value is not None]
+    return sorted(found, key=lambda trial: trial.value)
+
+
+def loss_by_peft(adapter: Path, cwd: Path) -> float:
+    """Return the loss on the final evaluation's examples, one by one, in a process that knows no pack."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOSS_BY_PEFT, str(adapter)],
+        cwd=cwd,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loss, count = json.loads(done.stdout)
+    assert count > 16
+    return float(loss)
+
+
+def test_an_exported_adapter_has_the_stored_loss_in_peft(tune, finished, tmp_path):
+    best = complete_trials(finished)[0]
+    assert best.adapter is not None
+    ended = tune("export", "--format=peft", "-o", str(tmp_path / "best"), cwd=finished)
+    assert ended.code == 0, ended.err
+    assert "wrote" in ended.err
+    assert "training it again" not in ended.err
+    assert "Selected after 64 training examples" in ended.err
+    assert loss_by_peft(tmp_path / "best", finished) == pytest.approx(best.value, rel=1e-4)
+
+
+def test_a_trial_without_its_adapter_is_trained_again_to_the_same_numbers(tune, study, tmp_path):
+    best = complete_trials(study)[0]
+    words = ("export", "--format=peft", f"--trial={best.number}", "-o")
+    assert tune(*words, str(tmp_path / "kept"), cwd=study).code == 0
+    with sqlite3.connect(study / "tune.db") as database:
+        database.execute("UPDATE tune_trials SET adapter = NULL")
+    database.close()
+    for file in (study / "tune-artifacts" / "1").rglob("*.safetensors"):
+        file.unlink()
+    before = {path for path in study.rglob("*") if "logs" not in path.parts and "cache" not in path.parts}
+
+    ended = tune(*words, str(tmp_path / "again"), cwd=study)
+    assert ended.code == 0, ended.err
+    assert f"the adapter of trial {best.number} was not kept; training it again" in ended.err
+    kept, again = (
+        safetensors.numpy.load_file(tmp_path / name / "adapter_model.safetensors")
+        for name in ("kept", "again")
+    )
+    assert kept.keys() == again.keys()
+    assert {name: tensor.tobytes() for name, tensor in kept.items()} == {
+        name: tensor.tobytes() for name, tensor in again.items()
+    }
+    after = {path for path in study.rglob("*") if "logs" not in path.parts and "cache" not in path.parts}
+    assert after == before
+
+
+def test_a_stopped_trial_has_an_adapter_after_being_trained_to_its_end(tune, finished, tmp_path):
+    with Store.open(str(finished / "tune.db"), mode="read") as store:
+        trials = store.trials(store.study("done").id)
+    pruned = next(trial for trial in trials if trial.state == "pruned")
+    ended = tune(
+        "export", "--format=peft", f"--trial={pruned.number}", "-o", str(tmp_path / "x"), cwd=finished
+    )
+    assert ended.code == 0, ended.err
+    assert "training it again, to its full budget" in ended.err
+    assert (tmp_path / "x" / "adapter_config.json").exists()
+
+
+def test_a_folder_with_other_things_is_not_written_into(refused, finished, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    ended = refused("export", "--format=peft", "-o", str(tmp_path / "mine"), cwd=finished)
+    assert ended.code == 1
+    assert "--force" in ended.complaint
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_yaml_goes_to_the_terminal_and_says_how_the_config_was_selected(tune, finished):
+    ended = tune("export", cwd=finished)
+    assert ended.code == 0, ended.err
+    values = yaml.safe_load(ended.out)
+    best = complete_trials(finished)[0]
+    assert values["hyperparameters"]["learning_rate"] == best.params.learning_rate
+    assert values["trial"] == best.number
+    assert values["eval_loss"] == best.value
+    assert "# Selected after 64 training examples" in ended.out
+    assert ended.err == ""
+
+
+def test_json_holds_the_parameters_of_the_trial_asked_for(tune, finished):
+    last = complete_trials(finished)[-1]
+    values = tune("export", "--format=json", f"--trial={last.number}", cwd=finished).json
+    text = json.dumps(values)
+    for value in (last.params.learning_rate, last.params.lora_rank, last.params.batch_size):
+        assert json.dumps(value) in text
+
+
+def test_the_file_for_llamafactory_loads_and_names_its_data(tune, finished, tmp_path):
+    ended = tune("export", "--format=llamafactory", "-o", str(tmp_path / "train.yaml"), cwd=finished)
+    assert ended.code == 0, ended.err
+    values = yaml.safe_load((tmp_path / "train.yaml").read_text(encoding="utf-8"))
+    best = complete_trials(finished)[0].params
+    assert values["stage"] == "sft"
+    assert values["finetuning_type"] == "lora"
+    assert values["learning_rate"] == best.learning_rate
+    assert values["lora_rank"] == best.lora_rank
+    assert values["lora_alpha"] == pytest.approx(best.lora_alpha, abs=0.5)
+    steps = values["per_device_train_batch_size"] * values["gradient_accumulation_steps"]
+    assert steps == best.batch_size
+    entry = json.loads((tmp_path / "dataset_info.json").read_text(encoding="utf-8"))
+    assert values["dataset"] in entry
+    assert (tmp_path / entry[values["dataset"]]["file_name"]).exists()
+
+
+@pytest.mark.parametrize("kind", ["peft", "llamafactory"])
+def test_a_format_of_files_asks_where_to(refused, finished, kind):
+    ended = refused("export", f"--format={kind}", cwd=finished)
+    assert ended.code == 2
+    assert "-o" in ended.complaint

@@ -1,0 +1,110 @@
+"""The plan says what a search would do, in values and in sentences."""
+
+import dataclasses
+
+import pytest
+from loratune.command.planning import count, hours, plan, plan_lines, share, size
+from loratune.command.request import choose_preset, make_config, make_request
+from loratune.objectives.base import BadRecord
+from loratune.objectives.fake import FakePlan, FakeWorker
+
+
+@pytest.fixture
+def planned():
+    """Make a plan of the demo's flags on made-up facts: ``planned(pruner="none")``."""
+
+    def make(facts_changes=None, trials=100, workers=2, **flags):
+        request = make_request(None, flags)
+        config = make_config(request, choose_preset(request))
+        facts = FakeWorker(plan=FakePlan(slots=8)).prepare(config.objective)
+        facts = dataclasses.replace(facts, **(facts_changes(facts) if facts_changes else {}))
+        return plan(config, facts, trials=trials, workers=workers), facts
+
+    return make
+
+
+def test_examples_and_steps_are_those_of_the_budget(planned):
+    values, facts = planned()
+    assert values["examples"] == facts.budget.examples == 8 * 6 * 32
+    assert values["optimizer_steps"] == {"4": 384, "8": 192, "16": 96, "32": 48}
+    assert values["epochs"] == pytest.approx(1536 / facts.data.train)
+
+
+def test_the_time_grows_with_trials_and_shrinks_with_workers(planned):
+    usual = planned()[0]["hours"]
+    assert planned(trials=200)[0]["hours"] == pytest.approx(2 * usual)
+    assert planned(workers=4)[0]["hours"] == pytest.approx(usual / 2)
+    assert planned(pruner="none")[0]["hours"] > 1.5 * usual
+
+
+def test_the_time_is_that_of_every_example_trained_and_evaluated(planned):
+    values, facts = planned(trials=3, workers=1, pruner="none")
+    budget = facts.budget
+    seen = budget.examples + (3 * budget.eval_examples + budget.final_eval_examples) / 3
+    assert values["hours"] == pytest.approx(3 * seen / facts.rows_per_second / 3600)
+
+
+def test_the_lines_name_everything_that_a_user_decides_by(planned):
+    text = "\n".join(f"{name}: {words}" for name, words in plan_lines(planned()[0]))
+    for words in (
+        "space: preset tiny",
+        "384 at batch 4, 192 at batch 8, 96 at batch 16, 48 at batch 32 steps",
+        "1536 examples",
+        "100 trials, 2 × 8 at once",
+        "base model: eval loss",
+        "learning_rate: 0.0003 to 0.1, log scale",
+    ):
+        assert words in text
+
+
+def test_what_was_left_out_of_the_data_is_said(planned):
+    bad = tuple(BadRecord(file="d.jsonl", line=line, reason="no output") for line in range(1, 8))
+
+    def spoil(facts):
+        return {
+            "data": dataclasses.replace(
+                facts.data, bad=7, bad_records=bad, duplicates=3, truncated=2, records=100
+            )
+        }
+
+    values, _ = planned(spoil)
+    lines = plan_lines(values)
+    (data,) = [words for name, words in lines if name == "data"]
+    for words in ("7 bad records left out", "3 repeats left out", "2 cut to length"):
+        assert words in data
+    assert [name.strip() for name, _ in lines if name.startswith("  d.jsonl")] == [
+        f"d.jsonl:{line}" for line in range(1, 6)
+    ]
+    assert len(values["data"]["bad_records"]) == 7
+
+
+def test_a_plan_that_does_not_fit_into_memory_says_so(planned):
+    def small(facts):
+        held = facts.memory.base_bytes + facts.slots * facts.memory.slot_bytes
+        return {"memory": dataclasses.replace(facts.memory, available_bytes=2 * held - 1)}
+
+    for workers, fits in ((1, True), (2, False)):
+        lines = dict(plan_lines(planned(small, workers=workers)[0]))
+        assert ("does not fit, lower --slots or --workers" not in lines["memory"]) is fits
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: count(999), "999"),
+        (lambda: count(226_000), "226K"),
+        (lambda: count(7_600_000_000), "7.6B"),
+        (lambda: size(100), "100 bytes"),
+        (lambda: size(1536), "1.5 KiB"),
+        (lambda: size(3 * 2**30), "3 GiB"),
+        (lambda: share(0.354), "35 %"),
+        (lambda: share(2.24), "2.2 times all"),
+        (lambda: share(1.0), "1 times all"),
+        (lambda: hours(0.0), "1 s"),
+        (lambda: hours(40 / 3600), "40 s"),
+        (lambda: hours(0.2), "12 minutes"),
+        (lambda: hours(3.5), "3.5 hours"),
+    ],
+)
+def test_numbers_are_short(call, words):
+    assert call() == words

@@ -1,0 +1,130 @@
+"""What ``tune list`` and ``tune show`` print, from a study that made-up workers have trained."""
+
+import dataclasses
+import io
+import json
+
+import pytest
+from loratune.command import showing
+from loratune.command.request import choose_preset, make_config, make_request
+from loratune.objectives.fake import FakeFleet, FakePlan
+from loratune.reports.load import load_view
+from loratune.reports.verdict import verdict
+from loratune.search.loop import run
+from loratune.search.study import create
+from loratune.storage.store import Store
+from rich.console import Console
+
+TRIALS = 24
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """A database with a finished study and one that has not begun."""
+    file = tmp_path_factory.mktemp("shown") / "tune.db"
+    request = make_request(None, {})
+    config = make_config(request, choose_preset(request))
+    fleet = FakeFleet(FakePlan())
+    facts = fleet(0).prepare(config.objective)
+    with Store.open(str(file), mode="create") as store:
+        create(store, name="later", config=config, facts=facts, trials=5)
+        study = create(store, name="ended", config=config, facts=facts, trials=TRIALS)
+        assert run(store, study, factory=fleet).why == "complete"
+    return file
+
+
+@pytest.fixture
+def store(path):
+    with Store.open(str(path), mode="read") as opened:
+        yield opened
+
+
+@pytest.fixture
+def view(store):
+    return load_view(store, "ended")
+
+
+def text_of(draw, width=120):
+    out = Console(file=io.StringIO(), width=width)
+    draw(out)
+    return out.file.getvalue()
+
+
+def test_a_row_counts_every_trial_once(store):
+    row = showing.study_row(store, store.study("ended"))
+    assert row["ended"] == row["trials"] == sum(row["states"].values()) == TRIALS
+    assert row["owner"] is None
+    trials = {trial.number: trial for trial in store.trials(store.study("ended").id)}
+    assert row["best"] == trials[row["best_trial"]].value
+    assert row["best"] == min(trial.value for trial in trials.values() if trial.value is not None)
+    assert row["disk_bytes"] > 0
+    assert json.loads(json.dumps(row)) == row
+
+
+def test_a_study_that_has_not_begun_has_a_row_as_well(store):
+    row = showing.study_row(store, store.study("later"))
+    assert (row["ended"], row["trials"], row["best"], row["states"]) == (0, 5, None, {})
+    text = text_of(lambda out: out.print(showing.study_table([row])))
+    assert "0/5" in text
+    assert "–" in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_of_studies_keeps_names_whole(store, width):
+    rows = [showing.study_row(store, study) for study in store.studies()]
+    text = text_of(lambda out: out.print(showing.study_table(rows)), width)
+    assert max(map(len, text.splitlines())) <= width
+    for words in ("ended", "later", f"{TRIALS}/{TRIALS}", f"{rows[1]['best']:.4f}"):
+        assert words in text
+
+
+def test_a_live_owner_is_shown(store, path):
+    with Store.open(str(path), mode="write") as owner:
+        lease = owner.acquire(owner.study("later").id)
+        assert showing.study_row(store, store.study("later"))["owner"] == f"pid {lease.pid} on {lease.host}"
+    assert showing.study_row(store, store.study("later"))["owner"] is None
+
+
+def test_the_best_trials_come_first_and_the_rest_is_counted(view):
+    text = text_of(lambda out: showing.print_trials(out, view), 160)
+    rows = [line.split() for line in text.splitlines()[1:-1]]
+    assert len(rows) == showing.ROWS
+    complete = sorted((t.value, t.number) for t in view.trials if t.value is not None)
+    assert [int(row[0]) for row in rows][: len(complete)] == [n for _, n in complete][: showing.ROWS]
+    assert f"… and {TRIALS - showing.ROWS} more" in text
+    assert text.splitlines()[0].split() == [
+        *("trial", "state", "eval", "quanta", "lr", "batch", "rank", "alpha/rank", "warmup"),
+    ]
+
+
+def test_a_trial_is_shown_with_every_parameter_and_its_whole_curve(view):
+    best = view.best()
+    text = text_of(lambda out: showing.print_trial(out, view, best))
+    assert f"trial {best.number}  complete  ({best.source})" in text
+    assert f"eval loss {best.value:.4f}; base model {view.base_loss:.4f}" in text
+    for name in best.params.to_dict():
+        assert f"  {name} " in text
+    curve = text.splitlines()[-8:]
+    assert [line.split()[0] for line in curve] == [str(quantum) for quantum in range(1, 9)]
+    assert [line.split()[3] == "–" for line in curve] == [q not in (1, 2, 4, 8) for q in range(1, 9)]
+
+
+def test_a_trial_that_did_not_end_well_gives_its_reason(view):
+    pruned = next(trial for trial in view.trials if trial.state == "pruned")
+    odd = dataclasses.replace(pruned, state="failed", reason="kills its worker: [bold]x[/bold]")
+    text = text_of(lambda out: showing.print_trial(out, view, odd))
+    assert "kills its worker: [bold]x[/bold]" in text
+    assert "eval loss" not in text
+
+
+def test_the_verdict_stands_first_with_the_winners_parameters(view):
+    text = text_of(lambda out: showing.print_verdict(out, verdict(view)))
+    assert text.splitlines()[0] == verdict(view).headline
+    assert f"batch_size {view.best().params.batch_size}" in text.splitlines()[1]
+
+
+def test_every_parameter_that_may_vary_has_a_short_name():
+    from loratune.spaces.params import LoraParams
+
+    fields = {field.name for field in dataclasses.fields(LoraParams)}
+    assert fields <= set(showing.SHORT)
