@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 an error in one line; 2 wrong usage; 130 interrupted, with
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -93,14 +94,15 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
     address = engine.parse(request.storage)
     if address.path is not None and address.path.exists():
         # A database that cannot be written is found before a model is loaded.
-        Store.open(request.storage, mode="write").close()
+        Store.open(request.storage, mode="create").close()
     logs, cache = address.artifacts / running.LOGS, address.artifacts / running.CACHE
-    with running.interrupted_by_sigterm():
+    with running.interrupted_by_sigterm(), running.private_files():
         prepared = running.prepare(request, logs=logs, cache=cache, starting=_say_preparing)
         try:
             with Store.open(request.storage, mode="create") as store:
                 study = running.make_study(store, request, prepared)
-                workers = running.count_workers(request.workers, prepared.facts, study.trials)
+                device = prepared.config.objective.model.device
+                workers = running.count_workers(request.workers, device, prepared.facts, study.trials)
                 _print_plan(ERR, prepared, study.trials, workers)
                 watching.run(
                     store,
@@ -140,7 +142,11 @@ def resume(
     """
     from .command import running, watching
 
-    with running.interrupted_by_sigterm(), Store.open(storage or DEFAULT, mode="write") as store:
+    with (
+        running.interrupted_by_sigterm(),
+        running.private_files(),
+        Store.open(storage or DEFAULT, mode="write") as store,
+    ):
         record = store.study(study)
         if trials is not None:
             there = len(store.trials(record.id))
@@ -148,8 +154,7 @@ def resume(
                 raise UsageError(
                     f"--trials {trials}: study {record.name} has {there} already, and --trials is the total"
                 )
-            store.set_trials(record.id, trials)
-            record = store.study(record.name)
+            record = dataclasses.replace(record, trials=trials)
         watching.run(
             store,
             record,
@@ -181,7 +186,8 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
     with running.interrupted_by_sigterm(), running.scratch() as folder:
         prepared = running.prepare(request, logs=folder, cache=None, starting=_say_preparing)
         prepared.worker.close()
-    workers = running.count_workers(request.workers, prepared.facts, request.trials)
+    device = prepared.config.objective.model.device
+    workers = running.count_workers(request.workers, device, prepared.facts, request.trials)
     if as_json:
         _print_json(make_plan(prepared.config, prepared.facts, trials=request.trials, workers=workers))
         return
@@ -360,9 +366,9 @@ def _export_peft(
             adapter = store.study_dir(view.study.id) / record.adapter
         elif record.state in ("complete", "pruned"):
             ERR.print(
-                f"the adapter of trial {record.number} was not kept; training it again, to its full budget …"
+                f"the adapter of trial {record.number} was not kept; training it again, as far as it was …"
             )
-            with running.interrupted_by_sigterm():
+            with running.interrupted_by_sigterm(), running.private_files():
                 adapter = running.train_again(store, view.study, record, folder)
         else:
             raise ReportError(f"trial {record.number} is {record.state}: it has no adapter to export")
@@ -415,10 +421,14 @@ def main() -> None:
     except LoratuneError as error:
         ERR.print(Text(f"tune: {' '.join(str(error).split())}"), soft_wrap=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # Whoever read our output has gone, as `| head` does; nothing is wrong.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        where = f"{error.filename}: " if error.filename else ""
+        ERR.print(Text(f"tune: {where}{error.strerror or error}"), soft_wrap=True)
+        sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         ERR.print("tune: interrupted")
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has gone, as `| head` does; nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)

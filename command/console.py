@@ -5,7 +5,9 @@ Draws values that others made; reads no database and decides nothing.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import re
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,6 +28,8 @@ OUT = Console(highlight=False)
 
 ERR = Console(stderr=True, highlight=False)
 """Progress, and what went wrong."""
+
+_TRIAL_ENDED = re.compile(r"trial \d+ (complete|pruned|diverged)")
 
 PLAIN_SECONDS = 15.0
 """How often a search without a terminal says where it stands."""
@@ -50,12 +54,15 @@ class Log:
     def write(self, text: str) -> None:
         """Append a line."""
         moment = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._file.write(f"{moment} {text}\n")
-        self._file.flush()
+        # A log that cannot be written, on a full disk say, must not end a search that still can.
+        with contextlib.suppress(OSError):
+            self._file.write(f"{moment} {text}\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 class PlainView:
@@ -95,6 +102,7 @@ class LiveView:
         self._log = log
         self._console = console
         self._snapshot: Snapshot | None = None
+        self._kept: list[str] = []
         self._live = Live(
             console=console, get_renderable=self._render, refresh_per_second=4, transient=True, screen=False
         )
@@ -107,13 +115,17 @@ class LiveView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+        for text in self._kept:
+            self._console.print(Text(text), soft_wrap=True)
         if self._snapshot is not None:
             # The slots are of no use once the search is over; how it stood at the end is.
             self._console.print(_head(self._snapshot))
 
     def on_message(self, text: str) -> None:
-        """Note what happened; the table shows the last of it."""
+        """Note what happened; the table shows the last of it, and what is no trial's end outlives it."""
         self._log.write(text)
+        if not _TRIAL_ENDED.match(text):
+            self._kept.append(text)
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
         """Show where the search stands."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..reports.full_run import EPOCHS
 from ..spaces.budget import RUNGS
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
         "trials": trials,
         "examples": budget.examples,
         "epochs": budget.examples / data.train,
+        "share_of_full_run": budget.examples / (EPOCHS * data.train),
         "optimizer_steps": {str(size): budget.steps(size) for size in budget.batch_sizes},
         "eval_examples": budget.eval_examples,
         "final_eval_examples": budget.final_eval_examples,
@@ -105,7 +107,8 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         *((f"  {name}", words) for name, words in values["space"].items()),
         (
             "a trial",
-            f"{values['examples']} examples, {share(values['epochs'])} of the training data; {steps} steps",
+            f"{values['examples']} examples, {share(values['epochs'])} of the training data, "
+            f"{share(values['share_of_full_run'])} of a run of {EPOCHS:g} epochs; {steps} steps",
         ),
         (
             "evaluation",

@@ -10,19 +10,19 @@ import dataclasses
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from ..objectives.base import Done, Facts, ObjectiveConfig, SlotFailed, WorkerFailed
+from ..objectives.base import Done, Facts, SlotFailed, SlotResult, WorkerFailed
 from ..objectives.process import ProcessWorker
 from ..search import loop
 from ..search.admit import in_flight_limit
 from ..search.config import StudyConfig
 from ..search.snapshot import Observer
 from ..search.stop import StopSignal
-from ..search.study import create, facts_of, objective_of
-from ..spaces.budget import QUANTA
+from ..search.study import SAME_LOSS, compare_facts, create, facts_of, objective_of
+from ..spaces.budget import RUNGS
 from ..spaces.errors import StudyExists, UsageError, WorkerError
 from ..spaces.presets import preset, preset_for
 from ..storage.records import StudyRecord, TrialRecord
@@ -55,26 +55,39 @@ def prepare(
     chosen = choose_preset(request)
     config = make_config(request, chosen or preset("default"))
     starting()
-    worker = ProcessWorker(0, logs / "worker-0.log", threads=_threads(config.objective.model.device))
+    prepared = _look(config, request, logs, cache, threads=_threads(config.objective.model.device))
     try:
-        objective = dataclasses.replace(
-            config.objective, slots=request.slots, cache_dir=None if cache is None else str(cache)
-        )
-        facts = worker.prepare(objective)
-        if chosen is None and preset_for(facts.model.parameters).name != config.preset:
+        fitting = preset_for(prepared.facts.model.parameters)
+        if chosen is None and fitting.name != config.preset:
             # Only now is the model's size known, and with it the space.
-            worker.close()
-            chosen = preset_for(facts.model.parameters)
-            config = make_config(request, chosen)
-            worker = ProcessWorker(0, logs / "worker-0.log", threads=_threads(config.objective.model.device))
-            objective = dataclasses.replace(
-                config.objective, slots=objective.slots, cache_dir=objective.cache_dir
-            )
-            facts = worker.prepare(objective)
-        return Prepared(config=fit_to_budget(config, facts), facts=facts, worker=worker)
+            prepared.worker.close()
+            config = make_config(request, fitting)
+            threads = _threads(prepared.facts.model.device)
+            prepared = _look(config, request, logs, cache, threads=threads)
+        return dataclasses.replace(prepared, config=fit_to_budget(prepared.config, prepared.facts))
+    except BaseException:
+        prepared.worker.close()
+        raise
+
+
+def _look(config: StudyConfig, request: Request, logs: Path, cache: Path | None, *, threads: int) -> Prepared:
+    """Start a worker, let it look, and start it again where it turns out to need other threads."""
+    objective = dataclasses.replace(
+        config.objective, slots=request.slots, cache_dir=None if cache is None else str(cache)
+    )
+    chosen = objective.model.device
+    worker = ProcessWorker(
+        0, logs / "worker-0.log", threads=threads, device=chosen if chosen.startswith("cuda:") else None
+    )
+    try:
+        facts = worker.prepare(objective)
     except BaseException:
         worker.close()
         raise
+    if threads != _threads(facts.model.device):
+        worker.close()
+        return _look(config, request, logs, cache, threads=_threads(facts.model.device))
+    return Prepared(config=config, facts=facts, worker=worker)
 
 
 def make_study(store: Store, request: Request, prepared: Prepared) -> StudyRecord:
@@ -114,18 +127,18 @@ def run_study(
     facts = facts_of(study)
     objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=slots)
     logs = store.artifacts / LOGS
-    on_gpu = facts.model.device.startswith("cuda")
     threads = _threads(facts.model.device)
+    places = devices(objective.model.device, facts)
 
     def factory(index: int) -> ProcessWorker:
-        device = f"cuda:{index}" if on_gpu else None
+        device = places[index] if places else None
         return ProcessWorker(index, logs / f"worker-{index}.log", threads=threads, device=device)
 
     return loop.run(
         store,
         study,
         factory=factory,
-        count=count_workers(workers, facts, study.trials),
+        count=count_workers(workers, objective.model.device, facts, study.trials),
         prepared=() if prepared is None else [(prepared.worker, prepared.facts)],
         objective=objective,
         observer=observer,
@@ -136,12 +149,25 @@ def run_study(
     )
 
 
-def count_workers(wanted: int | None, facts: Facts, trials: int) -> int:
+def devices(chosen: str, facts: Facts) -> tuple[str, ...]:
+    """Return the GPUs of a study, one for each worker; none where it trains on a CPU.
+
+    ``--device cuda:N`` means that one alone, ``auto`` and ``cuda`` all that were found.
+    """
+    if not facts.model.device.startswith("cuda"):
+        return ()
+    if chosen.startswith("cuda:"):
+        return (chosen,)
+    return tuple(f"cuda:{index}" for index in range(int(facts.environment.get("gpus", "1"))))
+
+
+def count_workers(wanted: int | None, chosen: str, facts: Facts, trials: int) -> int:
     """Return how many workers to start: one per GPU, or one per core as far as memory goes."""
-    if facts.model.device.startswith("cuda"):
-        there = int(facts.environment.get("gpus", "1"))
+    places = devices(chosen, facts)
+    if places:
+        there = len(places)
         if wanted is not None and wanted > there:
-            raise UsageError(f"--workers {wanted}: there is one worker per GPU, and {there} GPUs were found")
+            raise UsageError(f"--workers {wanted}: there is one worker per GPU, and {there} can be used")
     else:
         held = facts.memory.base_bytes + facts.slots * facts.memory.slot_bytes
         there = max(1, min(_cores(), facts.memory.available_bytes // max(1, held)))
@@ -149,45 +175,55 @@ def count_workers(wanted: int | None, facts: Facts, trials: int) -> int:
 
 
 def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Path) -> Path:
-    """Train one trial from its beginning in a worker of its own; return the file of its final state.
+    """Train one trial again, as far as it was trained; return the file of its last state.
 
-    On the machine of the study the numbers are those of the first time. Raises ``LoratuneError``.
+    On the machine of the study its losses are those of the first time. Raises ``LoratuneError``, also
+    where model or data have changed, or where the losses turn out to be others.
     """
+    facts = facts_of(study)
     objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=1)
-    threads = _threads(facts_of(study).model.device)
-    worker = ProcessWorker(0, store.artifacts / LOGS / "export.log", threads=threads)
+    worker = ProcessWorker(0, store.artifacts / LOGS / "export.log", threads=_threads(facts.model.device))
     try:
-        return _train_through(worker, objective, trial, folder)
+        compare_facts(facts, worker.prepare(objective))
+        worker.add(trial.number, trial.params, seed=trial.seed, attempt=trial.attempt, resume_from=None)
+        results = [_next_quantum(worker, trial, folder) for _ in range(trial.quanta)]
     finally:
         worker.close()
+    _check_same(store, study, trial, results)
+    return Path(str(results[-1].checkpoint))
 
 
-def _train_through(
-    worker: ProcessWorker, objective: ObjectiveConfig, trial: TrialRecord, folder: Path
-) -> Path:
-    worker.prepare(objective)
-    worker.add(trial.number, trial.params, seed=trial.seed, attempt=trial.attempt, resume_from=None)
-    checkpoint: Path | None = None
-    for _ in range(QUANTA):
-        worker.start(folder)
+def _next_quantum(worker: ProcessWorker, trial: TrialRecord, folder: Path) -> SlotResult:
+    worker.start(folder)
+    event = worker.poll(1.0)
+    while not isinstance(event, Done):
+        if isinstance(event, WorkerFailed | SlotFailed):
+            raise WorkerError(f"trial {trial.number} could not be trained again: {event.reason}")
         event = worker.poll(1.0)
-        while not isinstance(event, Done):
-            if isinstance(event, WorkerFailed | SlotFailed):
-                raise WorkerError(f"trial {trial.number} could not be trained again: {event.reason}")
-            event = worker.poll(1.0)
-        result = event.results[0]
-        if result.diverged is not None or result.checkpoint is None:
-            raise WorkerError(f"trial {trial.number} has no adapter: it diverged, {result.diverged}")
-        if checkpoint is not None:
-            checkpoint.unlink()
-        checkpoint = Path(result.checkpoint)
-    assert checkpoint is not None
-    return checkpoint
+    (result,) = event.results
+    if result.checkpoint is None:
+        raise WorkerError(f"trial {trial.number} diverged when it was trained again: {result.diverged}")
+    return result
+
+
+def _check_same(store: Store, study: StudyRecord, trial: TrialRecord, results: Sequence[SlotResult]) -> None:
+    """Raise ``WorkerError`` where the last evaluation is not the recorded one, but for rounding."""
+    last = max(quantum for quantum in RUNGS if quantum <= trial.quanta)
+    recorded = store.evaluation(study.id, trial.number, last)
+    again = results[last - 1].eval_losses
+    if recorded is None or again is None:
+        return
+    now = sum(again) / int(recorded.tokens.sum())
+    if abs(now - recorded.loss) > SAME_LOSS * recorded.loss:
+        raise WorkerError(
+            f"trial {trial.number}: trained again its eval loss is {now:.4f}, not {recorded.loss:.4f}; "
+            "this machine does not repeat the study, so export it where the study was made"
+        )
 
 
 @contextlib.contextmanager
-def stop_on_signals(told: Callable[[int], None]) -> Iterator[StopSignal]:
-    """Let Ctrl-C and SIGTERM ask the search to end; ``told`` hears how often it was asked.
+def stop_on_signals() -> Iterator[StopSignal]:
+    """Let Ctrl-C and SIGTERM ask the search to end.
 
     A third request no longer asks: it interrupts wherever the program is.
     """
@@ -200,7 +236,6 @@ def stop_on_signals(told: Callable[[int], None]) -> Iterator[StopSignal]:
         if times > 2:
             raise KeyboardInterrupt
         stop.request()
-        told(times)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -225,6 +260,16 @@ def interrupted_by_sigterm() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """Make whatever is written readable by its owner alone: data, models and losses are the user's own."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextlib.contextmanager
 def scratch() -> Iterator[Path]:
     """A folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="loratune-") as folder:
@@ -238,4 +283,5 @@ def _cores() -> int:
 
 def _threads(device: str) -> int:
     """One thread on a CPU, where each core has a worker of its own; a GPU's worker has the CPU to itself."""
-    return min(8, _cores()) if device.startswith("cuda") else 1
+    on_gpu = device.startswith("cuda") or (device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")))
+    return min(8, _cores()) if on_gpu else 1

@@ -31,14 +31,10 @@ def run(
     log = console.Log(store.artifacts / running.LOGS / "search.log")
     log.write(f"study {study.name}: {study.trials} trials")
 
-    def told(times: int) -> None:
-        word = "ending at the next boundary; once more ends now" if times == 1 else "ending now"
-        log.write(word)
-
     live = ERR.is_terminal and not os.environ.get("TUNE_PLAIN")
     view = console.LiveView(ERR, log) if live else console.PlainView(ERR, log)
     try:
-        with running.stop_on_signals(told) as stop, view:
+        with running.stop_on_signals() as stop, view:
             outcome = running.run_study(
                 store,
                 study,

@@ -307,6 +307,8 @@ class WorkerFailed:
     """How it ended: an exit code, a signal, or its own last words."""
     out_of_memory: bool = False
     """Whether memory ran out."""
+    storage: bool = False
+    """Whether it could not write its checkpoints: no trial is to blame, and no restart helps."""
 
 
 Event = Progress | Done | SlotFailed | WorkerFailed

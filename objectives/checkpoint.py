@@ -93,16 +93,11 @@ def read(path: Path, expected: dict[str, str]) -> tuple[dict[str, torch.Tensor],
         raise StorageError(f"checkpoint {path.name} cannot be read: {error}") from error
 
 
-def describe(
-    trial: int, quantum: int, attempt: int, seed: int, steps: int, examples: int, params: LoraParams
-) -> dict[str, str]:
-    """Return the metadata of a trial's state."""
+def owner(trial: int, seed: int, params: LoraParams, data: str) -> dict[str, str]:
+    """Return the metadata that says whose state a file holds; ``data`` is the data's fingerprint."""
     return {
         "trial": str(trial),
-        "quantum": str(quantum),
-        "attempt": str(attempt),
         "seed": str(seed),
-        "steps": str(steps),
-        "examples": str(examples),
         "params": json.dumps(params.to_dict(), sort_keys=True),
+        "data": data,
     }

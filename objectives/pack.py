@@ -98,6 +98,10 @@ class Pack:
         self.scales[row] = params.scaling
         return row
 
+    def fill(self) -> None:
+        """Put all rows into use as they are: as the base model, where no trial was added."""
+        self.active = self.slots
+
     def clear(self, row: int) -> None:
         """Set everything in a row to zero; it then computes as the base model does."""
         for rows in (self.params, self.grads, self.exp_avg, self.exp_avg_sq):
@@ -189,10 +193,11 @@ class _Update(torch.autograd.Function):
     ) -> torch.Tensor:
         trials = rows.stop - rows.start
         x = inputs.reshape(trials, -1, layer.in_features)
-        x = _dropped(x, layer, dropout, inputs)
-        scale = pack.scales[rows].to(x.dtype)[:, None, None]
+        x = _dropped(x, layer, dropout, length=inputs.shape[-2])
+        scale = pack.scales[rows][:, None, None]  # stays float32: rounded, it would be another alpha
         a, b = pack.a(layer, rows, x), pack.b(layer, rows, x)
         low = torch.bmm(x, a.transpose(1, 2)).mul_(scale)  # [n, m T, rank_max]
+        # In place: nobody needs the plain output any more, and it is as large as the activations.
         output.view(trials, -1, layer.out_features).baddbmm_(low, b.transpose(1, 2))
         ctx.mark_dirty(output)
         ctx.save_for_backward(x, low)
@@ -212,7 +217,7 @@ class _Update(torch.autograd.Function):
         grad_inputs = None
         if ctx.needs_input_grad[1]:
             back = torch.bmm(grad_low, a)
-            grad_inputs = _dropped(back, layer, dropout, back.view(shape), owned=True).reshape(shape)
+            grad_inputs = _dropped(back, layer, dropout, length=shape[-2], owned=True).reshape(shape)
         return grad_output, grad_inputs, None, None, None, None, None
 
 
@@ -228,7 +233,8 @@ def _dropped(
     x: torch.Tensor,
     layer: LayerSlice,
     dropout: Sequence[Dropout | None],
-    like: torch.Tensor,
+    *,
+    length: int,
     owned: bool = False,
 ) -> torch.Tensor:
     """Return ``x`` ``[n, m T, in]`` with each trial's own dropout; the rows of the others as they are.
@@ -239,7 +245,6 @@ def _dropped(
     if not any(dropout):
         return x
     x = x if owned else x.clone()
-    length = like.shape[-2]
     for row, own in enumerate(dropout):
         if own is not None:
             shape = (x.shape[1] // length, length, x.shape[2])

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from .. import __version__
 from ..spaces import memory
 from ..spaces.budget import Budget, plan_budget
 from ..spaces.errors import BudgetError, ModelError
@@ -106,7 +107,7 @@ def _load_data(config: ObjectiveConfig, base: BaseModel, tokenizer: object) -> T
     cutoff = min(config.data.cutoff_len, context)
     cache = Path(config.cache_dir) if config.cache_dir else None
     data = load_data(dataclasses.replace(config.data, cutoff_len=cutoff), tokenizer, cache_dir=cache)
-    highest = max(int(split.tokens.max()) for split in (data.train, data.validation, data.test))
+    highest = max(int(split.tokens.max(initial=0)) for split in (data.train, data.validation, data.test))
     if highest >= base.summary.vocab_size:
         raise ModelError(
             f"{config.model.name_or_path}: the tokenizer makes token {highest}, but the model has only "
@@ -209,7 +210,7 @@ def _speed(pack: Pack, base: BaseModel, data: TokenizedData, budget: Budget, geo
     order = Stream(data.train.lengths, budget, 0).quantum(0)
     ticks = sorted(range(budget.ticks), key=lambda tick: geometry.tick_lengths[tick])
     chosen = [ticks[len(ticks) * share // 4] for share in (2, 1, 2, 3)]
-    pack.active = pack.slots
+    pack.fill()
     for count, tick in enumerate(chosen):
         if count == 1:  # the first is a warm-up
             started = time.perf_counter()
@@ -229,8 +230,17 @@ def _dtype_name(base: BaseModel) -> str:
 def free_memory(device: str) -> int:
     """Return the bytes that are free on a device now."""
     if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
-        return int(torch.cuda.mem_get_info()[0])
-    return int(psutil.virtual_memory().available)
+        return int(torch.cuda.mem_get_info(None if device in ("auto", "cuda") else device)[0])
+    return min(int(psutil.virtual_memory().available), _cgroup_room())
+
+
+def _cgroup_room() -> int:
+    """Return the bytes that a container's limit leaves (cgroup v2), more than any machine has without one."""
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    try:
+        return int(limit.read_text()) - int(used.read_text())
+    except (OSError, ValueError):  # no such file, or "max"
+        return sys.maxsize
 
 
 def peak_memory(device: torch.device) -> int:
@@ -245,6 +255,7 @@ def environment() -> dict[str, str]:
     """Return what the numbers depend on beside the study: versions and the processor's instruction set."""
     packages = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")
     return {
+        "loratune": __version__,
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in packages},
         "instruction_set": torch.backends.cpu.get_cpu_capability(),

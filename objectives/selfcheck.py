@@ -116,7 +116,7 @@ def _check_slots(
 ) -> None:
     """Hold the pack's losses against the model's logits, and each slot against its neighbours."""
     batch = _batch(tokens)
-    pack.active = SLOTS
+    pack.fill()
     with _watched(base, pack) as shapes:
         losses = pack.losses(batch, slice(0, SLOTS))
     for layer in pack.layout.layers:

@@ -105,10 +105,8 @@ class Session:
         slot = Slot(trial=trial, params=params, seed=seed, attempt=attempt)
         tensors = None
         if resume_from is not None:
-            whose = checkpoint.describe(trial, 0, 0, seed, 0, 0, params)
-            expected = {key: whose[key] for key in ("trial", "seed", "params")}
-            expected["data"] = self.facts.data.fingerprint
-            tensors, metadata = checkpoint.read(resume_from, expected)
+            whose = checkpoint.owner(trial, seed, params, self.facts.data.fingerprint)
+            tensors, metadata = checkpoint.read(resume_from, whose)
             slot.quanta, slot.steps = int(metadata["quantum"]), int(metadata["steps"])
             slot.examples = int(metadata["examples"])
         row = self._pack.add(params, seed)
@@ -256,10 +254,9 @@ class Session:
         path = None
         if slot.diverged is None:
             path = save_to / checkpoint_name(slot.trial, slot.quanta, slot.attempt)
-            metadata = checkpoint.describe(
-                slot.trial, slot.quanta, slot.attempt, slot.seed, slot.steps, slot.examples, slot.params
-            )
-            metadata["data"] = self.facts.data.fingerprint
+            metadata = checkpoint.owner(slot.trial, slot.seed, slot.params, self.facts.data.fingerprint)
+            metadata |= {"quantum": str(slot.quanta), "attempt": str(slot.attempt)}
+            metadata |= {"steps": str(slot.steps), "examples": str(slot.examples)}
             checkpoint.write(path, checkpoint.row_to_tensors(self._pack, row, slot.params), metadata)
         return SlotResult(
             trial=slot.trial,

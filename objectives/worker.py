@@ -79,7 +79,13 @@ def main(*, fd: int, session: str, index: int, threads: int, parent: int | None)
         if not isinstance(error, LoratuneError):
             words = f"{type(error).__name__}: {words}"
         with contextlib.suppress(OSError):
-            connection.send(WorkerFailed(reason=words, out_of_memory=ran_out_of_memory(error)))
+            connection.send(
+                WorkerFailed(
+                    reason=words,
+                    out_of_memory=ran_out_of_memory(error),
+                    storage=isinstance(error, errors.StorageError),
+                )
+            )
     # Not sys.exit: no exit handler of a library may keep a worker alive that has nothing more to say.
     logging.shutdown()
     os._exit(1)

@@ -143,7 +143,7 @@ def verdict(view: StudyView) -> Verdict:
     default, note = _against_default(view, best)
     return Verdict(
         study=view.study.name,
-        running=ended < view.study.trials,
+        running=ended < view.study.trials and not _exhausted(view),
         trials=ended,
         wanted=view.study.trials,
         number=best.number if best else None,
@@ -159,6 +159,12 @@ def verdict(view: StudyView) -> Verdict:
         examples=view.full_examples,
         train_examples=view.data.train,
     )
+
+
+def _exhausted(view: StudyView) -> bool:
+    """Return whether the last run ended because nothing untried was left."""
+    ends = [event for event in view.events if event.kind in ("finished", "interrupted", "resumed")]
+    return bool(ends) and ends[-1].kind == "finished" and ends[-1].detail.get("why") == "exhausted"
 
 
 def _against_base(view: StudyView, best: TrialRecord | None) -> Comparison | None:

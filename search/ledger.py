@@ -15,7 +15,7 @@ from typing import Any
 
 from ..objectives.base import Facts
 from ..spaces.params import LoraParams
-from ..storage import files
+from ..storage import faults, files
 from ..storage.records import (
     FINAL_STATES,
     CurvePoint,
@@ -255,4 +255,5 @@ class Ledger:
 
     def _delete(self, name: str | None) -> None:
         if name is not None:
-            (self.folder / name).unlink(missing_ok=True)
+            with faults.translated_files(self.folder / name):
+                (self.folder / name).unlink(missing_ok=True)

@@ -82,7 +82,7 @@ def run(
 
     Args:
         store: opened to write.
-        study: as ``create`` or ``store.study`` returned it.
+        study: as ``create`` or ``store.study`` returned it; its ``trials`` hold from now on.
         factory: makes the worker of an index, in the calling thread.
         count: how many workers.
         prepared: workers that are prepared already, of indices 0, 1 …; they are closed at the end.
@@ -104,6 +104,8 @@ def run(
     search: _Search | None = None
     try:
         store.acquire(study.id, take_over=take_over)
+        if store.study(study.name).trials != study.trials:
+            store.set_trials(study.id, study.trials)
         search = _Search(
             ledger=Ledger(store, study),
             factory=factory,
@@ -214,6 +216,8 @@ class _Search:
         why: Why = "interrupted" if self.stop.requested else "timeout"
         if self._asked_at is None:
             self._asked_at = self.now()
+            if training and not self.stop.immediate:
+                self.view.say("ending: at the next boundary if that is near; asked again, at once")
         if self.stop.immediate or not training:
             return why
         # Dropped is what cannot end in time; resume does that quantum again.
@@ -303,6 +307,8 @@ class _Search:
         """Hear every worker once, waiting a little where none has news."""
         busy = [seat for seat in self.seats if seat.training]
         preparing = [seat for seat in self.seats if seat.preparing]
+        if not busy and not preparing:
+            time.sleep(self.limits.poll)
         share = self.limits.poll / max(1, len(busy) + len(preparing))
         for seat in preparing:
             self._hear_start(seat, share)

@@ -6,6 +6,7 @@ Its trials go on from their last checkpoints; one that keeps killing workers fai
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from ..objectives.base import SlotFailed, WorkerFailed
 from ..spaces.errors import StorageError, WorkerError
@@ -16,7 +17,7 @@ from .seat import Limits, Seat
 from .verdict import Verdict
 from .view import View
 
-DISK_FULL = 2**20
+LEAST_FREE_BYTES = 2**20
 """With fewer bytes free no trial is to blame for the death of its worker."""
 
 
@@ -60,12 +61,15 @@ class Rescue:
     def worker_lost(self, seat: Seat, event: WorkerFailed) -> None:
         """Narrow down why a worker died; its place is empty afterwards.
 
-        Raises ``StorageError`` where the disk is full, ``WorkerError`` where every trial kills its worker.
+        Raises ``StorageError`` where files cannot be written, ``WorkerError`` where every trial kills its
+        worker.
         """
         pack = seat.lose_worker()
         self.torn.update(pack)
+        if event.storage:
+            raise StorageError(event.reason)
         folder = self._ledger.store.artifacts
-        if "no space left" in event.reason.lower() or shutil.disk_usage(folder).free < DISK_FULL:
+        if _free_bytes(folder) < LEAST_FREE_BYTES:
             raise StorageError(f"no space left on the disk of {folder}; free some and tune resume")
         self._note("worker", worker=seat.index, reason=event.reason, trials=list(pack))
         self._view.say(f"{event.reason}; its {len(pack)} trials go on from their last checkpoints")
@@ -131,3 +135,11 @@ class Rescue:
 
     def _note(self, kind: str, **detail: object) -> None:
         self._ledger.store.add_event(self._ledger.study.id, kind, **detail)
+
+
+def _free_bytes(folder: Path) -> int:
+    """Return what is free on a folder's disk; raises ``StorageError`` where the folder is gone."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be used any more ({error.strerror}); restore it") from error

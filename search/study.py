@@ -22,14 +22,16 @@ SAME_LOSS = 1e-2
 def create(store: Store, *, name: str, config: StudyConfig, facts: Facts, trials: int) -> StudyRecord:
     """Make a study, or return the one of that name if it was made of the same choices and data.
 
-    An existing study with fewer trials is extended to ``trials``, never cut. Raises ``StudyExists``,
-    which says what differs, where the name is taken by another configuration.
+    What is returned wants ``trials`` trials if it wanted fewer; ``loop.run`` writes that down once it owns
+    the study. Raises ``StudyExists``, which says what differs, where the name is taken by another.
     """
     try:
         study = store.create_study(
             name=name, trials=trials, seed=config.seed, config=config.to_json(), facts=to_json(facts)
         )
     except StudyExists:
+        if name not in {known.name for known in store.studies()}:
+            raise  # it is a study of another program, in Optuna's tables alone
         study = store.study(name)
     else:
         store.add_event(study.id, "created", trials=trials)
@@ -42,10 +44,7 @@ def create(store: Store, *, name: str, config: StudyConfig, facts: Facts, trials
             f"study {name!r} exists with another configuration: {'; '.join(differences)}; "
             "choose another name, or resume it as it is"
         )
-    if trials > study.trials:
-        store.set_trials(study.id, trials)
-        return dataclasses.replace(study, trials=trials)
-    return study
+    return dataclasses.replace(study, trials=max(trials, study.trials))
 
 
 def config_of(study: StudyRecord) -> StudyConfig:
@@ -66,10 +65,16 @@ def facts_of(study: StudyRecord) -> Facts:
 def objective_of(
     study: StudyRecord, *, cache_dir: Path | None = None, slots: int | None = None
 ) -> ObjectiveConfig:
-    """Return what a worker of this study must know, with the geometry that was fixed when it was made."""
+    """Return what a worker of this study must know, with what was fixed when it was made.
+
+    That is its geometry, and the Hub's commit that the model's revision meant then.
+    """
+    objective, facts = config_of(study).objective, facts_of(study)
+    revision = facts.model.revision or objective.model.revision
     return dataclasses.replace(
-        config_of(study).objective,
-        geometry=facts_of(study).geometry,
+        objective,
+        model=dataclasses.replace(objective.model, revision=revision),
+        geometry=facts.geometry,
         cache_dir=None if cache_dir is None else str(cache_dir),
         slots=slots,
     )
@@ -92,6 +97,11 @@ def compare_facts(stored: Facts, found: Facts) -> tuple[str, ...]:
             f"a trial's budget was {stored.budget.examples} examples when the study was made and would be "
             f"{found.budget.examples} now; begin a new study"
         )
+    if stored.model.revision != found.model.revision:
+        raise ModelError(
+            f"the model was commit {stored.model.revision} when the study was made and is "
+            f"{found.model.revision} now; restore it, or begin a new study"
+        )
     if stored.geometry != found.geometry:
         raise ModelError("the shapes of the study cannot be kept with this model and data; begin a new study")
     if abs(stored.base_loss - found.base_loss) > SAME_LOSS * abs(stored.base_loss):
@@ -104,5 +114,6 @@ def compare_facts(stored: Facts, found: Facts) -> tuple[str, ...]:
     return tuple(
         f"{name} was {before.get(name, 'unknown')}, now {now.get(name, 'unknown')}"
         for name in dict.fromkeys([*before, *now])
-        if before.get(name) != now.get(name)
+        # A worker of its own sees one GPU, whatever the machine has.
+        if name != "gpus" and before.get(name) != now.get(name)
     )

@@ -49,7 +49,7 @@ class Settings(BaseModel):
     """``auto`` or the name of a built-in template."""
     encoding: Text | None = None
     """Encoding of text files."""
-    cutoff_len: Count | None = None
+    cutoff_len: Annotated[int, Field(ge=2)] | None = None
     """Longest example in tokens."""
     trials: Count | None = None
     """Trials of the study in all."""
@@ -86,10 +86,10 @@ class Settings(BaseModel):
     pruner: Literal["asha", "none"] = "asha"
     """Who stops the bad ones early."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seed of everything."""
+    """Seed of the sampler, the data order and the adapters; the split of the data has its own."""
     timeout: Positive | None = None
-    """Seconds after which no further trial is begun."""
-    keep_adapters: Annotated[int, Field(ge=0)] | None = None
+    """Seconds after which the search ends, ready to be resumed."""
+    keep_adapters: Count | None = None
     """How many of the best adapters stay on disk."""
     enqueue: list[dict[str, Any]] | None = None
     """Configurations to try first, each a mapping from parameters to values."""

@@ -239,6 +239,26 @@ def test_one_bad_slot_changes_nothing_in_another(pack: Pack, poison: float) -> N
         assert pack.grads[row].equal(gradients[row])
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_trial_among_eight_is_the_trial_alone_within_rounding() -> None:
+    device = torch.device("cuda")
+    base = hold(make_base().model.to(device), device, torch.float32, name_or_path="tiny")
+    split = make_split([4, 2], [16, 9])
+    batch = collate(split, [np.array([0, 1])], 16, device)
+    found = []
+    for trials in (8, 1):
+        pack = Pack(base, make_geometry(base), slots=8)
+        for seed in reversed(range(trials)):
+            row = pack.add(make_params(), seed)
+            for layer in pack.layout.live(make_params()):
+                pack.layout.b(pack.params[row], layer).fill_(0.01 * (seed + 1))
+        losses = pack.accumulate(repeated(batch, trials), [None] * trials)
+        found.append((losses[-1].cpu(), pack.grads[trials - 1].cpu()))
+        pack.close()
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+
+
 def test_a_removed_row_is_taken_by_the_last_one(pack: Pack) -> None:
     params = make_params()
     for seed in range(3):

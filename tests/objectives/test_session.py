@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import stat
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loratune.objectives.base import DataConfig, Done, ModelConfig, ObjectiveConfig, Progress, SlotResult
@@ -82,8 +85,10 @@ def run(session: Session, trials: list[int], folder: Path) -> dict[int, list[Slo
 
 
 def numbers(result: SlotResult) -> tuple[object, ...]:
-    """What must be equal to the bit, whatever happened around the trial."""
-    return (result.quantum, result.examples, result.train_loss, result.eval_losses, result.grad_norm)
+    """What must be equal to the bit, whatever happened around the trial: its losses and its whole row."""
+    row = safetensors.torch.load_file(str(result.checkpoint))
+    state = tuple((name, row[name].numpy().tobytes()) for name in sorted(row))
+    return (result.quantum, result.examples, result.train_loss, result.eval_losses, result.grad_norm, state)
 
 
 def test_a_trial_learns_and_is_measured_at_its_rungs(session: Session, alone, tmp_path: Path) -> None:
@@ -176,7 +181,7 @@ def test_progress_is_told_while_a_quantum_runs(
 
 def test_a_checkpoint_of_another_trial_or_of_none_is_refused(session: Session, alone, tmp_path: Path) -> None:
     path = Path(alone[1][0].checkpoint)
-    with pytest.raises(StorageError, match="trial is '1'"):
+    with pytest.raises(StorageError, match=r"trial is '1'"):
         session.add(2, PARAMS[1], seed=0, attempt=2, resume_from=path)
     with pytest.raises(StorageError, match="params"):
         session.add(1, PARAMS[2], seed=0, attempt=2, resume_from=path)
@@ -192,8 +197,6 @@ def test_a_checkpoint_of_another_trial_or_of_none_is_refused(session: Session, a
 
 
 def test_a_checkpoint_holds_the_live_rank_and_targets_alone(alone) -> None:
-    import safetensors.torch
-
     tensors = safetensors.torch.load_file(alone[3][-1].checkpoint)
     layers = {key.split("/")[1].rpartition(".lora_")[0] for key in tensors}
     assert {layer.rpartition(".")[2] for layer in layers} == {"q_proj", "down_proj"}
@@ -210,10 +213,32 @@ def test_a_full_disk_is_one_error_that_says_what_to_do(
 
     session.add(1, PARAMS[1], seed=0, attempt=1)
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StorageError, match="no space left.*tune resume"):
+    with pytest.raises(StorageError, match=r"no space left.*tune resume"):
         list(session.quantum(tmp_path))
     session.remove(1)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_gets_its_name_only_once_its_bytes_are_on_disk(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        sync(descriptor)
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append("name")
+        return rename(path, target)
+
+    session.add(1, PARAMS[1], seed=0, attempt=1)
+    monkeypatch.setattr("os.fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    list(session.quantum(tmp_path))
+    session.remove(1)
+    assert done == ["file", "name", "folder"]
 
 
 def test_the_geometry_does_not_depend_on_the_slots(config: ObjectiveConfig, session: Session) -> None:
@@ -243,5 +268,5 @@ def test_facts_say_what_was_found(session: Session) -> None:
 def test_what_cannot_be_had_is_a_plain_error(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:
     with pytest.raises(LoratuneError, match="nowhere"):
         Session(make_config(tmp_path / "nowhere", tiny_data))
-    with pytest.raises(LoratuneError, match="nothing.jsonl"):
+    with pytest.raises(LoratuneError, match=r"nothing\.jsonl"):
         Session(make_config(tiny_model, tmp_path / "nothing.jsonl"))

@@ -196,8 +196,9 @@ def test_a_study_can_be_extended(bench) -> None:
     bench.create(6)
     bench.run(PLAN)
     with Store.open(str(bench.path), mode="write") as store:
-        store.set_trials(1, 10)
-    bench.run(PLAN)
+        longer = dataclasses.replace(store.study("a"), trials=10)
+        assert run(store, longer, factory=FakeFleet(PLAN)).why == "complete"
+        assert store.study("a").trials == 10
     bench.assert_whole(PLAN, 10)
 
 

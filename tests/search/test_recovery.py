@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from loratune.objectives.base import Event
+from loratune.objectives.base import Event, WorkerFailed
 from loratune.objectives.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
 from loratune.search.seat import Limits
 from loratune.spaces.errors import StaleOwner, StorageError, WorkerError
@@ -261,6 +261,22 @@ def test_a_trial_that_cannot_even_begin_fails(bench) -> None:
     trial = bench.trials()[2]
     assert (trial.state, trial.quanta, trial.reason) == ("failed", 0, "trial 2 was told to fail")
     bench.assert_whole(plan, 8)
+
+
+def test_checkpoints_that_cannot_be_written_blame_no_trial(bench) -> None:
+    class Readonly(FakeWorker):
+        def poll(self, timeout: float) -> Event | None:
+            self.close()
+            return WorkerFailed(
+                reason="cannot write trial-0.safetensors: Read-only file system", storage=True
+            )
+
+    bench.create(8)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        bench.run(fleet=lambda index: Readonly(index, plan=PLAN))
+    assert {trial.state for trial in bench.trials()} == {"running"}
+    bench.run(PLAN)
+    bench.assert_whole(PLAN, 8)
 
 
 def test_a_full_disk_blames_no_trial(bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from loratune.search.config import StudyConfig
 from loratune.search.study import compare_facts, config_of, create, facts_of, objective_of
@@ -65,7 +66,29 @@ def test_the_same_name_and_configuration_is_the_same_study(bench, config: StudyC
     longer = make(bench, config, trials=12)
     assert (longer.id, longer.trials) == (first.id, 12)
     with bench.store as store:
-        assert [study.trials for study in store.studies()] == [12]
+        # Only the owner of a study may write; a live one's total must not change under it.
+        assert [study.trials for study in store.studies()] == [8]
+
+
+def test_a_name_that_another_program_took_in_optunas_tables_is_refused(bench, config: StudyConfig) -> None:
+    make(bench, config)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.create_study(study_name="theirs", storage=f"sqlite:///{bench.path}")
+    with (
+        Store.open(str(bench.path), mode="write") as store,
+        pytest.raises(StudyExists, match="choose another name"),
+    ):
+        create(store, name="theirs", config=config, facts=bench.facts(config), trials=4)
+
+
+def test_a_hub_model_stays_at_the_commit_that_the_study_was_made_with(bench, config: StudyConfig) -> None:
+    found = bench.facts(config)
+    pinned = dataclasses.replace(found.model, revision="abc123")
+    study = make(bench, config, model=pinned)
+    assert objective_of(study).model.revision == "abc123"
+    moved = dataclasses.replace(found, model=dataclasses.replace(found.model, revision="def456"))
+    with pytest.raises(ModelError, match="commit abc123 when the study was made and is def456 now"):
+        compare_facts(dataclasses.replace(found, model=pinned), moved)
 
 
 def test_the_same_name_with_another_configuration_says_what_differs(bench, config: StudyConfig) -> None:
