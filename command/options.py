@@ -109,6 +109,11 @@ def machine_options(command: Command) -> Command:
     """Add what belongs to the machine and this run, not to the study."""
     for option in (
         click.option(
+            "--deterministic",
+            is_flag=True,
+            help="Let workers wait for each other: the same trials each time.",
+        ),
+        click.option(
             "--timeout", type=POSITIVE, metavar="SECONDS", help="End after so long; resume goes on."
         ),
         click.option(
