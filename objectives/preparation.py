@@ -26,7 +26,7 @@ from .batches import collate
 from .dataset import TokenizedData, load_data
 from .evaluation import EvalSet, mean_loss
 from .head import chunk_rows
-from .model import BaseModel, load_model, load_tokenizer
+from .model import BaseModel, find_device, load_model, load_tokenizer
 from .pack import Pack
 from .selfcheck import check_pack
 from .stream import Stream, tick_lengths
@@ -61,7 +61,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
     Raises ``DataError``, ``ModelError`` or ``BudgetError``.
     """
     tokenizer = load_tokenizer(config.model)
-    available = free_memory(config.model.device)
+    available = free_memory(str(find_device(config.model.device)))
     base = load_model(config.model)
     data = _load_data(config, base, tokenizer)
     budget = _budget(config, data)

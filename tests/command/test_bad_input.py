@@ -121,6 +121,13 @@ def test_a_model_folder_that_lacks_a_file_says_which(tune, tmp_path, without, sa
     assert not (tmp_path / "tune.db").exists()
 
 
+def test_a_device_that_is_not_there_is_named(tune, tmp_path):
+    ended = tune("plan", "--device=cuda:99")
+    assert ended.code == 1
+    assert "device: 'cuda:99' is not there" in ended.complaint
+    assert "--device cpu" in ended.complaint
+
+
 # Space and budget
 
 
