@@ -151,7 +151,7 @@ def test_a_search_is_taken_over_only_when_told_to(begin, tune, tmp_path, is_aliv
     search.wait_for(lambda: quanta(tmp_path) >= 4, "4 quanta")
     workers = search.children()
     follower = begin("resume", "live", "--take-over", "--workers=2")
-    follower.wait_for(lambda: "go on where they stood" in follower.said, "that it resumed")
+    follower.wait_for(lambda: "resumed: " in follower.said, "that it resumed")
     assert search.end() == 130
     assert not is_alive(workers)
     before = quanta(tmp_path)
