@@ -6,13 +6,14 @@ Draws values that others made; reads no database and decides nothing.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -134,30 +135,17 @@ class LiveView:
     def _render(self) -> RenderableType:
         if self._snapshot is None:
             return Text("starting the workers …", style="dim")
-        return live_table(self._snapshot)
+        return live_table(self._snapshot, self._console.width)
 
 
-def live_table(snapshot: Snapshot) -> RenderableType:
-    """Return the whole live view of a snapshot."""
+def live_table(snapshot: Snapshot, width: int = 120) -> RenderableType:
+    """Return the whole live view of a snapshot; columns of lesser use go where the terminal is narrow."""
+    shown = [column for column in _COLUMNS if width >= column.from_width]
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    for name, justify in (
-        ("trial", "right"),
-        ("lr", "right"),
-        ("batch", "right"),
-        ("rank", "right"),
-        ("alpha", "right"),
-        ("warmup", "right"),
-        ("examples", "right"),
-        ("", "left"),
-        ("train", "right"),
-        ("eval", "right"),
-        ("lr now", "right"),
-        ("grad", "right"),
-        ("state", "left"),
-    ):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for column in shown:
+        table.add_column(column.name, justify=column.justify, no_wrap=True)
     for slot in snapshot.slots:
-        table.add_row(*_slot_cells(slot))
+        table.add_row(*(column.cell(slot) for column in shown))
     last = [
         Text(f"  {message}", style="dim", no_wrap=True, overflow="ellipsis")
         for message in snapshot.messages[-4:]
@@ -281,20 +269,49 @@ def _head(snapshot: Snapshot) -> RenderableType:
     return Group(*lines)
 
 
-def _slot_cells(slot: SlotView) -> list[RenderableType]:
-    params = slot.params
-    return [
-        str(slot.trial),
-        f"{params.learning_rate:.2e}",
-        str(params.batch_size),
-        str(params.lora_rank),
-        f"{params.lora_alpha:.3g}",
-        f"{params.warmup_ratio:.2f}",
-        f"{slot.examples}/{slot.examples_total}",
-        ProgressBar(total=slot.examples_total, completed=slot.examples, width=10),
-        loss(slot.train_loss),
-        loss(slot.eval_loss),
-        "–" if slot.learning_rate is None else f"{slot.learning_rate:.1e}",
-        "–" if slot.grad_norm is None else f"{slot.grad_norm:.2f}",
-        Text(slot.state, style="cyan" if slot.state in ("train", "eval") else "dim"),
-    ]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Column:
+    """One column of the live table."""
+
+    name: str
+    """Its head."""
+    cell: Callable[[SlotView], RenderableType]
+    """What it says of a trial."""
+    justify: Literal["left", "right"] = "right"
+    """Where its cells stand."""
+    from_width: int = 0
+    """The narrowest terminal that it is shown on."""
+
+
+_COLUMNS = (
+    _Column(name="trial", cell=lambda slot: str(slot.trial)),
+    _Column(name="lr", cell=lambda slot: f"{slot.params.learning_rate:.2e}"),
+    _Column(name="batch", cell=lambda slot: str(slot.params.batch_size)),
+    _Column(name="rank", cell=lambda slot: str(slot.params.lora_rank)),
+    _Column(name="alpha", cell=lambda slot: f"{slot.params.lora_alpha:.3g}"),
+    _Column(name="warmup", cell=lambda slot: f"{slot.params.warmup_ratio:.2f}", from_width=90),
+    _Column(name="examples", cell=lambda slot: f"{slot.examples}/{slot.examples_total}"),
+    _Column(
+        name="",
+        cell=lambda slot: ProgressBar(total=slot.examples_total, completed=slot.examples, width=10),
+        justify="left",
+        from_width=112,
+    ),
+    _Column(name="train", cell=lambda slot: loss(slot.train_loss)),
+    _Column(name="eval", cell=lambda slot: loss(slot.eval_loss)),
+    _Column(
+        name="lr now",
+        cell=lambda slot: "–" if slot.learning_rate is None else f"{slot.learning_rate:.1e}",
+        from_width=98,
+    ),
+    _Column(
+        name="grad",
+        cell=lambda slot: "–" if slot.grad_norm is None else f"{slot.grad_norm:.3g}",
+        from_width=82,
+    ),
+    _Column(
+        name="state",
+        cell=lambda slot: Text(slot.state, style="cyan" if slot.state in ("train", "eval") else "dim"),
+        justify="left",
+    ),
+)
