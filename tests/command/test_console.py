@@ -59,7 +59,7 @@ def drawn(renderable, width=160):
 def test_every_slot_has_a_line_of_its_own(snapshot):
     text = drawn(live_table(snapshot))
     (first,) = [line for line in text.splitlines() if line.strip().startswith("13 ")]
-    for cell in ("1.23e-02", "8", "16", "32", "0.05", "768/1536", "1.2346", "9.9e-03", "0.46", "train"):
+    for cell in ("1.23e-02", "8", "16", "32", "0.05", "768/1536", "1.2346", "9.9e-03", "0.456", "train"):
         assert cell in first
     (second,) = [line for line in text.splitlines() if line.strip().startswith("14 ")]
     assert "2.5000" in second
@@ -180,3 +180,10 @@ def test_a_table_folds_only_what_may_fold():
     lines = [line.rstrip() for line in drawn(made, 50).splitlines()]
     assert max(map(len, lines)) <= 50
     assert "a" * 20 in lines[1]
+
+
+def test_a_narrow_terminal_keeps_the_columns_that_matter_whole(snapshot):
+    text = drawn(live_table(snapshot, 80))
+    (head,) = [line for line in text.splitlines() if line.startswith("trial")]
+    assert head.split() == ["trial", "lr", "batch", "rank", "alpha", "examples", "train", "eval", "state"]
+    assert all(len(line.rstrip()) <= 80 for line in text.splitlines() if line.strip()[:2].isdigit())
