@@ -117,7 +117,10 @@ class Verdict:
             more = f" and {len(self.ties) - 5} more" if len(self.ties) > 5 else ""
             listed = ", ".join(shown) + more if more else join(shown)
             noun, verb = ("Trial", "is") if len(self.ties) == 1 else ("Trials", "are")
-            found.append(f"{noun} {listed} {verb} not distinguishable from it: the interval of the difference includes 0.")
+            found.append(
+                f"{noun} {listed} {verb} not distinguishable from it: "
+                "the interval of the difference includes 0."
+            )
         if self.edges:
             found.append(f"{join(self.edges)}: a wider range may hold a better value.")
         found.append(

@@ -202,10 +202,12 @@ class Bench:
         if not self.copying:
             return
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        copy = optuna.load_study(study_name=name, storage=f"sqlite:///{self.path}")
-        told = {trial.user_attrs["loratune_number"]: trial for trial in copy.trials}
-        assert len(copy.trials) == len(told) == trials
-        assert all(trial.state.is_finished() for trial in copy.trials)
+        database = optuna.storages.RDBStorage(f"sqlite:///{self.path}")
+        copied = optuna.load_study(study_name=name, storage=database).trials
+        database.engine.dispose()
+        told = {trial.user_attrs["loratune_number"]: trial for trial in copied}
+        assert len(copied) == len(told) == trials
+        assert all(trial.state.is_finished() for trial in copied)
         values = {trial.number: trial.value for trial in records if trial.state == "complete"}
         complete = {n: t.value for n, t in told.items() if t.state == optuna.trial.TrialState.COMPLETE}
         assert complete == values

@@ -73,7 +73,9 @@ def test_the_same_name_and_configuration_is_the_same_study(bench, config: StudyC
 def test_a_name_that_another_program_took_in_optunas_tables_is_refused(bench, config: StudyConfig) -> None:
     make(bench, config)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    optuna.create_study(study_name="theirs", storage=f"sqlite:///{bench.path}")
+    database = optuna.storages.RDBStorage(f"sqlite:///{bench.path}")
+    optuna.create_study(study_name="theirs", storage=database)
+    database.engine.dispose()
     with (
         Store.open(str(bench.path), mode="write") as store,
         pytest.raises(StudyExists, match="choose another name"),
