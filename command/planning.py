@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..reports.full_run import EPOCHS
 from ..spaces.budget import RUNGS
 
 if TYPE_CHECKING:
-    # Optuna with them, which a command that only lists does without.
+    # Optuna with them, and with reports, which a command that only lists does without.
     from ..objectives.base import Facts
     from ..search.config import StudyConfig
 
@@ -24,6 +23,8 @@ EVAL_COST = 1 / 3
 
 def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:
     """Return the plan of a study as plain values, for ``--json``."""
+    from ..reports.full_run import EPOCHS
+
     budget, data, model, memory = facts.budget, facts.data, facts.model, facts.memory
     share = SHARE_WITH_PRUNING if config.pruner == "asha" else 1.0
     evaluated = budget.eval_examples * (len(RUNGS) - 1) + budget.final_eval_examples
@@ -83,6 +84,8 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
 
 def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the plan as (name, words), without the rendered example."""
+    from ..reports.full_run import EPOCHS
+
     model, data, memory = values["model"], values["data"], values["memory_bytes"]
     steps = ", ".join(f"{count} at batch {size}" for size, count in values["optimizer_steps"].items())
     bad = f"; {data['bad']} bad records left out" if data["bad"] else ""

@@ -156,6 +156,12 @@ def tune(tmp_path: Path) -> Callable[..., Ended]:
     return call
 
 
+@pytest.fixture(scope="session")
+def run_tune() -> Callable[..., Ended]:
+    """Run the command in any folder: ``run_tune("list", cwd=folder)``."""
+    return run
+
+
 @pytest.fixture
 def refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,95 +42,113 @@ def study(finished: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def records(path: Path, count: int = 40, **more: object) -> None:
-    path.write_text("".join(json.dumps({**RECORD, **more, "input": f"{i}"}) + "\n" for i in range(count)))
+# What a worker refuses, when it looks at model and data
 
 
-# Data
+def no_data(folder: Path) -> list[str]:
+    return with_data()
 
 
-def _missing(folder: Path) -> None:
-    pass
-
-
-def _empty(folder: Path) -> None:
+def empty_data(folder: Path) -> list[str]:
     (folder / "data.json").write_bytes(b"")
+    return with_data()
 
 
-def _cut_in_half(folder: Path) -> None:
-    whole = json.dumps([{**RECORD, "input": str(i)} for i in range(40)])
+def data_cut_in_half(folder: Path) -> list[str]:
+    whole = json.dumps([{**RECORD, "input": str(number)} for number in range(40)])
     (folder / "data.json").write_text(whole[: len(whole) // 2])
+    return with_data()
 
 
-def _no_fields(folder: Path) -> None:
+def data_without_the_fields(folder: Path) -> list[str]:
     (folder / "data.json").write_text(json.dumps([{"question": "a", "reply": "b"}] * 40))
+    return with_data()
 
 
-def _undecodable(folder: Path) -> None:
-    (folder / "data.json").write_bytes(
-        json.dumps([RECORD | {"input": "Grüße"}], ensure_ascii=False).encode("latin-1")
-    )
+def undecodable_data(folder: Path) -> list[str]:
+    text = json.dumps([{**RECORD, "input": "Grüße"}], ensure_ascii=False)
+    (folder / "data.json").write_bytes(text.encode("latin-1"))
+    return with_data()
 
 
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (_missing, ("data.json", "there is no data file", "check the path")),
-        (_empty, ("data.json", "empty")),
-        (_cut_in_half, ("data.json", "line 1")),
-        (_no_fields, ("data.json", "question", "reply")),
-        (_undecodable, ("data.json", "--encoding")),
-    ],
-    ids=["missing", "empty", "cut in half", "without the fields", "undecodable"],
-)
-def test_data_that_cannot_be_read_is_named(tune, tmp_path, spoil, says):
-    spoil(tmp_path)
-    ended = tune("search", "--model", str(model_path()), "--data", "data.json", "--trials=2")
+def with_data() -> list[str]:
+    return ["--model", str(model_path()), "--data", "data.json"]
+
+
+def a_cutoff_that_cuts_off_every_answer(folder: Path) -> list[str]:
+    return ["--cutoff-len=2"]
+
+
+def a_budget_smaller_than_a_quantum_needs(folder: Path) -> list[str]:
+    return ["--examples=64", "--set=batch_size=4,16"]
+
+
+def a_device_that_is_not_there(folder: Path) -> list[str]:
+    return ["--device=cuda:99"]
+
+
+def a_model_that_is_nowhere(folder: Path) -> list[str]:
+    return ["--model", "./nowhere", "--data", str(data_path())]
+
+
+def model_without(name: str, folder: Path) -> list[str]:
+    shutil.copytree(model_path(), folder / "model")
+    (folder / "model" / name).unlink()
+    return ["--model", "model", "--data", str(data_path())]
+
+
+def a_model_without_weights(folder: Path) -> list[str]:
+    return model_without("model.safetensors", folder)
+
+
+def a_model_without_its_tokenizer(folder: Path) -> list[str]:
+    return model_without("tokenizer.json", folder)
+
+
+def a_model_without_its_config(folder: Path) -> list[str]:
+    return model_without("config.json", folder)
+
+
+REFUSED: dict[Callable[[Path], list[str]], tuple[str, ...]] = {
+    no_data: ("data.json", "there is no data file", "check the path"),
+    empty_data: ("data.json", "empty"),
+    data_cut_in_half: ("data.json", "line 1"),
+    data_without_the_fields: ("data.json", "question", "reply"),
+    undecodable_data: ("data.json", "--encoding"),
+    a_cutoff_that_cuts_off_every_answer: ("cutoff_len 2",),
+    a_budget_smaller_than_a_quantum_needs: ("64 is too few for batch size 16", "128"),
+    a_device_that_is_not_there: ("device: 'cuda", "is not there", "--device cpu"),
+    a_model_that_is_nowhere: ("nowhere",),
+    a_model_without_weights: ("/model", "weights"),
+    a_model_without_its_tokenizer: ("/model", "tokenizer"),
+    a_model_without_its_config: ("/model", "config.json"),
+}
+"""By what is wrong, what the line must say."""
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory, run_tune) -> dict[str, tuple[object, Path]]:
+    """How a search of each of these ended, and its folder; two at a time, since each loads torch."""
+
+    def attempt(spoil: Callable[[Path], list[str]]) -> tuple[str, tuple[object, Path]]:
+        folder = tmp_path_factory.mktemp(spoil.__name__)
+        return spoil.__name__, (run_tune("search", "--trials=2", *spoil(folder), cwd=folder), folder)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return dict(pool.map(attempt, REFUSED))
+
+
+@pytest.mark.parametrize("spoil", REFUSED, ids=lambda spoil: spoil.__name__)
+def test_a_worker_says_what_is_wrong_before_a_study_is_made(refusals, spoil):
+    ended, folder = refusals[spoil.__name__]
     assert ended.code == 1
-    for word in says:
-        assert word in ended.complaint
-    assert not (tmp_path / "tune.db").exists()
+    for words in REFUSED[spoil]:
+        assert words in ended.complaint
+    assert ended.out == ""
+    assert not (folder / "tune.db").exists()
 
 
-def test_a_cutoff_that_cuts_off_every_answer_is_refused(tune, tmp_path):
-    ended = tune("search", "--trials=2", "--cutoff-len=2")
-    assert ended.code == 1
-    assert "cutoff_len 2" in ended.complaint
-    assert not (tmp_path / "tune.db").exists()
-
-
-# Model
-
-
-def test_a_model_that_is_nowhere_is_named(tune, tmp_path):
-    ended = tune("search", "--model", "./nowhere", "--data", str(data_path()), "--trials=2")
-    assert ended.code == 1
-    assert "nowhere" in ended.complaint
-    assert not (tmp_path / "tune.db").exists()
-
-
-@pytest.mark.parametrize(
-    ("without", "says"),
-    [("model.safetensors", "weights"), ("tokenizer.json", "tokenizer"), ("config.json", "config.json")],
-)
-def test_a_model_folder_that_lacks_a_file_says_which(tune, tmp_path, without, says):
-    shutil.copytree(model_path(), tmp_path / "model")
-    (tmp_path / "model" / without).unlink()
-    ended = tune("search", "--model", "model", "--data", str(data_path()), "--trials=2")
-    assert ended.code == 1
-    assert says in ended.complaint
-    assert str(tmp_path / "model") in ended.complaint
-    assert not (tmp_path / "tune.db").exists()
-
-
-def test_a_device_that_is_not_there_is_named(tune, tmp_path):
-    ended = tune("plan", "--device=cuda:99")
-    assert ended.code == 1
-    assert "device: 'cuda:99' is not there" in ended.complaint
-    assert "--device cpu" in ended.complaint
-
-
-# Space and budget
+# Space
 
 
 @pytest.mark.parametrize(
@@ -178,14 +198,6 @@ def test_a_config_file_that_is_not_there_is_named(refused):
     ended = refused("search", "--config", "serch.yaml")
     assert ended.code == 2
     assert "serch.yaml" in ended.complaint
-
-
-def test_a_budget_smaller_than_a_quantum_needs_is_refused(tune, tmp_path):
-    ended = tune("search", "--trials=2", "--examples=64", "--set=batch_size=4,16")
-    assert ended.code == 1
-    assert "64 is too few for batch size 16" in ended.complaint
-    assert "128" in ended.complaint
-    assert not (tmp_path / "tune.db").exists()
 
 
 # Studies

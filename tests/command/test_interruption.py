@@ -12,7 +12,7 @@ import pytest
 from loratune.spaces.errors import StudyNotFound
 from loratune.storage.store import Store
 
-TRIALS = int(os.environ.get("TUNE_TEST_TRIALS", "8"))
+TRIALS = int(os.environ.get("TUNE_TEST_TRIALS", "6"))
 """Trials of the search that is interrupted; more are slower and prove no more."""
 
 BLOWS = ("Ctrl-C", "kill worker", "Ctrl-C", "kill coordinator", "kill both", "Ctrl-C")
