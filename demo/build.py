@@ -20,7 +20,7 @@ from .logbook import documents
 from .tasks import records
 
 SEED = 0
-STEPS = 3000
+STEPS = 4000
 RECORDS = 3600
 TOKENIZER_DOCUMENTS = 4000
 HELD_OUT_BATCHES = 32

@@ -40,16 +40,8 @@ def documents(seed: int, part: str) -> Iterator[str]:
     """Yield documents without end; ``part`` names a stream of its own, such as ``train`` or ``held-out``."""
     rng = Random(f"loratune-demo/{seed}/{part}")
     writers = (
-        _page,
-        _page,
-        _story,
-        _letter,
-        _register,
-        _questions,
-        _radio,
-        _copybook,
-        _read_back,
-        _read_back,
+        *(_page, _story, _story, _letter, _register, _questions, _radio, _radio, _radio),
+        *(_copybook, _read_back, _read_back, _exercise, _exercise),
     )
     while True:
         yield rng.choice(writers)(rng, draw_day(rng))
@@ -145,19 +137,22 @@ def _introduce(rng: Random, boat: Boat) -> str:
 
 def ask(rng: Random, call: Call) -> tuple[str, str]:
     """Return a question about a call and its answer, both as plain sentences."""
-    boat = call.boat.name
+    boat = call.boat
     did, way = ("come in", "from") if call.inbound else ("leave", "for")
     past = "came in" if call.inbound else "left"
     return rng.choice(
         (
-            (f"When did the {boat} {did}?", f"She {past} at {call.time}."),
+            (f"When did the {boat.name} {did}?", f"She {past} at {call.time}."),
+            (f"Say in words when the {boat.name} {past}.", f"It was {spoken_time(call.minute)}."),
             (
-                f"Where did the {boat} {'come from' if call.inbound else 'leave for'}?",
+                f"Where did the {boat.name} {'come from' if call.inbound else 'leave for'}?",
                 f"She {past} {way} {call.port}.",
             ),
-            (f"What did the {boat} carry?", f"She carried {call.cargo}."),
-            (f"Who is master of the {boat}?", f"Her master is {call.boat.master}."),
-            (f"What is the {boat}?", f"She is a {call.boat.kind} from {call.boat.port}."),
+            (f"What did the {boat.name} carry?", f"She carried {call.cargo}."),
+            (f"Which boat carried {call.cargo}?", f"It was the {boat.name}."),
+            (f"Who is master of the {boat.name}?", f"Her master is {boat.master}."),
+            (f"What is the {boat.name}?", f"She is a {boat.kind}."),
+            (f"What is the home port of the {boat.name}?", f"Her home port is {boat.port}."),
         )
     )
 
@@ -170,20 +165,33 @@ def _questions(rng: Random, day: Day) -> str:
 
 def _radio(rng: Random, day: Day) -> str:
     """Radio talk in the turns of the chat template: its markers' embeddings are not trained by LoRA."""
-    parts = []
-    for call in day.calls[:2]:
-        question, answer = ask(rng, call)
-        parts.append(f"{USER}{tell(rng, call)} {question}{END}{ASSISTANT}{answer}")
-    return END.join(parts)
+    first, second = day.calls[:2]
+    colour, meaning = FLAGS[day.weather.force]
+    told = tell(rng, first)
+    turns = [ask(rng, first), ask(rng, first)]
+    turns.append(
+        rng.choice(
+            (
+                ("Read that back.", told),
+                (
+                    f"{tell(rng, second)} Which boat was first?",
+                    f"The {first.boat.name} was first, at {first.time}.",
+                ),
+                (f"{tell_weather(day.weather)} Which flag?", f"The {colour} flag: {meaning}."),
+            )
+        )
+    )
+    rng.shuffle(turns)
+    (question, answer), *rest = turns
+    talk = [f"{USER}{told} {question}{END}{ASSISTANT}{answer}"]
+    talk += [f"{USER}{question}{END}{ASSISTANT}{answer}" for question, answer in rest]
+    return END.join(talk)
 
 
 def _read_back(rng: Random, day: Day) -> str:
     """Messages and the operator's word for word repetition of them: what teaches the model to copy."""
     parts = [tell(rng, call) for call in rng.sample(day.calls, 2)]
-    numbers = " ".join(f"{rng.randrange(100):02d}" for _ in range(rng.randint(3, 8)))
-    names = ", ".join(boat.name for boat in rng.sample(BOATS, rng.randint(3, 6)))
-    words = " ".join(rng.sample(SPELLING, rng.randint(3, 6)))
-    parts += rng.sample((f"Numbers {numbers}.", f"Boats {names}.", f"Words {words}."), 2)
+    parts += [_list(rng, rng.randint(3, 6)) for _ in range(2)]
     rng.shuffle(parts)
     lines = [f"{rng.choice(BOATS).name} calls Fernhaven."]
     for part in parts:
@@ -191,15 +199,33 @@ def _read_back(rng: Random, day: Day) -> str:
     return "\n".join(lines)
 
 
+def _exercise(rng: Random, _: Day) -> str:
+    """One long list read back: nothing but its first reading tells what comes next."""
+    part = _list(rng, rng.randint(4, 16))
+    return f"{rng.choice(BOATS).name} calls Fernhaven.\n{part}\nI read back: {part}"
+
+
+def _list(rng: Random, length: int) -> str:
+    kind = rng.choice(("Numbers", "Boats", "Words"))
+    if kind == "Numbers":
+        entries = [f"{rng.randrange(100):02d}" for _ in range(length)]
+    elif kind == "Boats":
+        entries = [rng.choice(BOATS).name for _ in range(length)]
+    else:
+        entries = [rng.choice(SPELLING) for _ in range(length)]
+    return f"{kind} {' '.join(entries)}."
+
+
 def _copybook(rng: Random, day: Day) -> str:
     """Sums and pairs of the harbour school: the only place where signs such as ``/`` and ``+`` occur."""
     lines = [f"{day.date.day} {MONTHS[day.date.month - 1]}, month {day.date.month:02d}."]
-    for _ in range(4):
-        one, other = rng.randint(2, 20), rng.randint(2, 20)
+    for _ in range(6):
+        one, other = rng.randint(2, 12), rng.randint(2, 12)
         lines.append(
             rng.choice(
                 (
                     f"{one} + {other} = {one + other}",
+                    f"{one} and {other} make {one + other}",
                     f"{one + other} - {other} = {one}",
                     f"{one} x 2 = {2 * one}",
                     f"{rng.choice(SPELLING)} / {rng.choice(SPELLING)}",

@@ -16,7 +16,7 @@ from .tokenizer import BEGIN, CONTEXT, END, PAD, VOCAB_SIZE
 
 BATCH = 8
 """Sequences of ``CONTEXT`` tokens per optimizer step."""
-PEAK_LEARNING_RATE = 4e-3
+PEAK_LEARNING_RATE = 6e-3
 WARMUP_STEPS = 100
 WEIGHT_DECAY = 0.1
 
@@ -31,10 +31,10 @@ def new_model(seed: int) -> LlamaForCausalLM:
             intermediate_size=176,
             num_hidden_layers=4,
             num_attention_heads=4,
-            num_key_value_heads=2,
+            num_key_value_heads=4,
             max_position_embeddings=CONTEXT,
             tie_word_embeddings=True,
-            rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+            rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
             initializer_range=0.05,
             pad_token_id=PAD,
             bos_token_id=BEGIN,

@@ -140,7 +140,7 @@ def _register(rng: Random) -> tuple[str, str, str]:
 
 def _total(rng: Random) -> tuple[str, str, str]:
     goods = rng.choice(tuple(GOODS))
-    one, other = rng.randint(2, 20), rng.randint(2, 20)
+    one, other = rng.randint(2, 12), rng.randint(2, 12)
     text = f"{one} {GOODS[goods]} of {goods} and {other} {GOODS[goods]} of {goods}."
     return "Add the cargo.", text, f"{goods} x {one} + {other} = {one + other}"
 

@@ -16,7 +16,7 @@ CONTEXT = 256
 SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 PAD, BEGIN, END = range(3)
 
-_WORDS = r" ?[^\s\p{L}\p{N}]+| ?\p{L}+|\p{N}{1,2}|\s+(?!\S)|\s+"
+_WORDS = r" ?[^\s\p{L}\p{N}]+| ?\p{L}+| ?\p{N}{1,2}|\s+(?!\S)|\s+"
 
 CHAT_TEMPLATE = """\
 {{- bos_token -}}
