@@ -23,6 +23,8 @@ import dataclasses
 import json
 import math
 import os
+import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -60,6 +62,8 @@ class Side:
     """Seconds from the start of the process to its end."""
     seconds: float
     """Seconds of the study alone, start-up left out."""
+    cpu: float
+    """Processor time of all its processes, start-up included."""
     losses: tuple[float, ...]
     """Final eval loss of each trial, in the order of the configurations."""
     start: str
@@ -132,10 +136,11 @@ def draw(space: SearchSpace, default: LoraParams, count: int, seed: int, highest
     return list(drawn)[:count]
 
 
-def watched(command: list[str], folder: Path, threads: int | None = None) -> tuple[float, Memory]:
-    """Run a command to its end; return its seconds and memory. Its output is shown if it fails.
+def watched(command: list[str], folder: Path, threads: int | None = None) -> tuple[float, float, Memory]:
+    """Run a command to its end; return its seconds, its processor time and its memory.
 
-    Its threads are as many as torch takes by itself, whatever this process was told, unless given.
+    Its output is shown if it fails. Its threads are as many as torch takes by itself, whatever this
+    process was told, unless they are given.
     """
     log = folder / "output.log"
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
@@ -143,7 +148,7 @@ def watched(command: list[str], folder: Path, threads: int | None = None) -> tup
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
     with log.open("wb") as output:
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), processor_time()
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, env=environment)
         memory = Memory(process.pid)
         memory.start()
@@ -157,7 +162,13 @@ def watched(command: list[str], folder: Path, threads: int | None = None) -> tup
         memory.stop()
     if code != 0:
         sys.exit(f"{' '.join(command[:4])} … ended with {code}:\n{log.read_text()[-3000:]}")
-    return wall, memory
+    return wall, processor_time() - spent, memory
+
+
+def processor_time() -> float:
+    """Return the processor time of all processes that were started here and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def loratune_side(job: dict[str, Any], arguments: argparse.Namespace) -> tuple[Side, list[Evaluation]]:
@@ -179,7 +190,7 @@ def loratune_side(job: dict[str, Any], arguments: argparse.Namespace) -> tuple[S
             yaml.safe_dump({key: value for key, value in settings.items() if value is not None})
         )
         command = [sys.executable, "-m", "loratune", "search", "--config", "search.yaml"]
-        wall, memory = watched(command, folder)
+        wall, cpu, memory = watched(command, folder)
         with Store.open(str(folder / "tune.db"), mode="read") as store:
             study = store.study(None)
             facts = facts_of(study)
@@ -204,6 +215,7 @@ def loratune_side(job: dict[str, Any], arguments: argparse.Namespace) -> tuple[S
         side = Side(
             wall=wall,
             seconds=detail["seconds"],
+            cpu=cpu,
             losses=tuple(trial.value or math.nan for trial in trials),
             start=f"{wall - detail['seconds']:.1f} s: first worker's start, self-check, speed, plan, report",
             peak_pss=memory.pss,
@@ -228,12 +240,13 @@ def trainer_side(job: dict[str, Any], threads: int | None) -> Side:
         (folder / "job.json").write_text(json.dumps(job))
         peer = Path(__file__).with_name("trainer_peer.py")
         command = [sys.executable, str(peer), "job.json", "result.json"]
-        wall, memory = watched(command, folder, threads)
+        wall, cpu, memory = watched(command, folder, threads)
         result = json.loads((folder / "result.json").read_text())
     parts = ", ".join(f"{key} {result[key]:.1f}" for key in ("imports", "model", "tokens"))
     return Side(
         wall=wall,
         seconds=result["seconds"],
+        cpu=cpu,
         losses=tuple(losses[-1] for losses in result["losses"]),
         start=f"{wall - result['seconds']:.1f} s: {parts}",
         peak_pss=memory.pss,
@@ -264,13 +277,13 @@ def mib(size: float) -> str:
 def report(name: str, trials: int, rounds: list[tuple[Side, Side]]) -> None:
     """Print the rounds and what they come to."""
     print(f"\n{name}: {trials} trials in full, {len(rounds)} rounds\n")
-    print("| round | side | trials/h | with start-up | start-up | peak PSS | peak RSS |")
-    print("|---|---|---|---|---|---|---|")
+    print("| round | side | trials/h | with start-up | start-up | processor time | peak PSS | peak RSS |")
+    print("|---|---|---|---|---|---|---|---|")
     for number, sides in enumerate(rounds, start=1):
         for label, side in zip(("loratune", "Trainer"), sides, strict=True):
             pace, whole = 3600 * trials / side.seconds, 3600 * trials / side.wall
             cells = (number, label, f"{pace:.0f}", f"{whole:.0f}", f"{side.wall - side.seconds:.1f} s")
-            cells += (mib(side.peak_pss), mib(side.peak_rss))
+            cells += (f"{side.cpu:.0f} s", mib(side.peak_pss), mib(side.peak_rss))
             print(f"| {' | '.join(map(str, cells))} |")
     for label, side in zip(("loratune", "Trainer"), rounds[-1], strict=True):
         peak = () if side.device_peak is None else (f"peak on the GPU {mib(side.device_peak)}",)
@@ -278,7 +291,9 @@ def report(name: str, trials: int, rounds: list[tuple[Side, Side]]) -> None:
         print("\n".join(f"{label}: {note}" for note in (*side.notes, *peak)))
     ratios = [b.seconds / a.seconds for a, b in rounds]
     walls = [b.wall / a.wall for a, b in rounds]
-    print(f"\nratio of trials per hour: {summary(ratios)}; with start-up {summary(walls)}")
+    print(f"\nratio of trials per hour: {summary(ratios)}")
+    print(f"with start-up: {summary(walls)}")
+    print(f"ratio of processor time, start-up included: {summary([b.cpu / a.cpu for a, b in rounds])}")
 
 
 def summary(ratios: list[float]) -> str:
@@ -312,6 +327,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run the rounds and print what they come to."""
     arguments = make_parser().parse_args()
+    # Ended from outside, it must not leave the side that runs behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     if arguments.real and not REAL_DATA.exists():
         print(f"skipped: {REAL_DATA} is not there")
         return
@@ -345,10 +362,9 @@ def main() -> None:
             f"median {statistics.median(apart):.1e}",
             flush=True,
         )
-        if not max(apart) < SAME:
-            print(
-                f"NOT THE SAME WORK: {sum(not one < SAME for one in apart)} losses differ by {SAME:g} or more"
-            )
+        for trial, one in enumerate(apart):
+            if not one < SAME:
+                print(f"NOT THE SAME WORK: trial {trial} differs by {one:.1e}: {trials[trial]}")
     report(f"{Path(model).name} on {Path(data).name}, {arguments.device}", len(trials), rounds)
 
 
