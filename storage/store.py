@@ -292,7 +292,12 @@ class Store:
     # Optuna's copy
 
     def project(
-        self, study_id: int, distributions: Mapping[str, Any], encoded: Mapping[int, Mapping[str, Any]]
+        self,
+        study_id: int,
+        distributions: Mapping[str, Any],
+        encoded: Mapping[int, Mapping[str, Any]],
+        *,
+        below: int | None = None,
     ) -> None:
         """Give Optuna's tables what they lack of a study; call it between writes, any number of times.
 
@@ -300,6 +305,7 @@ class Store:
             study_id: the study, owned by this store.
             distributions: Optuna's distribution of each parameter that varies.
             encoded: by trial number, its parameters as Optuna's values.
+            below: leave out trials from this number on; None takes all.
         """
         # Only here: Optuna takes a quarter of a second to import.
         from . import projection
@@ -313,9 +319,9 @@ class Store:
             if self._projection is None:
                 self._projection = projection.Projection(self._address, self._fence, timeout=self._timeout)
             try:
-                self._project(self._projection, study, distributions, encoded)
+                self._project(self._projection, study, distributions, encoded, below)
             except projection.CopyChanged:
-                self._project(self._projection, study, distributions, encoded)
+                self._project(self._projection, study, distributions, encoded, below)
 
     def _project(
         self,
@@ -323,12 +329,17 @@ class Store:
         study: StudyRecord,
         distributions: Mapping[str, Any],
         encoded: Mapping[int, Mapping[str, Any]],
+        below: int | None,
     ) -> None:
         # Only what is not yet there: a study's thousandth trial costs no more than its first.
         done = target.ended(study.id)
         with self._reading() as connection:
             found = queries.trials(connection, study.id)
-            pending = tuple(trial for trial in found if trial.number not in done)
+            pending = tuple(
+                trial
+                for trial in found
+                if trial.number not in done and (below is None or trial.number < below)
+            )
             points = queries.curve(connection, study.id, [trial.number for trial in pending])
             worst = queries.worst_loss(connection, study.id)
         target.write(study, pending, points, distributions, encoded, worst=worst)

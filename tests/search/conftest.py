@@ -80,7 +80,7 @@ class UncopiedStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def project(self, *args: Any) -> None:
+    def project(self, *args: Any, **options: Any) -> None:
         pass
 
 
