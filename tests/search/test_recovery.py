@@ -139,7 +139,8 @@ def test_a_resumed_trial_writes_under_another_name(bench) -> None:
     bench.create(TRIALS)
     bench.run(PLAN, crash=(7, True))
     before = bench.trials()
-    bench.run(PLAN, crash=(7, True))
+    # Far enough for another quantum, not so far that one is stopped.
+    bench.run(PLAN, crash=(6, True))
     assert [trial.attempt for trial in before] == [0, 0, 0]
     assert [trial.attempt for trial in bench.trials()[:3]] == [1, 1, 1]
     assert all("-a1." in trial.checkpoint for trial in bench.trials()[:3])
