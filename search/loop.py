@@ -173,6 +173,8 @@ class _Search:
         """Go on until the study or this run of it is over."""
         with self._orchestrating():
             self._recover()
+        if (why := self._why_end()) is not None:
+            return self._end(why)  # before any worker loads a model for nothing
         for seat in self.seats:
             if not seat.ready:
                 self._start(seat)

@@ -206,9 +206,11 @@ def test_a_finished_study_has_nothing_left_to_do(bench) -> None:
     bench.create(4)
     bench.run(PLAN)
     before = bench.sequence()
-    outcome = bench.run(PLAN)
+    fleet = FakeFleet(PLAN)
+    outcome = bench.run(fleet=fleet)
     assert (outcome.why, outcome.quanta) == ("complete", 0)
     assert bench.sequence() == before
+    assert not fleet.made, "no worker loads a model for nothing"
 
 
 def test_a_time_limit_ends_a_search_that_can_be_resumed(bench) -> None:
