@@ -22,6 +22,8 @@ from . import __version__
 from .command import showing
 from .command.console import ERR, OUT
 from .command.options import (
+    at_storage,
+    default_storage,
     json_option,
     machine_options,
     output_option,
@@ -30,8 +32,8 @@ from .command.options import (
     study_options,
     take_over_option,
 )
-from .spaces.errors import LoratuneError, ReportError, UsageError, nearest
-from .storage.store import DEFAULT, Store
+from .spaces.errors import LoratuneError, ReportError, UsageError, WorkerError, nearest
+from .storage.store import Store
 
 if TYPE_CHECKING:
     from .command.running import Prepared
@@ -101,19 +103,20 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
         try:
             with Store.open(request.storage, mode="create") as store:
                 study = running.make_study(store, request, prepared)
-                device = prepared.config.objective.model.device
-                workers = running.count_workers(request.workers, device, prepared.facts, study.trials)
-                _print_plan(ERR, prepared, study.trials, workers)
-                watching.run(
-                    store,
-                    study,
-                    prepared=prepared,
-                    workers=request.workers,
-                    slots=request.slots,
-                    timeout=request.get("timeout"),
-                    take_over=take_over,
-                    deterministic=deterministic,
-                )
+                with watching.resumable(study.name, at_storage(store.url)):
+                    device = prepared.config.objective.model.device
+                    workers = running.count_workers(request.workers, device, prepared.facts, study.trials)
+                    _print_plan(ERR, prepared, study.trials, workers)
+                    watching.run(
+                        store,
+                        study,
+                        prepared=prepared,
+                        workers=request.workers,
+                        slots=request.slots,
+                        timeout=request.get("timeout"),
+                        take_over=take_over,
+                        deterministic=deterministic,
+                    )
         finally:
             prepared.worker.close()
 
@@ -141,11 +144,14 @@ def resume(
       tune resume --trials 40
     """
     from .command import running, watching
+    from .storage import engine
 
+    where = storage or default_storage()
     with (
+        watching.resumable(study, at_storage(engine.parse(where).shown)),
         running.interrupted_by_sigterm(),
         running.private_files(),
-        Store.open(storage or DEFAULT, mode="write") as store,
+        Store.open(where, mode="write") as store,
     ):
         record = store.study(study)
         if trials is not None:
@@ -183,7 +189,8 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
     from .command.request import make_request
 
     request = make_request(config, flags)
-    with running.interrupted_by_sigterm(), running.scratch() as folder:
+    # What ends a worker names its log.
+    with running.interrupted_by_sigterm(), running.scratch(keep_for=(WorkerError,)) as folder:
         prepared = running.prepare(request, logs=folder, cache=None, starting=_say_preparing)
         prepared.worker.close()
     device = prepared.config.objective.model.device
@@ -207,12 +214,13 @@ def list_(storage: str | None, as_json: bool) -> None:
     Example:
       tune list --json
     """
-    with Store.open(storage or DEFAULT, mode="read") as store:
+    with Store.open(storage or default_storage(), mode="read") as store:
         rows = [showing.study_row(store, study) for study in store.studies()]
-    if as_json:
-        _print_json(rows)
-    else:
+        if as_json:
+            _print_json(rows)
+            return
         OUT.print(showing.study_table(rows))
+        OUT.print(Text(showing.disk_line(store), style="dim"), soft_wrap=True)
 
 
 @tune.command(short_help="Show a study, or one of its trials.")
@@ -263,9 +271,11 @@ def plot(kind: str, study: str | None, output: Path | None, storage: str | None)
       tune plot importance
       tune plot curves -o curves.html
     """
+    from .reports.kinds import known
     from .reports.plots import write_plot
     from .reports.text import plot_text
 
+    known(kind)  # before a database is looked for
     view = _view(storage, study)
     if output is None:
         click.echo(plot_text(view, kind, OUT.width))
@@ -286,9 +296,10 @@ def report(study: str | None, output: Path, storage: str | None) -> None:
       tune report -o report.html
     """
     from .reports.page import write_report
+    from .storage import engine
 
     view = _view(storage, study)
-    write_report(view, output)
+    write_report(view, output, at=at_storage(engine.parse(storage or default_storage()).shown))
     _wrote(output)
 
 
@@ -361,7 +372,7 @@ def _export_peft(
     from .reports.full_run import full_run, provenance
 
     record = view.trial(trial)
-    with Store.open(storage or DEFAULT, mode="read") as store, running.scratch() as folder:
+    with Store.open(storage or default_storage(), mode="read") as store, running.scratch() as folder:
         if record.adapter is not None:
             adapter = store.study_dir(view.study.id) / record.adapter
         elif record.state in ("complete", "pruned"):
@@ -379,7 +390,9 @@ def _export_peft(
 
 
 def _say_preparing() -> None:
-    ERR.print("preparing model and data …", style="dim")
+    # To whoever waits; a program that reads an error finds one line.
+    if ERR.is_terminal:
+        ERR.print("preparing model and data …", style="dim")
 
 
 def _print_plan(console: Console, prepared: Prepared, trials: int, workers: int) -> None:
@@ -395,7 +408,7 @@ def _print_plan(console: Console, prepared: Prepared, trials: int, workers: int)
 def _view(storage: str | None, study: str | None) -> StudyView:
     from .reports.load import load_view
 
-    with Store.open(storage or DEFAULT, mode="read") as store:
+    with Store.open(storage or default_storage(), mode="read") as store:
         return load_view(store, study)
 
 
@@ -413,13 +426,15 @@ def main() -> None:
         tune.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx is not None else "")
+    except click.UsageError as error:
+        hint = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
+        _complain(error.format_message() + hint)
+        sys.exit(2)
     except click.ClickException as error:
-        ERR.print(Text(f"tune: {error.format_message()}"), soft_wrap=True)
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            ERR.print(Text(f"see: {error.ctx.command_path} --help", style="dim"))
-        sys.exit(2 if isinstance(error, click.UsageError) else 1)
+        _complain(error.format_message())
+        sys.exit(1)
     except LoratuneError as error:
-        ERR.print(Text(f"tune: {' '.join(str(error).split())}"), soft_wrap=True)
+        _complain(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
@@ -427,8 +442,13 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         where = f"{error.filename}: " if error.filename else ""
-        ERR.print(Text(f"tune: {where}{error.strerror or error}"), soft_wrap=True)
+        _complain(f"{where}{error.strerror or error}")
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         ERR.print("tune: interrupted")
         sys.exit(130)
+
+
+def _complain(message: str) -> None:
+    """Print one line, whatever the message is made of."""
+    ERR.print(Text(f"tune: {' '.join(message.split())}"), soft_wrap=True)

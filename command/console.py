@@ -6,14 +6,13 @@ Draws values that others made; reads no database and decides nothing.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,8 +20,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..search.snapshot import SlotView, Snapshot
+from ..search.snapshot import Snapshot
 from ..spaces.params import LoraParams
+from .columns import columns
 
 OUT = Console(highlight=False)
 """What was asked for."""
@@ -140,10 +140,10 @@ class LiveView:
 
 def live_table(snapshot: Snapshot, width: int = 120) -> RenderableType:
     """Return the whole live view of a snapshot; columns of lesser use go where the terminal is narrow."""
-    shown = [column for column in _COLUMNS if width >= column.from_width]
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+    shown, gap = columns(snapshot, width)
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold", expand=False)
     for column in shown:
-        table.add_column(column.name, justify=column.justify, no_wrap=True)
+        table.add_column(column.name, justify=column.justify, no_wrap=True, min_width=column.width or None)
     for slot in snapshot.slots:
         table.add_row(*(column.cell(slot) for column in shown))
     last = [
@@ -256,62 +256,8 @@ def _head(snapshot: Snapshot) -> RenderableType:
                 "best ",
                 (f"{best.value:.4f}", "bold green"),
                 f" (trial {best.number}; base model {snapshot.base_loss:.4f})  ",
-                (
-                    show_params(
-                        best.params,
-                        ("learning_rate", "batch_size", "lora_rank", "lora_alpha", "warmup_ratio"),
-                    ),
-                    "green",
-                ),
+                (show_params(best.params, snapshot.varied), "green"),
             )
         )
     lines.append(Text("  ".join(rates(snapshot)), style="dim"))
     return Group(*lines)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Column:
-    """One column of the live table."""
-
-    name: str
-    """Its head."""
-    cell: Callable[[SlotView], RenderableType]
-    """What it says of a trial."""
-    justify: Literal["left", "right"] = "right"
-    """Where its cells stand."""
-    from_width: int = 0
-    """The narrowest terminal that it is shown on."""
-
-
-_COLUMNS = (
-    _Column(name="trial", cell=lambda slot: str(slot.trial)),
-    _Column(name="lr", cell=lambda slot: f"{slot.params.learning_rate:.2e}"),
-    _Column(name="batch", cell=lambda slot: str(slot.params.batch_size)),
-    _Column(name="rank", cell=lambda slot: str(slot.params.lora_rank)),
-    _Column(name="alpha", cell=lambda slot: f"{slot.params.lora_alpha:.3g}"),
-    _Column(name="warmup", cell=lambda slot: f"{slot.params.warmup_ratio:.2f}", from_width=90),
-    _Column(name="examples", cell=lambda slot: f"{slot.examples}/{slot.examples_total}"),
-    _Column(
-        name="",
-        cell=lambda slot: ProgressBar(total=slot.examples_total, completed=slot.examples, width=10),
-        justify="left",
-        from_width=112,
-    ),
-    _Column(name="train", cell=lambda slot: loss(slot.train_loss)),
-    _Column(name="eval", cell=lambda slot: loss(slot.eval_loss)),
-    _Column(
-        name="lr now",
-        cell=lambda slot: "–" if slot.learning_rate is None else f"{slot.learning_rate:.1e}",
-        from_width=98,
-    ),
-    _Column(
-        name="grad",
-        cell=lambda slot: "–" if slot.grad_norm is None else f"{slot.grad_norm:.3g}",
-        from_width=82,
-    ),
-    _Column(
-        name="state",
-        cell=lambda slot: Text(slot.state, style="cyan" if slot.state in ("train", "eval") else "dim"),
-        justify="left",
-    ),
-)

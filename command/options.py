@@ -6,11 +6,15 @@ not here but in the values that are made of them, so that a config file and a fl
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from ..storage.store import DEFAULT
 
 Command = Callable[..., Any]
 
@@ -126,13 +130,20 @@ def machine_options(command: Command) -> Command:
 
 
 def storage_option(command: Command) -> Command:
-    """Add ``--storage``."""
+    """Add ``--storage``; the environment is no part of it, since a config file goes over that."""
     return click.option(
-        "--storage",
-        envvar="TUNE_STORAGE",
-        metavar="FILE|URL",
-        help="Database of studies; also TUNE_STORAGE.  [default: tune.db]",
+        "--storage", metavar="FILE|URL", help="Database of studies; also TUNE_STORAGE.  [default: tune.db]"
     )(command)
+
+
+def default_storage() -> str:
+    """Return the database where neither a flag nor a config file names one."""
+    return os.environ.get("TUNE_STORAGE") or DEFAULT
+
+
+def at_storage(shown: str) -> str:
+    """Return what a command to be copied needs to find a database: nothing, or `` --storage FILE``."""
+    return "" if shown == str(Path(DEFAULT).absolute()) else f" --storage {shlex.quote(shown)}"
 
 
 def json_option(command: Command) -> Command:

@@ -5,6 +5,7 @@ Pure: from a configuration and a worker's facts to values and sentences.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ..spaces.budget import RUNGS
@@ -19,6 +20,9 @@ SHARE_WITH_PRUNING = 0.5
 
 EVAL_COST = 1 / 3
 """A forward pass takes about a third of a training step."""
+
+BAD_SHOWN = 5
+"""Bad records that the plan names, of those it counts."""
 
 
 def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:
@@ -49,10 +53,10 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
             "validation": data.validation,
             "test": data.test,
             "bad": data.bad,
-            "bad_records": [
-                {"file": bad.file, "line": bad.line, "reason": bad.reason} for bad in data.bad_records
-            ],
+            "bad_records": [dataclasses.asdict(bad) | {"where": bad.where} for bad in data.bad_records],
             "duplicates": data.duplicates,
+            "cutoff_len": data.cutoff_len,
+            "context_is_shorter": data.cutoff_len < config.objective.data.cutoff_len,
             "truncated": data.truncated,
             "median_tokens": data.length_quantiles[2],
             "longest_tokens": data.length_quantiles[4],
@@ -85,12 +89,14 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
 def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the plan as (name, words), without the rendered example."""
     from ..reports.full_run import EPOCHS
+    from ..spaces.presets import PRESETS
 
     model, data, memory = values["model"], values["data"], values["memory_bytes"]
     steps = ", ".join(f"{count} at batch {size}" for size, count in values["optimizer_steps"].items())
     bad = f"; {data['bad']} bad records left out" if data["bad"] else ""
     repeats = f"; {data['duplicates']} repeats left out" if data["duplicates"] else ""
     cut = f"; {data['truncated']} cut to length" if data["truncated"] else ""
+    most = ", the model's context" if data["context_is_shorter"] else ""
     fits = memory["worker"] * values["workers"] <= memory["available"]
     return [
         (
@@ -103,10 +109,11 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
             "data",
             f"{data['file']}  ({data['format']}, template {data['template']}): {data['train']} train, "
             f"{data['validation']} validation, {data['test']} test{bad}{repeats}{cut}; "
-            f"median {data['median_tokens']} tokens, longest {data['longest_tokens']}",
+            f"median {data['median_tokens']} tokens, longest {data['longest_tokens']} "
+            f"of at most {data['cutoff_len']}{most}",
         ),
-        *((f"  {bad['file']}:{bad['line']}", bad["reason"]) for bad in data["bad_records"][:5]),
-        ("space", f"preset {values['preset']}"),
+        *_bad_lines(data),
+        ("space", f"preset {values['preset']}: {PRESETS[values['preset']].words}"),
         *((f"  {name}", words) for name, words in values["space"].items()),
         (
             "a trial",
@@ -132,6 +139,16 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("base model", f"eval loss {values['base_loss']:.4f}"),
     ]
+
+
+def _bad_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the first bad records as (place, reason), and where the others are named."""
+    lines = [(f"  {bad['where']}", bad["reason"]) for bad in data["bad_records"][:BAD_SHOWN]]
+    named = len(data["bad_records"])
+    if data["bad"] > len(lines):
+        how = "them all" if named == data["bad"] else f"the first {named}"
+        lines.append(("  …", f"and {data['bad'] - len(lines)} more; tune plan --json names {how}"))
+    return lines
 
 
 def count(value: int) -> str:

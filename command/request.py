@@ -1,7 +1,7 @@
 """From what the user asked for to a study's configuration; nothing is loaded, trained or written.
 
-A flag goes over the config file, the file over the defaults. Defaults are those of the values that
-are made (``StudyConfig``, ``ModelConfig``, ``DataConfig``), so each is written down once.
+A flag goes over the config file, the file over the environment, that over the defaults. Defaults are those
+of the values that are made (``StudyConfig``, ``ModelConfig``, ``DataConfig``), so each is written down once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..spaces.params import LoraParams
 from ..spaces.parse import build_space, configuration
 from ..spaces.presets import PRESETS, Preset, preset, preset_for
 from ..spaces.settings import load_settings
-from ..storage.store import DEFAULT
+from .options import default_storage
 
 TRIALS = 100
 
@@ -62,7 +62,7 @@ class Request:
     @property
     def storage(self) -> str:
         """Where the database is."""
-        return str(self.get("storage", DEFAULT))
+        return str(self.get("storage") or default_storage())
 
     @property
     def trials(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -270,10 +271,16 @@ def private_files() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="loratune-") as folder:
-        yield Path(folder)
+def scratch(*, keep_for: tuple[type[BaseException], ...] = ()) -> Iterator[Path]:
+    """A folder that is gone afterwards, unless one of these errors ended it."""
+    folder = Path(tempfile.mkdtemp(prefix="loratune-"))
+    try:
+        yield folder
+    except BaseException as error:
+        if not isinstance(error, keep_for):
+            shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
 
 
 def _cores() -> int:

@@ -12,26 +12,12 @@ from rich.text import Text
 from ..storage.records import StudyRecord, TrialRecord
 from ..storage.store import Store
 from . import console
+from .columns import SHORT
 from .planning import size
 
 if TYPE_CHECKING:
     from ..reports.verdict import Verdict
     from ..reports.view import StudyView
-
-SHORT = {
-    "learning_rate": "lr",
-    "batch_size": "batch",
-    "lora_rank": "rank",
-    "lora_alpha": "alpha",
-    "lora_alpha_ratio": "alpha/rank",
-    "warmup_ratio": "warmup",
-    "lora_dropout": "dropout",
-    "weight_decay": "decay",
-    "lora_target": "target",
-    "lr_scheduler_type": "scheduler",
-    "loraplus_lr_ratio": "lora+",
-}
-"""Column heads, where a whole name would be wider than what stands below it."""
 
 ROWS = 10
 """Trials that ``tune show`` shows."""
@@ -78,6 +64,14 @@ def study_table(rows: Sequence[dict[str, Any]]) -> Table:
         right=(1, 2, 5),
         folding=("how", "owner"),
     )
+
+
+def disk_line(store: Store) -> str:
+    """Return what all studies take on disk: the database, and the folder that they share."""
+    database = store.database_bytes()
+    in_file = "" if database is None else f"database {size(database)}, "
+    folder = size(store.artifacts_bytes())
+    return f"in all: {in_file}{store.artifacts.name} {folder} (checkpoints, adapters, cache, logs)"
 
 
 def print_verdict(out: Console, found: Verdict) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shlex
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 from rich.text import Text
 
 from ..search.loop import Outcome
 from ..storage.records import StudyRecord
-from ..storage.store import DEFAULT, Store
+from ..storage.store import Store
 from . import console, running, showing
 from .console import ERR, OUT
+from .options import at_storage
 
 
 def run(
@@ -53,15 +54,26 @@ def run(
     _say_outcome(store, study, outcome)
 
 
+@contextlib.contextmanager
+def resumable(study: str | None, at: str) -> Iterator[None]:
+    """Name the command that goes on, where Ctrl-C comes before the search listens for it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        name = f" {study}" if study else ""
+        ERR.print(Text(f"tune: interrupted; go on with: tune resume{name}{at}"), soft_wrap=True)
+        sys.exit(130)
+
+
 def _say_outcome(store: Store, study: StudyRecord, outcome: Outcome) -> None:
     """Say how a search ended and what to do next; exit 130 where it was interrupted."""
-    at = "" if store.url == str(Path(DEFAULT).absolute()) else f" --storage {shlex.quote(store.url)}"
+    at = at_storage(store.url)
     name = study.name
     ended = sum(count for state, count in outcome.counts.items() if state != "running")
     if outcome.why in ("interrupted", "timeout"):
         why = "interrupted" if outcome.why == "interrupted" else "the time is up"
         ERR.print(Text(f"{why}: {ended} of {study.trials} trials have ended, nothing is lost"))
-        ERR.print(Text(f"go on with: tune resume {name}{at}"))
+        ERR.print(Text(f"go on with: tune resume {name}{at}"), soft_wrap=True)
         if outcome.why == "interrupted":
             sys.exit(130)
         return
@@ -71,5 +83,8 @@ def _say_outcome(store: Store, study: StudyRecord, outcome: Outcome) -> None:
     words = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
     ERR.print(Text(f"done: {words}, in {console.clock(outcome.seconds)}"))
     showing.print_verdict(OUT, verdict(load_view(store, name)))
-    ERR.print(Text(f"next: tune report {name}{at} -o report.html", style="dim"))
-    ERR.print(Text(f"      tune export {name}{at} --format llamafactory -o train.yaml", style="dim"))
+    for words in (
+        f"next: tune report {name}{at} -o report.html",
+        f"      tune export {name}{at} --format llamafactory -o train.yaml",
+    ):
+        ERR.print(Text(words, style="dim"), soft_wrap=True)

@@ -118,9 +118,17 @@ class BadRecord:
     file: str
     """The file's name."""
     line: int
-    """Its line in a JSONL or CSV file, its position from 1 in others."""
+    """Its line, or its position from 1 in a file that is not read line by line."""
     reason: str
     """What is wrong with it."""
+    place: str = "line"
+    """What ``line`` counts: ``line`` or ``record``."""
+
+    @property
+    def where(self) -> str:
+        """File and place in words: ``data.jsonl:17`` or ``data.json: record 17``."""
+        at = f":{self.line}" if self.place == "line" else f": {self.place} {self.line}"
+        return self.file + at
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,9 +152,11 @@ class DataSummary:
     bad: int
     """Records left out."""
     bad_records: tuple[BadRecord, ...]
-    """The first of them, 20 at most."""
+    """The first of them, ``dataset.BAD_RECORDS_KEPT`` at most."""
     duplicates: int
     """Exact repeats that were left out, so that none lies in two splits."""
+    cutoff_len: int
+    """Most tokens of an example: what the user allows, or the model's context where that is less."""
     truncated: int
     """Examples cut to ``cutoff_len``."""
     tokens: int

@@ -29,7 +29,12 @@ from .records import RecordFile, read_records
 from .split import PARTS, check_shares, shuffled, take_shares
 from .templates import BuiltInTemplate, Template, check_template
 
-_BAD_RECORDS_KEPT = 20
+BAD_RECORDS_KEPT = 10_000
+"""Bad records that are named, the rest is counted: they are stored with the study and read with it, whole.
+
+So many take about 1 MB; a file with more of them is the wrong file, or read in the wrong format.
+"""
+
 _ARRAYS = ("tokens", "offsets", "target")
 
 
@@ -137,9 +142,7 @@ def _format(file: RecordFile, wanted: str) -> str:
     if wanted != "auto":
         return wanted
     if not file.records:
-        raise DataError(
-            f"{file.name} has no usable record among {len(file.bad)}; {first_of(file.bad, file.place)}"
-        )
+        raise DataError(f"{file.name} has no usable record among {len(file.bad)}; {first_of(file.bad)}")
     return detect_format(file.name, (record for _, record in file.records), single=file.single)
 
 
@@ -180,8 +183,9 @@ def _make(
         test=len(splits["test"]),
         records=found + len(bad),
         bad=len(bad),
-        bad_records=tuple(bad[:_BAD_RECORDS_KEPT]),
+        bad_records=tuple(bad[:BAD_RECORDS_KEPT]),
         duplicates=found - sum(len(part) for part in items.values()),
+        cutoff_len=config.cutoff_len,
         truncated=sum(item.cut for part in items.values() for item in part),
         tokens=len(splits["train"].tokens),
         target_tokens=int(splits["train"].target.sum()),

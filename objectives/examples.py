@@ -49,7 +49,7 @@ def read_items(
     bad = list(file.bad)
 
     def leave_out(line: int, reason: str) -> None:
-        bad.append(BadRecord(file=file.name, line=line, reason=reason))
+        bad.append(BadRecord(file=file.name, line=line, reason=reason, place=file.place))
 
     lines: list[int] = []
     keys: list[bytes] = []
@@ -84,7 +84,7 @@ def read_items(
             "give a greater --cutoff-len"
         )
     if not items:
-        raise DataError(f"{file.name} has no usable record among {len(bad)}; {first_of(bad, file.place)}")
+        raise DataError(f"{file.name} has no usable record among {len(bad)}; {first_of(bad)}")
     return items, bad
 
 
@@ -100,9 +100,9 @@ def without_duplicates(parts: Sequence[Sequence[Item]]) -> list[list[Item]]:
     return kept
 
 
-def first_of(bad: Sequence[BadRecord], place: str) -> str:
+def first_of(bad: Sequence[BadRecord]) -> str:
     """Return words for the first of some bad records."""
-    return f"the first, {place} {bad[0].line}: {bad[0].reason}" if bad else "it is empty"
+    return f"the first, {bad[0].place} {bad[0].line}: {bad[0].reason}" if bad else "it is empty"
 
 
 def _render(parsed: Conversation | PlainText, template: Template | None, tokenizer: Any) -> Rendered:

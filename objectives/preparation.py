@@ -131,7 +131,7 @@ def _budget(config: ObjectiveConfig, data: TokenizedData) -> Budget:
         first = data.summary.bad_records[0]
         raise BudgetError(
             f"{error} ({data.summary.bad} of {data.summary.records} records were left out; "
-            f"the first, {first.file}:{first.line}: {first.reason})"
+            f"the first, {first.where}: {first.reason})"
         ) from None
 
 

@@ -104,8 +104,6 @@ class ProcessWorker:
             raise WorkerError(f"worker {index} cannot start, with its log in {log_file}: {error}") from error
         finally:
             theirs.close()
-        self.last_seen = time.monotonic()
-        """When the process last said anything, on the monotonic clock."""
 
     @property
     def pid(self) -> int:
@@ -202,7 +200,6 @@ class ProcessWorker:
                 # In short steps: a process that it left behind could hold the pipe open.
                 if self._connection.poll(0 if ended else max(0.0, min(left, 0.5))):
                     message = self._connection.recv()
-                    self.last_seen = time.monotonic()
                     return self._last_words(message) if isinstance(message, WorkerFailed) else message
             except Exception:  # the end of the pipe, or half a message
                 ended = True

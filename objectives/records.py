@@ -68,7 +68,9 @@ def read_records(path: str | Path, *, encoding: str = "utf-8") -> RecordFile:
             found, place, single = _json(path.name, text, lines=suffix != ".json")
     records = tuple((number, item) for number, item in found if isinstance(item, dict))
     bad = tuple(
-        BadRecord(file=path.name, line=number, reason=item) for number, item in found if isinstance(item, str)
+        BadRecord(file=path.name, line=number, reason=item, place=place)
+        for number, item in found
+        if isinstance(item, str)
     )
     if not records and not bad:
         raise DataError(f"{path.name} holds no records: give a file with at least one")

@@ -126,6 +126,7 @@ def make_facts(
             bad=0,
             bad_records=(),
             duplicates=0,
+            cutoff_len=1024,
             truncated=0,
             tokens=20 * train_examples,
             target_tokens=12 * train_examples,

@@ -117,7 +117,7 @@ def llamafactory(
             "dataset": name,
             "dataset_dir": str(folder.resolve()),
             **_template(view, plain),
-            "cutoff_len": int(data.get("cutoff_len", 1024)),
+            "cutoff_len": view.data.cutoff_len,
             **held_out,
             **({"packing": False} if plain else {}),
             "output_dir": f"saves/{view.study.name}-trial-{trial.number}",

@@ -147,16 +147,15 @@ def _readme(view: StudyView, trial: TrialRecord, config: dict[str, Any]) -> str:
         "tags": ["lora", "loratune"],
     }
     run = full_run(view, trial.params, view.examples_seen(trial))
-    # The run "below" of the other exports is not here: the weights are those of the short trial.
-    sentences = provenance(view, trial, run)
+    what, share, *_ = provenance(view, trial, run)
     rows = "\n".join(f"| {name} | {show_value(value)} |" for name, value in trial.params.to_dict().items())
     return (
         "---\n"
         + yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
         + "---\n\n# LoRA adapter\n\n"
-        + f"{sentences[0]}\n\n"
-        + f"These are the weights of the short trial itself, after {view.examples_seen(trial)} training "
-        + f"examples of {view.data.train}; a full run with these values should do better.\n\n"
+        + f"{what} {share}\n\n"
+        + "These are the weights of that short trial itself; a full run with these values should do "
+        + "better.\n\n"
         + "```python\nfrom peft import AutoPeftModelForCausalLM\n\n"
         + 'model = AutoPeftModelForCausalLM.from_pretrained("path/to/this/folder")\n```\n\n'
         + f"| hyperparameter | value |\n|---|---|\n{rows}\n"

@@ -32,7 +32,7 @@ def configuration(view: StudyView, number: int | None = None, *, epochs: float =
             **{key: data.get(key) for key in ("train", "validation", "test")},
             "format": view.data.format,
             "template": view.data.template,
-            "cutoff_len": data.get("cutoff_len"),
+            "cutoff_len": view.data.cutoff_len,
             "fingerprint": view.data.fingerprint,
         },
         "hyperparameters": trial.params.to_dict() | {"max_grad_norm": view.max_grad_norm},

@@ -67,8 +67,6 @@ class StudyFacts:
     """What became of the data."""
     data_files: tuple[tuple[str, str], ...]
     """(what for, file) as the user gave them."""
-    cutoff_len: int
-    """Longest example in tokens."""
     model: ModelView
     """What the base model is."""
     default_source: str
@@ -107,7 +105,6 @@ def study_facts(view: StudyView) -> StudyFacts:
         rows=tuple(_row(view, number, varied) for number in range(len(view.trials))),
         data=view.data,
         data_files=tuple((name, str(file)) for name, file in files if file),
-        cutoff_len=int(config.get("cutoff_len", 0)),
         model=view.model,
         default_source=view.default_source,
         notes=view.budget.notes,

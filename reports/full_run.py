@@ -76,8 +76,8 @@ def provenance(view: StudyView, trial: TrialRecord, run: FullRun) -> tuple[str, 
     return (
         f"{what}: {loss}",
         f"Selected after {show_count(seen)} training examples, {seen / max(1, view.data.train):.3g} epochs: "
-        f"{show_share(run.share)} of the run below ({run.epochs:g} epochs of "
-        f"{show_count(run.train_examples)} examples).",
+        f"{show_share(run.share)} of a run of {run.epochs:g} {'epoch' if run.epochs == 1 else 'epochs'} of "
+        f"{show_count(run.train_examples)} examples.",
         "The best learning rate of a short trial runs high: before a long run, try a lower one too.",
         "The loss is the mean over all target tokens of the set; Trainer averages the means of its batches.",
     )

@@ -1,6 +1,6 @@
 """Which hyperparameters mattered: PED-ANOVA over the trials, and the values that the best ones share.
 
-By default all trials that reached the first rung that stops any are counted, at equal data: the
+All trials that reached the first rung that stops any are counted, at equal data: the
 complete ones alone are few, and chosen for being good.
 """
 
@@ -57,26 +57,27 @@ class Importance:
     @property
     def sentences(self) -> tuple[str, ...]:
         """One for each parameter of some weight, the most important first."""
-        return tuple(f"{bar.name} explains {show_share(bar.share)}: {bar.words}." for bar in self.bars)
+        first, *others = self.bars
+        return (
+            f"{first.name} accounts for {show_share(first.share)} of what sets the best quarter apart: "
+            f"{first.words}.",
+            *(f"{bar.name} accounts for {show_share(bar.share)}: {bar.words}." for bar in others),
+        )
 
 
-def importance(view: StudyView, *, final: bool = False) -> Importance:
+def importance(view: StudyView) -> Importance:
     """Measure what sets the best quarter of the trials apart.
-
-    Args:
-        view: the study.
-        final: count the complete trials alone, by their final loss.
 
     Raises ``ReportError`` below ``MIN_TRIALS`` trials, or where nothing varied or the losses are all alike.
 
     Source: Watanabe, Bansal and Hutter, PED-ANOVA, IJCAI 2023, as Optuna implements it.
     """
-    scored = _final_losses(view) if final else _rung_losses(view)
-    what = "completed" if final else f"reached {RUNG * view.budget.quantum} examples"
+    scored = _rung_losses(view)
+    examples = RUNG * view.budget.quantum
     if len(scored) < MIN_TRIALS:
         raise ReportError(
-            f"importance: {len(scored)} trials have {what}, at least {MIN_TRIALS} are needed; "
-            f"go on with: tune resume {view.study.name} --trials N"
+            f"importance: {len(scored)} trials have reached {examples} examples, at least {MIN_TRIALS} are "
+            f"needed; go on with: tune resume {view.study.name} --trials N"
         )
     distributions = view.space.distributions()
     encoded = []
@@ -106,18 +107,10 @@ def importance(view: StudyView, *, final: bool = False) -> Importance:
         for name in sorted(varied, key=lambda name: -shares[name])
     )
     basis = (
-        f"the final loss of the {len(scored)} trials that completed"
-        if final
-        else f"the loss of the {len(scored)} trials that reached {RUNG * view.budget.quantum} examples, "
-        "before any is stopped; diverged ones count as the worst"
+        f"the loss of the {len(scored)} trials that reached {examples} examples, before any is stopped; "
+        "diverged ones count as the worst"
     )
     return Importance(bars=tuple(bars), trials=len(scored), top=top, basis=basis)
-
-
-def _final_losses(view: StudyView) -> list[tuple[TrialRecord, float]]:
-    return [
-        (trial, trial.value) for trial in view.trials if trial.state == "complete" and trial.value is not None
-    ]
 
 
 def _rung_losses(view: StudyView) -> list[tuple[TrialRecord, float]]:

@@ -28,12 +28,15 @@ from .view import StudyView
 from .words import show_count, show_loss, show_share, show_value, value_of
 
 
-def write_report(view: StudyView, path: Path) -> None:
-    """Write the report of a study, whatever state it is in; raises ``ReportError``."""
-    write_text(path, render(view))
+def write_report(view: StudyView, path: Path, *, at: str = "") -> None:
+    """Write the report of a study, whatever state it is in; raises ``ReportError``.
+
+    ``at`` is what its commands need to find the database, such as `` --storage other.db``.
+    """
+    write_text(path, render(view, at=at))
 
 
-def render(view: StudyView) -> str:
+def render(view: StudyView, *, at: str = "") -> str:
     """Return the report as HTML."""
     facts = study_facts(view)
     figures = _figures(view)
@@ -58,7 +61,7 @@ def render(view: StudyView) -> str:
             data=_data(facts),
             example=_example(facts.data.rendered),
             how=_how(facts),
-            commands=_commands(facts),
+            commands=_commands(facts, at),
             plotly=plotly_js,
             script=script,
         )
@@ -160,7 +163,7 @@ def _data(facts: StudyFacts) -> list[tuple[str, str]]:
             "length of an example",
             f"{least} to {greatest} tokens; half lie in {lower} to {upper}, median {median}",
         ),
-        ("cut to cutoff_len", f"{show_count(data.truncated)} examples, to {facts.cutoff_len} tokens"),
+        ("cut to cutoff_len", f"{show_count(data.truncated)} examples, to {data.cutoff_len} tokens"),
         ("fingerprint", data.fingerprint),
     ]
 
@@ -185,16 +188,17 @@ def _how(facts: StudyFacts) -> list[tuple[str, str]]:
     ]
 
 
-def _commands(facts: StudyFacts) -> list[str]:
+def _commands(facts: StudyFacts, at: str) -> list[str]:
     more = max(facts.outcomes.wanted, facts.outcomes.ended)
-    lines = [f"tune resume {facts.name}" + ("" if facts.verdict.running else f" --trials {more + 20}")]
+    study = f"{facts.name}{at}"
+    lines = [f"tune resume {study}" + ("" if facts.verdict.running else f" --trials {more + 20}")]
     if facts.verdict.number is not None:
         lines += [
-            f"tune export {facts.name}",
-            f"tune export {facts.name} --format peft -o best/",
-            f"tune export {facts.name} --format llamafactory -o train.yaml",
+            f"tune export {study}",
+            f"tune export {study} --format peft -o best/",
+            f"tune export {study} --format llamafactory -o train.yaml",
         ]
-    return [*lines, f"tune show {facts.name}"]
+    return [*lines, f"tune show {study}"]
 
 
 def _when(time: datetime.datetime) -> str:

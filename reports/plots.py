@@ -38,8 +38,6 @@ def write_plot(view: StudyView, kind: str, path: Path) -> None:
     """
     chosen = known(kind)
     ending = path.suffix.lower()
-    if ending in (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp"):
-        raise UsageError(f"{path.name}: {ending[1:]} pictures need kaleido; write .html or .json instead")
     if ending not in (".html", ".json"):
         raise UsageError(f"{path.name}: a plot is written to .html or .json, not to {ending or 'no ending'}")
     facts = chosen.facts(view)

@@ -30,6 +30,14 @@ class BadRecord:
     """Its line, or its position from 1."""
     reason: str
     """What is wrong with it."""
+    place: str = "line"
+    """What ``line`` counts: ``line`` or ``record``."""
+
+    @property
+    def where(self) -> str:
+        """File and place in words: ``data.jsonl:17`` or ``data.json: record 17``."""
+        at = f":{self.line}" if self.place == "line" else f": {self.place} {self.line}"
+        return self.file + at
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +64,8 @@ class DataView:
     """The first of them."""
     duplicates: int
     """Exact repeats that were left out."""
+    cutoff_len: int
+    """Most tokens of an example."""
     truncated: int
     """Examples cut to ``cutoff_len``."""
     tokens: int

@@ -365,7 +365,6 @@ class _Search:
             arrivals,
             ledger.rungs({update.trial: update.point for update in updates}),
             base_loss=ledger.facts.base_loss,
-            vocab_size=ledger.facts.model.vocab_size,
             pruner=ledger.config.pruner,
         )
         ledger.record(updates, verdicts)

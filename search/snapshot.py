@@ -56,6 +56,8 @@ class Snapshot:
     """The study's name."""
     trials: int
     """How many trials it is to have in all."""
+    varied: tuple[str, ...]
+    """Fields of ``LoraParams`` that are searched; ``lora_alpha`` where its ratio to the rank is."""
     counts: Mapping[State, int]
     """Trials by state, every state named."""
     slots: tuple[SlotView, ...]

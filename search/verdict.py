@@ -47,19 +47,16 @@ class Verdict:
     """Final eval loss of a complete trial."""
 
 
-def explosion(eval_loss: float, base_loss: float, vocab_size: int) -> str | None:
+def explosion(eval_loss: float, base_loss: float) -> str | None:
     """Return why a finite loss shows that a trial has diverged, or None.
 
-    Above ln(vocab_size) a model is worse than a uniform guess; as a base model may be that bad on data
-    strange to it, the loss must be above twice the base model's too.
+    A perplexity ten times the base model's is training that did harm. Beside a guess at random it would
+    often look good: a broken model still learns how often each token occurs.
     """
-    guess = math.log(vocab_size)
-    if eval_loss <= 2 * base_loss or eval_loss <= guess:
+    limit = base_loss + math.log(10)
+    if eval_loss <= limit:
         return None
-    return (
-        f"eval loss {eval_loss:.4g} is above twice the base model's {base_loss:.4g} "
-        f"and above {guess:.4g}, that of a uniform guess"
-    )
+    return f"eval loss {eval_loss:.4g} is above {limit:.4g}: ten times the base model's perplexity"
 
 
 def judge(
@@ -67,7 +64,6 @@ def judge(
     rungs: Mapping[int, Mapping[int, float]],
     *,
     base_loss: float,
-    vocab_size: int,
     pruner: Pruner,
 ) -> tuple[Verdict, ...]:
     """Return the endings among the arrivals, in order of their numbers; who is not named goes on.
@@ -76,7 +72,7 @@ def judge(
     """
     found: dict[int, Verdict] = {}
     for arrival in arrivals:
-        reason = _why_diverged(arrival, base_loss, vocab_size)
+        reason = _why_diverged(arrival, base_loss)
         if reason is not None:
             found[arrival.trial] = Verdict(trial=arrival.trial, state="diverged", reason=reason, value=None)
         elif arrival.quantum == QUANTA:
@@ -98,11 +94,11 @@ def judge(
     return tuple(found[trial] for trial in sorted(found))
 
 
-def _why_diverged(arrival: Arrival, base_loss: float, vocab_size: int) -> str | None:
+def _why_diverged(arrival: Arrival, base_loss: float) -> str | None:
     if arrival.diverged is not None:
         return arrival.diverged
     if arrival.quantum not in RUNGS:
         return None
     if arrival.eval_loss is None:
         return f"the eval loss was not finite after quantum {arrival.quantum}"
-    return explosion(arrival.eval_loss, base_loss, vocab_size)
+    return explosion(arrival.eval_loss, base_loss)

@@ -28,6 +28,8 @@ class View:
         self._clock = clock
         self._begun = clock()
         self._messages: deque[str] = deque(maxlen=MESSAGES)
+        searched = [one.name for one in ledger.config.space.dimensions if not one.fixed]
+        self._varied = tuple("lora_alpha" if name == "lora_alpha_ratio" else name for name in searched)
 
     def say(self, text: str) -> None:
         """Pass on something that happened."""
@@ -62,6 +64,7 @@ class View:
         return Snapshot(
             study=ledger.study.name,
             trials=ledger.study.trials,
+            varied=self._varied,
             counts=ledger.counts(),
             slots=tuple(self._slot(number) for number in running),
             best=None

@@ -149,12 +149,6 @@ class SearchSpace:
         kept = tuple(dimension for dimension in self.dimensions if dimension.name not in names)
         return SearchSpace(dimensions=kept + dimensions)
 
-    def size(self) -> int | None:
-        """Return how many different parameters there are; None where a range makes it continuous."""
-        if any(not dimension.choices for dimension in self.dimensions):
-            return None
-        return math.prod(len(dimension.choices) for dimension in self.dimensions)
-
     def describe(self) -> tuple[tuple[str, str], ...]:
         """Return each dimension's name and what it may be, in words."""
         return tuple((dimension.name, dimension.words) for dimension in self.dimensions)

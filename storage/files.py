@@ -129,6 +129,15 @@ def size(folder: Path) -> int:
     return total
 
 
+def database_size(path: Path) -> int:
+    """Return the bytes of a SQLite file with its log and that log's index, where they are there."""
+    total = 0
+    for end in ("", "-wal", "-shm"):
+        with contextlib.suppress(OSError):
+            total += path.with_name(path.name + end).stat().st_size
+    return total
+
+
 def write_adapter(checkpoint: Path, adapter: Path) -> None:
     """Make an adapter file of a checkpoint: the tensors under ``params/``, without Adam's moments.
 

@@ -173,7 +173,7 @@ def _open(address: engine.Address, timeout: float) -> optuna.storages.RDBStorage
     """
     # The address goes into the connector: Optuna formats its URL and keeps it, password and all.
     url = "sqlite://" if address.path is not None else "postgresql+psycopg://"
-    attempts = 5
+    attempts = 25  # five seconds: on a busy machine the other takes as long to make all of them
     while True:
         attempts -= 1
         try:

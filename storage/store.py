@@ -245,15 +245,11 @@ class Store:
     ) -> None:
         """Record a quantum of several trials, and how some of them ended, in one transaction.
 
-        The checkpoints must be on disk and synced: once recorded, the ones before them may go.
+        The checkpoints must be on disk and synced: once recorded, the ones before them may go. A trial
+        that has ended is never changed.
         """
         with self._writing(study_id) as connection:
             trials.record(connection, study_id, self.study_dir(study_id), updates)
-            trials.finish(connection, study_id, self.study_dir(study_id), endings)
-
-    def finish_trials(self, study_id: int, endings: Sequence[Ending]) -> None:
-        """Record how trials ended, in one transaction; a trial that has ended is never changed."""
-        with self._writing(study_id) as connection:
             trials.finish(connection, study_id, self.study_dir(study_id), endings)
 
     def trials(self, study_id: int) -> tuple[TrialRecord, ...]:
@@ -353,6 +349,15 @@ class Store:
     def disk_bytes(self, study_id: int) -> int:
         """Return how much the study's files take on disk."""
         return files.size(self.study_dir(study_id))
+
+    def artifacts_bytes(self) -> int:
+        """Return how much the files of all studies take on disk, cache and logs included."""
+        return files.size(self.artifacts)
+
+    def database_bytes(self) -> int | None:
+        """Return how much the database and its log take on disk; None where a server holds it."""
+        path = self._address.path
+        return None if path is None else files.database_size(path)
 
     def keep_adapters(self, study_id: int, best: int) -> None:
         """Keep the adapters of the best complete trials, and delete every file that no trial needs.

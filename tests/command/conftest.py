@@ -41,10 +41,11 @@ class Ended:
 
     @property
     def complaint(self) -> str:
-        """The one line that begins with ``tune:``; no traceback is on either stream."""
+        """The one line on stderr, which begins with ``tune:``; no traceback is on either stream."""
         assert "Traceback" not in self.out + self.err, self.out + self.err
-        lines = [line for line in self.err.splitlines() if line.startswith("tune:")]
+        lines = self.err.splitlines()
         assert len(lines) == 1, self.err
+        assert lines[0].startswith("tune: "), self.err
         return lines[0]
 
     @property

@@ -37,6 +37,7 @@ def snapshot():
     return Snapshot(
         study="demo",
         trials=100,
+        varied=("learning_rate", "batch_size", "lora_rank", "lora_alpha", "warmup_ratio"),
         counts={"running": 3, "complete": 4, "pruned": 8, "diverged": 1, "infeasible": 0, "failed": 0},
         slots=(slot(13), slot(14, eval_loss=2.5, state="eval"), slot(15, train_loss=None, state="waiting")),
         best=BestView(number=7, value=1.41462, params=PARAMS),
@@ -182,8 +183,89 @@ def test_a_table_folds_only_what_may_fold():
     assert "a" * 20 in lines[1]
 
 
-def test_a_narrow_terminal_keeps_the_columns_that_matter_whole(snapshot):
-    text = drawn(live_table(snapshot, 80))
-    (head,) = [line for line in text.splitlines() if line.startswith("trial")]
-    assert head.split() == ["trial", "lr", "batch", "rank", "alpha", "examples", "train", "eval", "state"]
-    assert all(len(line.rstrip()) <= 80 for line in text.splitlines() if line.strip()[:2].isdigit())
+ODD = (
+    "learning_rate",
+    "lora_dropout",
+    "weight_decay",
+    "lora_target",
+    "lr_scheduler_type",
+    "loraplus_lr_ratio",
+)
+
+
+@pytest.fixture
+def odd(snapshot):
+    """A search over what few search, and a fixed batch size, rank and alpha."""
+    params = dataclasses.replace(
+        PARAMS,
+        lora_dropout=0.0512,
+        weight_decay=0.00123,
+        lora_target="q_proj,k_proj,v_proj",
+        lr_scheduler_type="linear",
+        loraplus_lr_ratio=16.5,
+    )
+    slots = tuple(dataclasses.replace(slot, params=params) for slot in snapshot.slots)
+    best = dataclasses.replace(snapshot.best, params=params)
+    return dataclasses.replace(snapshot, varied=ODD, slots=slots, best=best)
+
+
+def heads(snapshot, width):
+    """Return the heads of the live table as drawn."""
+    (head,) = [line for line in drawn(live_table(snapshot, width), width).splitlines() if "examples" in line]
+    return head.replace("lr now", "now").split()
+
+
+def test_the_parameters_shown_are_those_that_are_searched(odd):
+    assert heads(odd, 160) == [
+        *("trial", "lr", "dropout", "decay", "target", "scheduler", "lora+"),
+        *("examples", "train", "eval", "now", "grad", "state"),
+    ]
+    text = drawn(live_table(odd, 160))
+    (first,) = [line for line in text.splitlines() if line.strip().startswith("13 ")]
+    for cell in ("1.23e-02", "0.0512", "0.00123", "q_proj,k_proj…", "linear", "16.5"):
+        assert cell in first
+    (best,) = [line for line in text.splitlines() if line.startswith("best")]
+    assert "lora_dropout 0.0512, weight_decay 0.00123" in best
+    assert "batch_size" not in text
+
+
+@pytest.mark.parametrize(("width", "warmup"), [(80, []), (100, ["warmup"]), (120, ["warmup"])])
+def test_what_a_terminal_has_no_room_for_is_left_out_whole(snapshot, width, warmup):
+    assert heads(snapshot, width) == [
+        *("trial", "lr", "batch", "rank", "alpha", *warmup),
+        *("examples", "train", "eval", "now", "grad", "state"),
+    ]
+    text = drawn(live_table(snapshot, width), width)
+    (first,) = [line for line in text.splitlines() if line.strip().startswith("13 ")]
+    assert ("━" in first) is (width == 120)
+    assert len(first.rstrip()) <= width
+
+
+def test_rate_and_gradient_go_after_the_lesser_parameters_and_before_the_first_ones(snapshot, odd):
+    assert heads(odd, 80)[-6:] == ["examples", "train", "eval", "now", "grad", "state"]
+    assert len(heads(odd, 80)) < len(heads(odd, 100)) < len(heads(odd, 160))
+    assert "now" not in heads(snapshot, 76)
+    assert {"alpha", "grad"} <= set(heads(snapshot, 76))
+    assert "grad" not in heads(snapshot, 64)
+    assert "alpha" in heads(snapshot, 64)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_no_cell_is_cut_whatever_is_searched(odd, width):
+    wide = dataclasses.replace(odd, varied=tuple(PARAMS.to_dict()), slots=(slot(13), *odd.slots[1:]))
+    lines = drawn(live_table(wide, width), width).splitlines()
+    rows = [line for line in lines if line.strip()[:3] in ("13 ", "14 ", "15 ")]
+    assert len(rows) == 3
+    assert all(len(line.rstrip()) <= width for line in rows)
+    assert not any("…" in line.replace("k_proj…", "") for line in rows)
+    assert "768/1536" in rows[0]
+
+
+def test_columns_stay_where_they_are_while_their_cells_grow(snapshot):
+    begun = tuple(slot(number, examples=0, train_loss=None, grad_norm=None) for number in (13, 14, 15))
+    before = dataclasses.replace(snapshot, slots=begun)
+    places = [
+        next(line for line in drawn(live_table(shot, 100), 100).splitlines() if "examples" in line)
+        for shot in (before, snapshot)
+    ]
+    assert places[0] == places[1]

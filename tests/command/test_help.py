@@ -119,7 +119,13 @@ def test_an_unknown_plot_is_wrong_usage(refused, finished):
 def test_a_process_ends_with_the_same_code_and_line(tune, refused):
     inside, outside = refused("serch"), tune("serch")
     assert outside.code == inside.code == 2
-    assert outside.complaint == inside.complaint == "tune: no command 'serch' (did you mean 'search'?)"
+    said = "tune: no command 'serch' (did you mean 'search'?) (see "
+    assert outside.complaint == said + "python -m loratune --help)"
+    assert inside.complaint.startswith(said)
+
+
+def test_wrong_usage_names_the_help_of_its_command_in_the_same_line(tune):
+    assert tune("export", "--format", "axolotl").complaint.endswith(" (see python -m loratune export --help)")
 
 
 def test_help_and_list_load_neither_torch_nor_optuna(tune, finished):

@@ -9,11 +9,15 @@ import signal
 from pathlib import Path
 
 import pytest
+from loratune.command import running
+from loratune.command.request import make_config
+from loratune.objectives.fake import FakeWorker
 from loratune.spaces.errors import StudyNotFound
+from loratune.spaces.presets import preset
 from loratune.storage.store import Store
 
-TRIALS = int(os.environ.get("TUNE_TEST_TRIALS", "6"))
-"""Trials of the search that is interrupted; more are slower and prove no more."""
+TRIALS = 24
+"""Trials of the search that is interrupted: so many that each worker trains three of them at once."""
 
 BLOWS = ("Ctrl-C", "kill worker", "Ctrl-C", "kill coordinator", "kill both", "Ctrl-C")
 CHOICES = ("--examples=64", "--eval-examples=16", "--set=batch_size=4,8", "--set=lora_rank=2,4")
@@ -102,7 +106,7 @@ def test_a_search_struck_six_times_loses_nothing_and_ends_bit_for_bit_alike(
         f"--trials={TRIALS}",
         "--study=whole",
         "--workers=1",
-        "--slots=3",
+        "--slots=5",
         "--pruner=none",
         *CHOICES,
         *enqueued,
@@ -169,6 +173,34 @@ def test_ctrl_c_before_the_first_trial_leaves_nothing_behind(begin, tmp_path, is
     # A worker that has hardly begun hears of the end a moment later.
     patiently(lambda: not is_alive(workers), "the end of the worker")
     assert not (tmp_path / "tune.db").exists()
+
+
+def interrupted(*_args, **_kwargs):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_a_study_is_opened_names_the_command_that_goes_on(refused, tmp_path, monkeypatch):
+    Store.open(str(tmp_path / "other.db"), mode="create").close()
+    monkeypatch.setattr(Store, "study", interrupted)
+    ended = refused("resume", "mine", "--storage=other.db")
+    assert ended.code == 130
+    goes_on = f"tune resume mine --storage {tmp_path / 'other.db'}"
+    assert ended.complaint == f"tune: interrupted; go on with: {goes_on}"
+
+
+def test_ctrl_c_after_a_study_is_made_names_the_command_that_goes_on(refused, tmp_path, monkeypatch):
+    def prepare(request, **_):
+        worker = FakeWorker()
+        config = make_config(request, preset("tiny"))
+        return running.Prepared(config=config, facts=worker.prepare(config.objective), worker=worker)
+
+    monkeypatch.setattr(running, "prepare", prepare)
+    monkeypatch.setattr(running, "count_workers", interrupted)
+    ended = refused("search", "--trials=2", "--study=early")
+    assert ended.code == 130
+    assert ended.complaint == "tune: interrupted; go on with: tune resume early"
+    with Store.open(str(tmp_path / "tune.db"), mode="read") as store:
+        assert [study.name for study in store.studies()] == ["early"]
 
 
 def test_two_ctrl_c_end_at_once(begin, tmp_path, is_alive):

@@ -70,12 +70,34 @@ def test_what_was_left_out_of_the_data_is_said(planned):
     values, _ = planned(spoil)
     lines = plan_lines(values)
     (data,) = [words for name, words in lines if name == "data"]
-    for words in ("7 bad records left out", "3 repeats left out", "2 cut to length"):
+    for words in ("7 bad records left out", "3 repeats left out", "2 cut to length", "of at most 1024"):
         assert words in data
     assert [name.strip() for name, _ in lines if name.startswith("  d.jsonl")] == [
         f"d.jsonl:{line}" for line in range(1, 6)
     ]
+    assert ("  …", "and 2 more; tune plan --json names them all") in lines
     assert len(values["data"]["bad_records"]) == 7
+    assert values["data"]["bad_records"][6]["where"] == "d.jsonl:7"
+
+
+@pytest.mark.parametrize(
+    ("bad", "named", "words"),
+    [
+        (5, 5, None),
+        (6, 6, "and 1 more; tune plan --json names them all"),
+        (90, 60, "and 85 more; tune plan --json names the first 60"),
+    ],
+)
+def test_bad_records_that_the_plan_does_not_name_are_counted(planned, bad, named, words):
+    found = tuple(
+        BadRecord(file="d.json", line=number, reason="no output", place="record")
+        for number in range(1, named + 1)
+    )
+    values, _ = planned(lambda facts: {"data": dataclasses.replace(facts.data, bad=bad, bad_records=found)})
+    lines = plan_lines(values)
+    assert ("  d.json: record 5", "no output") in lines
+    assert "  d.json: record 6" not in dict(lines)
+    assert dict(lines).get("  …") == words
 
 
 def test_a_plan_that_does_not_fit_into_memory_says_so(planned):

@@ -7,6 +7,8 @@ import struct
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from loratune import cli
 from loratune.command.request import (
     choose_preset,
     default_name,
@@ -51,6 +53,28 @@ def test_a_flag_goes_over_the_file_and_the_file_over_the_default(tmp_path):
     assert config.pruner == "none"
     assert config.sampler == "tpe"
     assert config.space.lora_ranks() == (8,)
+
+
+def test_a_database_is_named_by_flag_then_file_then_environment(tmp_path, monkeypatch):
+    def storage_of(*words):
+        flags = cli.tune.commands["search"].make_context("search", list(words)).params
+        return make_request(flags.pop("config"), flags).storage
+
+    file = tmp_path / "search.yaml"
+    file.write_text("storage: of-file.db\n")
+    monkeypatch.delenv("TUNE_STORAGE", raising=False)
+    assert storage_of() == "tune.db"
+    monkeypatch.setenv("TUNE_STORAGE", "of-environment.db")
+    assert storage_of() == "of-environment.db"
+    assert storage_of(f"--config={file}") == "of-file.db"
+    assert storage_of(f"--config={file}", "--storage=of-flag.db") == "of-flag.db"
+
+
+@pytest.mark.parametrize("name", ["list", "show", "report", "export", "resume"])
+def test_a_command_without_a_config_file_hears_of_the_database_from_the_environment(name, tmp_path):
+    place = tmp_path / "elsewhere.db"
+    ended = CliRunner().invoke(cli.tune, [name], env={"TUNE_STORAGE": str(place)})
+    assert str(place) in str(ended.exception)
 
 
 def test_a_switch_that_is_turned_off_is_not_a_switch_left_out():

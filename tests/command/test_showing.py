@@ -5,7 +5,11 @@ import io
 import json
 
 import pytest
+from click.testing import CliRunner
+from loratune.cli import tune as group
 from loratune.command import showing
+from loratune.command.columns import SHORT
+from loratune.command.planning import size
 from loratune.command.request import choose_preset, make_config, make_request
 from loratune.objectives.fake import FakeFleet, FakePlan
 from loratune.reports.load import load_view
@@ -85,6 +89,25 @@ def test_a_live_owner_is_shown(store, path):
     assert showing.study_row(store, store.study("later"))["owner"] is None
 
 
+def test_what_all_studies_take_on_disk_is_said_with_cache_and_logs(tmp_path):
+    with Store.open(str(tmp_path / "tune.db"), mode="create") as store:
+        for name, count in (("cache", 2**20), ("logs", 2**19)):
+            (tmp_path / "tune-artifacts" / name).mkdir(parents=True)
+            (tmp_path / "tune-artifacts" / name / "file").write_bytes(bytes(count))
+        files = sum(file.stat().st_size for file in tmp_path.glob("tune.db*"))
+        assert store.database_bytes() == files
+        assert showing.disk_line(store) == (
+            f"in all: database {size(files)}, tune-artifacts 1.5 MiB (checkpoints, adapters, cache, logs)"
+        )
+
+
+def test_that_line_stands_under_the_table_and_not_in_the_json(path):
+    words = ["list", "--storage", str(path)]
+    assert CliRunner().invoke(group, words).output.splitlines()[-1].startswith("in all: database ")
+    rows = json.loads(CliRunner().invoke(group, [*words, "--json"]).output)
+    assert [row["study"] for row in rows] == ["later", "ended"]
+
+
 def test_the_best_trials_come_first_and_the_rest_is_counted(view):
     text = text_of(lambda out: showing.print_trials(out, view), 160)
     rows = [line.split() for line in text.splitlines()[1:-1]]
@@ -127,4 +150,4 @@ def test_every_parameter_that_may_vary_has_a_short_name():
     from loratune.spaces.params import LoraParams
 
     fields = {field.name for field in dataclasses.fields(LoraParams)}
-    assert fields <= set(showing.SHORT)
+    assert fields <= set(SHORT)

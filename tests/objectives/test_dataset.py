@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from loratune.objectives import dataset
 from loratune.objectives.base import DataConfig
 from loratune.objectives.dataset import Split, TokenizedData, load_data
 from loratune.spaces.errors import DataError
@@ -217,13 +220,55 @@ def test_bad_records_are_counted_and_named(tmp_path: Path, tokenizer: PreTrained
     _check(data, 1024)
     summary = data.summary
     assert summary.bad == 33
-    assert len(summary.bad_records) == 20
+    assert len(summary.bad_records) == 33
     assert [(bad.file, bad.line) for bad in summary.bad_records[:3]] == [
         ("train.jsonl", 3),
         ("train.jsonl", 6),
         ("train.jsonl", 11),
     ]
     assert summary.bad_records[1].reason == "'output' is empty"
+    assert summary.bad_records[-1].where == "validation.jsonl:1"
+
+
+def test_bad_records_beyond_the_bound_are_counted_alone(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "BAD_RECORDS_KEPT", 4)
+    path = _file(tmp_path, [*_sums(0, 10), *[{"instruction": "y"}] * 7])
+    summary = load_data(DataConfig(train=path), tokenizer, cache_dir=None).summary
+    assert summary.bad == 7
+    assert [bad.line for bad in summary.bad_records] == [11, 12, 13, 14]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("a.jsonl", "a.jsonl:3"),
+        ("a.csv", "a.csv:4"),
+        ("a.json", "a.json: record 3"),
+        ("a.parquet", "a.parquet: record 3"),
+    ],
+)
+def test_a_bad_record_is_named_by_what_its_file_counts(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, name: str, where: str, cached: bool
+) -> None:
+    records = _sums(0, 9)
+    records[2]["output"] = ""
+    path = tmp_path / name
+    if name == "a.json":
+        path.write_text(json.dumps(records, indent=2))
+    elif name == "a.parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), path)
+    elif name == "a.csv":
+        rows = [f"{record['instruction']},{record['output']}" for record in records]
+        path.write_text("\n".join(["instruction,output", *rows]))
+    else:
+        _file(tmp_path, records, name)
+    cache = tmp_path / "cache" if cached else None
+    data = load_data(DataConfig(train=str(path)), tokenizer, cache_dir=cache)
+    (bad,) = data.summary.bad_records
+    assert (bad.where, bad.reason) == (where, "'output' is empty")
 
 
 def test_a_record_that_the_template_refuses_is_a_bad_one(

@@ -375,16 +375,6 @@ class TestProcess:
         worker.close()
         assert not psutil.pid_exists(worker.pid)
 
-    def test_silence_shows_in_the_last_sign_of_life(
-        self, tiny: Callable[..., ProcessWorker], tmp_path: Path
-    ) -> None:
-        worker = tiny()
-        self.start(worker, "hang", tmp_path)
-        seen = worker.last_seen
-        assert worker.poll(0.1) is None
-        assert worker.last_seen == seen
-        assert seen <= time.monotonic() - 0.1
-
     @pytest.mark.parametrize("thread", [False, True], ids=["main thread", "a thread that ended"])
     def test_a_worker_ends_when_the_search_is_killed_and_not_before(
         self, tmp_path: Path, thread: bool

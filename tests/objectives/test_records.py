@@ -98,6 +98,12 @@ def test_a_bad_line_is_counted_and_the_others_are_read(tmp_path: Path) -> None:
         (3, "a record must be a JSON object, not a list"),
         (4, "a record must be a JSON object, not a number"),
     ]
+    assert [bad.where for bad in file.bad] == ["a.jsonl:2", "a.jsonl:3", "a.jsonl:4"]
+
+
+def test_a_bad_item_of_a_list_is_named_by_its_position(tmp_path: Path) -> None:
+    file = read_records(_written(tmp_path, "a.json", '[\n\n{"text": "x"},\n\n7]'))
+    assert [bad.where for bad in file.bad] == ["a.json: record 2"]
 
 
 def test_line_separators_inside_a_string_do_not_end_a_record(tmp_path: Path) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import shutil
+import signal
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ import safetensors.torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loratune.objectives.base import DataConfig, Done, ModelConfig, ObjectiveConfig, Progress, SlotResult
+from loratune.objectives.process import ProcessWorker
 from loratune.objectives.session import Session
 from loratune.spaces.budget import QUANTA
 from loratune.spaces.errors import LoratuneError, ModelError, StorageError
@@ -107,6 +112,14 @@ def test_a_trial_learns_and_is_measured_at_its_rungs(session: Session, alone, tm
     assert final < session.facts.base_loss - 0.1
 
 
+def test_data_is_cut_at_the_models_context_where_more_was_allowed(tiny_model: Path, tiny_data: Path) -> None:
+    config = make_config(tiny_model, tiny_data)
+    session = Session(dataclasses.replace(config, data=DataConfig(train=str(tiny_data))))
+    session.close()
+    assert DataConfig.cutoff_len == 1024
+    assert session.facts.data.cutoff_len == 128
+
+
 def test_neighbours_do_not_change_a_trial_by_one_bit(session: Session, alone, tmp_path: Path) -> None:
     together = run(session, [3, 1, 2], tmp_path)
     for trial, results in together.items():
@@ -115,7 +128,7 @@ def test_neighbours_do_not_change_a_trial_by_one_bit(session: Session, alone, tm
 
 @given(st.lists(st.booleans(), min_size=QUANTA, max_size=QUANTA), st.permutations([1, 2, 3]))
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_trials_resumed_in_a_new_process_go_on_to_the_bit(
+def test_trials_taken_up_by_another_session_go_on_to_the_bit(
     config: ObjectiveConfig,
     session: Session,
     alone,
@@ -148,6 +161,75 @@ def test_trials_resumed_in_a_new_process_go_on_to_the_bit(
         current.remove(trial)
     if current is not session:
         current.close()
+
+
+@pytest.fixture(scope="module", name="one_token")
+def make_one_token_config(
+    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], ObjectiveConfig]:
+    """Configs of K slots for ticks of one example whose answer is a single token."""
+    folder = tmp_path_factory.mktemp("one-token")
+    model = Path(shutil.copytree(tiny_model, folder / "model"))
+    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    (model / "chat_template.jinja").write_text(template)
+    # With an end of its own, an answer would be two tokens.
+    settings_file = model / "tokenizer_config.json"
+    told = json.loads(settings_file.read_text())
+    del told["eos_token"]
+    settings_file.write_text(json.dumps(told))
+    sums = [{"instruction": f"{a}+{b}=", "output": str((a + b) % 10)} for a in range(15) for b in range(10)]
+    data = folder / "sums.jsonl"
+    data.write_text("\n".join(map(json.dumps, sums)))
+    return lambda slots: make_config(
+        model, data, batch_sizes=(1, 2), lora_ranks=(1,), lora_targets=("all",), slots=slots
+    )
+
+
+@pytest.mark.parametrize("slots", [1, 3, 8])
+def test_trials_go_on_to_the_bit_when_their_process_is_killed(
+    one_token: Callable[[int], ObjectiveConfig], tmp_path: Path, slots: int
+) -> None:
+    params = {
+        trial: LoraParams(
+            learning_rate=1e-3 * 2**trial, batch_size=1 + trial % 2, lora_rank=1, lora_alpha=1 + trial
+        )
+        for trial in range(slots)
+    }
+    alone = Session(one_token(1))
+    assert alone.facts.budget.micro_batch == 1
+    assert set(alone.facts.eval_tokens) == {1}
+    expected = {}
+    for trial, own in params.items():
+        alone.add(trial, own, seed=trial, attempt=1)
+        expected[trial] = [numbers(step(alone, tmp_path)[trial]) for _ in range(3)]
+        alone.remove(trial)
+    alone.close()
+
+    checkpoints: dict[int, Path | None] = dict.fromkeys(params)
+    for attempt, quanta in ((2, range(1)), (3, range(1, 3))):
+        worker = ProcessWorker(0, tmp_path / "worker.log")
+        try:
+            worker.prepare(dataclasses.replace(one_token(slots), geometry=alone.facts.geometry))
+            for trial, own in params.items():
+                worker.add(trial, own, seed=trial, attempt=attempt, resume_from=checkpoints[trial])
+            for index in quanta:
+                results = finish(worker, tmp_path)
+                assert {trial: numbers(results[trial]) for trial in params} == {
+                    trial: expected[trial][index] for trial in params
+                }
+            checkpoints = {trial: Path(str(results[trial].checkpoint)) for trial in params}
+            worker.start(tmp_path)  # a quantum that is lost
+            worker.poll(0.05)
+            os.kill(worker.pid, signal.SIGKILL)
+        finally:
+            worker.close()
+
+
+def finish(worker: ProcessWorker, folder: Path) -> dict[int, SlotResult]:
+    worker.start(folder)
+    while not isinstance(event := worker.poll(1.0), Done):
+        assert event is None or isinstance(event, Progress), event
+    return {result.trial: result for result in event.results}
 
 
 def test_a_trial_that_loses_its_numbers_is_told_and_leaves_the_others_alone(

@@ -181,6 +181,7 @@ def make_study(
                 "bad": 3,
                 "bad_records": (BadRecord(file="train.jsonl", line=17, reason="no field 'output'"),),
                 "duplicates": 0,
+                "cutoff_len": 512,
                 "truncated": 2,
                 "tokens": 180_000,
                 "target_tokens": 60_000,

@@ -54,7 +54,7 @@ def test_the_values_of_the_trial_are_in_the_yaml(study, tmp_path):
     assert loaded["lora_rank"] == 8
     assert loaded["lora_alpha"] == 16
     assert loaded["per_device_train_batch_size"] * loaded["gradient_accumulation_steps"] == 16
-    assert loaded["cutoff_len"] == 1024
+    assert loaded["cutoff_len"] == 512  # what the data was cut at, not the 1024 that were allowed
     assert loaded["stage"] == "sft"
     assert loaded["finetuning_type"] == "lora"
     assert loaded["template"] == "chatml"

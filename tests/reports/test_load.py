@@ -23,8 +23,9 @@ def record(store, made):
         evaluation = made.evaluations.get(point.trial) if point.quantum == 8 else None
         update = {"trial": point.trial, "quantum": point.quantum, "point": point, "checkpoint": None}
         store.record_quantum(study.id, [QuantumUpdate(**update, evaluation=evaluation)])
-    store.finish_trials(
+    store.record_quantum(
         study.id,
+        [],
         [
             Ending(trial=t.number, state=t.state, reason=t.reason, value=t.value, adapter=None)
             for t in made.trials

@@ -3,9 +3,11 @@ import dataclasses
 import hashlib
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
+from loratune.objectives.base import BadRecord
 from loratune.reports.page import _inside_script, render, write_report
 from loratune.spaces.errors import ReportError
 
@@ -53,9 +55,31 @@ def test_the_verdict_comes_first(view, page):
     text = " ".join("".join(page.text).split())
     best = view.best()
     assert f"Trial {best.number} is the best of 60: eval loss {best.value:.4f}" in text
-    order = ["is the best of", "What mattered", "The trials", "All 60 trials", "The data", "Going on"]
+    order = [
+        "is the best of",
+        "against the base model",
+        "against trial 0",
+        "Its configuration",
+        "The base model has",
+        "What mattered",
+        "The trials",
+        "60 of 60 trials have ended: ",
+        "ending early saved ",
+        "Which hyperparameters set the best trials apart",
+        "All 60 trials",
+        "The data",
+        "The model, the search and the machine",
+        "Going on",
+    ]
     places = [text.index(words) for words in order]
     assert places == sorted(places)
+
+
+def test_its_commands_find_the_database_again(view):
+    assert "\ntune export demo\n" in render(view)
+    text = unescape(render(view, at=" --storage 'my studies.db'"))
+    assert "\ntune export demo --storage 'my studies.db' --format peft -o best/\n" in text
+    assert "\ntune show demo --storage 'my studies.db'\n" in text
 
 
 def test_nothing_is_loaded_from_elsewhere(page):
@@ -127,8 +151,15 @@ def test_the_target_text_of_the_example_is_marked(view):
 
 def test_bad_records_are_named_by_file_and_line(page):
     text = " ".join(page.text)
-    assert "no field 'output'" in text
-    assert "17" in text
+    assert "train.jsonl:17 no field 'output'" in text
+    assert "… and 2 more." in text
+
+
+def test_a_bad_record_of_a_file_without_lines_is_named_by_its_position(make_view):
+    bad = BadRecord(file="train.json", line=17, reason="no field 'output'", place="record")
+    text = " ".join(Page(render(make_view(30, data={"bad": 1, "bad_records": (bad,)}))).text)
+    assert "train.json: record 17 no field 'output'" in text
+    assert "… and" not in text
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_an_unknown_kind_names_the_nearest(view, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("a.png", "need kaleido"), ("a.txt", "to .html or .json"), ("a", "no ending")]
+    ("name", "words"), [("a.png", "not to .png"), ("a.txt", "to .html or .json"), ("a", "no ending")]
 )
 def test_other_endings_are_refused_in_one_line(view, tmp_path, name, words):
     with pytest.raises(UsageError, match=words) as caught:

@@ -24,7 +24,7 @@ def verdicts(*arrivals: Arrival, others: int = 0, pruner: str = "asha") -> dict[
     for one in arrivals:
         if one.quantum in rungs:
             rungs[one.quantum][one.trial] = math.inf if one.eval_loss is None else one.eval_loss
-    found = judge(arrivals, rungs, base_loss=2.5, vocab_size=512, pruner=pruner)  # type: ignore[arg-type]
+    found = judge(arrivals, rungs, base_loss=2.5, pruner=pruner)  # type: ignore[arg-type]
     return {verdict.trial: verdict for verdict in found}
 
 
@@ -68,14 +68,13 @@ def test_a_loss_that_is_not_finite_at_a_rung_is_divergence() -> None:
 def test_an_exploded_loss_is_divergence_even_at_the_end() -> None:
     found = verdicts(arrival(3, 8, 7.0))
     assert found[3].state == "diverged"
-    assert "twice the base model's 2.5" in str(found[3].reason)
+    assert "above 4.803: ten times the base model's perplexity" in str(found[3].reason)
 
 
-def test_explosion_needs_both_twice_the_base_and_worse_than_a_guess() -> None:
-    assert math.log(512) > 6.2
-    assert explosion(6.0, base_loss=2.5, vocab_size=512) is None
-    assert explosion(7.0, base_loss=4.0, vocab_size=512) is None
-    assert explosion(7.0, base_loss=2.5, vocab_size=512)
+def test_a_loss_is_an_explosion_from_ten_times_the_base_models_perplexity() -> None:
+    assert explosion(2.5 + 2.3, base_loss=2.5) is None
+    assert explosion(2.5 + 2.31, base_loss=2.5)
+    assert explosion(0.3, base_loss=0.1) is None
 
 
 def test_nobody_is_pruned_without_a_pruner_but_divergence_still_ends() -> None:

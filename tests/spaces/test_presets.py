@@ -25,6 +25,26 @@ def test_the_default_preset_spans_the_usual_ranges():
     }
 
 
+def test_the_tiny_preset_spans_the_rates_of_small_models():
+    assert dict(preset("tiny").space.describe()) == {
+        "learning_rate": "0.0003 to 0.1, log scale",
+        "batch_size": "4, 8, 16, 32",
+        "lora_rank": "2, 4, 8, 16",
+        "lora_alpha_ratio": "0.5 to 4",
+        "warmup_ratio": "0 to 0.1",
+    }
+
+
+def test_the_quickllm_preset_spans_the_ranges_of_its_article():
+    assert dict(preset("quickllm").space.describe()) == {
+        "learning_rate": "1e-06 to 0.0001, log scale",
+        "batch_size": "2, 4, 8, 16",
+        "lora_rank": "8, 16, 32, 64, 128",
+        "lora_alpha_ratio": "2 (fixed)",
+        "warmup_ratio": "0.01 to 0.2",
+    }
+
+
 def test_the_tiny_default_is_frozen():
     assert preset("tiny").default == LoraParams(
         learning_rate=1e-2, batch_size=8, lora_rank=16, lora_alpha=32.0, warmup_ratio=0.1

@@ -238,14 +238,6 @@ def test_alpha_takes_the_place_of_its_ratio():
     ]
 
 
-def test_a_space_of_lists_has_a_size_and_one_with_a_range_has_none():
-    assert small().size() is None
-    lists = small().replace(
-        Dimension(name="learning_rate", choices=(1e-4, 1e-3)), Dimension(name="lora_alpha", choices=(16,))
-    )
-    assert lists.size() == 6
-
-
 @pytest.mark.parametrize(
     ("left_out", "name"),
     [(name, name) for name in ("learning_rate", "batch_size", "lora_rank", "lora_alpha_ratio")],

@@ -54,8 +54,9 @@ def test_optuna_reads_parameters_losses_states_and_times(path, owned, quantum, p
     store, study = owned
     for step in (1, 2):
         store.record_quantum(study.id, [quantum(n, step, eval_loss=3.0 - step / 10) for n in range(5)])
-    store.finish_trials(
+    store.record_quantum(
         study.id,
+        [],
         [end(0, value=2.5), end(1, "pruned"), end(2, "diverged"), end(3, "infeasible"), end(4, "failed")],
     )
     store.project(study.id, DISTRIBUTIONS, ENCODED)
@@ -84,7 +85,7 @@ def test_a_running_trial_holds_its_number_and_ends_later(path, owned, quantum):
     store.project(study.id, DISTRIBUTIONS, ENCODED)
     assert [trial.state.name for trial in load(path)] == ["RUNNING", "RUNNING", "PRUNED"]
     assert load(path)[0].params == ENCODED[0]
-    store.finish_trials(study.id, [end(n, value=2.0 + n) for n in (0, 1, 3, 4)])
+    store.record_quantum(study.id, [], [end(n, value=2.0 + n) for n in (0, 1, 3, 4)])
     store.project(study.id, DISTRIBUTIONS, ENCODED)
     trials = load(path)
     assert [trial.user_attrs["loratune_number"] for trial in trials] == [0, 1, 2, 3, 4]
@@ -95,7 +96,7 @@ def test_a_running_trial_holds_its_number_and_ends_later(path, owned, quantum):
 
 def test_nothing_is_written_twice_by_this_process_or_the_next(path, owned):
     store, study = owned
-    store.finish_trials(study.id, [end(0, value=2.0), end(1, value=3.0)])
+    store.record_quantum(study.id, [], [end(0, value=2.0), end(1, value=3.0)])
     for _ in range(2):
         store.project(study.id, DISTRIBUTIONS, ENCODED)
     before = load(path)
@@ -111,7 +112,7 @@ def test_a_write_that_fails_half_way_is_made_up_for(path, owned, quantum, monkey
     store, study = owned
     store.record_quantum(study.id, [quantum(n, 1) for n in range(5)], [end(4, "pruned")])
     store.project(study.id, DISTRIBUTIONS, ENCODED)
-    store.finish_trials(study.id, [end(n, value=2.0 + n) for n in range(4)])
+    store.record_quantum(study.id, [], [end(n, value=2.0 + n) for n in range(4)])
     real, left = Projection._apply, [0]
 
     def apply(self, *arguments):
@@ -134,12 +135,12 @@ def test_a_write_that_fails_half_way_is_made_up_for(path, owned, quantum, monkey
 
 def test_a_copy_that_was_deleted_or_ended_from_outside_is_mended(path, owned):
     store, study = owned
-    store.finish_trials(study.id, [end(1, value=2.0)])
+    store.record_quantum(study.id, [], [end(1, value=2.0)])
     store.project(study.id, DISTRIBUTIONS, ENCODED)
     theirs = optuna.storages.RDBStorage(f"sqlite:///{path}")
     try:
         optuna.load_study(storage=theirs, study_name="first").tell(0, 9.0)  # a hand in the dashboard
-        store.finish_trials(study.id, [end(0, value=1.0), end(2, value=3.0)])
+        store.record_quantum(study.id, [], [end(0, value=1.0), end(2, value=3.0)])
         store.project(study.id, DISTRIBUTIONS, ENCODED)
         assert [trial.value for trial in load(path)] == [9.0, 2.0, 3.0]
         assert [trial.value for trial in store.trials(study.id)[:3]] == [1.0, 2.0, 3.0]
@@ -147,14 +148,14 @@ def test_a_copy_that_was_deleted_or_ended_from_outside_is_mended(path, owned):
     finally:
         theirs.remove_session()
         theirs.engine.dispose()
-    store.finish_trials(study.id, [end(3, value=4.0)])
+    store.record_quantum(study.id, [], [end(3, value=4.0)])
     store.project(study.id, DISTRIBUTIONS, ENCODED)
     assert [trial.value for trial in load(path)] == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_a_value_outside_its_range_is_left_to_the_attributes(path, owned):
     store, study = owned
-    store.finish_trials(study.id, [end(0, value=2.0)])
+    store.record_quantum(study.id, [], [end(0, value=2.0)])
     encoded = {0: {"learning_rate": 5.0, "lora_rank": 9, "lora_target": "k_proj"}}
     store.project(study.id, DISTRIBUTIONS, encoded)
     (trial,) = load(path)
@@ -177,11 +178,11 @@ def test_a_trial_is_one_commit(path, owned, quantum):
 def test_a_full_disk_in_optunas_tables_is_one_line(path, owned, params, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # Optuna tries again after pauses
     store, study = owned
-    store.finish_trials(study.id, [end(0, value=2.0)])
+    store.record_quantum(study.id, [], [end(0, value=2.0)])
     store.project(study.id, DISTRIBUTIONS, ENCODED)
     for number in range(5, 60):
         store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
-    store.finish_trials(study.id, [end(number, value=2.0) for number in range(1, 60)])
+    store.record_quantum(study.id, [], [end(number, value=2.0) for number in range(1, 60)])
     engine = store._projection._storage.engine
     with engine.connect() as connection:
         limit = [connection.exec_driver_sql("PRAGMA page_count").scalar()]
@@ -215,7 +216,7 @@ def test_an_optuna_of_another_schema_is_one_line(path, owned):
 
 def test_optuna_says_nothing_on_the_way(path, owned, caplog, capfd):
     store, study = owned
-    store.finish_trials(study.id, [end(0, value=2.0)])
+    store.record_quantum(study.id, [], [end(0, value=2.0)])
     with warnings.catch_warnings(), caplog.at_level(logging.INFO):
         warnings.simplefilter("error")
         store.project(study.id, DISTRIBUTIONS, ENCODED)

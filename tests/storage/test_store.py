@@ -155,7 +155,7 @@ class TestTrials:
         study = make_study(store)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
         store.record_quantum(study.id, [quantum(0, 1, train_loss=np.float32(1.5))])
-        store.finish_trials(study.id, [ending(0, value=np.float32(0.5))])
+        store.record_quantum(study.id, [], [ending(0, value=np.float32(0.5))])
         assert store.curve(study.id)[0].train_loss == 1.5
         assert store.trials(study.id)[0].value == 0.5
 
@@ -215,10 +215,10 @@ class TestTrials:
     def test_a_finished_trial_is_never_changed(self, store, make_study, params, quantum, state):
         study = make_study(store)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
-        store.finish_trials(study.id, [ending(0, state)])
+        store.record_quantum(study.id, [], [ending(0, state)])
         before = store.trials(study.id)
         for change in (
-            lambda: store.finish_trials(study.id, [ending(0, value=0.1)]),
+            lambda: store.record_quantum(study.id, [], [ending(0, value=0.1)]),
             lambda: store.record_quantum(study.id, [quantum(0, 1)]),
             lambda: store.begin_attempt(study.id, 0),
         ):
@@ -240,7 +240,7 @@ class TestTrials:
         study = make_study(store)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
         with pytest.raises(StorageError, match=words):
-            store.finish_trials(study.id, [ending(0, **made)])
+            store.record_quantum(study.id, [], [ending(0, **made)])
         assert store.trials(study.id)[0].state == "running"
 
 
@@ -305,7 +305,7 @@ class TestOwnership:
         store.acquire(study.id)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
         store.project(study.id, {}, {})
-        store.finish_trials(study.id, [ending(0)])
+        store.record_quantum(study.id, [], [ending(0)])
         with store._engine.connect() as connection:  # as if another had taken it over
             connection.exec_driver_sql("UPDATE tune_leases SET token = token + 1, host = 'elsewhere'")
             connection.commit()
@@ -398,8 +398,9 @@ class TestFolder:
         store.record_quantum(study.id, [quantum(n, 1, checkpoint=files[n]) for n in range(4)])
         (folder / "checkpoints/trial-00003-q2-a0.safetensors").touch()  # a worker's, not yet recorded
         (folder / "checkpoints/notes.txt").touch()
-        store.finish_trials(
+        store.record_quantum(
             study.id,
+            [],
             [ending(n, value=3.0 - n, adapter=f"adapters/trial-{n:05d}.safetensors") for n in range(3)],
         )
         store.keep_adapters(study.id, 2)
