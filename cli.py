@@ -8,6 +8,7 @@ Exit codes: 0 done; 1 an error in one line; 2 wrong usage; 130 interrupted, with
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -95,8 +96,10 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
         rows.check_name(request.study)
     address = engine.parse(request.storage)
     if address.path is not None and address.path.exists():
-        # A database that cannot be written is found before a model is loaded.
-        Store.open(request.storage, mode="create").close()
+        # A database that cannot be written, or a search that runs, is found before a model is loaded.
+        with Store.open(request.storage, mode="create") as store:
+            if request.study is not None and not take_over:
+                store.check_free(request.study)
     logs, cache = address.artifacts / running.LOGS, address.artifacts / running.CACHE
     with running.interrupted_by_sigterm(), running.private_files():
         prepared = running.prepare(request, logs=logs, cache=cache, starting=_say_preparing)
@@ -219,7 +222,7 @@ def list_(storage: str | None, as_json: bool) -> None:
         if as_json:
             _print_json(rows)
             return
-        OUT.print(showing.study_table(rows))
+        OUT.print(showing.study_table(rows, OUT.width))
         OUT.print(Text(showing.disk_line(store), style="dim"), soft_wrap=True)
 
 
@@ -251,7 +254,8 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
     if as_json:
         _print_json(facts_json(facts))
         return
-    ended = f"  {facts.verdict.trials}/{facts.verdict.wanted} trials have ended"
+    how = "running" if view.live else "interrupted" if facts.verdict.running else "over"
+    ended = f"  {how}, {facts.verdict.trials}/{facts.verdict.wanted} trials have ended"
     OUT.print(Text.assemble((view.study.name, "bold"), ended))
     showing.print_verdict(OUT, facts.verdict)
     OUT.print()
@@ -382,7 +386,9 @@ def _export_peft(
             with running.interrupted_by_sigterm(), running.private_files():
                 adapter = running.train_again(store, view.study, record, folder)
         else:
-            raise ReportError(f"trial {record.number} is {record.state}: it has no adapter to export")
+            raise ReportError(
+                f"trial {record.number} is {view.state_of(record)}: it has no adapter to export"
+            )
         export_peft(view, record.number, adapter, output, force=force)
     _wrote(output)
     for sentence in provenance(view, record, full_run(view, record.params, view.examples_seen(record))):
@@ -422,6 +428,10 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Run the command; the only place where errors become exit codes."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a pipe of another encoding gets a question mark for a dash, not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         tune.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -34,10 +34,15 @@ SHORT = {
 GAPS = (2, 1)
 """Spaces between two columns, the narrower where they would not fit otherwise."""
 
+ORNAMENT = 5
+"""How a column is ranked that only fills room: no gap is narrowed for it."""
+
 WORD_WIDTH = 14
 """Widest that a word is shown, a schedule's name or a list of modules: cut there, they still differ."""
 
-_LEADING = ("learning_rate", "batch_size", "lora_rank", "lora_alpha")
+LEADING = ("learning_rate", "batch_size", "lora_rank", "lora_alpha", "lora_alpha_ratio")
+"""Parameters that are shown before others."""
+
 _BAR_WIDTH = 10
 
 
@@ -52,26 +57,35 @@ class Column:
     width: int = 0
     """Least, in characters: what its cells usually take, so that columns neither move nor come and go."""
     lesser: int = 0
-    """0 stays in every terminal; of the others, those with the greatest number go first."""
+    """0 stays in every terminal; of the others, 1 to ``ORNAMENT``, the greatest numbers go first."""
     justify: Literal["left", "right"] = "right"
     """Where its cells stand."""
+
+
+def fitting(widths: Sequence[int], lesser: Sequence[int], width: int) -> tuple[tuple[int, ...], int]:
+    """Return which of these columns fit a terminal of that width, and the gap between two of them.
+
+    ``lesser`` is as in ``Column``: 0 stays whatever the width.
+    """
+
+    def total(some: Sequence[int], gap: int) -> int:
+        return sum(widths[index] for index in some) + gap * (len(some) - 1)
+
+    needed = [index for index in range(len(widths)) if lesser[index] < ORNAMENT]
+    gap = next((gap for gap in GAPS if total(needed, gap) <= width), GAPS[-1])
+    kept: list[int] = []
+    for index in sorted(range(len(widths)), key=lambda index: lesser[index]):
+        if lesser[index] == 0 or total([*kept, index], gap) <= width:
+            kept.append(index)
+    return tuple(sorted(kept)), gap
 
 
 def columns(snapshot: Snapshot, width: int) -> tuple[tuple[Column, ...], int]:
     """Return the columns that fit a terminal of that width, and the gap between two of them."""
     found = _columns(snapshot.varied)
-    taken = {column.name: _taken(column, snapshot.slots) for column in found}
-
-    def total(some: Sequence[Column], gap: int) -> int:
-        return sum(taken[column.name] for column in some) + gap * (len(some) - 1)
-
-    plain = [column for column in found if column.name]
-    gap = next((gap for gap in GAPS if total(plain, gap) <= width), GAPS[-1])
-    kept: list[Column] = []
-    for column in sorted(found, key=lambda column: column.lesser):
-        if column.lesser == 0 or total([*kept, column], gap) <= width:
-            kept.append(column)
-    return tuple(column for column in found if column in kept), gap
+    widths = [_taken(column, snapshot.slots) for column in found]
+    kept, gap = fitting(widths, [column.lesser for column in found], width)
+    return tuple(found[index] for index in kept), gap
 
 
 def _columns(varied: Sequence[str]) -> tuple[Column, ...]:
@@ -86,7 +100,7 @@ def _columns(varied: Sequence[str]) -> tuple[Column, ...]:
                 total=slot.examples_total, completed=slot.examples, width=_BAR_WIDTH
             ),
             width=_BAR_WIDTH,
-            lesser=5,
+            lesser=ORNAMENT,
             justify="left",
         ),
         Column(name="train", cell=lambda slot: _shown(slot.train_loss, ".4f"), width=6),
@@ -107,7 +121,7 @@ def _parameter(name: str) -> Column:
         name=SHORT[name],
         cell=lambda slot: _value(slot.params, name),
         width=8 if name == "learning_rate" else 0,
-        lesser=1 if name in _LEADING else 4,
+        lesser=1 if name in LEADING else 4,
     )
 
 

@@ -9,11 +9,12 @@ import contextlib
 import datetime
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -22,7 +23,7 @@ from rich.text import Text
 
 from ..search.snapshot import Snapshot
 from ..spaces.params import LoraParams
-from .columns import columns
+from .columns import columns, fitting
 
 OUT = Console(highlight=False)
 """What was asked for."""
@@ -42,6 +43,7 @@ STATE_STYLES = {
     "infeasible": "magenta",
     "failed": "red",
     "running": "cyan",
+    "interrupted": "cyan",
 }
 
 
@@ -168,11 +170,13 @@ def counts_line(snapshot: Snapshot) -> str:
 
 def rates(snapshot: Snapshot) -> tuple[str, ...]:
     """Return speed, memory and time, in words."""
-    found = [f"{snapshot.tokens_per_second:,.0f} tokens/s", f"{snapshot.memory_bytes / 2**30:.1f} GiB"]
+    found = []
+    if snapshot.memory_bytes:  # once the workers have ended there is nothing to tell
+        found += [f"{snapshot.tokens_per_second:,.0f} tokens/s", f"{snapshot.memory_bytes / 2**30:.1f} GiB"]
     if snapshot.trials_per_hour is not None:
         found.append(f"{snapshot.trials_per_hour:,.0f} trials/h")
     found.append(f"{clock(snapshot.elapsed)} so far")
-    if snapshot.seconds_left is not None:
+    if snapshot.seconds_left is not None and snapshot.finished < snapshot.trials:
         found.append(f"about {clock(snapshot.seconds_left)} left")
     return tuple(found)
 
@@ -203,28 +207,41 @@ def table(
     header: Sequence[str],
     rows: Iterable[Sequence[Any]],
     *,
-    right: Iterable[int] = (),
+    width: int,
+    right: Iterable[str] = (),
     folding: Iterable[str] = (),
+    lesser: Mapping[str, int] | None = None,
 ) -> Table:
-    """Return a plain table.
+    """Return a plain table that fits a terminal: no number in it is cut and no word broken.
 
     Args:
         header: names of the columns.
         rows: their cells.
+        width: the terminal's, in characters.
         right: the columns whose cells stand to the right.
-        folding: the columns that may be broken where the terminal is narrow.
+        folding: the columns that may be broken between words where the terminal is narrow.
+        lesser: how little a column matters, from 1; the greatest go first where not all fit.
     """
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    to_the_right, may_fold = set(right), set(folding)
-    for index, name in enumerate(header):
-        made.add_column(
-            name,
-            justify="right" if index in to_the_right else "left",
-            overflow="fold",
-            no_wrap=name not in may_fold,
-        )
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    lines = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
+    columns_of = [[Text(name), *(line[index] for line in lines)] for index, name in enumerate(header)]
+    whole = [max(text.cell_len for text in column) for column in columns_of]
+    least = [
+        max(cell_len(word) for text in column for word in [*text.plain.split(), ""])
+        if name in set(folding)
+        else whole[index]
+        for index, (name, column) in enumerate(zip(header, columns_of, strict=True))
+    ]
+    kept, gap = fitting(least, [(lesser or {}).get(name, 0) for name in header], width)
+    room = width - sum(least[index] for index in kept) - gap * (len(kept) - 1)
+    made = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
+    to_the_right = set(right)
+    for index in kept:
+        more = min(whole[index] - least[index], max(0, room))
+        room -= more
+        justify: Literal["left", "right"] = "right" if header[index] in to_the_right else "left"
+        made.add_column(header[index], justify=justify, overflow="fold", width=least[index] + more)
+    for line in lines:
+        made.add_row(*(line[index] for index in kept))
     return made
 
 

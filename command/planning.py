@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ..spaces.budget import RUNGS
+from ..reports.words import counted
+from ..spaces.budget import LEAST_EVAL_EXAMPLES, RUNGS
 
 if TYPE_CHECKING:
     # Optuna with them, and with reports, which a command that only lists does without.
@@ -28,6 +29,7 @@ BAD_SHOWN = 5
 def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:
     """Return the plan of a study as plain values, for ``--json``."""
     from ..reports.full_run import EPOCHS
+    from ..search.admit import in_flight_limit
 
     budget, data, model, memory = facts.budget, facts.data, facts.model, facts.memory
     share = SHARE_WITH_PRUNING if config.pruner == "asha" else 1.0
@@ -74,6 +76,7 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
         "notes": list(budget.notes),
         "workers": workers,
         "slots": facts.slots,
+        "at_once": min(workers * facts.slots, in_flight_limit(trials)),
         "memory_bytes": {
             "base_model": memory.base_bytes,
             "slot": memory.slot_bytes,
@@ -93,8 +96,8 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
 
     model, data, memory = values["model"], values["data"], values["memory_bytes"]
     steps = ", ".join(f"{count} at batch {size}" for size, count in values["optimizer_steps"].items())
-    bad = f"; {data['bad']} bad records left out" if data["bad"] else ""
-    repeats = f"; {data['duplicates']} repeats left out" if data["duplicates"] else ""
+    bad = f"; {counted(data['bad'], 'bad record')} left out" if data["bad"] else ""
+    repeats = f"; {counted(data['duplicates'], 'repeat')} left out" if data["duplicates"] else ""
     cut = f"; {data['truncated']} cut to length" if data["truncated"] else ""
     most = ", the model's context" if data["context_is_shorter"] else ""
     fits = memory["worker"] * values["workers"] <= memory["available"]
@@ -126,6 +129,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
             f"{values['final_eval_examples']} at the end",
         ),
         *(("note", note) for note in values["notes"]),
+        *_few_lines(values["final_eval_examples"]),
         (
             "memory",
             f"{size(memory['base_model'])} base model, {size(memory['slot'])} a slot; "
@@ -134,11 +138,33 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "search",
-            f"{values['trials']} trials, {values['workers']} × {values['slots']} at once, "
-            f"about {hours(values['hours'])} (rough, from {values['examples_per_second']:.0f} examples/s)",
+            f"{_at_once(values)}, about {hours(values['hours'])} "
+            f"(rough, from {values['examples_per_second']:.0f} examples/s)",
         ),
         ("base model", f"eval loss {values['base_loss']:.4f}"),
     ]
+
+
+def _few_lines(eval_examples: int) -> list[tuple[str, str]]:
+    """Return a warning where the validation set is too small to tell trials apart by."""
+    if eval_examples >= LEAST_EVAL_EXAMPLES:
+        return []
+    what = counted(eval_examples, "validation example")
+    return [
+        (
+            "warning",
+            f"{what} can hardly tell trials apart, so the best may be so by luck; "
+            "give more records, or a file of its own with --validation",
+        )
+    ]
+
+
+def _at_once(values: dict[str, Any]) -> str:
+    """Return how many trials there are and how many of them train together."""
+    room = f"{counted(values['workers'], 'worker')} of {counted(values['slots'], 'slot')}"
+    if values["at_once"] < values["workers"] * values["slots"]:
+        room = f"a quarter of all at most, in {room}"
+    return f"{counted(values['trials'], 'trial')}, {values['at_once']} at once ({room})"
 
 
 def _bad_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
@@ -163,13 +189,16 @@ def size(value: int) -> str:
     """Return bytes in short: ``1.5 GiB``."""
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if value >= factor:
-            return f"{value / factor:.3g} {unit}"
+            number = value / factor
+            return f"{number:.3g} {unit}" if number < 999.5 else f"{number:.0f} {unit}"
     return f"{value} bytes"
 
 
 def share(epochs: float) -> str:
     """Return a share of the training data: ``35 %`` or ``2.2 times all``."""
-    return f"{100 * epochs:.0f} %" if epochs < 1 else f"{epochs:.2g} times all"
+    if epochs < 1:
+        return f"{100 * epochs:.0f} %"
+    return f"{epochs:.2g} times all" if epochs < 10 else f"{epochs:.0f} times all"
 
 
 def hours(value: float) -> str:

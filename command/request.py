@@ -118,7 +118,7 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
         preset=base.name,
         default_source=source,
         objective=ObjectiveConfig(
-            model=ModelConfig(name_or_path=_model(request), **_chosen(request, _MODEL_FIELDS)),
+            model=_checked(ModelConfig(name_or_path=_model(request), **_chosen(request, _MODEL_FIELDS))),
             data=_data(request),
             batch_sizes=space.batch_sizes(),
             lora_ranks=space.lora_ranks(),
@@ -166,6 +166,13 @@ def _model(request: Request) -> str:
     return str(Path(model).resolve()) if Path(model).exists() else str(model)
 
 
+def _checked(model: ModelConfig) -> ModelConfig:
+    """Refuse a device that no machine has, before a worker is started for it."""
+    if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", model.device) is None:
+        raise UsageError(f"--device: {model.device!r} is not one of auto, cpu, cuda, cuda:N")
+    return model
+
+
 def _data(request: Request) -> DataConfig:
     given = request.get("data")
     files = _chosen(request, ("validation", "test")) | {"train": given or str(data_path())}
@@ -200,7 +207,7 @@ def _mapping(text: str) -> dict[str, Any]:
     except yaml.YAMLError:
         values = None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise UsageError(f"--enqueue: {text!r} is no mapping; write '{{learning_rate: 1e-3, lora_rank: 8}}'")
+        raise SpaceError(f"--enqueue: {text!r} is no mapping; write '{{learning_rate: 1e-3, lora_rank: 8}}'")
     return values
 
 

@@ -17,6 +17,7 @@ from types import FrameType
 
 from ..objectives.base import Done, Facts, SlotFailed, SlotResult, WorkerFailed
 from ..objectives.process import ProcessWorker
+from ..objectives.records import check_file
 from ..search import loop
 from ..search.admit import in_flight_limit
 from ..search.config import StudyConfig
@@ -55,6 +56,10 @@ def prepare(
     """
     chosen = choose_preset(request)
     config = make_config(request, chosen or preset("default"))
+    data = config.objective.data
+    for file in (data.train, data.validation, data.test):
+        if file is not None:
+            check_file(file)
     starting()
     prepared = _look(config, request, logs, cache, threads=_threads(config.objective.model.device))
     try:

@@ -12,7 +12,7 @@ from rich.text import Text
 from ..storage.records import StudyRecord, TrialRecord
 from ..storage.store import Store
 from . import console
-from .columns import SHORT
+from .columns import LEADING, SHORT
 from .planning import size
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def study_row(store: Store, study: StudyRecord) -> dict[str, Any]:
     }
 
 
-def study_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return the table of ``tune list``."""
+def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
+    """Return the table of ``tune list`` for a terminal of that width."""
     return console.table(
         ("study", "trials", "best", "how", "owner", "disk", "created"),
         (
@@ -54,16 +54,23 @@ def study_table(rows: Sequence[dict[str, Any]]) -> Table:
                 row["study"],
                 f"{row['ended']}/{row['trials']}",
                 "–" if row["best"] is None else f"{row['best']:.4f}",
-                ", ".join(f"{count} {state}" for state, count in row["states"].items()),
+                ", ".join(f"{count} {_word(state, row['owner'])}" for state, count in row["states"].items()),
                 row["owner"] or "–",
                 size(row["disk_bytes"]),
                 row["created"][:16].replace("T", " "),
             )
             for row in rows
         ),
-        right=(1, 2, 5),
-        folding=("how", "owner"),
+        width=width,
+        right=("trials", "best", "disk"),
+        folding=("how", "owner", "created"),
+        lesser={"disk": 1, "created": 2},
     )
+
+
+def _word(state: str, owner: str | None) -> str:
+    """Return a state as it is shown: nobody trains what runs in a study without an owner."""
+    return "interrupted" if state == "running" and owner is None else state
 
 
 def disk_line(store: Store) -> str:
@@ -86,7 +93,7 @@ def print_verdict(out: Console, found: Verdict) -> None:
 def print_trials(out: Console, view: StudyView) -> None:
     """Print the best trials of a study."""
     ranked = sorted(view.trials, key=lambda it: (it.value is None, it.value or 0.0, -it.quanta, it.number))
-    out.print(_trial_table(view, ranked[:ROWS]))
+    out.print(_trial_table(view, ranked[:ROWS], out.width))
     if len(ranked) > ROWS:
         more = f"… and {len(ranked) - ROWS} more; tune report -o report.html shows all"
         out.print(Text(more, style="dim"))
@@ -94,7 +101,7 @@ def print_trials(out: Console, view: StudyView) -> None:
 
 def print_trial(out: Console, view: StudyView, trial: TrialRecord) -> None:
     """Print one trial and its curve."""
-    state = console.state_text(trial.state)
+    state = console.state_text(view.state_of(trial))
     out.print(Text.assemble((f"trial {trial.number}", "bold"), "  ", state, f"  ({trial.source})"))
     if trial.reason:
         out.print(Text(f"  {trial.reason}"), soft_wrap=True)
@@ -116,22 +123,30 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord) -> None:
         for point in view.points(trial.number)
     )
     header = ("quantum", "examples", "train", "eval", "lr", "grad norm", "tokens/s")
-    out.print(console.table(header, rows, right=range(7)))
+    lesser = {"tokens/s": 3, "grad norm": 2, "lr": 1}
+    out.print(console.table(header, rows, width=out.width, right=header, lesser=lesser))
 
 
-def _trial_table(view: StudyView, trials: Sequence[TrialRecord]) -> Table:
+def _trial_table(view: StudyView, trials: Sequence[TrialRecord], width: int) -> Table:
     from ..reports.words import show_value, value_of
 
     varied = [one.name for one in view.space.dimensions if not one.fixed]
     rows = (
         (
             trial.number,
-            console.state_text(trial.state),
+            console.state_text(view.state_of(trial)),
             console.loss(trial.value if trial.value is not None else view.last_eval(trial.number)),
             f"{trial.quanta}/8",
             *(show_value(value_of(trial.params, name)) for name in varied),
         )
         for trial in trials
     )
-    header = ("trial", "state", "eval", "quanta", *(SHORT[name] for name in varied))
-    return console.table(header, rows, right=(0, 2, 3, *range(4, 4 + len(varied))))
+    names = [SHORT[name] for name in varied]
+    ranks = {SHORT[name]: 1 if name in LEADING else 3 for name in varied}
+    return console.table(
+        ("trial", "state", "eval", "quanta", *names),
+        rows,
+        width=width,
+        right=("trial", "eval", "quanta", *names),
+        lesser={"quanta": 2, **ranks},
+    )

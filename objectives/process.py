@@ -15,6 +15,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +32,9 @@ from .base import Done, Event, Facts, ObjectiveConfig, SlotFailed, WorkerFailed
 
 SESSION = f"{__package__}.session:Session"
 """What a worker serves unless told otherwise."""
+
+_ROUTINE = re.compile(r"\S+ \S+ INFO ")
+"""How a line of a worker's log begins that tells of nothing wrong."""
 
 GRACE_SECONDS = 2.0
 """How long ``close`` waits for an answer before it insists."""
@@ -233,8 +237,13 @@ class ProcessWorker:
         if out_of_memory:
             how += ", as the kernel does when memory runs out"
         line = _last_line(self.log_file, self._log_start)
+        said = (
+            f"its log {self.log_file} does not say why"
+            if line is None
+            else f"last in {self.log_file}: {line}"
+        )
         return WorkerFailed(
-            reason=f"worker {self.index} {how}; last in {self.log_file}: {line}",
+            reason=f"worker {self.index} {how}; {said}",
             out_of_memory=out_of_memory,
         )
 
@@ -271,13 +280,14 @@ def _oom_kills() -> int | None:
     return None
 
 
-def _last_line(file: Path, start: int) -> str:
-    """Return the line of a log from ``start`` on that says most about an end."""
+def _last_line(file: Path, start: int) -> str | None:
+    """Return the line of a log from ``start`` on that says most about an end, None where none does."""
     try:
         with file.open("rb") as log:
             log.seek(max(start, file.stat().st_size - 20_000))
-            lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+            lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines()]
     except OSError as error:
         return f"unreadable: {error}"
-    fatal = [line for line in lines if line.startswith("Fatal Python error")]
-    return (fatal or lines or ["nothing"])[-1].strip()[:300]
+    telling = [line for line in lines if line and not _ROUTINE.match(line)]
+    fatal = [line for line in telling if line.startswith("Fatal Python error")]
+    return (fatal or telling)[-1][:300] if telling else None

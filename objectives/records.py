@@ -84,7 +84,9 @@ def read_records(path: str | Path, *, encoding: str = "utf-8") -> RecordFile:
     )
 
 
-def _read_bytes(path: Path) -> bytes:
+def check_file(path: str | Path) -> None:
+    """Raise ``DataError`` where a path can be no data file, without reading it."""
+    path = Path(path)
     if path.is_dir():
         raise DataError(f"{str(path)!r} is a folder: give one data file ({', '.join(_SUFFIXES)})")
     if not path.exists():
@@ -95,13 +97,16 @@ def _read_bytes(path: Path) -> bytes:
             f"{path.name}: the extension {path.suffix!r} is not known; "
             f"{', '.join(_SUFFIXES)} are read, so convert or rename it"
         )
+    if path.stat().st_size == 0:
+        raise DataError(f"{path.name} is empty: give a file with at least one record")
+
+
+def _read_bytes(path: Path) -> bytes:
+    check_file(path)
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read ({error.strerror}): check its permissions") from error
-    if not data:
-        raise DataError(f"{path.name} is empty: give a file with at least one record")
-    return data
 
 
 def _decode(name: str, data: bytes, encoding: str) -> str:

@@ -24,6 +24,9 @@ from .words import show_value
 
 FORMAT = "loratune-1"
 PREFIX = "base_model.model."
+WEIGHTS = "adapter_model.safetensors"
+STUDY = "loratune_study"
+"""Key in the metadata of the weights: which study they are of."""
 TRANSPOSED = ("GPT2", "OpenAIGPT")
 """How names of architectures begin whose layers are Transformers' ``Conv1D``, weights ``[in, out]``."""
 
@@ -39,7 +42,7 @@ def export_peft(
         view: the study.
         number: the trial; None for the best.
         adapter: its kept file, ``study_dir / trial.adapter``, or one trained again; None where there is none.
-        folder: where to; made if missing. One that holds an adapter is replaced.
+        folder: where to; made if missing. An adapter of the same study that lies there is replaced.
         force: write into a folder that holds other things.
 
     Raises ``ReportError``.
@@ -52,15 +55,15 @@ def export_peft(
         )
     tensors, layers = _tensors(adapter, trial)
     config = adapter_config(view, trial, layers)
-    _check_folder(folder, force)
+    _check_folder(folder, view, force)
     # A folder with this file is an adapter: it goes first and comes last, so a torn export is none.
     config_file = folder / "adapter_config.json"
     try:
         config_file.unlink(missing_ok=True)
     except OSError as error:
         raise ReportError(f"{config_file}: cannot be replaced ({error.strerror or error})") from error
-    weights = safetensors.numpy.save(tensors, metadata={"format": "pt"})
-    write_bytes(folder / "adapter_model.safetensors", weights)
+    weights = safetensors.numpy.save(tensors, metadata={"format": "pt", STUDY: _study_of(view)})
+    write_bytes(folder / WEIGHTS, weights)
     write_text(folder / "README.md", _readme(view, trial, config))
     write_text(config_file, json.dumps(config, indent=2, sort_keys=True) + "\n")
     return folder
@@ -129,14 +132,30 @@ def _tensors(adapter: Path, trial: TrialRecord) -> tuple[Tensors, tuple[str, ...
     return tensors, layers
 
 
-def _check_folder(folder: Path, force: bool) -> None:
-    """Refuse a place that holds something else."""
+def _check_folder(folder: Path, view: StudyView, force: bool) -> None:
+    """Refuse a place that holds something else than an adapter of this study."""
     if folder.exists() and not folder.is_dir():
         raise ReportError(f"{folder}: is a file; name a folder for the adapter")
-    ours = ("adapter_config.json", "adapter_model.safetensors")
-    occupied = folder.is_dir() and any(folder.iterdir())
-    if occupied and not force and not any((folder / name).exists() for name in ours):
+    if force or not folder.is_dir() or not any(folder.iterdir()):
+        return
+    weights = folder / WEIGHTS
+    if not weights.exists():
         raise ReportError(f"{folder}: is not empty and holds no adapter; name another folder, or --force")
+    try:
+        with safetensors.safe_open(weights, framework="np") as file:
+            made_by = (file.metadata() or {}).get(STUDY)
+    except (OSError, safetensors.SafetensorError):
+        made_by = None
+    if made_by != _study_of(view):
+        raise ReportError(
+            f"{folder}: holds an adapter that is not of study {view.study.name}; "
+            "name another folder, or --force"
+        )
+
+
+def _study_of(view: StudyView) -> str:
+    """Return what tells a study from others, also from one of the same name elsewhere."""
+    return f"{view.study.name} {view.study.created_at.isoformat()}"
 
 
 def _readme(view: StudyView, trial: TrialRecord, config: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ import datetime
 from typing import Any
 
 from ..spaces.errors import ReportError
-from ..storage.records import State
 from .importance import Importance, importance
 from .outcomes import Outcomes, outcomes
 from .verdict import Verdict, verdict
@@ -21,8 +20,8 @@ class TrialRow:
 
     number: int
     """The trial's number."""
-    state: State
-    """Where it stands."""
+    state: str
+    """Where it stands; ``interrupted`` where it has not ended and nobody trains it."""
     loss: float | None
     """Final loss, or the latest where it has none."""
     final: bool
@@ -118,7 +117,7 @@ def _row(view: StudyView, index: int, varied: tuple[str, ...]) -> TrialRow:
     values = tuple(value_of(trial.params, name) for name in varied)
     return TrialRow(
         number=trial.number,
-        state=trial.state,
+        state=view.state_of(trial),
         loss=trial.value if trial.value is not None else view.last_eval(trial.number),
         final=trial.value is not None,
         examples=view.examples_seen(trial),

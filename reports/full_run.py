@@ -71,7 +71,8 @@ def provenance(view: StudyView, trial: TrialRecord, run: FullRun) -> tuple[str, 
             f"(base model: {show_loss(view.base_loss)})."
         )
     else:
-        loss = f"it ended as {trial.state}" if trial.state != "running" else "it is still running"
+        ended = trial.state != "running"
+        loss = f"it ended as {trial.state}" if ended else f"it is {view.state_of(trial)}"
         loss += ", so it has no final loss: its configuration is untested at full length."
     return (
         f"{what}: {loss}",

@@ -13,6 +13,7 @@ def load_view(store: Store, name: str | None = None) -> StudyView:
     Trials are read first: what is read after them can only know more of each, and is taken by trial.
     """
     study = store.study(name)
+    lease = store.lease(study.id)
     trials = store.trials(study.id)
     return StudyView(
         study=study,
@@ -20,4 +21,5 @@ def load_view(store: Store, name: str | None = None) -> StudyView:
         curve=store.curve(study.id),
         evaluations=store.evaluations(study.id, QUANTA),
         events=store.events(study.id),
+        live=lease is not None and lease.alive,
     )

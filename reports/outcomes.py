@@ -6,7 +6,7 @@ import dataclasses
 
 from ..storage.records import FINAL_STATES, State
 from .view import StudyView
-from .words import join, show_count, show_share
+from .words import counted, join, show_count, show_share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,8 @@ class Outcomes:
     """Trials that the study is to have in all."""
     counts: dict[State, int]
     """State → trials, every state present."""
+    live: bool
+    """Whether a process runs the study now."""
     duplicates: int
     """Proposals that repeated an earlier trial; they are not trials."""
     examples: int
@@ -40,9 +42,13 @@ class Outcomes:
         if not self.ended:
             return "No trial has ended yet."
         parts = [f"{self.counts[state]} {state}" for state in FINAL_STATES if self.counts[state]]
-        text = f"{self.ended} of {self.wanted} trials have ended: {join(parts)}."
-        if self.counts["running"]:
-            text += f" {self.counts['running']} more are under way."
+        text = (
+            f"{self.ended} of {counted(self.wanted, 'trial')} {'has' if self.ended == 1 else 'have'} ended: "
+        )
+        text += f"{join(parts)}."
+        if begun := self.counts["running"]:
+            verb = "is" if begun == 1 else "are"
+            text += f" {begun} more {verb} {'under way' if self.live else 'interrupted'}."
         if self.saved > 0.005:
             text += (
                 f" They took {show_count(self.examples)} training examples where as many full trials "
@@ -60,6 +66,7 @@ def outcomes(view: StudyView) -> Outcomes:
     return Outcomes(
         wanted=view.study.trials,
         counts=counts,
+        live=view.live,
         duplicates=sum(event.kind == "duplicate" for event in view.events),
         examples=sum(view.examples_seen(trial) for trial in ended),
         full_examples=len(ended) * view.full_examples,

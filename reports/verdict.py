@@ -8,7 +8,7 @@ from ..spaces.params import LoraParams
 from ..storage.records import Evaluation, TrialRecord
 from .paired import Interval, paired_interval
 from .view import StudyView
-from .words import join, show_count, show_loss, show_share
+from .words import counted, join, show_count, show_loss, show_share
 
 SELECTION = (
     "The intervals are over the validation examples that the winner was chosen on: they do not account "
@@ -97,11 +97,13 @@ class Verdict:
         if self.number is None:
             if not self.trials:
                 return "No trial has ended yet."
-            return f"No trial of {self.trials} has completed: there is no best configuration yet."
+            of = f"None of {self.trials} trials" if self.trials > 1 else "The one trial that ended"
+            return f"{of} has completed: there is no best configuration yet."
         so_far = " so far" if self.running else ""
+        place = f"the best of {self.trials}" if self.trials > 1 else "the only one that has ended"
         return (
-            f"Trial {self.number} is the best of {self.trials}{so_far}: eval loss {show_loss(self.loss)} "
-            f"on {show_count(self.eval_examples)} validation examples."
+            f"Trial {self.number} is {place}{so_far}: eval loss {show_loss(self.loss)} "
+            f"on {counted(self.eval_examples, 'validation example')}."
         )
 
     @property
@@ -130,7 +132,8 @@ class Verdict:
             else f"It was selected after {self.epochs:.3g} epochs: a trial sees {show_count(self.examples)} "
             f"examples, of {show_count(self.train_examples)} that there are to train on."
         )
-        found.append(SELECTION.format(trials=self.trials))
+        if self.trials > 1:
+            found.append(SELECTION.format(trials=self.trials))
         return tuple(found)
 
 
@@ -189,10 +192,15 @@ def _against_default(view: StudyView, best: TrialRecord | None) -> tuple[Compari
     if default is None:
         return None, None
     if default.number == best.number:
-        return None, f"It is trial 0, the {default.source} configuration: no other trial did better."
+        ended = sum(trial.state != "running" for trial in view.trials)
+        others = "no other trial did better" if ended > 1 else "no other trial has ended"
+        return None, f"It is trial 0, the {default.source} configuration: {others}."
     if default.value is None:
         if default.state == "running":
-            return None, "Trial 0 is still running, so there is no final loss to compare with."
+            return (
+                None,
+                f"Trial 0 is {view.state_of(default)}, so there is no final loss to compare with yet.",
+            )
         seen = show_count(view.examples_seen(default))
         return None, f"Trial 0 ended as {default.state} after {seen} examples: no final loss to compare with."
     comparison = Comparison(

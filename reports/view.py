@@ -114,6 +114,8 @@ class StudyView:
     """Trial number → losses on each example of the final evaluation set."""
     events: tuple[EventRecord, ...] = ()
     """What else happened."""
+    live: bool = True
+    """Whether a process runs the study now; without one, a trial that has not ended is interrupted."""
 
     @functools.cached_property
     def space(self) -> SearchSpace:
@@ -204,16 +206,18 @@ class StudyView:
         if number is None:
             best = self.best()
             if best is None:
-                raise ReportError(
-                    f"study {self.study.name!r} has no complete trial yet; "
-                    f"go on with: tune resume {self.study.name}"
-                )
+                what = "wait for the first" if self.live else f"go on with: tune resume {self.study.name}"
+                raise ReportError(f"study {self.study.name!r} has no complete trial yet; {what}")
             return best
         for trial in self.trials:
             if trial.number == number:
                 return trial
         last = f"0 to {len(self.trials) - 1}" if self.trials else "none yet"
         raise ReportError(f"study {self.study.name!r} has no trial {number}; its trials are {last}")
+
+    def state_of(self, trial: TrialRecord) -> str:
+        """Return a trial's state in a word: its own, or ``interrupted`` where nobody trains it."""
+        return "interrupted" if trial.state == "running" and not self.live else trial.state
 
     def points(self, number: int) -> tuple[CurvePoint, ...]:
         """Return a trial's points in order."""

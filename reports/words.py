@@ -38,6 +38,11 @@ def show_count(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: ``1 trial``, ``3 trials``."""
+    return f"{show_count(number)} {noun}" + ("" if number == 1 else "s")
+
+
 def show_seconds(seconds: float) -> str:
     """Return a length of time: ``42 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = round(seconds)

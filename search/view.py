@@ -38,7 +38,7 @@ class View:
 
     def say_ended(self, verdict: Verdict) -> None:
         """Pass on that a trial has ended."""
-        what = f"value {verdict.value:.4f}" if verdict.value is not None else str(verdict.reason)
+        what = f"eval loss {verdict.value:.4f}" if verdict.value is not None else str(verdict.reason)
         self.say(f"trial {verdict.trial} {verdict.state}: {what}")
 
     def show(self, quanta: int) -> None:

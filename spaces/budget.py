@@ -174,7 +174,7 @@ def _sizes_that_fit(sizes: tuple[int, ...], train_examples: int) -> tuple[tuple[
         raise BudgetError(
             f"{train_examples} training examples are too few: at batch size {sizes[0]} a trial takes {least} "
             f"examples and at most {MAX_EPOCHS} epochs, so it needs {-(-least // MAX_EPOCHS)}; "
-            "give more data, smaller batch sizes, or name the examples of a trial with --examples"
+            "give more data, a smaller batch size (--set batch_size=N), or a trial's examples (--examples)"
         )
     if left == sizes:
         return left, []

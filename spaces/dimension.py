@@ -205,7 +205,8 @@ class Dimension:
 def check_name(name: object) -> None:
     """Raise ``SpaceError``, with the nearest name, unless ``name`` may be searched."""
     if name not in NAMES:
-        raise SpaceError(f"{shown(name)}: not a parameter that can be searched{nearest(str(name), NAMES)}")
+        hint = nearest(str(name), NAMES) or f"; there are {', '.join(NAMES)}"
+        raise SpaceError(f"{shown(name)}: not a parameter that can be searched{hint}")
 
 
 def is_number(value: object) -> bool:

@@ -53,18 +53,10 @@ def claim(
         if token == mine:
             return token
         found = leases.standing(owner, me, leases.running)
-        if found == "elsewhere" and not take_over:
-            raise StudyBusy(
-                f"study {name!r}: owned by process {owner.pid} on host {owner.host!r}, which cannot be seen "
-                "from here; end it there, or if it is gone, add --take-over"
-            )
-        if found == "alive":
-            if take_over and owner != ended:
-                return owner
-            raise StudyBusy(
-                f"study {name!r}: process {owner.pid} on this machine ({owner.host}) is running it; "
-                "wait for it, or end it and go on here with --take-over"
-            )
+        if found == "alive" and take_over and owner != ended:
+            return owner
+        if found == "alive" or (found == "elsewhere" and not take_over):
+            raise _busy(name, owner, found)
     values = {"token": token + 1, "host": me.host, "pid": me.pid, "pid_started": me.started}
     values |= {"identity": me.identity(), "acquired_at": rows.now()}
     table = tables.leases
@@ -74,16 +66,36 @@ def claim(
     return token + 1
 
 
+def check_free(connection: sqlalchemy.Connection, study_id: int, name: str) -> None:
+    """Raise ``StudyBusy`` where a process that may be alive owns a study."""
+    owner, _ = read(connection, study_id)
+    if owner is not None and (found := leases.standing(owner, leases.here(), leases.running)) != "dead":
+        raise _busy(name, owner, found)
+
+
 def give_up(connection: sqlalchemy.Connection, study_id: int) -> None:
     """Leave a study without an owner."""
     table = tables.leases
     connection.execute(update(table).where(table.c.study_id == study_id).values(_NOBODY))
 
 
-def check_free(connection: sqlalchemy.Connection, study_id: int) -> None:
+def check_not_lost(connection: sqlalchemy.Connection, study_id: int) -> None:
     """Raise ``StaleOwner`` where a process that may be alive owns a study that we do not."""
     owner, _ = read(connection, study_id)
     if owner is not None and leases.standing(owner, leases.here(), leases.running) != "dead":
         raise StaleOwner(
             f"study {study_id}: process {owner.pid} on {owner.host} owns it; nothing was written"
         )
+
+
+def _busy(name: str, owner: leases.Process, found: leases.Standing) -> StudyBusy:
+    """Return what is said of an owner that stands in the way."""
+    if found == "elsewhere":
+        return StudyBusy(
+            f"study {name!r}: owned by process {owner.pid} on host {owner.host!r}, which cannot be seen "
+            "from here; end it there, or if it is gone, add --take-over"
+        )
+    return StudyBusy(
+        f"study {name!r}: process {owner.pid} on this machine ({owner.host}) is running it; "
+        "wait for it, or end it and go on here with --take-over"
+    )

@@ -209,6 +209,13 @@ class Store:
             leases.end(claimed)
             ended = claimed
 
+    def check_free(self, name: str) -> None:
+        """Raise ``StudyBusy`` where a process that may be alive owns the study of that name."""
+        with self._reading() as connection:
+            found = queries.study(connection, name)
+            if found is not None:
+                ownership.check_free(connection, found.id, found.name)
+
     def release(self, study_id: int) -> None:
         """Give up a study; does nothing where it is not owned. Raises ``StaleOwner`` where it was lost."""
         if study_id not in self._fence.held:
@@ -406,7 +413,7 @@ class Store:
             raise StorageError(f"{self.url}: was opened to read only")
         with self._transaction() as connection:
             if study_id not in self._fence.held:
-                ownership.check_free(connection, study_id)
+                ownership.check_not_lost(connection, study_id)
             self._touch(connection, study_id)
             yield connection
 

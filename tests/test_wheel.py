@@ -109,8 +109,8 @@ def test_the_wheel_names_its_licence_pythons_and_commands(unpacked):
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     assert "\nRequires-Python: >=3.11\n" in metadata
     commands = (about / "entry_points.txt").read_text(encoding="utf-8")
-    assert "tune = loratune.cli:main" in commands.splitlines()
-    assert "loratune = loratune.cli:main" in commands.splitlines()
+    assert "tune = loratune.__main__:main" in commands.splitlines()
+    assert "loratune = loratune.__main__:main" in commands.splitlines()
     assert "Apache License" in (about / "licenses" / "LICENSE").read_text(encoding="utf-8")
 
 

@@ -16,6 +16,14 @@ import pytest
 from loratune.demo import data_path, model_path
 
 RECORD = {"instruction": "Say hello.", "output": "hello"}
+HOLD = """
+import time
+from loratune.storage.store import Store
+with Store.open({path!r}, mode="write") as store:
+    store.acquire(store.study("done").id)
+    print("mine", flush=True)
+    time.sleep(240)
+"""
 IMPATIENT = """
 import runpy, sys
 from loratune.storage.store import Store
@@ -164,6 +172,9 @@ def test_a_worker_says_what_is_wrong_before_a_study_is_made(refusals, spoil):
         (["--space", "tyni"], ("tyni", "did you mean 'tiny'?")),
         (["--enqueue", "{lora_rank: 3}"], ("lora_rank", "3")),
         (["--enqueue", "{lora_rnk: 8}"], ("lora_rnk", "did you mean 'lora_rank'?")),
+        (["--enqueue", "{lora_rank: ["], ("--enqueue", "is no mapping")),
+        (["--enqueue", "learning_rate"], ("--enqueue", "is no mapping")),
+        (["--set", "foo=1"], ("'foo'", "there are learning_rate, batch_size")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -200,7 +211,43 @@ def test_a_config_file_that_is_not_there_is_named(refused):
     assert "serch.yaml" in ended.complaint
 
 
+@pytest.mark.parametrize("name", ["banana", "cuda:", "cuda:x", "CPU", ""])
+def test_a_device_that_no_machine_has_is_wrong_usage(refused, tmp_path, name):
+    ended = refused("search", "--trials=2", "--device", name)
+    assert ended.code == 2
+    assert f"--device: {name!r} is not one of auto, cpu, cuda, cuda:N" in ended.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", ["--data", "--validation", "--test"])
+def test_a_data_file_that_is_not_there_is_named_before_anything_is_loaded(refused, tmp_path, flag):
+    files = {"--data": data_path(), "--validation": data_path(), "--test": data_path(), flag: "data.json"}
+    given = [word for pair in files.items() for word in map(str, pair)]
+    for command in ("plan", "search"):
+        ended = refused(command, "--model", str(model_path()), *given)
+        assert ended.code == 1
+        assert "there is no data file" in ended.complaint
+        assert "data.json" in ended.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
 # Studies
+
+
+def test_a_search_that_runs_elsewhere_is_found_before_anything_is_loaded(refused, study):
+    path = str(study / "tune.db")
+    hold = [sys.executable, "-c", HOLD.format(path=path)]
+    owner = subprocess.Popen(hold, stdout=subprocess.PIPE, text=True)
+    try:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "mine\n"
+        ended = refused("search", "--study=done", cwd=study)
+    finally:
+        owner.kill()
+        owner.communicate()
+    assert ended.code == 1
+    assert f"study 'done': process {owner.pid} on this machine" in ended.complaint
+    assert "--take-over" in ended.complaint
 
 
 @pytest.mark.parametrize("name", ["../etc", "", "a b", "x" * 65, "ü", "a/b", "a\nb"])

@@ -90,10 +90,10 @@ def test_only_the_last_messages_are_shown(snapshot):
     assert shown == [f"trial {number} complete: value 1.5" for number in range(2, 6)]
 
 
-@pytest.mark.parametrize("width", [80, 100, 120, 200])
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
 def test_no_line_is_wider_than_the_terminal(snapshot, width):
     long = dataclasses.replace(snapshot, messages=("x" * 500,))
-    lines = drawn(live_table(long), width).splitlines()
+    lines = drawn(live_table(long, width), width).splitlines()
     assert max(len(line) for line in lines) <= width
     assert sum(line.strip().startswith(("13", "14", "15")) for line in lines) == 3
 
@@ -161,6 +161,13 @@ def test_the_live_view_leaves_how_it_stood_behind(snapshot, log):
     assert "best 1.4146" in text
 
 
+def test_a_search_that_is_over_tells_no_speed_and_no_time_left(snapshot, log):
+    ended = dataclasses.replace(
+        snapshot, trials=13, tokens_per_second=0.0, memory_bytes=0, seconds_left=0.0, trials_per_hour=409.0
+    )
+    assert rates(ended) == ("409 trials/h", "3m07s so far")
+
+
 def test_the_live_view_of_a_search_that_never_began_leaves_nothing(log):
     out = Console(file=io.StringIO(), width=160)
     with LiveView(out, log):
@@ -177,7 +184,7 @@ def test_a_duration_is_short(seconds, words):
 
 
 def test_a_table_folds_only_what_may_fold():
-    made = console.table(("name", "how"), [("a" * 20, "b c " * 20)], folding=("how",))
+    made = console.table(("name", "how"), [("a" * 20, "b c " * 20)], width=50, folding=("how",))
     lines = [line.rstrip() for line in drawn(made, 50).splitlines()]
     assert max(map(len, lines)) <= 50
     assert "a" * 20 in lines[1]
@@ -250,7 +257,7 @@ def test_rate_and_gradient_go_after_the_lesser_parameters_and_before_the_first_o
     assert "alpha" in heads(snapshot, 64)
 
 
-@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("width", [50, 60, 80, 100, 120])
 def test_no_cell_is_cut_whatever_is_searched(odd, width):
     wide = dataclasses.replace(odd, varied=tuple(PARAMS.to_dict()), slots=(slot(13), *odd.slots[1:]))
     lines = drawn(live_table(wide, width), width).splitlines()

@@ -50,11 +50,41 @@ def test_the_lines_name_everything_that_a_user_decides_by(planned):
         "space: preset tiny",
         "384 at batch 4, 192 at batch 8, 96 at batch 16, 48 at batch 32 steps",
         "1536 examples",
-        "100 trials, 2 × 8 at once",
+        "100 trials, 16 at once (2 workers of 8 slots), about",
         "base model: eval loss",
         "learning_rate: 0.0003 to 0.1, log scale",
     ):
         assert words in text
+
+
+@pytest.mark.parametrize(
+    ("trials", "workers", "words"),
+    [
+        (64, 2, "64 trials, 16 at once (2 workers of 8 slots)"),
+        (24, 2, "24 trials, 6 at once (a quarter of all at most, in 2 workers of 8 slots)"),
+        (1, 1, "1 trial, 1 at once (a quarter of all at most, in 1 worker of 8 slots)"),
+    ],
+)
+def test_trials_at_once_are_those_that_the_search_will_let_begin(planned, trials, workers, words):
+    values, _ = planned(trials=trials, workers=workers)
+    assert dict(plan_lines(values))["search"].startswith(words + ", about ")
+    assert f" {values['at_once']} at once" in words
+
+
+@pytest.mark.parametrize(
+    ("final", "warned"), [(1, "1 validation example can"), (15, "15 validation examples can"), (16, None)]
+)
+def test_a_validation_set_that_tells_nothing_apart_is_warned_of(planned, final, warned):
+    values, _ = planned(
+        lambda facts: {"budget": dataclasses.replace(facts.budget, final_eval_examples=final)}
+    )
+    warning = dict(plan_lines(values)).get("warning")
+    if warned is None:
+        assert warning is None
+    else:
+        assert warning is not None
+        assert warning.startswith(warned)
+        assert "--validation" in warning
 
 
 def test_what_was_left_out_of_the_data_is_said(planned):
@@ -119,9 +149,12 @@ def test_a_plan_that_does_not_fit_into_memory_says_so(planned):
         (lambda: size(100), "100 bytes"),
         (lambda: size(1536), "1.5 KiB"),
         (lambda: size(3 * 2**30), "3 GiB"),
+        (lambda: size(1020 * 2**10), "1020 KiB"),
+        (lambda: size(2**20 - 1), "1024 KiB"),
         (lambda: share(0.354), "35 %"),
         (lambda: share(2.24), "2.2 times all"),
         (lambda: share(1.0), "1 times all"),
+        (lambda: share(262.4), "262 times all"),
         (lambda: hours(0.0), "1 s"),
         (lambda: hours(40 / 3600), "40 s"),
         (lambda: hours(0.2), "12 minutes"),

@@ -13,8 +13,11 @@ from loratune.command.planning import size
 from loratune.command.request import choose_preset, make_config, make_request
 from loratune.objectives.fake import FakeFleet, FakePlan
 from loratune.reports.load import load_view
+from loratune.reports.outcomes import outcomes
 from loratune.reports.verdict import verdict
 from loratune.search.loop import run
+from loratune.search.snapshot import Unobserved
+from loratune.search.stop import StopSignal
 from loratune.search.study import create
 from loratune.storage.store import Store
 from rich.console import Console
@@ -68,15 +71,40 @@ def test_a_row_counts_every_trial_once(store):
 def test_a_study_that_has_not_begun_has_a_row_as_well(store):
     row = showing.study_row(store, store.study("later"))
     assert (row["ended"], row["trials"], row["best"], row["states"]) == (0, 5, None, {})
-    text = text_of(lambda out: out.print(showing.study_table([row])))
+    text = text_of(lambda out: out.print(showing.study_table([row], out.width)))
     assert "0/5" in text
     assert "–" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_word_of_the_table_of_studies_is_broken(width):
+    row = {
+        "study": "stories260K-train_alpaca",
+        "trials": 100,
+        "ended": 93,
+        "states": {"complete": 43, "pruned": 50, "running": 7},
+        "best": 1.23456,
+        "owner": None,
+        "disk_bytes": 123_456_789,
+        "created": "2026-01-02T03:04:05",
+    }
+    lines = text_of(lambda out: out.print(showing.study_table([row], out.width)), width).splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    for word in ("stories260K-train_alpaca", "93/100", "1.2346", "complete,", "pruned,", "interrupted"):
+        assert word in words
+    shown = {"study", "trials", "best", "how", "owner", "disk", "created"}
+    assert (
+        shown
+        >= set(lines[0].split())
+        >= ({"study", "trials", "best", "how", "owner"} if width == 60 else shown)
+    )
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_table_of_studies_keeps_names_whole(store, width):
     rows = [showing.study_row(store, study) for study in store.studies()]
-    text = text_of(lambda out: out.print(showing.study_table(rows)), width)
+    text = text_of(lambda out: out.print(showing.study_table(rows, out.width)), width)
     assert max(map(len, text.splitlines())) <= width
     for words in ("ended", "later", f"{TRIALS}/{TRIALS}", f"{rows[1]['best']:.4f}"):
         assert words in text
@@ -87,6 +115,62 @@ def test_a_live_owner_is_shown(store, path):
         lease = owner.acquire(owner.study("later").id)
         assert showing.study_row(store, store.study("later"))["owner"] == f"pid {lease.pid} on {lease.host}"
     assert showing.study_row(store, store.study("later"))["owner"] is None
+
+
+@pytest.fixture
+def unfinished(tmp_path):
+    """A database with a study that was interrupted among its trials."""
+    request = make_request(None, {})
+    config = make_config(request, choose_preset(request))
+    fleet = FakeFleet(FakePlan())
+    with Store.open(str(tmp_path / "tune.db"), mode="create") as store:
+        facts = fleet(0).prepare(config.objective)
+        study = create(store, name="half", config=config, facts=facts, trials=TRIALS)
+
+        class Stopping(Unobserved):
+            def on_snapshot(self, snapshot):
+                if snapshot.finished >= 3 and snapshot.counts["running"]:
+                    stop.request()
+                    stop.request()  # at once
+
+        stop = StopSignal()
+        assert run(store, study, factory=fleet, stop=stop, observer=Stopping()).why == "interrupted"
+        yield store
+
+
+def test_trials_that_nobody_trains_are_called_interrupted_everywhere(unfinished):
+    study = unfinished.study("half")
+    waiting = [trial for trial in unfinished.trials(study.id) if trial.state == "running"]
+    assert waiting
+    listed = text_of(
+        lambda out: out.print(showing.study_table([showing.study_row(unfinished, study)], 160)), 160
+    )
+    view = load_view(unfinished, "half")
+    shown = text_of(lambda out: showing.print_trials(out, view), 160)
+    one = text_of(lambda out: showing.print_trial(out, view, waiting[0]))
+    for text in (listed, shown, one, outcomes(view).words):
+        assert "interrupted" in text
+        assert "running" not in text
+    unfinished.acquire(study.id)
+    live = load_view(unfinished, "half")
+    assert "running" in text_of(lambda out: showing.print_trial(out, live, waiting[0]))
+    assert f"{len(waiting)} running" in text_of(
+        lambda out: out.print(showing.study_table([showing.study_row(unfinished, study)], 160)), 160
+    )
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_number_in_the_table_of_trials_is_cut(view, width):
+    text = text_of(lambda out: showing.print_trials(out, view), width)
+    head, *rows = text.splitlines()[: showing.ROWS + 1]
+    whole = text_of(lambda out: showing.print_trials(out, view), 200).splitlines()
+    names = whole[0].split()
+    assert head.split() == [name for name in names if name in head.split()]
+    assert {"trial", "state", "eval"} <= set(head.split())
+    for row, full in zip(rows, whole[1:], strict=False):
+        cells = dict(zip(names, full.split(), strict=True))
+        assert row.split() == [cells[name] for name in head.split()]
+        assert len(row.rstrip()) <= width
 
 
 def test_what_all_studies_take_on_disk_is_said_with_cache_and_logs(tmp_path):

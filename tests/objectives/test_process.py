@@ -280,6 +280,17 @@ class TestProcess:
         assert not psutil.pid_exists(worker.pid)
         worker.remove(0)
 
+    def test_a_log_that_tells_of_nothing_wrong_is_not_quoted(
+        self, tiny: Callable[..., ProcessWorker], tmp_path: Path
+    ) -> None:
+        worker = tiny()
+        self.start(worker, "say nothing", tmp_path)
+        os.kill(worker.pid, signal.SIGKILL)
+        event = next_event(worker)
+        assert isinstance(event, WorkerFailed)
+        assert event.reason.endswith(f"its log {worker.log_file} does not say why")
+        assert " INFO " in worker.log_file.read_text()
+
     @pytest.mark.parametrize(("kills", "said"), [([4, 4], False), ([4, 5], True), ([None, None], True)])
     def test_a_sigkill_means_memory_where_the_kernel_counts_one_more_or_nothing(
         self,

@@ -170,6 +170,33 @@ def test_an_earlier_adapter_is_replaced(study, adapter, tmp_path):
     assert np.array_equal(stored["base_model.model.k_proj.lora_B.weight"], tensors["params/k_proj.lora_B"])
 
 
+def test_an_adapter_of_another_study_is_replaced_by_force_alone(study, adapter, tmp_path):
+    path, _ = adapter([("q_proj", 8, 8)])
+    folder = export_peft(study(), 0, path, tmp_path / "best")
+    view = study()
+    other = dataclasses.replace(view, study=dataclasses.replace(view.study, name="other"))
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(ReportError, match="not of study other; name another folder, or --force"):
+        export_peft(other, 0, path, folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    export_peft(other, 0, path, folder, force=True)
+    export_peft(other, 0, path, folder)
+
+
+def test_an_adapter_that_was_trained_elsewhere_is_not_replaced(study, adapter, tmp_path):
+    path, _ = adapter([("q_proj", 8, 8)])
+    folder = tmp_path / "best"
+    folder.mkdir()
+    for content in (
+        safetensors.numpy.save({"x": np.zeros(1, np.float32)}, metadata={"format": "pt"}),
+        b"torn",
+    ):
+        (folder / "adapter_model.safetensors").write_bytes(content)
+        with pytest.raises(ReportError, match="not of study"):
+            export_peft(study(), 0, path, folder)
+        assert (folder / "adapter_model.safetensors").read_bytes() == content
+
+
 def test_moments_of_a_checkpoint_are_left_behind(study, adapter, tmp_path):
     path, tensors = adapter([("q_proj", 8, 8)])
     moments = {key.replace("params/", "exp_avg/"): value for key, value in tensors.items()}

@@ -167,7 +167,7 @@ def test_a_bad_record_of_a_file_without_lines_is_named_by_its_position(make_view
     [
         (0, {}, "No trial has ended yet."),
         (1, {0: "running"}, "No trial has ended yet."),
-        (1, {0: "complete"}, "Trial 0 is the best of 1"),
+        (1, {0: "complete"}, "Trial 0 is the only one that has ended so far: eval loss"),
         (3, {0: "pruned", 1: "diverged", 2: "running"}, "there is no best configuration yet"),
         (25, dict.fromkeys(range(25), "diverged"), "there is no best configuration yet"),
         (3, {0: "infeasible", 1: "failed", 2: "failed"}, "there is no best configuration yet"),

@@ -98,7 +98,14 @@ def test_a_study_without_a_complete_trial_has_no_best(make_view):
     found = verdict(make_view(3, states={0: "diverged", 1: "diverged", 2: "pruned"}))
     assert found.number is None
     assert found.sentences == ()
-    assert found.headline == "No trial of 3 has completed: there is no best configuration yet."
+    assert found.headline == "None of 3 trials has completed: there is no best configuration yet."
+
+
+def test_one_trial_alone_is_no_winner_among_others(make_view):
+    found = verdict(make_view(1))
+    assert found.headline.startswith("Trial 0 is the only one that has ended: eval loss")
+    assert found.default_note == "It is trial 0, the default configuration: no other trial has ended."
+    assert not any("picking the best" in sentence for sentence in found.sentences)
 
 
 def test_a_study_that_goes_on_says_so_far(make_view):
