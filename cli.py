@@ -21,7 +21,7 @@ from rich.text import Text
 
 from . import __version__
 from .command import showing
-from .command.console import ERR, OUT
+from .command.console import ERR, OUT, say, say_pairs
 from .command.options import (
     at_storage,
     default_storage,
@@ -223,7 +223,7 @@ def list_(storage: str | None, as_json: bool) -> None:
             _print_json(rows)
             return
         OUT.print(showing.study_table(rows, OUT.width))
-        OUT.print(Text(showing.disk_line(store), style="dim"), soft_wrap=True)
+        say(OUT, Text(showing.disk_line(store), style="dim"))
 
 
 @tune.command(short_help="Show a study, or one of its trials.")
@@ -392,7 +392,7 @@ def _export_peft(
         export_peft(view, record.number, adapter, output, force=force)
     _wrote(output)
     for sentence in provenance(view, record, full_run(view, record.params, view.examples_seen(record))):
-        ERR.print(Text(f"  {sentence}", style="dim"), soft_wrap=True)
+        say(ERR, Text(sentence, style="dim"), indent=2)
 
 
 def _say_preparing() -> None:
@@ -405,10 +405,7 @@ def _print_plan(console: Console, prepared: Prepared, trials: int, workers: int)
     from .command.planning import plan as make_plan
     from .command.planning import plan_lines
 
-    lines = plan_lines(make_plan(prepared.config, prepared.facts, trials=trials, workers=workers))
-    width = max(len(name) for name, _ in lines)
-    for name, words in lines:
-        console.print(Text.assemble((f"{name:<{width}}  ", "bold"), words), soft_wrap=True)
+    say_pairs(console, plan_lines(make_plan(prepared.config, prepared.facts, trials=trials, workers=workers)))
 
 
 def _view(storage: str | None, study: str | None) -> StudyView:

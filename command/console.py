@@ -17,6 +17,7 @@ from typing import Any, Literal, TextIO
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -201,6 +202,28 @@ def show_params(params: LoraParams, names: Iterable[str] | None = None) -> str:
 def number(value: Any) -> str:
     """Return a value with at most four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def say(out: Console, text: Text | str, *, indent: int = 0) -> None:
+    """Print a sentence: broken between words on a terminal, in one line for whoever reads it from a pipe."""
+    words = Text(text) if isinstance(text, str) else text
+    if out.is_terminal:
+        out.print(Padding(words, (0, 0, 0, indent)))
+    else:
+        out.print(Text(" " * indent) + words, soft_wrap=True)
+
+
+def say_pairs(out: Console, pairs: Sequence[tuple[str, str]]) -> None:
+    """Print names and what there is to say of each, the latter below one another; broken as by ``say``."""
+    width = max(len(name) for name, _ in pairs)
+    for name, words in pairs:
+        if out.is_terminal:
+            row = Table.grid(padding=(0, 2, 0, 0))
+            row.add_column(width=width)
+            row.add_row(Text(name, style="bold"), Text(words))
+            out.print(row)
+        else:
+            out.print(Text(f"{name:<{width}}  {words}"), soft_wrap=True)
 
 
 def table(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..objectives.base import Facts
     from ..search.config import StudyConfig
 
-SHARE_WITH_PRUNING = 0.5
-"""Quanta that successive halving trains of those there are: half the trials 2, a quarter 4, a quarter 8."""
+SHARE_WITH_PRUNING = 0.65
+"""Quanta that are trained, of those of as many full trials: two measured studies, docs/log.md."""
 
 EVAL_COST = 1 / 3
 """A forward pass takes about a third of a training step."""
@@ -205,4 +205,4 @@ def hours(value: float) -> str:
     """Return a duration: ``40 s``, ``12 minutes`` or ``3.5 hours``."""
     if value < 1 / 60:
         return f"{max(1, round(3600 * value))} s"
-    return f"{60 * value:.0f} minutes" if value < 1.5 else f"{value:.1f} hours"
+    return counted(round(60 * value), "minute") if value < 1.5 else f"{value:.1f} hours"

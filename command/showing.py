@@ -83,11 +83,11 @@ def disk_line(store: Store) -> str:
 
 def print_verdict(out: Console, found: Verdict) -> None:
     """Print who won, with which parameters, and how sure that is."""
-    out.print(Text(found.headline, style="bold green" if found.number is not None else ""), soft_wrap=True)
+    console.say(out, Text(found.headline, style="bold green" if found.number is not None else ""))
     if found.params is not None:
-        out.print(Text("  " + console.show_params(found.params)), soft_wrap=True)
+        console.say(out, console.show_params(found.params), indent=2)
     for sentence in found.sentences:
-        out.print(Text("  " + sentence), soft_wrap=True)
+        console.say(out, sentence, indent=2)
 
 
 def print_trials(out: Console, view: StudyView) -> None:
@@ -104,7 +104,7 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord) -> None:
     state = console.state_text(view.state_of(trial))
     out.print(Text.assemble((f"trial {trial.number}", "bold"), "  ", state, f"  ({trial.source})"))
     if trial.reason:
-        out.print(Text(f"  {trial.reason}"), soft_wrap=True)
+        console.say(out, trial.reason, indent=2)
     if trial.value is not None:
         out.print(Text(f"  eval loss {trial.value:.4f}; base model {view.base_loss:.4f}"))
     for name, value in trial.params.to_dict().items():

@@ -190,6 +190,25 @@ def test_a_table_folds_only_what_may_fold():
     assert "a" * 20 in lines[1]
 
 
+SENTENCE = "Trials 1, 2 and 3 are not distinguishable from it: the interval of the difference includes 0."
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_sentence_is_broken_between_words_on_a_terminal_and_never_in_a_pipe(terminal):
+    out = Console(file=io.StringIO(), width=40, force_terminal=terminal, no_color=True)
+    console.say(out, SENTENCE, indent=2)
+    console.say_pairs(out, [("a", "short"), ("  longer", SENTENCE)])
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in out.file.getvalue().splitlines()]
+    if terminal:
+        assert max(len(line) for line in lines) <= 40
+        said, pairs = " ".join(lines).split("a         short")
+        assert said.split() == SENTENCE.split()
+        assert pairs.split() == ["longer", *SENTENCE.split()]
+        assert all(line.startswith(" " * 10) for line in lines[-2:])
+    else:
+        assert lines == [f"  {SENTENCE}", "a         short", f"  longer  {SENTENCE}"]
+
+
 ODD = (
     "learning_rate",
     "lora_dropout",

@@ -158,6 +158,7 @@ def test_a_plan_that_does_not_fit_into_memory_says_so(planned):
         (lambda: hours(0.0), "1 s"),
         (lambda: hours(40 / 3600), "40 s"),
         (lambda: hours(0.2), "12 minutes"),
+        (lambda: hours(1 / 60), "1 minute"),
         (lambda: hours(3.5), "3.5 hours"),
     ],
 )

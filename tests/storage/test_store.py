@@ -292,6 +292,17 @@ class TestOwnership:
                 other.project(study.id, {}, {})
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
 
+    def test_whether_a_study_is_free_can_be_asked_by_name(self, address, store, make_study):
+        study = make_study(store)
+        for name in (study.name, "not there"):
+            store.check_free(name)
+        store.acquire(study.id)
+        with Store.open(address, mode="create") as other:
+            with pytest.raises(StudyBusy, match=f"{study.name!r}: process {os.getpid()} on this machine"):
+                other.check_free(study.name)
+            store.release(study.id)
+            other.check_free(study.name)
+
     def test_closing_lets_go(self, address, make_study):
         with Store.open(address, mode="create") as store:
             study = make_study(store)
