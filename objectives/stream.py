@@ -27,6 +27,7 @@ class Stream:
     """The training examples in the order of one seed.
 
     Example:
+        >>> from loratune.spaces.budget import plan_budget
         >>> budget = plan_budget([2, 4], train_examples=100, validation_examples=20)
         >>> Stream(np.arange(100), budget, seed=0).quantum(0).shape
         (12, 2)

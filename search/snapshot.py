@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from ..spaces.budget import QUANTA
 from ..spaces.params import LoraParams
 from ..storage.records import State
 
@@ -106,19 +107,29 @@ class Unobserved:
 
 
 def estimate(
-    *, quanta_done: int, elapsed: float, quanta_of_finished: int, finished: int, left: int, quanta_begun: int
+    *,
+    quanta_done: int,
+    elapsed: float,
+    quanta_of_finished: int,
+    finished: int,
+    to_begin: int,
+    begun: Sequence[int],
 ) -> tuple[float | None, float | None]:
     """Return (trials per hour, seconds left) at the pace of this run.
 
     ``quanta_done`` were trained in ``elapsed`` seconds; ``finished`` trials took ``quanta_of_finished`` in
-    all; ``left`` trials have not ended, and ``quanta_begun`` quanta of them are done.
+    all; ``to_begin`` trials are still to come, and ``begun`` has the quanta of each one that is under way.
 
-    >>> estimate(quanta_done=40, elapsed=100.0, quanta_of_finished=40, finished=10, left=5, quanta_begun=10)
-    (360.0, 25.0)
+    >>> estimate(
+    ...     quanta_done=40, elapsed=100.0, quanta_of_finished=40, finished=10, to_begin=3, begun=[2, 6]
+    ... )
+    (360.0, 40.0)
     """
     if quanta_done == 0 or elapsed <= 0:
         return None, None
     pace = quanta_done / elapsed
     # Before anything has ended, half of a full trial: about what successive halving spends on one.
-    mean = quanta_of_finished / finished if finished and quanta_of_finished else 4.0
-    return 3600 * pace / mean, max(0.0, left * mean - quanta_begun) / pace
+    mean = quanta_of_finished / finished if finished and quanta_of_finished else QUANTA / 2
+    # A trial that has come further than most may stop at a rung or go on to its end.
+    under_way = sum(max(mean - quanta, (QUANTA - quanta) / 2) for quanta in begun)
+    return 3600 * pace / mean, (to_begin * mean + under_way) / pace

@@ -56,8 +56,8 @@ class View:
             elapsed=elapsed,
             quanta_of_finished=sum(trial.quanta for trial in ended),
             finished=len(ended),
-            left=max(ledger.study.trials, len(ledger.trials)) - len(ended),
-            quanta_begun=sum(ledger.trials[number].quanta for number in running),
+            to_begin=max(0, ledger.study.trials - len(ledger.trials)),
+            begun=[ledger.trials[number].quanta for number in running],
         )
         best = ledger.best()
         last = [seat.last for seat in self._seats if seat.last is not None]

@@ -1,5 +1,4 @@
 import dataclasses
-import doctest
 
 import pytest
 from loratune.spaces import memory
@@ -68,7 +67,3 @@ def test_a_slot_is_its_row_and_its_activations():
 )
 def test_slots_fit_beside_the_base_with_a_tenth_left_free(available, base, per_slot, slots):
     assert slots_that_fit(available, base, per_slot) == slots
-
-
-def test_the_example_in_the_documentation_runs():
-    assert doctest.testmod(memory).failed == 0

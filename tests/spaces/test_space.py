@@ -1,12 +1,10 @@
 import dataclasses
-import doctest
 import json
 
 import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loratune.spaces import space as space_module
 from loratune.spaces.dimension import MAX_CHOICES, WHOLE, WORDS, Dimension
 from loratune.spaces.errors import SpaceError
 from loratune.spaces.params import SCHEDULERS, LoraParams
@@ -301,7 +299,3 @@ def test_a_malformed_dimension_is_refused(fields, message):
 def test_a_stored_space_that_was_tampered_with_is_refused(stored):
     with pytest.raises(SpaceError):
         SearchSpace.from_dict(stored)
-
-
-def test_the_example_in_the_documentation_runs():
-    assert doctest.testmod(space_module).failed == 0
