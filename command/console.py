@@ -177,7 +177,7 @@ def rates(snapshot: Snapshot) -> tuple[str, ...]:
     if snapshot.trials_per_hour is not None:
         found.append(f"{snapshot.trials_per_hour:,.0f} trials/h")
     found.append(f"{clock(snapshot.elapsed)} so far")
-    if snapshot.seconds_left is not None and snapshot.finished < snapshot.trials:
+    if snapshot.seconds_left is not None and snapshot.slots:
         found.append(f"about {clock(snapshot.seconds_left)} left")
     return tuple(found)
 

@@ -12,7 +12,7 @@ from ..reports.words import counted
 from ..spaces.budget import LEAST_EVAL_EXAMPLES, RUNGS
 
 if TYPE_CHECKING:
-    # Optuna with them, and with reports, which a command that only lists does without.
+    # Optuna comes with them, as with most of reports; a command that only lists does without.
     from ..objectives.base import Facts
     from ..search.config import StudyConfig
 

@@ -161,9 +161,9 @@ def test_the_live_view_leaves_how_it_stood_behind(snapshot, log):
     assert "best 1.4146" in text
 
 
-def test_a_search_that_is_over_tells_no_speed_and_no_time_left(snapshot, log):
+def test_a_search_that_is_over_tells_no_speed_and_no_time_left(snapshot):
     ended = dataclasses.replace(
-        snapshot, trials=13, tokens_per_second=0.0, memory_bytes=0, seconds_left=0.0, trials_per_hour=409.0
+        snapshot, slots=(), tokens_per_second=0.0, memory_bytes=0, seconds_left=9.0, trials_per_hour=409.0
     )
     assert rates(ended) == ("409 trials/h", "3m07s so far")
 
