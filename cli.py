@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from rich.text import Text
 
 from . import __version__
 from .command import showing
-from .command.console import ERR, OUT, say, say_pairs
+from .command.console import ERR, OUT, ReaderGone, emit, say, say_pairs
 from .command.options import (
     at_storage,
     default_storage,
@@ -34,7 +33,7 @@ from .command.options import (
     take_over_option,
 )
 from .spaces.errors import LoratuneError, ReportError, UsageError, WorkerError, nearest
-from .storage.store import Store
+from .storage.store import Store, check_path
 
 if TYPE_CHECKING:
     from .command.running import Prepared
@@ -95,6 +94,8 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
     if request.study is not None:
         rows.check_name(request.study)
     address = engine.parse(request.storage)
+    if address.path is not None:
+        check_path(address.path)
     if address.path is not None and address.path.exists():
         # A database that cannot be written, or a search that runs, is found before a model is loaded.
         with Store.open(request.storage, mode="create") as store:
@@ -104,11 +105,11 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
     with running.interrupted_by_sigterm(), running.private_files():
         prepared = running.prepare(request, logs=logs, cache=cache, starting=_say_preparing)
         try:
+            device = prepared.config.objective.model.device
+            workers = running.count_workers(request.workers, device, prepared.facts, request.trials)
             with Store.open(request.storage, mode="create") as store:
                 study = running.make_study(store, request, prepared)
                 with watching.resumable(study.name, at_storage(store.url)):
-                    device = prepared.config.objective.model.device
-                    workers = running.count_workers(request.workers, device, prepared.facts, study.trials)
                     _print_plan(ERR, prepared, study.trials, workers)
                     watching.run(
                         store,
@@ -282,7 +283,7 @@ def plot(kind: str, study: str | None, output: Path | None, storage: str | None)
     known(kind)  # before a database is looked for
     view = _view(storage, study)
     if output is None:
-        click.echo(plot_text(view, kind, OUT.width))
+        emit(plot_text(view, kind, OUT.width))
         return
     write_plot(view, kind, output)
     _wrote(output)
@@ -353,7 +354,7 @@ def export(
     if kind in ("yaml", "json"):
         text = (export_yaml if kind == "yaml" else export_json)(view, trial, epochs=epochs)
         if output is None:
-            click.echo(text, nl=not text.endswith("\n"))
+            emit(text)
         else:
             write_text(output, text)
             _wrote(output)
@@ -420,7 +421,7 @@ def _wrote(path: Path) -> None:
 
 
 def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    emit(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def main() -> None:
@@ -440,14 +441,12 @@ def main() -> None:
     except click.ClickException as error:
         _complain(error.format_message())
         sys.exit(1)
+    except ReaderGone:
+        sys.exit(0)
     except LoratuneError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            # Whoever read our output has gone, as `| head` does; nothing is wrong.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
         where = f"{error.filename}: " if error.filename else ""
         _complain(f"{where}{error.strerror or error}")
         sys.exit(1)

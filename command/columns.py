@@ -57,7 +57,7 @@ class Column:
     width: int = 0
     """Least, in characters: what its cells usually take, so that columns neither move nor come and go."""
     lesser: int = 0
-    """0 stays in every terminal; of the others, 1 to ``ORNAMENT``, the greatest numbers go first."""
+    """0 stays in every terminal; of the others, 1 to ``ORNAMENT``, the greatest go where they do not fit."""
     justify: Literal["left", "right"] = "right"
     """Where its cells stand."""
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import re
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
+import click
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -26,10 +29,37 @@ from ..search.snapshot import Snapshot
 from ..spaces.params import LoraParams
 from .columns import columns, fitting
 
-OUT = Console(highlight=False)
+
+class ReaderGone(Exception):  # noqa: N818
+    """Whoever read what was asked for has gone, as ``| head`` does: there is nobody left to print for."""
+
+
+class _Answers(Console):
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        _drop(sys.stdout)
+        raise ReaderGone
+
+
+class _Progress(Console):
+    """A search goes on, whether someone looks on or not."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        _drop(sys.stderr)
+
+
+def _drop(stream: TextIO) -> None:
+    """Let a stream that nobody reads lead nowhere, so that what is left in it raises no more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+OUT = _Answers(highlight=False)
 """What was asked for."""
 
-ERR = Console(stderr=True, highlight=False)
+ERR = _Progress(stderr=True, highlight=False)
 """Progress, and what went wrong."""
 
 _TRIAL_ENDED = re.compile(r"trial \d+ (complete|pruned|diverged)")
@@ -202,6 +232,14 @@ def show_params(params: LoraParams, names: Iterable[str] | None = None) -> str:
 def number(value: Any) -> str:
     """Return a value with at most four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def emit(text: str) -> None:
+    """Print a text as it is, for a program or a file; raises ``ReaderGone``."""
+    try:
+        click.echo(text, nl=not text.endswith("\n"))
+    except BrokenPipeError:
+        OUT.on_broken_pipe()
 
 
 def say(out: Console, text: Text | str, *, indent: int = 0) -> None:

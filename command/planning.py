@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from ..reports.paired import MIN_EXAMPLES
 from ..reports.words import counted
 from ..spaces.budget import LEAST_EVAL_EXAMPLES, RUNGS
 
@@ -42,6 +43,7 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
             "architecture": model.architecture,
             "parameters": model.parameters,
             "device": model.device_name,
+            "gpu": model.device.startswith("cuda"),
             "dtype": facts.geometry.dtype,
             "adapted_layers": len(facts.geometry.targets),
             "gradient_checkpointing": facts.geometry.gradient_checkpointing,
@@ -66,6 +68,7 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
         },
         "space": dict(config.space.describe()),
         "preset": config.preset,
+        "pruner": config.pruner,
         "trials": trials,
         "examples": budget.examples,
         "epochs": budget.examples / data.train,
@@ -100,7 +103,9 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
     repeats = f"; {counted(data['duplicates'], 'repeat')} left out" if data["duplicates"] else ""
     cut = f"; {data['truncated']} cut to length" if data["truncated"] else ""
     most = ", the model's context" if data["context_is_shorter"] else ""
-    fits = memory["worker"] * values["workers"] <= memory["available"]
+    # On a CPU all workers share what is free; a GPU is one worker's own.
+    sharing = 1 if model["gpu"] else values["workers"]
+    fits = memory["worker"] * sharing <= memory["available"]
     return [
         (
             "model",
@@ -121,7 +126,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "a trial",
             f"{values['examples']} examples, {share(values['epochs'])} of the training data, "
-            f"{share(values['share_of_full_run'])} of a run of {EPOCHS:g} epochs; {steps} steps",
+            f"{100 * values['share_of_full_run']:.0f} % of a run of {EPOCHS:g} epochs; {steps} steps",
         ),
         (
             "evaluation",
@@ -129,7 +134,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
             f"{values['final_eval_examples']} at the end",
         ),
         *(("note", note) for note in values["notes"]),
-        *_few_lines(values["final_eval_examples"]),
+        *_few_lines(values),
         (
             "memory",
             f"{size(memory['base_model'])} base model, {size(memory['slot'])} a slot; "
@@ -145,18 +150,20 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _few_lines(eval_examples: int) -> list[tuple[str, str]]:
-    """Return a warning where the validation set is too small to tell trials apart by."""
-    if eval_examples >= LEAST_EVAL_EXAMPLES:
-        return []
-    what = counted(eval_examples, "validation example")
-    return [
-        (
-            "warning",
-            f"{what} can hardly tell trials apart, so the best may be so by luck; "
-            "give more records, or a file of its own with --validation",
+def _few_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a warning for each set of validation examples too small to tell trials apart by."""
+    found = []
+    final, rung = values["final_eval_examples"], values["eval_examples"]
+    if final < MIN_EXAMPLES:
+        found.append(
+            f"{counted(final, 'validation example')} can hardly tell trials apart, so the best may be so by "
+            "luck; give more records, --validation or more --eval-examples"
         )
-    ]
+    if rung < LEAST_EVAL_EXAMPLES and values["pruner"] != "none":
+        found.append(
+            f"trials are stopped early on {counted(rung, 'validation example')}; give more, or --pruner none"
+        )
+    return [("warning", words) for words in found]
 
 
 def _at_once(values: dict[str, Any]) -> str:
@@ -181,7 +188,7 @@ def count(value: int) -> str:
     """Return a large number in short: ``260K``, ``7.6B``."""
     for unit, factor in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
         if value >= factor:
-            return f"{value / factor:.3g}{unit}"
+            return f"{_three_digits(value / factor)}{unit}"
     return str(value)
 
 
@@ -189,9 +196,13 @@ def size(value: int) -> str:
     """Return bytes in short: ``1.5 GiB``."""
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if value >= factor:
-            number = value / factor
-            return f"{number:.3g} {unit}" if number < 999.5 else f"{number:.0f} {unit}"
+            return f"{_three_digits(value / factor)} {unit}"
     return f"{value} bytes"
+
+
+def _three_digits(value: float) -> str:
+    """Return a number with three significant digits, and never as a power of ten."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 
 def share(epochs: float) -> str:

@@ -236,12 +236,8 @@ class ProcessWorker:
             out_of_memory |= -code == signal.SIGKILL and self._oom_kills is None
         if out_of_memory:
             how += ", as the kernel does when memory runs out"
-        line = _last_line(self.log_file, self._log_start)
-        said = (
-            f"its log {self.log_file} does not say why"
-            if line is None
-            else f"last in {self.log_file}: {line}"
-        )
+        line = _telling_line(self.log_file, self._log_start)
+        said = f"{self.log_file} does not say why" if line is None else f"{self.log_file} says: {line}"
         return WorkerFailed(
             reason=f"worker {self.index} {how}; {said}",
             out_of_memory=out_of_memory,
@@ -280,7 +276,7 @@ def _oom_kills() -> int | None:
     return None
 
 
-def _last_line(file: Path, start: int) -> str | None:
+def _telling_line(file: Path, start: int) -> str | None:
     """Return the line of a log from ``start`` on that says most about an end, None where none does."""
     try:
         with file.open("rb") as log:

@@ -9,18 +9,18 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
-from ..storage.records import State
 from .importance import Importance
 from .plotfacts import CurveLine, Curves, History, Parallel, ParallelLine, Timeline
 from .words import show_loss, show_share
 
-COLORS: dict[State, str] = {
+COLORS = {
     "complete": "#2563eb",
     "pruned": "#94a3b8",
     "diverged": "#dc2626",
     "infeasible": "#a855f7",
     "failed": "#111827",
     "running": "#f59e0b",
+    "interrupted": "#f59e0b",
 }
 BEST = "#047857"
 BASE = "#64748b"
@@ -101,7 +101,7 @@ def curves_figure(facts: Curves) -> go.Figure:
     figure = go.Figure()
     final = [line.losses[-1] for line in facts.lines if line.state == "complete"]
     top = _top(final, [loss for line in facts.lines for loss in line.losses], facts.base_loss)
-    for state in ("pruned", "diverged", "infeasible", "failed", "running", "complete"):
+    for state in ("pruned", "diverged", "infeasible", "failed", "running", "interrupted", "complete"):
         lines = [line for line in facts.lines if line.state == state and not line.best]
         if lines:
             figure.add_trace(_curve_trace(lines, COLORS[state], state, 0.35 if state == "pruned" else 0.75))

@@ -77,7 +77,7 @@ def importance(view: StudyView) -> Importance:
     if len(scored) < MIN_TRIALS:
         raise ReportError(
             f"importance: {len(scored)} trials have reached {examples} examples, at least {MIN_TRIALS} are "
-            f"needed; go on with: tune resume {view.study.name} --trials N"
+            f"needed; {view.more(' --trials N')}"
         )
     distributions = view.space.distributions()
     encoded = []

@@ -30,9 +30,7 @@ def _some(extract: Callable[[StudyView], Any], field: str, missing: str) -> Call
     def extracted(view: StudyView) -> Any:
         facts = extract(view)
         if not getattr(facts, field):
-            raise ReportError(
-                f"study {view.study.name!r}: {missing}; go on with: tune resume {view.study.name}"
-            )
+            raise ReportError(f"study {view.study.name!r}: {missing}; {view.more()}")
         return facts
 
     return extracted

@@ -7,7 +7,7 @@ import datetime
 import math
 
 from ..spaces.space import Dimension
-from ..storage.records import CurvePoint, State
+from ..storage.records import CurvePoint
 from .view import StudyView
 from .words import show_value, value_of
 
@@ -18,7 +18,7 @@ class HistoryPoint:
 
     trial: int
     """Its number."""
-    state: State
+    state: str
     """Where it stands."""
     loss: float | None
     """Final loss, or the latest where it has none; None before the first evaluation."""
@@ -42,7 +42,7 @@ class CurveLine:
 
     trial: int
     """Its number."""
-    state: State
+    state: str
     """Where it stands."""
     best: bool
     """Whether it is the best trial."""
@@ -80,7 +80,7 @@ class ParallelLine:
 
     trial: int
     """Its number."""
-    state: State
+    state: str
     """Where it stands."""
     loss: float | None
     """Final or latest loss."""
@@ -106,7 +106,7 @@ class Span:
 
     trial: int
     """Its number."""
-    state: State
+    state: str
     """Where it stands."""
     worker: int
     """The worker."""
@@ -136,7 +136,7 @@ def history(view: StudyView) -> History:
     points = tuple(
         HistoryPoint(
             trial=trial.number,
-            state=trial.state,
+            state=view.state_of(trial),
             loss=trial.value if trial.value is not None else view.last_eval(trial.number),
         )
         for trial in view.trials
@@ -165,7 +165,7 @@ def curves(view: StudyView) -> Curves:
             lines.append(
                 CurveLine(
                     trial=trial.number,
-                    state=trial.state,
+                    state=view.state_of(trial),
                     best=best is not None and trial.number == best.number,
                     examples=tuple(examples for examples, _ in evaluated),
                     losses=tuple(loss for _, loss in evaluated),
@@ -185,7 +185,7 @@ def parallel(view: StudyView) -> Parallel:
         lines.append(
             ParallelLine(
                 trial=trial.number,
-                state=trial.state,
+                state=view.state_of(trial),
                 loss=trial.value if trial.value is not None else view.last_eval(trial.number),
                 positions=tuple(
                     _position(dimension, value) for dimension, value in zip(dimensions, values, strict=True)
@@ -202,7 +202,7 @@ def parallel(view: StudyView) -> Parallel:
 
 def timeline(view: StudyView) -> Timeline:
     """Return when each trial trained, in lanes so that spans of one lane never overlap."""
-    states = {trial.number: trial.state for trial in view.trials}
+    states = {trial.number: view.state_of(trial) for trial in view.trials}
     stays: dict[tuple[int, int], list[list[CurvePoint]]] = {}
     for point in sorted(view.curve, key=lambda point: (point.trial, point.quantum)):
         if point.trial not in states:

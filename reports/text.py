@@ -16,7 +16,15 @@ from .words import show_loss, show_seconds, show_share
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 LEVELS = "▁▂▃▄▅▆▇█"
-MARKS = {"complete": "●", "pruned": "·", "diverged": "×", "infeasible": "!", "failed": "!", "running": "○"}
+MARKS = {
+    "complete": "●",
+    "pruned": "·",
+    "diverged": "×",
+    "infeasible": "!",
+    "failed": "!",
+    "running": "○",
+    "interrupted": "○",
+}
 ROWS = 12
 """Height of a drawn field."""
 MOST = 20
@@ -72,7 +80,7 @@ def _history(facts: History, width: int) -> list[str]:
         row, column = place(trial, best)
         field[row][column] = "─"
     # The most telling mark of a cell is drawn last.
-    order = ("pruned", "failed", "infeasible", "diverged", "running", "complete")
+    order = ("pruned", "failed", "infeasible", "diverged", "running", "interrupted", "complete")
     for trial, loss, state in sorted(losses, key=lambda item: order.index(item[2])):
         row, column = place(trial, loss)
         field[row][column] = MARKS[state]

@@ -206,8 +206,7 @@ class StudyView:
         if number is None:
             best = self.best()
             if best is None:
-                what = "wait for the first" if self.live else f"go on with: tune resume {self.study.name}"
-                raise ReportError(f"study {self.study.name!r} has no complete trial yet; {what}")
+                raise ReportError(f"study {self.study.name!r} has no complete trial yet; {self.more()}")
             return best
         for trial in self.trials:
             if trial.number == number:
@@ -218,6 +217,12 @@ class StudyView:
     def state_of(self, trial: TrialRecord) -> str:
         """Return a trial's state in a word: its own, or ``interrupted`` where nobody trains it."""
         return "interrupted" if trial.state == "running" and not self.live else trial.state
+
+    def more(self, flags: str = "") -> str:
+        """Return how a study comes to know more: by waiting, or by being gone on with."""
+        if self.live:
+            return "its search goes on, so wait"
+        return f"go on with: tune resume {self.study.name}{flags}"
 
     def points(self, number: int) -> tuple[CurvePoint, ...]:
         """Return a trial's points in order."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from ..spaces.budget import QUANTA
 from ..spaces.params import LoraParams
 from ..storage.records import State
+from .rungs import STOP_RUNGS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,22 +115,29 @@ def estimate(
     finished: int,
     to_begin: int,
     begun: Sequence[int],
+    stops: bool,
 ) -> tuple[float | None, float | None]:
     """Return (trials per hour, seconds left) at the pace of this run.
 
     ``quanta_done`` were trained in ``elapsed`` seconds; ``finished`` trials took ``quanta_of_finished`` in
     all; ``to_begin`` trials are still to come, and ``begun`` has the quanta of each one that is under way.
+    ``stops`` says whether trials may be stopped early.
 
-    >>> estimate(
-    ...     quanta_done=40, elapsed=100.0, quanta_of_finished=40, finished=10, to_begin=3, begun=[2, 6]
-    ... )
-    (360.0, 40.0)
+    >>> so_far = dict(quanta_done=40, elapsed=100.0, quanta_of_finished=40, finished=10)
+    >>> estimate(**so_far, to_begin=3, begun=[2, 6], stops=True)  # 3 × 4, 3 and 2 quanta at 0.4 a second
+    (360.0, 42.5)
     """
     if quanta_done == 0 or elapsed <= 0:
         return None, None
     pace = quanta_done / elapsed
-    # Before anything has ended, half of a full trial: about what successive halving spends on one.
-    mean = quanta_of_finished / finished if finished and quanta_of_finished else QUANTA / 2
-    # A trial that has come further than most may stop at a rung or go on to its end.
-    under_way = sum(max(mean - quanta, (QUANTA - quanta) / 2) for quanta in begun)
+    if not stops:
+        mean = float(QUANTA)
+    elif finished and quanta_of_finished:
+        mean = quanta_of_finished / finished
+    else:  # half of a full trial: about what successive halving spends on one
+        mean = QUANTA / 2
+    under_way = sum(
+        max(mean - quanta, (QUANTA - quanta) / 2) if stops and quanta < STOP_RUNGS[-1] else QUANTA - quanta
+        for quanta in begun
+    )
     return 3600 * pace / mean, (to_begin * mean + under_way) / pace

@@ -58,6 +58,7 @@ class View:
             finished=len(ended),
             to_begin=max(0, ledger.study.trials - len(ledger.trials)),
             begun=[ledger.trials[number].quanta for number in running],
+            stops=ledger.config.pruner != "none",
         )
         best = ledger.best()
         last = [seat.last for seat in self._seats if seat.last is not None]

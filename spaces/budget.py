@@ -28,7 +28,7 @@ DEFAULT_STEPS = 48
 """Least optimizer steps of a trial by default, those at the largest batch size: Q = 6 · B_max."""
 
 LEAST_EVAL_EXAMPLES = 16
-"""Fewest validation examples that a loss is taken over, where there are as many."""
+"""Fewest validation examples that a loss is taken over, but for few data or where the user asks for fewer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

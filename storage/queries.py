@@ -31,6 +31,12 @@ def study(connection: sqlalchemy.Connection, name: str | None) -> StudyRecord | 
     return None if row is None else rows.study(row)
 
 
+def study_of(connection: sqlalchemy.Connection, study_id: int) -> StudyRecord:
+    """Return a study that is there by its id."""
+    query = select(tables.studies).where(tables.studies.c.id == study_id)
+    return rows.study(connection.execute(query).mappings().one())
+
+
 def names(connection: sqlalchemy.Connection) -> tuple[str, ...]:
     """Return the name of every study."""
     return tuple(connection.execute(select(tables.studies.c.name)).scalars())

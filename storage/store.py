@@ -75,7 +75,14 @@ class Store:
         """
         address = engine.parse(url_or_path)
         if address.path is not None:
-            _check_path(address.path, mode)
+            check_path(address.path)
+            if not address.path.exists():
+                if mode != "create":
+                    raise StudyNotFound(
+                        f"{address.path}: no such database; tune search makes one, "
+                        "or name another with --storage"
+                    )
+                engine.create_file(address.path)
         store = cls(address, mode, timeout)
         try:
             store._prepare()
@@ -313,11 +320,8 @@ class Store:
         # Only here: Optuna takes a quarter of a second to import.
         from . import projection
 
-        study = next((found for found in self.studies() if found.id == study_id), None)
-        if study is None:
-            raise StudyNotFound(f"study {study_id}: not in {self.url}; tune list shows what is")
-        with self._writing(study_id):
-            pass  # refused before Optuna is troubled, where the study is another's
+        with self._writing(study_id) as connection:  # refused here, where the study is another's
+            study = queries.study_of(connection, study_id)
         with faults.translated(self.url):
             if self._projection is None:
                 self._projection = projection.Projection(self._address, self._fence, timeout=self._timeout)
@@ -427,17 +431,10 @@ class Store:
         return str(name)
 
 
-def _check_path(path: Path, mode: Mode) -> None:
-    """Say early and plainly what is wrong with a path; make the file in mode ``create``."""
+def check_path(path: Path) -> None:
+    """Raise ``StorageError`` where a database can neither lie at a path nor be made there."""
     with faults.translated_files(path):
         if path.is_dir():
             raise StorageError(f"{path}: is a folder; name a file in it, such as {path / 'tune.db'}")
         if not path.parent.is_dir():
             raise StorageError(f"{path}: its folder does not exist; make it, or name another with --storage")
-        if path.exists():
-            return
-    if mode != "create":
-        raise StudyNotFound(
-            f"{path}: no such database; tune search makes one, or name another with --storage"
-        )
-    engine.create_file(path)

@@ -391,6 +391,13 @@ def test_a_read_only_database_is_said_to_be_read_only(study, words):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_database_in_a_folder_that_is_not_there_is_refused_before_anything_is_loaded(refused, tmp_path):
+    ended = refused("search", "--storage", "tpyo/tune.db")
+    assert ended.code == 1
+    assert "tpyo/tune.db: its folder does not exist; make it" in ended.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_in_place_of_a_database_is_refused(refused, tmp_path):
     ended = refused("search", "--storage", str(tmp_path))
     assert ended.code == 1

@@ -64,3 +64,35 @@ def test_a_terminal_that_has_no_letter_for_a_dash_still_gets_the_numbers(
     assert "Traceback" not in said
     assert done.returncode == (1 if "--trial=99" in words else 0), said
     assert says in said
+
+
+@pytest.mark.parametrize("words", [["list"], ["show"], ["show", "--json"], ["plot", "history"], ["export"]])
+def test_a_reader_that_has_gone_is_no_error(finished: Path, words):
+    asked = subprocess.Popen(
+        [sys.executable, "-m", "loratune", *words],
+        cwd=finished,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert asked.stdout is not None
+    asked.stdout.close()
+    _, said = asked.communicate(timeout=240)
+    assert (asked.returncode, said) == (0, b"")
+
+
+def test_a_search_goes_on_when_nobody_reads_what_it_says(tmp_path, tune, small):
+    search = subprocess.Popen(
+        [sys.executable, "-m", "loratune", "search", "--trials=4", *small],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert search.stdout is not None
+    assert search.stdout.readline().startswith(b"model")
+    search.stdout.close()
+    assert search.wait(240) == 0
+    (row,) = tune("list", "--json").json
+    assert row["ended"] == 4
+    log = (tmp_path / "tune-artifacts" / "logs" / "search.log").read_text(encoding="utf-8")
+    assert sum(" trial " in line for line in log.splitlines()) == 4
+    assert "complete after" in log

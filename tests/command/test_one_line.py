@@ -9,7 +9,7 @@ from loratune.storage.store import Store
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["search", "--set=lora_rank=0"], 1, ("lora_rank", "0")),
+        (["search", "--set=lora_rank=0"], 1, ("lora_rank: 0 ",)),
         (["search", "--set=learning_rate=-1e-3"], 1, ("learning_rate", "-0.001")),
         (["search", "--set=learning_rate=1e-2..1e-3:log"], 1, ("learning_rate", "0.01", "0.001")),
         (["search", "--set=learnig_rate=1e-3"], 1, ("learnig_rate", "did you mean 'learning_rate'?")),

@@ -72,19 +72,24 @@ def test_trials_at_once_are_those_that_the_search_will_let_begin(planned, trials
 
 
 @pytest.mark.parametrize(
-    ("final", "warned"), [(1, "1 validation example can"), (15, "15 validation examples can"), (16, None)]
+    ("final", "rung", "pruner", "warned"),
+    [
+        (384, 96, "asha", []),
+        (20, 16, "asha", []),
+        (19, 16, "asha", ["19 validation examples can hardly tell trials apart"]),
+        (1, 1, "none", ["1 validation example can hardly tell trials apart"]),
+        (64, 15, "asha", ["trials are stopped early on 15 validation examples"]),
+        (64, 15, "none", []),
+    ],
 )
-def test_a_validation_set_that_tells_nothing_apart_is_warned_of(planned, final, warned):
-    values, _ = planned(
-        lambda facts: {"budget": dataclasses.replace(facts.budget, final_eval_examples=final)}
-    )
-    warning = dict(plan_lines(values)).get("warning")
-    if warned is None:
-        assert warning is None
-    else:
-        assert warning is not None
-        assert warning.startswith(warned)
-        assert "--validation" in warning
+def test_validation_sets_that_tell_nothing_apart_are_warned_of(planned, final, rung, pruner, warned):
+    def few(facts):
+        return {"budget": dataclasses.replace(facts.budget, final_eval_examples=final, eval_examples=rung)}
+
+    lines = plan_lines(planned(few, pruner=pruner)[0])
+    found = [words for name, words in lines if name == "warning"]
+    assert len(found) == len(warned)
+    assert all(words.startswith(start) for words, start in zip(found, warned, strict=True))
 
 
 def test_what_was_left_out_of_the_data_is_said(planned):
@@ -130,6 +135,21 @@ def test_bad_records_that_the_plan_does_not_name_are_counted(planned, bad, named
     assert dict(lines).get("  …") == words
 
 
+def test_each_gpu_has_memory_of_its_own(planned):
+    def on(device):
+        def change(facts):
+            held = facts.memory.base_bytes + facts.slots * facts.memory.slot_bytes
+            return {
+                "memory": dataclasses.replace(facts.memory, available_bytes=3 * held // 2),
+                "model": dataclasses.replace(facts.model, device=device),
+            }
+
+        return dict(plan_lines(planned(change, workers=2)[0]))["memory"]
+
+    assert "does not fit" in on("cpu")
+    assert "does not fit" not in on("cuda")
+
+
 def test_a_plan_that_does_not_fit_into_memory_says_so(planned):
     def small(facts):
         held = facts.memory.base_bytes + facts.slots * facts.memory.slot_bytes
@@ -145,6 +165,7 @@ def test_a_plan_that_does_not_fit_into_memory_says_so(planned):
     [
         (lambda: count(999), "999"),
         (lambda: count(226_000), "226K"),
+        (lambda: count(999_600), "1000K"),
         (lambda: count(7_600_000_000), "7.6B"),
         (lambda: size(100), "100 bytes"),
         (lambda: size(1536), "1.5 KiB"),

@@ -14,6 +14,8 @@ from loratune.command.request import choose_preset, make_config, make_request
 from loratune.objectives.fake import FakeFleet, FakePlan
 from loratune.reports.load import load_view
 from loratune.reports.outcomes import outcomes
+from loratune.reports.plots import plot_figure
+from loratune.reports.text import plot_text
 from loratune.reports.verdict import verdict
 from loratune.search.loop import run
 from loratune.search.snapshot import Unobserved
@@ -148,9 +150,11 @@ def test_trials_that_nobody_trains_are_called_interrupted_everywhere(unfinished)
     view = load_view(unfinished, "half")
     shown = text_of(lambda out: showing.print_trials(out, view), 160)
     one = text_of(lambda out: showing.print_trial(out, view, waiting[0]))
-    for text in (listed, shown, one, outcomes(view).words):
+    for text in (listed, shown, one, outcomes(view).words, plot_text(view, "history", 100)):
         assert "interrupted" in text
         assert "running" not in text
+    for kind in ("history", "curves", "timeline"):
+        assert "running" not in plot_figure(view, kind).to_json()
     unfinished.acquire(study.id)
     live = load_view(unfinished, "half")
     assert "running" in text_of(lambda out: showing.print_trial(out, live, waiting[0]))

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -69,8 +70,11 @@ def test_a_trial_by_number_says_how_it_ended(make_view):
 def test_a_missing_trial_and_a_study_without_a_best_are_one_line(make_view):
     with pytest.raises(ReportError, match=r"has no trial 7; its trials are 0 to 2"):
         export_yaml(make_view(3), 7)
-    with pytest.raises(ReportError, match="no complete trial yet; wait for the first"):
-        export_yaml(make_view(2, states={0: "pruned", 1: "running"}))
+    begun = make_view(2, states={0: "pruned", 1: "running"})
+    with pytest.raises(ReportError, match="no complete trial yet; its search goes on, so wait"):
+        export_yaml(begun)
+    with pytest.raises(ReportError, match="no complete trial yet; go on with: tune resume demo"):
+        export_yaml(dataclasses.replace(begun, live=False))
 
 
 def test_json_says_the_same(view):

@@ -147,9 +147,11 @@ def test_other_endings_are_refused_in_one_line(view, tmp_path, name, words):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_study_without_trials_is_refused_in_one_line(make_view, kind):
-    with pytest.raises(ReportError) as caught:
-        plot_facts(make_view(0, wanted=5), kind)
-    assert "tune resume" in str(caught.value)
+    view = make_view(0, wanted=5)
+    for live, words in ((False, "go on with: tune resume demo"), (True, "its search goes on, so wait")):
+        with pytest.raises(ReportError) as caught:
+            plot_facts(dataclasses.replace(view, live=live), kind)
+        assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

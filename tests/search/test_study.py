@@ -9,7 +9,6 @@ from typing import Any
 
 import optuna
 import pytest
-from loratune.objectives.base import BadRecord
 from loratune.search.config import StudyConfig
 from loratune.search.study import compare_facts, config_of, create, facts_of, objective_of
 from loratune.spaces.errors import (
@@ -44,14 +43,6 @@ def test_configuration_and_facts_come_back_as_they_were(bench, config: StudyConf
     assert facts_of(read) == bench.facts(config)
     assert (study.trials, study.seed) == (8, 3)
     assert [event["trials"] for event in bench.events("created")] == [8]
-
-
-def test_bad_records_stored_before_their_place_was_are_lines(bench, config: StudyConfig) -> None:
-    bad = (BadRecord(file="d.jsonl", line=7, reason="no output"),)
-    data = dataclasses.replace(bench.facts(config).data, bad=1, bad_records=bad)
-    study = make(bench, config, data=data)
-    del study.facts["data"]["bad_records"][0]["place"]
-    assert facts_of(study).data.bad_records == bad
 
 
 def test_the_stored_configuration_holds_nothing_of_the_machine(bench, config: StudyConfig) -> None:
