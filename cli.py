@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 an error in one line; 2 wrong usage; 130 interrupted, with
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import io
 import json
@@ -204,7 +205,7 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
         return
     _print_plan(OUT, prepared, request.trials, workers)
     OUT.print()
-    OUT.print(Text("one training example; the loss is taken between ⟦ and ⟧:", style="bold"))
+    say(OUT, Text("one training example; the loss is taken between ⟦ and ⟧:", style="bold"))
     OUT.print(Text(prepared.facts.data.rendered), soft_wrap=True)
 
 
@@ -257,7 +258,7 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
         return
     how = "running" if view.live else "interrupted" if facts.verdict.running else "over"
     ended = f"  {how}, {facts.verdict.trials}/{facts.verdict.wanted} trials have ended"
-    OUT.print(Text.assemble((view.study.name, "bold"), ended))
+    say(OUT, Text.assemble((view.study.name, "bold"), ended))
     showing.print_verdict(OUT, facts.verdict)
     OUT.print()
     showing.print_trials(OUT, view)
@@ -426,10 +427,10 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Run the command; the only place where errors become exit codes."""
+    codecs.register_error("plain", _plain)
     for stream in (sys.stdout, sys.stderr):
-        # A terminal or a pipe of another encoding gets a question mark for a dash, not a traceback.
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="plain")
     try:
         tune.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -453,6 +454,16 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         ERR.print("tune: interrupted")
         sys.exit(130)
+
+
+_PLAIN = dict(zip("–−×…⟦⟧\u00a0\u202f│─└▕█●○·", "--x.[]  |-+|#*o.", strict=True))
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Write what an encoding has no letter for in plain ones, a question mark where there are none."""
+    assert isinstance(error, UnicodeEncodeError)
+    letters = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(letter, "?") for letter in letters), error.end
 
 
 def _complain(message: str) -> None:

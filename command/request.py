@@ -156,6 +156,9 @@ def default_name(request: Request) -> str:
 
 def _model(request: Request) -> str:
     model, data = request.get("model"), request.get("data")
+    for name, given, what in (("model", model, "folder or a Hub id"), ("data", data, "file")):
+        if given is not None and not given.strip():
+            raise UsageError(f"--{name} is empty; name a {what}")
     if model is None and data is None:
         return str(model_path())
     if model is None:

@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..spaces import errors
 from ..spaces.errors import WorkerError
@@ -78,6 +78,7 @@ class ProcessWorker:
         self._over = False
         environment = child_environment(os.environ, threads=threads, device=device)
         self._oom_kills = _oom_kills()
+        log = _open_log(log_file)
         self._connection, theirs = multiprocessing.Pipe()
         # The kernel counts the *thread* that starts a process as its parent; another one may end early.
         in_main_thread = threading.current_thread() is threading.main_thread()
@@ -91,8 +92,7 @@ class ProcessWorker:
         }
         command = [sys.executable, "-P", "-u", "-c", _PROGRAM, json.dumps(given), f"loratune worker {index}"]
         try:
-            log_file.parent.mkdir(parents=True, exist_ok=True)
-            with log_file.open("ab") as log:
+            with log:
                 self._log_start = log.tell()
                 self._process = subprocess.Popen(
                     command,
@@ -105,7 +105,7 @@ class ProcessWorker:
                 )
         except OSError as error:
             self._connection.close()
-            raise WorkerError(f"worker {index} cannot start, with its log in {log_file}: {error}") from error
+            raise WorkerError(f"worker {index} cannot start: {error}") from error
         finally:
             theirs.close()
 
@@ -242,6 +242,18 @@ class ProcessWorker:
             reason=f"worker {self.index} {how}; {said}",
             out_of_memory=out_of_memory,
         )
+
+
+def _open_log(file: Path) -> BinaryIO:
+    """Open a log to be appended to; raises ``WorkerError`` where it can neither be opened nor made."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file.open("ab")
+    except OSError as error:
+        raise WorkerError(
+            f"{file}: cannot be written ({error.strerror}); make its folder writable, "
+            "or name a database elsewhere with --storage"
+        ) from error
 
 
 def child_environment(environ: Mapping[str, str], *, threads: int, device: str | None) -> dict[str, str]:

@@ -104,7 +104,7 @@ def llamafactory(
         share = float(data.get("split", (0.7, 0.15, 0.15))[1])
         held_out = {"val_size": round(share, 4)}
         train = view.data.train + view.data.validation + view.data.test
-        train -= round(share * train)
+        train -= math.ceil(share * train)  # as train_test_split of datasets does, which LLaMA-Factory calls
     run = full_run(view, trial.params, view.examples_seen(trial), epochs=epochs, train=train)
     notes = [*provenance(view, trial, run), *_notes(view, trial, plain)]
     return LlamaFactoryExport(

@@ -29,6 +29,10 @@ TOP = 0.25
 """Share of the trials that counts as the best; docs/log.md has the experiment behind it."""
 
 
+WIDE = 0.8
+"""Where the best trials cover more of a range than this, their middle half says more than their ends."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bar:
     """One parameter's importance, and what the best trials chose."""
@@ -174,9 +178,11 @@ def _where(dimension: Dimension, best: list[TrialRecord]) -> str:
     scale = math.log if dimension.log else float
     lower, upper = dimension.bounds
     covered = (scale(high) - scale(low)) / (scale(upper) - scale(lower))
-    if covered > 0.8:
-        return f"the best {len(best)} lie all over the range"
-    return f"the best {len(best)} lie between {show_value(low)} and {show_value(high)}"
+    if covered <= WIDE:
+        return f"the best {len(best)} lie between {show_value(low)} and {show_value(high)}"
+    middle = sorted(values)[len(values) // 4 : len(values) - len(values) // 4]
+    low, high = middle[0], middle[-1]
+    return f"{len(middle)} of the best {len(best)} lie between {show_value(low)} and {show_value(high)}"
 
 
 def _between(spread: str) -> str:

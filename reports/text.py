@@ -149,20 +149,21 @@ def _timeline(facts: Timeline, width: int) -> list[str]:
     lines = []
     for lane, head in heads.items():
         cells = [" "] * columns
-        for span in facts.spans:
-            if (span.worker, span.lane) != lane:
-                continue
-            left = int((span.start - start).total_seconds() / seconds * (columns - 1))
+        spans = [span for span in facts.spans if (span.worker, span.lane) == lane]
+        lefts = [int((span.start - start).total_seconds() / seconds * (columns - 1)) for span in spans]
+        for span, left, following in zip(spans, lefts, [*lefts[1:], columns], strict=True):
             right = int((span.end - start).total_seconds() / seconds * (columns - 1))
+            length = max(1, min(right, following - 1) - left + 1)
             text = f"{MARKS[span.state]}{span.trial}"
-            for column in range(left, right + 1):
-                inside = column - left
-                fill = "▕" if column == right and right > left else "─"
-                cells[column] = text[inside] if inside < len(text) else fill
+            # Half a number would be that of another trial.
+            text = text if len(text) <= length else MARKS[span.state]
+            end = "▕" if length > len(text) else ""
+            cells[left : left + length] = f"{text}{'─' * (length - len(text) - len(end))}{end}"
         lines.append(f"{head:<{label}} │{''.join(cells)}")
     used = {span.state for span in facts.spans}
     legend = "  ".join(f"{MARKS[state]} {state}" for state in MARKS if state in used)
-    return [*lines, "", *_wrapped(f"{show_seconds(seconds)} in all, numbers are trials;  {legend}", width)]
+    words = f"{show_seconds(seconds)} in all, numbers are trials, where there is room;  {legend}"
+    return [*lines, "", *_wrapped(words, width)]
 
 
 def _spark(losses: tuple[float, ...]) -> str:

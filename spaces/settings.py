@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from .dimension import NAMES
 from .errors import SpaceError, UsageError
 from .parse import configuration, dimensions, number
 from .yamlfile import complaint, read_mapping
@@ -26,6 +27,10 @@ Text = Annotated[str, Field(min_length=1, max_length=4096)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, BeforeValidator(number), Field(gt=0)]
 CountOrAuto = Annotated[int | str, BeforeValidator(_count_or_auto)]
+
+
+ONE_RUN = ("deterministic", "take_over")
+"""Options of ``tune search`` that are flags alone."""
 
 
 class Settings(BaseModel):
@@ -112,6 +117,11 @@ def load_settings(path: Path) -> dict[str, Any]:
         if name in content:
             raise UsageError(f"{where}: {name}: is given twice, with hyphens and with underscores")
         content[name] = value
+    for name in content:
+        if name in NAMES:
+            raise UsageError(f"{where}: {name}: is a parameter; write it under set:, as set: {{{name}: …}}")
+        if name in ONE_RUN:
+            raise UsageError(f"{where}: {name}: belongs to one run; give it as a flag")
     try:
         settings = Settings.model_validate(content)
     except ValidationError as error:

@@ -64,6 +64,7 @@ def test_a_terminal_that_has_no_letter_for_a_dash_still_gets_the_numbers(
     assert "Traceback" not in said
     assert done.returncode == (1 if "--trial=99" in words else 0), said
     assert says in said
+    assert "?" not in said
 
 
 @pytest.mark.parametrize("words", [["list"], ["show"], ["show", "--json"], ["plot", "history"], ["export"]])

@@ -364,7 +364,7 @@ class TestProcess:
 
     def test_a_log_that_cannot_be_written_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(WorkerError, match="worker 0 cannot start"):
+        with pytest.raises(WorkerError, match=r"file/log: cannot be written \(.*\); make its folder"):
             ProcessWorker(0, tmp_path / "file" / "log")
 
     def test_threads_and_device_are_set_before_the_session_is_made(

@@ -63,6 +63,17 @@ def test_the_values_of_the_trial_are_in_the_yaml(study, tmp_path):
     assert "bf16" not in loaded
 
 
+def test_the_examples_that_are_held_out_are_rounded_up_as_the_trainer_does(study):
+    view = study()
+    facts = {
+        **view.study.facts,
+        "data": {**view.study.facts["data"], "train": 5028, "validation": 1077, "test": 1077},
+    }
+    view = dataclasses.replace(view, study=dataclasses.replace(view.study, facts=facts))
+    notes = " ".join(llamafactory(view, None, Path("out")).notes)
+    assert "a run of 3 epochs of 6\u202f104 examples" in notes  # 7182 less 1078
+
+
 def test_warm_up_is_a_whole_number_of_the_full_runs_steps(study):
     found = llamafactory(study(), None, Path("out")).arguments
     train = 4000 - 600

@@ -1,7 +1,8 @@
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
-from loratune.reports.importance import importance
+from loratune.reports.importance import _where, importance
 from loratune.spaces.errors import ReportError
 from loratune.spaces.presets import preset
 from loratune.spaces.space import Dimension
@@ -32,6 +33,15 @@ def test_the_words_give_the_range_of_the_best_trials(view):
     assert found.sentences[0].startswith("learning_rate accounts for ")
     assert " of what sets the best quarter apart: the best 15 lie " in found.sentences[0]
     assert len(found.sentences) == len(found.bars)
+
+
+def test_where_the_best_lie_all_over_a_range_their_middle_half_is_named():
+    dimension = Dimension(name="warmup_ratio", low=0.0, high=0.1)
+    params = preset("tiny").default
+    rates = [0.0, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1]
+    best = [SimpleNamespace(params=dataclasses.replace(params, warmup_ratio=rate)) for rate in rates]
+    assert _where(dimension, best) == "4 of the best 8 lie between 0.05 and 0.08"
+    assert _where(dimension, best[1:]) == "the best 7 lie between 0.04 and 0.1"
 
 
 def test_a_choice_is_worded_by_its_most_common_value(view):

@@ -179,6 +179,21 @@ def test_a_bar_is_drawn_in_eighths():
     assert text.bar(0, 4) == ""
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_number_of_a_trial_is_cut_in_the_timeline_of_a_terminal(view, width):
+    spans = plotfacts.timeline(view).spans
+    lanes = {}
+    for span in spans:
+        lanes.setdefault((span.worker, span.lane), []).append(span.trial)
+    drawn = text.plot_text(view, "timeline", width).splitlines()
+    for (worker, lane), trials in lanes.items():
+        (line,) = [one for one in drawn if one.startswith(f"worker {worker} slot {lane + 1} ")]
+        bars = line.partition("│")[2]
+        assert {int(number) for number in re.findall(r"\d+", bars)} <= set(trials)
+        assert len(line) <= width
+    assert any(str(span.trial) in "".join(drawn[:-1]) for span in spans)
+
+
 @pytest.mark.parametrize("kind", ["history", "curves", "parallel", "timeline"])
 @pytest.mark.parametrize("states", [{0: "complete"}, {0: "running"}, {0: "diverged"}])
 def test_one_trial_is_enough_for_what_it_has(make_view, kind, states):

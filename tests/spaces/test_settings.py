@@ -63,6 +63,8 @@ def test_a_key_left_blank_is_a_key_left_out(config):
     ("text", "message"),
     [
         ("trails: 5", "trails: is not known here (did you mean 'trials'?)"),
+        ("lora_rank: 8", "lora_rank: is a parameter; write it under set:, as set: {lora_rank: …}"),
+        ("take-over: true", "take_over: belongs to one run; give it as a flag"),
         ("trials: 0", "trials: 0: input should be greater than or equal to 1"),
         ("trials: true", "trials: True: input should be a valid integer"),
         ("trials: '5'", "trials: '5': input should be a valid integer"),
