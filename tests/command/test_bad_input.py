@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import json
 import os
 import shutil
@@ -13,7 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from loratune.command import running
+from loratune.command.request import make_config
 from loratune.demo import data_path, model_path
+from loratune.objectives.fake import FakeWorker
+from loratune.spaces.presets import preset
 
 RECORD = {"instruction": "Say hello.", "output": "hello"}
 HOLD = """
@@ -229,6 +234,21 @@ def test_a_data_file_that_is_not_there_is_named_before_anything_is_loaded(refuse
         assert "there is no data file" in ended.complaint
         assert "data.json" in ended.complaint
     assert list(tmp_path.iterdir()) == []
+
+
+def test_more_workers_than_gpus_are_refused_before_a_study_is_made(refused, tmp_path, monkeypatch):
+    def prepare(request, **_):
+        worker = FakeWorker()
+        config = make_config(request, preset("tiny"))
+        facts = worker.prepare(config.objective)
+        facts = dataclasses.replace(facts, model=dataclasses.replace(facts.model, device="cuda"))
+        return running.Prepared(config=config, facts=facts, worker=worker)
+
+    monkeypatch.setattr(running, "prepare", prepare)
+    ended = refused("search", "--trials=8", "--workers=2")
+    assert ended.code == 2
+    assert "--workers 2: there is one worker per GPU, and 1 can be used" in ended.complaint
+    assert not (tmp_path / "tune.db").exists()
 
 
 # Studies

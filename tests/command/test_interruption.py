@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from loratune import cli
 from loratune.command import running
 from loratune.command.request import make_config
 from loratune.objectives.fake import FakeWorker
@@ -195,7 +196,7 @@ def test_ctrl_c_after_a_study_is_made_names_the_command_that_goes_on(refused, tm
         return running.Prepared(config=config, facts=worker.prepare(config.objective), worker=worker)
 
     monkeypatch.setattr(running, "prepare", prepare)
-    monkeypatch.setattr(running, "count_workers", interrupted)
+    monkeypatch.setattr(cli, "_print_plan", interrupted)
     ended = refused("search", "--trials=2", "--study=early")
     assert ended.code == 130
     assert ended.complaint == "tune: interrupted; go on with: tune resume early"
