@@ -7,9 +7,7 @@ Exit codes: 0 done; 1 an error in one line; 2 wrong usage; 130 interrupted, with
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
-import io
 import json
 import sys
 from pathlib import Path
@@ -22,6 +20,7 @@ from rich.text import Text
 from . import __version__
 from .command import showing
 from .command.console import ERR, OUT, ReaderGone, emit, say, say_pairs
+from .command.letters import write_plainly
 from .command.options import (
     at_storage,
     default_storage,
@@ -427,10 +426,7 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Run the command; the only place where errors become exit codes."""
-    codecs.register_error("plain", _plain)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="plain")
+    write_plainly(sys.stdout, sys.stderr)
     try:
         tune.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -454,16 +450,6 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         ERR.print("tune: interrupted")
         sys.exit(130)
-
-
-_PLAIN = dict(zip("–−×…⟦⟧\u00a0\u202f│─└▕█●○·", "--x.[]  |-+|#*o.", strict=True))
-
-
-def _plain(error: UnicodeError) -> tuple[str, int]:
-    """Write what an encoding has no letter for in plain ones, a question mark where there are none."""
-    assert isinstance(error, UnicodeEncodeError)
-    letters = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(letter, "?") for letter in letters), error.end
 
 
 def _complain(message: str) -> None:

@@ -92,6 +92,7 @@ def test_a_write_waits_for_its_turn(path, held):
     threading.Timer(0.5, held.kill).start()
     with Store.open(str(path), mode="write", timeout=20) as store:
         store.add_event(1, "x")
+        assert [event.kind for event in store.events(1, "x")] == ["x"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without rights")
