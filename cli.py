@@ -19,7 +19,7 @@ from rich.text import Text
 
 from . import __version__
 from .command import showing
-from .command.console import ERR, OUT, ReaderGone, emit, say, say_pairs
+from .command.console import ERR, OUT, ReaderGone, emit, room, say, say_pairs, show_table
 from .command.letters import write_plainly
 from .command.options import (
     at_storage,
@@ -223,7 +223,7 @@ def list_(storage: str | None, as_json: bool) -> None:
         if as_json:
             _print_json(rows)
             return
-        OUT.print(showing.study_table(rows, OUT.width))
+        show_table(OUT, showing.study_table(rows, room(OUT)))
         say(OUT, Text(showing.disk_line(store), style="dim"))
 
 

@@ -64,6 +64,9 @@ ERR = _Progress(stderr=True, highlight=False)
 
 _TRIAL_ENDED = re.compile(r"trial \d+ (complete|pruned|diverged)")
 
+ENDLESS = 1000
+"""Characters in a line that no terminal shows."""
+
 PLAIN_SECONDS = 15.0
 """How often a search without a terminal says where it stands."""
 
@@ -234,6 +237,20 @@ def number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def room(out: Console) -> int:
+    """Return how wide a table may be: as a terminal, or as ``COLUMNS`` says; endless in a pipe."""
+    return out.width if out.is_terminal or "COLUMNS" in os.environ else ENDLESS
+
+
+def show_table(out: Console, made: Table) -> None:
+    """Print a table of at most ``room`` characters."""
+    before, out.width = out.width, room(out)
+    try:
+        out.print(made)
+    finally:
+        out.width = before
+
+
 def emit(text: str) -> None:
     """Print a text as it is, for a program or a file; raises ``ReaderGone``."""
     try:
@@ -246,7 +263,7 @@ def say(out: Console, text: Text | str, *, indent: int = 0) -> None:
     """Print a sentence: broken between words on a terminal, in one line for whoever reads it from a pipe."""
     words = Text(text) if isinstance(text, str) else text
     if out.is_terminal:
-        out.print(Padding(words, (0, 0, 0, indent)))
+        out.print(Padding(words, (0, 0, 0, indent), expand=False))
     else:
         out.print(Text(" " * indent) + words, soft_wrap=True)
 
@@ -292,7 +309,8 @@ def table(
         else whole[index]
         for index, (name, column) in enumerate(zip(header, columns_of, strict=True))
     ]
-    kept, gap = fitting(least, [(lesser or {}).get(name, 0) for name in header], width)
+    # What matters little goes before anything is folded.
+    kept, gap = fitting(whole, [(lesser or {}).get(name, 0) for name in header], width)
     room = width - sum(least[index] for index in kept) - gap * (len(kept) - 1)
     made = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     to_the_right = set(right)

@@ -63,7 +63,7 @@ def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
         ),
         width=width,
         right=("trials", "best", "disk"),
-        folding=("how", "owner", "created"),
+        folding=("how", "owner"),
         lesser={"disk": 1, "created": 2},
     )
 
@@ -93,7 +93,7 @@ def print_verdict(out: Console, found: Verdict) -> None:
 def print_trials(out: Console, view: StudyView) -> None:
     """Print the best trials of a study."""
     ranked = sorted(view.trials, key=lambda it: (it.value is None, it.value or 0.0, -it.quanta, it.number))
-    out.print(_trial_table(view, ranked[:ROWS], out.width))
+    console.show_table(out, _trial_table(view, ranked[:ROWS], console.room(out)))
     if len(ranked) > ROWS:
         more = f"… and {len(ranked) - ROWS} more; tune report -o report.html shows all"
         out.print(Text(more, style="dim"))
@@ -124,7 +124,7 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord) -> None:
     )
     header = ("quantum", "examples", "train", "eval", "lr", "grad norm", "tokens/s")
     lesser = {"tokens/s": 3, "grad norm": 2, "lr": 1}
-    out.print(console.table(header, rows, width=out.width, right=header, lesser=lesser))
+    console.show_table(out, console.table(header, rows, width=console.room(out), right=header, lesser=lesser))
 
 
 def _trial_table(view: StudyView, trials: Sequence[TrialRecord], width: int) -> Table:
