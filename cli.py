@@ -95,12 +95,12 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
         rows.check_name(request.study)
     address = engine.parse(request.storage)
     if address.path is not None:
-        check_path(address.path)
-    if address.path is not None and address.path.exists():
         # A database that cannot be written, or a search that runs, is found before a model is loaded.
-        with Store.open(request.storage, mode="create") as store:
-            if request.study is not None and not take_over:
-                store.check_free(request.study)
+        check_path(address.path)
+        if address.path.exists():
+            with Store.open(request.storage, mode="create") as store:
+                if request.study is not None and not take_over:
+                    store.check_free(request.study)
     logs, cache = address.artifacts / running.LOGS, address.artifacts / running.CACHE
     with running.interrupted_by_sigterm(), running.private_files():
         prepared = running.prepare(request, logs=logs, cache=cache, starting=_say_preparing)

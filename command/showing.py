@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..reports.words import show_state, show_value, value_of
 from ..storage.records import StudyRecord, TrialRecord
 from ..storage.store import Store
 from . import console
@@ -54,7 +55,10 @@ def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
                 row["study"],
                 f"{row['ended']}/{row['trials']}",
                 "–" if row["best"] is None else f"{row['best']:.4f}",
-                ", ".join(f"{count} {_word(state, row['owner'])}" for state, count in row["states"].items()),
+                ", ".join(
+                    f"{count} {show_state(state, live=row['owner'] is not None)}"
+                    for state, count in row["states"].items()
+                ),
                 row["owner"] or "–",
                 size(row["disk_bytes"]),
                 row["created"][:16].replace("T", " "),
@@ -66,11 +70,6 @@ def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
         folding=("how", "owner"),
         lesser={"disk": 1, "created": 2},
     )
-
-
-def _word(state: str, owner: str | None) -> str:
-    """Return a state as it is shown: nobody trains what runs in a study without an owner."""
-    return "interrupted" if state == "running" and owner is None else state
 
 
 def disk_line(store: Store) -> str:
@@ -128,8 +127,6 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord) -> None:
 
 
 def _trial_table(view: StudyView, trials: Sequence[TrialRecord], width: int) -> Table:
-    from ..reports.words import show_value, value_of
-
     varied = [one.name for one in view.space.dimensions if not one.fixed]
     rows = (
         (

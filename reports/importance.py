@@ -28,7 +28,6 @@ RUNG = 2
 TOP = 0.25
 """Share of the trials that counts as the best; docs/log.md has the experiment behind it."""
 
-
 WIDE = 0.8
 """Where the best trials cover more of a range than this, their middle half says more than their ends."""
 

@@ -42,10 +42,8 @@ class Outcomes:
         if not self.ended:
             return "No trial has ended yet."
         parts = [f"{self.counts[state]} {state}" for state in FINAL_STATES if self.counts[state]]
-        text = (
-            f"{self.ended} of {counted(self.wanted, 'trial')} {'has' if self.ended == 1 else 'have'} ended: "
-        )
-        text += f"{join(parts)}."
+        verb = "has" if self.ended == 1 else "have"
+        text = f"{self.ended} of {counted(self.wanted, 'trial')} {verb} ended: {join(parts)}."
         if begun := self.counts["running"]:
             verb = "is" if begun == 1 else "are"
             text += f" {begun} more {verb} {'under way' if self.live else 'interrupted'}."

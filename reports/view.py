@@ -16,6 +16,7 @@ from ..spaces.budget import QUANTA, Budget
 from ..spaces.errors import ReportError, SpaceError
 from ..spaces.space import SearchSpace
 from ..storage.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
+from .words import show_state
 
 T = TypeVar("T")
 
@@ -215,8 +216,8 @@ class StudyView:
         raise ReportError(f"study {self.study.name!r} has no trial {number}; its trials are {last}")
 
     def state_of(self, trial: TrialRecord) -> str:
-        """Return a trial's state in a word: its own, or ``interrupted`` where nobody trains it."""
-        return "interrupted" if trial.state == "running" and not self.live else trial.state
+        """Return a trial's state in a word; see ``show_state``."""
+        return show_state(trial.state, self.live)
 
     def more(self, flags: str = "") -> str:
         """Return how a study comes to know more: by waiting, or by being gone on with."""

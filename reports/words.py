@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from ..spaces.params import LoraParams
+from ..storage.records import State
 
 
 def value_of(params: LoraParams, name: str) -> Any:
     """Return a parameter under its search name; ``lora_alpha_ratio`` is ``lora_alpha / lora_rank``."""
     return params.scaling if name == "lora_alpha_ratio" else getattr(params, name)
+
+
+def show_state(state: State, live: bool) -> str:
+    """Return a trial's state in a word; what has not ended in a study that nobody runs is ``interrupted``."""
+    return "interrupted" if state == "running" and not live else state
 
 
 def show_value(value: Any) -> str:
