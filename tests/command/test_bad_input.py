@@ -143,8 +143,11 @@ REFUSED: dict[Callable[[Path], list[str]], tuple[str, ...]] = {
 def refusals(tmp_path_factory: pytest.TempPathFactory, run_tune) -> dict[str, tuple[object, Path]]:
     """How a search of each of these ended, and its folder; two at a time, since each loads torch."""
 
+    # Made here: two threads that both ask for the session's first folder trip over each other.
+    folders = {spoil: tmp_path_factory.mktemp(spoil.__name__) for spoil in REFUSED}
+
     def attempt(spoil: Callable[[Path], list[str]]) -> tuple[str, tuple[object, Path]]:
-        folder = tmp_path_factory.mktemp(spoil.__name__)
+        folder = folders[spoil]
         return spoil.__name__, (run_tune("search", "--trials=2", *spoil(folder), cwd=folder), folder)
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
