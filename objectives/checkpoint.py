@@ -3,7 +3,7 @@
 The file is safetensors. ``params/<layer>.lora_A`` is ``[r, in]`` and ``params/<layer>.lora_B`` is
 ``[out, r]``; ``exp_avg/`` and ``exp_avg_sq/`` hold Adam's moments alike. A kept adapter is the same
 file with ``params/`` alone. The metadata says whose state it is, and a file of another trial, seed
-or data set is refused.
+or data set is refused; so is one whose bytes are not those that were written (``spaces/digest.py``).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import safetensors
 import safetensors.torch
 import torch
 
+from ..spaces import digest
 from ..spaces.errors import StorageError
 from ..spaces.params import LoraParams
 from .pack import Pack
 
-FORMAT = "loratune-1"
 GROUPS = ("params", "exp_avg", "exp_avg_sq")
 
 
@@ -57,7 +57,7 @@ def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(safetensors.torch.save(tensors, {**metadata, "format": FORMAT}))
+            file.writelines(digest.seal(safetensors.torch.save(tensors, {**metadata, **digest.LABELS})))
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
@@ -78,12 +78,14 @@ def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]
 def read(path: Path, expected: dict[str, str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Return a checkpoint's tensors and metadata.
 
-    Raises ``StorageError`` where the file is missing, torn, or not the state that ``expected`` names.
+    Raises ``StorageError`` where the file is missing, torn, damaged in a single bit, or not the state
+    that ``expected`` names.
     """
     try:
+        digest.check(path)
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            for key, value in {**expected, "format": FORMAT}.items():
+            for key, value in expected.items():
                 if metadata.get(key) != value:
                     raise StorageError(
                         f"checkpoint {path.name}: {key} is {metadata.get(key)!r}, expected {value!r}"

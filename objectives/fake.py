@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 import safetensors
 
 from ..spaces.budget import QUANTA
-from ..spaces.errors import LoratuneError
+from ..spaces.errors import LoratuneError, StorageError
 from ..spaces.params import LoraParams
 from . import fake_checkpoint
 from .base import (
@@ -236,7 +236,7 @@ class FakeWorker:
         if resume_from is not None:
             try:
                 slot.quantum, slot.state = fake_checkpoint.load(resume_from, trial, params, seed)
-            except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+            except (OSError, ValueError, KeyError, StorageError, safetensors.SafetensorError) as error:
                 reason = f"{resume_from}: the checkpoint cannot be read: {error}"
                 self._events.append(SlotFailed(trial=trial, reason=reason))
                 return

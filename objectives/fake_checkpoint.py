@@ -13,6 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from ..spaces import digest
 from ..spaces.params import LoraParams
 from .surface import LAYERS, unit
 
@@ -50,7 +51,7 @@ def save(
         for matrix, shape in (("lora_A", (params.lora_rank, WIDTH)), ("lora_B", (WIDTH, params.lora_rank)))
     }
     metadata = {
-        "format": "loratune-1",
+        **digest.LABELS,
         "trial": str(trial),
         "quantum": str(quantum),
         "attempt": str(attempt),
@@ -61,12 +62,17 @@ def save(
         "state": state,
     }
     partial = path.with_name(path.name + ".part")
-    partial.write_bytes(safetensors.numpy.save(tensors, metadata=metadata))
+    with partial.open("wb") as file:
+        file.writelines(digest.seal(safetensors.numpy.save(tensors, metadata=metadata)))
     partial.replace(path)
 
 
 def load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, str]:
-    """Return (quantum, state); raises ``ValueError`` where the file belongs to something else."""
+    """Return (quantum, state); raises ``ValueError`` where the file belongs to something else.
+
+    Raises ``DamagedFile`` where its bytes are not those that were written.
+    """
+    digest.check(path)
     with safetensors.safe_open(path, framework="numpy") as file:
         metadata = dict(file.metadata() or {})
         names = set(file.keys())

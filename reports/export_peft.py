@@ -15,6 +15,7 @@ import safetensors
 import safetensors.numpy
 import yaml
 
+from ..spaces import digest
 from ..spaces.errors import ReportError
 from ..storage.records import TrialRecord
 from .files import write_bytes, write_text
@@ -22,7 +23,6 @@ from .full_run import full_run, provenance
 from .view import StudyView
 from .words import show_value
 
-FORMAT = "loratune-1"
 PREFIX = "base_model.model."
 WEIGHTS = "adapter_model.safetensors"
 STUDY = "loratune_study"
@@ -103,7 +103,7 @@ def _tensors(adapter: Path, trial: TrialRecord) -> tuple[Tensors, tuple[str, ...
     try:
         with safetensors.safe_open(adapter, framework="np") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if metadata.get("format") not in (digest.FORMAT, digest.UNSEALED):
                 raise ReportError(
                     f"{adapter}: is not an adapter of loratune (format {metadata.get('format')!r})"
                 )
@@ -111,6 +111,7 @@ def _tensors(adapter: Path, trial: TrialRecord) -> tuple[Tensors, tuple[str, ...
                 raise ReportError(
                     f"{adapter}: holds trial {metadata['trial']}, not trial {trial.number}; name its own file"
                 )
+            digest.check(adapter)
             found = {
                 key.removeprefix("params/"): file.get_tensor(key)
                 for key in file.keys()  # noqa: SIM118 - the file is no dictionary

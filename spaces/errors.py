@@ -10,8 +10,10 @@
     │   ├── StudyNotFound   no study of that name
     │   ├── StudyExists     the name is taken by another configuration
     │   ├── StudyBusy       another live process owns the study
-    │   └── StaleOwner      this process lost the study to another one
+    │   ├── StaleOwner      this process lost the study to another one
+    │   └── DamagedFile     a file holds other bytes than were written
     ├── WorkerError         a training process that cannot start or keeps dying
+    │   └── OutOfMemory     memory ran out while model and data were made ready
     └── ReportError         there is too little to plot, report or export
 
 Only the command turns these into exit codes. Knows nothing of any other module.
@@ -72,8 +74,16 @@ class StaleOwner(StorageError):  # noqa: N818
     """This process no longer owns the study that it tried to write."""
 
 
+class DamagedFile(StorageError):  # noqa: N818
+    """A file of ours holds other bytes than were written."""
+
+
 class WorkerError(LoratuneError):
     """A training process cannot start, or keeps dying."""
+
+
+class OutOfMemory(WorkerError):  # noqa: N818
+    """Memory ran out while a training process made model and data ready; fewer slots may fit."""
 
 
 class ReportError(LoratuneError):

@@ -14,7 +14,8 @@ import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..spaces.errors import StorageError
+from ..spaces import digest
+from ..spaces.errors import DamagedFile
 from . import faults
 from .records import TrialRecord
 
@@ -141,33 +142,38 @@ def database_size(path: Path) -> int:
 def write_adapter(checkpoint: Path, adapter: Path) -> None:
     """Make an adapter file of a checkpoint: the tensors under ``params/``, without Adam's moments.
 
-    Atomic and synced: the file is there whole, or not at all. Raises ``StorageError``.
+    Atomic and synced: the file is there whole, or not at all. Raises ``DamagedFile`` where the checkpoint
+    is not what was written, ``StorageError`` where the adapter cannot be.
     """
     from safetensors import SafetensorError, safe_open
     from safetensors.numpy import save
 
     try:
+        digest.check(checkpoint)
         with safe_open(checkpoint, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith("params/")}  # noqa: SIM118
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise StorageError(
+    except (SafetensorError, OSError, json.JSONDecodeError, DamagedFile) as error:
+        raise DamagedFile(
             f"{checkpoint}: no readable checkpoint ({error}); tune resume makes it anew"
         ) from error
     if not tensors:
-        raise StorageError(f"{checkpoint}: holds no adapter; tune resume makes it anew")
-    write_synced(adapter, save(tensors, metadata=metadata))
+        raise DamagedFile(f"{checkpoint}: holds no adapter; tune resume makes it anew")
+    write_synced(adapter, *digest.seal(save(tensors, metadata={**metadata, **digest.LABELS})))
 
 
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it is there whole or not at all; raises ``StorageError``."""
+def write_synced(path: Path, *pieces: bytes | memoryview) -> None:
+    """Write a file so that after a crash it is there whole or not at all; raises ``StorageError``.
+
+    Pieces are written one after another: what is large need not be copied together.
+    """
     with faults.translated_files(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The name says whose it is, so that what a crash leaves behind is swept with its trial.
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
         try:
             with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                file.write(content)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

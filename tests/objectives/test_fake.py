@@ -22,6 +22,7 @@ from loratune.objectives.base import (
 )
 from loratune.objectives.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
 from loratune.objectives.surface import Surface, eval_tokens, example_losses
+from loratune.spaces import digest
 from loratune.spaces.errors import DataError
 from loratune.spaces.params import LoraParams
 
@@ -112,6 +113,11 @@ def test_equal_trials_get_equal_numbers_and_other_seeds_others(tmp_path: Path) -
     assert first.eval_losses != third.eval_losses
 
 
+def sealed(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    content = safetensors.numpy.save(tensors, metadata={**metadata, **digest.LABELS})
+    return b"".join(digest.seal(content))
+
+
 def test_what_a_checkpoint_holds_goes_into_every_later_loss(tmp_path: Path) -> None:
     worker = ready(FakeFleet())
     done = quantum(worker, tmp_path)
@@ -122,7 +128,7 @@ def test_what_a_checkpoint_holds_goes_into_every_later_loss(tmp_path: Path) -> N
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     forged = tmp_path / "forged.safetensors"
-    forged.write_bytes(safetensors.numpy.save(tensors, metadata={**metadata, "state": "00" * 32}))
+    forged.write_bytes(sealed(tensors, {**metadata, "state": "00" * 32}))
 
     def second_quantum(checkpoint: Path) -> tuple[float, ...]:
         again = FakeWorker()
@@ -146,7 +152,7 @@ def test_a_checkpoint_has_the_true_format(tmp_path: Path) -> None:
         metadata = file.metadata()
         groups = {name.partition("/")[0] for name in file.keys()}  # noqa: SIM118
         matrix = file.get_tensor("params/fake.layers.0.q_proj.lora_A")
-    assert metadata["format"] == "loratune-1"
+    assert metadata["format"] == digest.FORMAT
     assert LoraParams.from_dict(json.loads(metadata["params"])) == params()
     assert groups == {"params", "exp_avg", "exp_avg_sq"}
     assert matrix.shape == (8, 4)
@@ -161,7 +167,7 @@ def test_an_adapter_without_moments_cannot_be_resumed(tmp_path: Path) -> None:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith("params/")}  # noqa: SIM118
     adapter = tmp_path / "adapter.safetensors"
-    adapter.write_bytes(safetensors.numpy.save(tensors, metadata=metadata))
+    adapter.write_bytes(sealed(tensors, metadata))
     worker = FakeWorker()
     worker.prepare(CONFIG)
     worker.add(0, params(), seed=0, attempt=1, resume_from=adapter)

@@ -269,8 +269,8 @@ def test_a_checkpoint_of_another_trial_or_of_none_is_refused(session: Session, a
         session.add(1, PARAMS[2], seed=0, attempt=2, resume_from=path)
     torn = tmp_path / "torn.safetensors"
     torn.write_bytes(path.read_bytes()[:200])
-    for bad in (torn, tmp_path / "missing.safetensors"):
-        with pytest.raises(StorageError, match="cannot be read"):
+    for bad, why in ((torn, "damaged"), (tmp_path / "missing.safetensors", "cannot be read")):
+        with pytest.raises(StorageError, match=why):
             session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=bad)
     # A refusal leaves the session as it was.
     session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=path)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loratune.objectives.base import checkpoint_name
-from loratune.spaces.errors import StorageError
+from loratune.spaces import digest
+from loratune.spaces.errors import DamagedFile, StorageError
 from loratune.spaces.params import LoraParams
 from loratune.storage import files
 from loratune.storage.records import TrialRecord
@@ -152,10 +153,11 @@ def test_an_adapter_is_its_checkpoint_without_the_moments(tmp_path, trained):
     adapter = tmp_path / "adapters" / "trial-00003.safetensors"
     files.write_adapter(path, adapter)
     with safe_open(adapter, framework="numpy") as file:
-        assert file.metadata() == {"format": "loratune-1", "trial": "3"}
+        assert file.metadata() == {**digest.LABELS, "trial": "3", "digest": file.metadata()["digest"]}
         assert set(file.keys()) == {name for name in tensors if name.startswith("params/")}
         for name in file.keys():  # noqa: SIM118
             np.testing.assert_array_equal(file.get_tensor(name), tensors[name])
+    assert digest.check(adapter)
     assert stat.S_IMODE(adapter.stat().st_mode) == 0o600
     assert adapter.stat().st_size < path.stat().st_size / 2
     assert [file.name for file in adapter.parent.iterdir()] == [adapter.name]
@@ -169,6 +171,17 @@ def test_an_unreadable_checkpoint_is_one_line_and_leaves_no_adapter(tmp_path, co
     with pytest.raises(StorageError, match="no readable checkpoint") as caught:
         files.write_adapter(path, tmp_path / "adapter.safetensors")
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "adapter.safetensors").exists()
+
+
+def test_no_adapter_is_made_of_a_checkpoint_with_one_bit_flipped(tmp_path, trained):
+    path, _ = trained
+    files.write_adapter(path, tmp_path / "whole")
+    damaged = bytearray((tmp_path / "whole").read_bytes())
+    damaged[-100] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(DamagedFile, match="damaged"):
+        files.write_adapter(path, tmp_path / "adapter.safetensors")
     assert not (tmp_path / "adapter.safetensors").exists()
 
 
