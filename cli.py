@@ -7,8 +7,11 @@ Exit codes: 0 done; 1 an error in one line; 2 wrong usage; 130 interrupted, with
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +23,12 @@ from rich.text import Text
 from . import __version__
 from .command import showing
 from .command.console import ERR, OUT, ReaderGone, emit, room, say, say_pairs, show_table
-from .command.letters import write_plainly
+from .command.failure import unexpected, whole
+from .command.letters import safe_json, write_plainly
 from .command.options import (
+    Call,
     at_storage,
+    debug_option,
     default_storage,
     json_option,
     machine_options,
@@ -46,6 +52,18 @@ class Commands(click.Group):
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the commands as they were added."""
         return list(self.commands)
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, which also takes what all do."""
+        cmd.params.append(debug_option())
+        super().add_command(cmd, name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry out a command; Ctrl-C leaves it as ``Abort``, before click prints an empty line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise click.Abort from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -421,37 +439,77 @@ def _wrote(path: Path) -> None:
 
 
 def _print_json(value: Any) -> None:
-    emit(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    emit(safe_json(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
 
 
-def main() -> None:
+tune.params.append(debug_option())
+
+
+def main(call: Call | None = None) -> None:
     """Run the command; the only place where errors become exit codes."""
+    call = Call() if call is None else call
     write_plainly(sys.stdout, sys.stderr)
+    code = _carry_out(call)
+    # Here, where it can still be told: at its exit the interpreter only prints a traceback.
     try:
-        tune.main(standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        OUT.forget()
+    except OSError as error:
+        OUT.forget()
+        _complain(f"what was asked for could not be printed ({error.strerror or error})")
+        code = code or 1
+    if code:
+        sys.exit(code)
+
+
+def _carry_out(call: Call) -> int:
+    """Carry out the command and return its exit code; says in one line what went wrong."""
+    try:
+        tune.main(standalone_mode=False, obj=call)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx is not None else "")
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
         _complain(error.format_message() + hint)
-        sys.exit(2)
+        return 2
     except click.ClickException as error:
-        _complain(error.format_message())
-        sys.exit(1)
+        _complain(error.format_message(), error, call)
+        return 1
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     except ReaderGone:
-        sys.exit(0)
+        return 0
     except LoratuneError as error:
-        _complain(str(error))
-        sys.exit(error.exit_code)
+        _complain(str(error), error, call)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort) as error:
+        if ERR.is_terminal:
+            ERR.print()  # below the ^C that the terminal shows
+        _complain("interrupted", error, call)
+        return 130
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _complain(f"{where}{error.strerror or error}")
-        sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
-        ERR.print("tune: interrupted")
-        sys.exit(130)
+        _complain(_system_words(error) or unexpected(error, call), error, call)
+        return 1
+    except Exception as error:
+        _complain(unexpected(error, call), error, call)
+        return 1
+    return 0
 
 
-def _complain(message: str) -> None:
-    """Print one line, whatever the message is made of."""
-    ERR.print(Text(f"tune: {' '.join(message.split())}"), soft_wrap=True)
+def _system_words(error: OSError) -> str | None:
+    """Return what the operating system refused, None where it does not say of what."""
+    if error.filename:
+        return f"{os.fsdecode(error.filename)}: {error.strerror or error}; check the path and its permissions"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.strerror}; free some space and try again"
+    return None
+
+
+def _complain(message: str, error: BaseException | None = None, call: Call | None = None) -> None:
+    """Print one line, whatever the message is made of; before it the traceback, where that is wanted."""
+    # Where stderr is closed or its disk is full, the exit code is all that can be said.
+    with contextlib.suppress(OSError, ValueError):
+        if call is not None and call.debug and error is not None:
+            ERR.print(Text(whole(error).rstrip()), soft_wrap=True)
+        ERR.print(Text(f"tune: {' '.join(message.split())}"), soft_wrap=True)

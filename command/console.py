@@ -18,31 +18,51 @@ from typing import Any, Literal, TextIO
 
 import click
 from rich.cells import cell_len
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from ..search.snapshot import Snapshot
 from ..spaces.params import LoraParams
 from .columns import columns, fitting
+from .letters import visible
 
 
 class ReaderGone(Exception):  # noqa: N818
     """Whoever read what was asked for has gone, as ``| head`` does: there is nobody left to print for."""
 
 
-class _Answers(Console):
+class _Careful(Console):
+    """Lets no control character through that came with a name, a path or a record."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+class _Answers(_Careful):
     def on_broken_pipe(self) -> None:
-        self.quiet = True
-        _drop(sys.stdout)
+        self.forget()
         raise ReaderGone
 
+    def forget(self) -> None:
+        """Print no more, and let what is left unprinted raise no more."""
+        self.quiet = True
+        _drop(sys.stdout)
 
-class _Progress(Console):
-    """A search goes on, whether someone looks on or not."""
+
+class _Progress(_Careful):
+    """A search goes on, whether someone looks on or not, and whether what it says can be written or not."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -86,14 +106,14 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: TextIO = path.open("a", encoding="utf-8")
+        self._file: TextIO = path.open("a", encoding="utf-8", errors="backslashreplace")
 
     def write(self, text: str) -> None:
         """Append a line."""
         moment = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         # A log that cannot be written, on a full disk say, must not end a search that still can.
         with contextlib.suppress(OSError):
-            self._file.write(f"{moment} {text}\n")
+            self._file.write(f"{moment} {visible(text)}\n")
             self._file.flush()
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ not here but in the values that are made of them, so that a config file and a fl
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 from collections.abc import Callable
@@ -17,6 +18,16 @@ import click
 from ..storage.store import DEFAULT
 
 Command = Callable[..., Any]
+
+
+@dataclasses.dataclass(kw_only=True)
+class Call:
+    """What a call of the command has told of itself so far; options fill it while they are read."""
+
+    debug: bool = False
+    """Whether errors are shown whole."""
+    storage: str | None = None
+    """The database, as the user named it."""
 
 
 class CountOrAuto(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -132,8 +143,39 @@ def machine_options(command: Command) -> Command:
 def storage_option(command: Command) -> Command:
     """Add ``--storage``; the environment is no part of it, since a config file goes over that."""
     return click.option(
-        "--storage", metavar="FILE|URL", help="Database of studies; also TUNE_STORAGE.  [default: tune.db]"
+        "--storage",
+        metavar="FILE|URL",
+        callback=_note_storage,
+        help="Database of studies; also TUNE_STORAGE.  [default: tune.db]",
     )(command)
+
+
+def debug_option() -> click.Option:
+    """Return ``--debug``, which every command takes."""
+    return click.Option(
+        ["--debug"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        envvar="TUNE_DEBUG",
+        callback=_note_debug,
+        help="Show errors whole, with their tracebacks; also TUNE_DEBUG.",
+    )
+
+
+def _note_storage(ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    call = ctx.find_object(Call)
+    if value is not None and not value.strip():
+        raise click.BadParameter("is empty; name a file such as tune.db, or a URL", ctx, _param)
+    if call is not None and value is not None:
+        call.storage = value
+    return value
+
+
+def _note_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    call = ctx.find_object(Call)
+    if call is not None:
+        call.debug |= value
 
 
 def default_storage() -> str:
@@ -143,7 +185,26 @@ def default_storage() -> str:
 
 def at_storage(shown: str) -> str:
     """Return what a command to be copied needs to find a database: nothing, or `` --storage FILE``."""
-    return "" if shown == str(Path(DEFAULT).absolute()) else f" --storage {shlex.quote(shown)}"
+    return "" if shown == str(Path(DEFAULT).absolute()) else f" --storage {quoted(shown)}"
+
+
+def quoted(path: str) -> str:
+    r"""Return a path as a shell takes it, also where its bytes are no text or control a terminal.
+
+    >>> quoted("my.db"), quoted("my studies.db"), quoted("caf\udce9.db")
+    ('my.db', "'my studies.db'", "$'caf\\xe9.db'")
+    """
+    if path.isprintable():
+        return shlex.quote(path)
+    bytes_of = path.encode("utf-8", "surrogateescape")
+    return "$'" + "".join(_in_dollar_quotes(byte) for byte in bytes_of) + "'"
+
+
+def _in_dollar_quotes(byte: int) -> str:
+    letter = chr(byte)
+    if letter in "\\'":
+        return "\\" + letter
+    return letter if 0x20 <= byte < 0x7F else f"\\x{byte:02x}"
 
 
 def json_option(command: Command) -> Command:

@@ -173,6 +173,9 @@ def _locate(config: ModelConfig) -> tuple[Path | str, str | None]:
     name = config.name_or_path
     folder = Path(name).expanduser()
     if folder.is_dir():
+        if not _is_text(str(folder)):
+            # Tokenizers, in Rust, takes no other path.
+            raise ModelError(f"{name}: the name of a model's folder must be UTF-8; rename it")
         if not (folder / "config.json").is_file():
             raise ModelError(f"{name}: {_without_config(folder)}")
         return folder, None
@@ -186,6 +189,11 @@ def _locate(config: ModelConfig) -> tuple[Path | str, str | None]:
         # The path in the cache is …/snapshots/<commit>/config.json: what every later call is pinned to.
         file = huggingface_hub.hf_hub_download(name, "config.json", revision=config.revision)
     return name, Path(file).parent.name
+
+
+def _is_text(path: str) -> bool:
+    """Return whether the bytes of a path are text; those that are not are held as surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 def _without_config(folder: Path) -> str:

@@ -20,7 +20,8 @@ def columns_of(path: Path, encoding: str = "utf-8") -> dict[str, Any]:
         if path.suffix == ".parquet":
             import pyarrow.parquet
 
-            return dict.fromkeys(pyarrow.parquet.read_schema(path).names)
+            with path.open("rb") as opened:  # pyarrow takes no path whose bytes are no text
+                return dict.fromkeys(pyarrow.parquet.read_schema(opened).names)
         text = encoding if encoding.lower().replace("_", "-") != "utf-8" else "utf-8-sig"
         with path.open(encoding=text, newline="" if path.suffix == ".csv" else None) as file:
             if path.suffix == ".csv":

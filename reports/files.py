@@ -10,8 +10,11 @@ from ..spaces.errors import ReportError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; its folder is made. Raises ``ReportError``."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a text file whole or not at all; its folder is made. Raises ``ReportError``.
+
+    Bytes of a path that are no text are written as JSON and YAML escape them, such as ``\\udce9``.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -29,7 +29,7 @@ Positive = Annotated[float, BeforeValidator(number), Field(gt=0)]
 CountOrAuto = Annotated[int | str, BeforeValidator(_count_or_auto)]
 
 
-ONE_RUN = ("deterministic", "take_over")
+ONE_RUN = ("debug", "deterministic", "take_over")
 """Options of ``tune search`` that are flags alone."""
 
 

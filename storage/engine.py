@@ -249,7 +249,7 @@ def _has_log(path: Path) -> bool:
 
 def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"file:{urllib.parse.quote(str(path))}?{options}",
+        f"file:{urllib.parse.quote(os.fsencode(path))}?{options}",
         uri=True,
         timeout=timeout,
         isolation_level=None,  # the driver begins nothing by itself; guard() does

@@ -25,6 +25,8 @@ def study(connection: sqlalchemy.Connection, name: str | None) -> StudyRecord | 
     table = tables.studies
     if name is None:
         query = select(table).order_by(table.c.touched_at.desc(), table.c.id.desc()).limit(1)
+    elif not name.isprintable():
+        return None  # no study has such a name, and a driver may not take it
     else:
         query = select(table).where(table.c.name == name)
     row = connection.execute(query).mappings().first()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from typing import Any
 
 from sqlalchemy import (
@@ -23,6 +24,8 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
 )
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class UtcTime(TypeDecorator[datetime.datetime]):
@@ -51,11 +54,26 @@ class Json(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str:  # noqa: ARG002
         """Write a value."""
-        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        # A path whose bytes are no text is held as lone surrogates, which UTF-8 does not have but JSON does.
+        return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
         """Read a value."""
         return None if value is None else json.loads(value)
+
+
+class Words(TypeDecorator[str]):
+    """A text for people; bytes of a path in it that are no text are written out, as ``\\xe9``."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Write a text."""
+        return (
+            None if value is None else _SURROGATE.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", value)
+        )
 
 
 metadata = MetaData()
@@ -89,7 +107,7 @@ trials = Table(
     Column("seed", BigInteger, nullable=False),
     Column("source", Text, nullable=False),
     Column("state", Text, nullable=False),
-    Column("reason", Text),
+    Column("reason", Words),
     Column("value", Double),
     Column("quanta", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
