@@ -76,7 +76,7 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
         "optimizer_steps": {str(size): budget.steps(size) for size in budget.batch_sizes},
         "eval_examples": budget.eval_examples,
         "final_eval_examples": budget.final_eval_examples,
-        "notes": list(budget.notes),
+        "notes": [*budget.notes, *facts.notes],
         "workers": workers,
         "slots": facts.slots,
         "at_once": min(workers * facts.slots, in_flight_limit(trials)),

@@ -23,7 +23,7 @@ class ModelConfig:
     revision: str | None = None
     """The Hub's branch, tag or commit; the commit that it meant is stored with the study."""
     dtype: str = "auto"
-    """``auto`` (bfloat16 on a GPU that has it, else float32), ``float32``, ``bfloat16`` or ``float16``."""
+    """``auto`` (bfloat16 on a GPU with its own, else float32), ``float32``, ``bfloat16`` or ``float16``."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     attn_implementation: str = "sdpa"
@@ -201,6 +201,9 @@ class MemoryFacts:
     """Memory of the device that was free before the model was loaded."""
     slots_max: int
     """Slots that fit."""
+    worker_bytes: int = 0
+    """What the worker's process holds beside the base model and the slots; 0 in studies made before it
+    was counted."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -229,6 +232,8 @@ class Facts:
     """Versions of Python, torch, transformers, peft; the processor's instruction set; the platform."""
     slots: int
     """K that was settled on."""
+    notes: tuple[str, ...] = ()
+    """What of model and device the user should know, a sentence each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

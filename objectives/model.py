@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
-import platform
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +16,6 @@ from typing import Any
 import huggingface_hub
 import torch
 import transformers
-from accelerate import PartialState
-from accelerate.utils import is_bf16_available
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -32,8 +28,8 @@ from transformers.utils import logging as transformers_logging
 
 from ..spaces.errors import ModelError
 from .base import ModelConfig, ModelSummary
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from .device import device_name, find_device, find_dtype
+from .quantized import check_quantized, check_trainable
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -96,6 +92,7 @@ def load_model(config: ModelConfig) -> BaseModel:
             str(place), revision=revision, trust_remote_code=config.trust_remote_code
         )
         _check_causal(config, shape)
+        check_quantized(config.name_or_path, shape)
         causal: Any = transformers.AutoModelForCausalLM  # its annotations leave the loading info out
         model, info = causal.from_pretrained(
             str(place),
@@ -110,6 +107,7 @@ def load_model(config: ModelConfig) -> BaseModel:
             output_loading_info=True,
         )
     _check_weights(config, model, info)
+    check_trainable(config.name_or_path, model)
     return hold(model, device, dtype, name_or_path=config.name_or_path, revision=revision)
 
 
@@ -131,41 +129,9 @@ def hold(
             parameters=int(model.num_parameters()),
             vocab_size=int(model.get_input_embeddings().weight.shape[0]),
             device=str(device),
-            device_name=_device_name(device),
+            device_name=device_name(device),
         ),
     )
-
-
-def find_device(device: str) -> torch.device:
-    """Return the device that ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` means here; raises ``ModelError``."""
-    if device == "auto":
-        with warnings.catch_warnings():  # a broken CUDA driver warns and counts as none
-            warnings.simplefilter("ignore")
-            found = PartialState().device
-        # The pack is tried on CPUs and CUDA GPUs; any other accelerator leaves the work to the CPU.
-        return torch.device("cuda", found.index or 0) if found.type == "cuda" else torch.device("cpu")
-    try:
-        wanted = torch.device(device)
-    except RuntimeError:
-        wanted = None
-    if wanted is None or wanted.type not in ("cpu", "cuda"):
-        raise ModelError(f"device: {device!r} is not one of auto, cpu, cuda, cuda:N")
-    if wanted.type == "cpu":
-        return torch.device("cpu")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if (wanted.index or 0) >= count:
-        there = f"this machine has {count}, from cuda:0" if count else "PyTorch finds no CUDA GPU here"
-        raise ModelError(f"device: {device!r} is not there, {there}; use --device auto or --device cpu")
-    return torch.device("cuda", wanted.index or 0)
-
-
-def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the number type that ``dtype`` means on the device; raises ``ModelError``."""
-    if dtype == "auto":
-        return torch.bfloat16 if device.type == "cuda" and is_bf16_available() else torch.float32
-    if dtype not in DTYPES:
-        raise ModelError(f"dtype: {dtype!r} is not one of auto, {', '.join(DTYPES)}")
-    return DTYPES[dtype]
 
 
 def _locate(config: ModelConfig) -> tuple[Path | str, str | None]:
@@ -349,16 +315,3 @@ def _quiet() -> Iterator[None]:
             ours.enable_progress_bar()
         if hub_bars:
             hub.utils.enable_progress_bars()
-
-
-def _device_name(device: torch.device) -> str:
-    """Return the device in words."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    return f"{name}, {os.cpu_count() or 1} cores"

@@ -32,6 +32,9 @@ from .model import BaseModel
 from .rng import dropout_mask, initial_a
 from .targets import features
 
+_WIDE_PRODUCT = hasattr(torch.ops.aten.bmm, "dtype")
+"""Whether this PyTorch multiplies half precision into float32 (on CUDA, from 2.8 on)."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dropout:
@@ -158,6 +161,11 @@ class Pack:
                 return output
             if args[0].numel() % (trials * layer.in_features):
                 raise ModelError(f"{layer.name} does not receive all rows in order; it cannot be packed")
+            if torch.is_grad_enabled() and args[0].requires_grad and not output.requires_grad:
+                # Its part of the gradient would be missing from all layers below, without a word.
+                raise ModelError(
+                    f"{layer.name} has no backward pass, so the layers below it cannot be trained"
+                )
             return _Update.apply(  # type: ignore[no-untyped-call]
                 output, args[0], self._anchor, self, layer, self._rows, self._dropout
             )
@@ -222,11 +230,16 @@ class _Update(torch.autograd.Function):
 
 
 def _accumulate(into: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
-    """Add ``left @ right`` to float32 gradients, in one pass where the number types allow."""
+    """Add ``left @ right`` to float32 gradients, without rounding the product to less on the way.
+
+    A step sums many micro-batches. Rounded to bfloat16 each, their small parts would be lost.
+    """
     if left.dtype == into.dtype:
         into.baddbmm_(left, right)
+    elif left.is_cuda and _WIDE_PRODUCT:
+        into.add_(torch.bmm(left, right, out_dtype=into.dtype))
     else:
-        into.add_(torch.bmm(left, right))
+        into.baddbmm_(left.to(into.dtype), right.to(into.dtype))
 
 
 def _dropped(

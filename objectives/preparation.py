@@ -24,9 +24,10 @@ from ..spaces.errors import BudgetError, ModelError
 from .base import Facts, Geometry, MemoryFacts, ObjectiveConfig
 from .batches import collate
 from .dataset import TokenizedData, load_data
+from .device import dtype_note, find_device
 from .evaluation import EvalSet, mean_loss
 from .head import chunk_rows
-from .model import BaseModel, find_device, load_model, load_tokenizer
+from .model import BaseModel, load_model, load_tokenizer
 from .pack import Pack
 from .selfcheck import check_pack
 from .stream import Stream, tick_lengths
@@ -97,13 +98,16 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         rows_per_second=_speed(pack, base, data, budget, geometry),
         environment=environment(),
         slots=slots,
+        notes=tuple(note for note in [dtype_note(config.model.dtype, base.device)] if note),
     )
     return Prepared(facts=facts, base=base, data=data, pack=pack, eval_sets=eval_sets)
 
 
 def _load_data(config: ObjectiveConfig, base: BaseModel, tokenizer: object) -> TokenizedData:
     """Tokenize, no longer than the model can read, and with no token that it does not have."""
-    context = getattr(base.model.config, "max_position_embeddings", None) or config.data.cutoff_len
+    # A multimodal model's own configuration does not say it; that of its text part does.
+    shape = base.model.config.get_text_config()
+    context = getattr(shape, "max_position_embeddings", None) or config.data.cutoff_len
     cutoff = min(config.data.cutoff_len, context)
     cache = Path(config.cache_dir) if config.cache_dir else None
     data = load_data(dataclasses.replace(config.data, cutoff_len=cutoff), tokenizer, cache_dir=cache)

@@ -3,7 +3,8 @@
 The pack runs the base's decoder and output head by itself and slips adapters in between, which is
 right only if the model is put together as it assumes. What does not hold is refused in one line,
 before a trial is made: a soft-capped or scaled head (Gemma 2, Cohere, Granite), a layer that is given
-gathered tokens or never called, attention that looks ahead, experts on a CPU.
+gathered tokens or never called, attention that looks ahead, a layer that computes but has no backward
+pass, experts on a CPU.
 """
 
 from __future__ import annotations
@@ -90,11 +91,17 @@ def _check_head(base: BaseModel, tokens: torch.Tensor) -> torch.Tensor:
         for hook in hooks:
             hook.remove()
     hidden = decoder(input_ids=tokens, use_cache=False).last_hidden_state
+    logits: torch.Tensor = base.model(input_ids=tokens, use_cache=False).logits.float()
+    if not bool(torch.isfinite(logits).all()):
+        dtype = str(base.dtype).removeprefix("torch.")
+        raise ModelError(
+            f"{base.summary.name_or_path}: its logits are not finite in {dtype}; "
+            + ("give --dtype float32" if base.dtype != torch.float32 else "download the model again")
+        )
     if "out" not in seen or not _close(seen["in"], hidden, TOLERANCE[torch.float32]):
         raise _refused(base, "its output head does not read the decoder's last hidden states")
     if seen["out"].shape != widened.shape or not torch.equal(seen["out"].float(), widened.float()):
         raise _refused(base, "its logits are changed after the output head (a soft cap or a scale)")
-    logits: torch.Tensor = base.model(input_ids=tokens, use_cache=False).logits.float()
     return logits
 
 
@@ -135,7 +142,8 @@ def _check_slots(
     noise = torch.randn(SLOTS + 1, pack.layout.width, generator=generator) * 0.02
     pack.scales.fill_(1.0)
     pack.params.copy_(noise[:SLOTS])
-    before, grads_before = _measured(pack, batch)
+    with _backward_watched(base):
+        before, grads_before = _measured(pack, batch)
     pack.params[1] = noise[SLOTS].to(pack.params)
     after, grads_after = _measured(pack, batch)
     for slot in range(SLOTS):
@@ -185,6 +193,46 @@ def _watched(base: BaseModel, pack: Pack) -> Iterator[dict[str, list[tuple[int, 
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextlib.contextmanager
+def _backward_watched(base: BaseModel) -> Iterator[None]:
+    """Refuse a module with weights that lets no gradient through, adapted or not.
+
+    Kernels made for inference (FP8, MXFP4) compute the right output and leave it off the tape: whatever
+    lies below would train on a gradient with that part missing.
+    """
+
+    def look(name: str, module: torch.nn.Module) -> Any:
+        def check(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            given = [value for value in (*args, *kwargs.values()) if _is_float(value)]
+            made = [
+                value for value in (output if isinstance(output, tuple) else (output,)) if _is_float(value)
+            ]
+            if any(value.requires_grad for value in given) and made and not made[0].requires_grad:
+                kind = type(module).__name__
+                raise _refused(base, f"the layer {name} ({kind}) has no backward pass")
+
+        return check
+
+    inside = set(base.model.get_decoder().modules())
+    hooks = [
+        # Before the pack's own hook, which would put the output back on the tape.
+        module.register_forward_hook(look(name, module), with_kwargs=True, prepend=True)
+        for name, module in base.model.named_modules()
+        # What has no weights, as a rotary embedding, may take the states for their shape alone.
+        if module in inside and (hasattr(module, "in_features") or any(True for _ in module.parameters()))
+    ]
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def _close(one: torch.Tensor, other: torch.Tensor, tolerance: float) -> bool:

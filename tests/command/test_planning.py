@@ -115,6 +115,13 @@ def test_what_was_left_out_of_the_data_is_said(planned):
     assert values["data"]["bad_records"][6]["where"] == "d.jsonl:7"
 
 
+def test_what_the_worker_found_worth_saying_is_a_note(planned):
+    said = "Tesla T4 has no bfloat16 of its own, so it trains in float32"
+    values, facts = planned(lambda facts: {"notes": (said,)})
+    assert values["notes"] == [*facts.budget.notes, said]
+    assert ("note", said) in plan_lines(values)
+
+
 @pytest.mark.parametrize(
     ("bad", "named", "words"),
     [

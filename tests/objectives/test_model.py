@@ -15,9 +15,8 @@ import safetensors.torch
 import torch
 import transformers
 from huggingface_hub import errors
-from loratune.objectives import model as loading
 from loratune.objectives.base import ModelConfig
-from loratune.objectives.model import find_device, find_dtype, hold, load_model, load_tokenizer
+from loratune.objectives.model import hold, load_model, load_tokenizer
 from loratune.spaces.errors import ModelError
 from transformers.utils import logging as transformers_logging
 
@@ -283,43 +282,3 @@ def test_memory_that_ran_out_while_loading_is_said_so(folder: Path, monkeypatch:
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", fail)
     assert "does not fit into memory" in refusal(load_model, config_of(folder))
-
-
-@pytest.mark.parametrize(
-    ("found", "taken"), [("cuda", "cuda:0"), ("cuda:1", "cuda:1"), ("cpu", "cpu"), ("mps", "cpu")]
-)
-def test_auto_takes_the_gpu_where_there_is_one(
-    found: str, taken: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loading, "PartialState", lambda: SimpleNamespace(device=torch.device(found)))
-    assert find_device("auto") == torch.device(taken)
-
-
-@pytest.mark.parametrize("device", ["mps", "gpu", "cuda:-3", "", "meta"])
-def test_a_device_of_another_name_is_refused(device: str) -> None:
-    with pytest.raises(ModelError, match="is not one of auto, cpu, cuda, cuda:N"):
-        find_device(device)
-
-
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ModelError, match="PyTorch finds no CUDA GPU here; use --device auto"):
-        find_device("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert find_device("cuda") == torch.device("cuda", 0)
-    assert find_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(ModelError, match="this machine has 2, from cuda:0"):
-        find_device("cuda:2")
-
-
-def test_auto_takes_bfloat16_only_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
-    monkeypatch.setattr(loading, "is_bf16_available", lambda: True)
-    assert find_dtype("auto", cpu) == torch.float32
-    assert find_dtype("auto", gpu) == torch.bfloat16
-    monkeypatch.setattr(loading, "is_bf16_available", lambda: False)
-    assert find_dtype("auto", gpu) == torch.float32
-    assert find_dtype("float16", gpu) == torch.float16
-    with pytest.raises(ModelError, match="'int8' is not one of auto, float32"):
-        find_dtype("int8", gpu)

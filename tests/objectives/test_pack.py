@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loratune.objectives import pack as packing
 from loratune.objectives.base import Geometry
 from loratune.objectives.batches import collate, repeated
 from loratune.objectives.dataset import Split
@@ -19,6 +20,8 @@ from loratune.objectives.pack import Dropout, Pack
 from loratune.objectives.preparation import recompute_activations
 from loratune.objectives.targets import resolve_targets
 from loratune.spaces.params import LoraParams
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 torch.set_num_threads(1)
@@ -314,3 +317,61 @@ def test_the_head_works_in_chunks_as_in_one_go(monkeypatch: pytest.MonkeyPatch) 
     parts = head_loss(head, hidden, batch.supervised, vocab_size=VOCAB, want_gradient=True)
     torch.testing.assert_close(whole, parts)
     assert parts[1].abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_step_sums_half_precision_micro_batches_without_rounding_them(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    into, exact = torch.zeros(2, 8, 24), torch.zeros(2, 8, 24, dtype=torch.float64)
+    for _ in range(64):
+        left = torch.randn(2, 8, 40, generator=generator).to(dtype)
+        right = torch.randn(2, 40, 24, generator=generator).to(dtype)
+        packing._accumulate(into, left, right)
+        exact += left.double() @ right.double()
+    error = float((into.double() - exact).abs().max() / exact.abs().max())
+    assert error < 1e-6  # rounded to bfloat16 on the way it would be near 1e-3
+
+
+def test_a_whole_half_precision_pack_adds_up_micro_batches_to_the_last_digits() -> None:
+    half = make_base()
+    half.model.to(torch.bfloat16)
+    base = dataclasses.replace(half, dtype=torch.bfloat16)
+    pack = Pack(base, make_geometry(base), 1)
+    shake(pack, pack.add(make_params(), seed=1), make_params())
+    split = make_split([5] * 64, [14] * 64)
+    exact = torch.zeros(pack.layout.width, dtype=torch.float64)
+    together = torch.zeros(pack.layout.width)
+    for start in range(0, 64, 2):
+        batch = collate(split, [np.arange(start, start + 2)], 16, base.device)
+        pack.grads.zero_()
+        pack.accumulate(batch, [None])
+        exact += pack.grads[0].double()
+        pack.grads[0] = together
+        pack.accumulate(batch, [None])
+        together = pack.grads[0].clone()
+    live = float(exact.abs().max())
+    assert live > 0
+    assert float((together.double() - exact).abs().max()) < 1e-6 * live
+    # Nor is what one micro-batch adds a number of bfloat16.
+    pack.grads.zero_()
+    pack.accumulate(batch, [None])
+    assert not torch.equal(pack.grads.to(torch.bfloat16).float(), pack.grads)
+    pack.close()
+
+
+def test_on_a_gpu_half_precision_is_multiplied_into_float32_by_one_kernel() -> None:
+    seen = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func.namespace == "aten":
+                seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with FakeTensorMode(), Watch():
+        into = torch.zeros(2, 8, 24, device="cuda")
+        left = torch.zeros(2, 8, 40, device="cuda", dtype=torch.bfloat16)
+        right = torch.zeros(2, 40, 24, device="cuda", dtype=torch.bfloat16)
+        seen.clear()
+        packing._accumulate(into, left, right)
+    assert seen == ["aten.bmm.dtype", "aten.add_.Tensor"]

@@ -79,6 +79,20 @@ def test_a_sound_model_passes_in_half_precision(base: BaseModel, dtype: torch.dt
     check_pack(half, geometry_of(half))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "cure"), [(torch.float16, "give --dtype float32"), (torch.float32, "download the model again")]
+)
+def test_numbers_that_are_none_are_no_fault_of_the_head(
+    base: BaseModel, dtype: torch.dtype, cure: str
+) -> None:
+    with torch.no_grad():
+        base.model.lm_head.weight.mul_(1e6 if dtype == torch.float16 else 1e39)
+    half = hold(base.model.to(dtype), base.device, dtype, name_or_path="org/tiny")
+    message = refusal(half, geometry_of(half))
+    assert f"its logits are not finite in {str(dtype).removeprefix('torch.')}" in message
+    assert cure in message
+
+
 def test_a_pack_without_layers_is_refused(base: BaseModel) -> None:
     geometry = Geometry(**{**vars(geometry_of(base)), "targets": ()})
     assert "no layer would carry an adapter" in refusal(base, geometry)
@@ -169,6 +183,45 @@ def test_the_bases_own_dropout_under_recomputation_is_refused() -> None:
 def test_dropout_that_is_still_on_is_refused(base: BaseModel) -> None:
     change(base.model.model.layers[0].mlp, lambda own, x: torch.nn.functional.dropout(own(x), p=0.2))
     refusal(base)
+
+
+class InferenceOnly(torch.nn.Linear):
+    """Computes what it should and leaves no trace for a backward pass, as kernels for inference do."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return super().forward(x)
+
+
+@pytest.mark.parametrize("targets", [("all",), ("q_proj,v_proj",)], ids=["adapted", "beside the adapted"])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_layer_without_a_backward_pass_is_refused(
+    base: BaseModel, targets: tuple[str, ...], recompute: bool
+) -> None:
+    base.model.model.layers[1].mlp.down_proj.__class__ = InferenceOnly
+    if recompute:
+        recompute_activations(base)
+    hooks = hooks_of(base)
+    message = refusal(base, geometry_of(base, *targets))
+    assert "the layer model.layers.1.mlp.down_proj (InferenceOnly) has no backward pass" in message
+    assert hooks_of(base) == hooks
+
+
+def test_a_layer_without_a_backward_pass_is_no_harm_where_nothing_below_is_trained(base: BaseModel) -> None:
+    base.model.model.layers[0].mlp.down_proj.__class__ = InferenceOnly
+    check_pack(base, geometry_of(base, "layers.1.self_attn.q_proj"))
+
+
+def test_the_pack_itself_stops_where_a_layer_leaves_the_tape_later(base: BaseModel) -> None:
+    geometry = geometry_of(base)
+    check_pack(base, geometry)
+    base.model.model.layers[1].mlp.down_proj.__class__ = InferenceOnly
+    pack = selfcheck.Pack(base, geometry, 3)
+    pack.fill()
+    batch = selfcheck._batch(torch.randint(48, (6, 16)))
+    assert bool(pack.losses(batch, slice(0, 3)).isfinite().all())  # computing alone needs no backward pass
+    with pytest.raises(ModelError, match=r"down_proj has no backward pass"):
+        pack.accumulate(batch, [None] * 3)
 
 
 def test_an_adapter_that_does_nothing_is_refused(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
