@@ -52,8 +52,7 @@ class Ledger:
             self._twins.setdefault(int(event.detail["number"]), []).append(int(event.detail["twin"]))
         self._started_over: dict[int, str | None] = {}
         self._suggestions: dict[int, dict[str, Any]] = {}
-        self._unprojected = bool(self.trials)
-        self._projected_below = 0
+        self._unprojected = True
 
     # What is known
 
@@ -214,20 +213,13 @@ class Ledger:
             if trial.adapter is not None and number not in kept:
                 self._replace(number, adapter=None)
 
-    def project(self, *, whole: bool = False) -> None:
-        """Give Optuna's tables the ended trials that they lack, if there can be any.
-
-        Unless ``whole``, only those below the first that runs: one written before an earlier one has ended
-        costs a row to hold the earlier one's number, and four commits instead of one.
-        """
-        if not self._unprojected:
-            return
-        below = None if whole else min(self.running(), default=None)
-        if below is None or below > self._projected_below:
-            encoded = {number: self._suggestion(number) for number in self.trials}
-            self.store.project(self.study.id, self.config.space.distributions(), encoded, below=below)
-            self._projected_below = len(self.trials) if below is None else below
-            self._unprojected = below is not None
+    def project(self) -> None:
+        """Give Optuna's tables the study and the ended trials that they lack, if there can be any."""
+        if self._unprojected:
+            space = self.config.space
+            ended = {n: space.values(t.params) for n, t in self.trials.items() if t.state != "running"}
+            self.store.project(self.study.id, space.value_distributions(), ended)
+            self._unprojected = False
 
     def _ending(self, verdict: Verdict, update: QuantumUpdate | None) -> Ending:
         """Return a verdict as the store takes it, with the adapter on disk if it is among the best."""

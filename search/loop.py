@@ -238,7 +238,7 @@ class _Search:
         self.close()
         with self._orchestrating():
             if not self.stop.immediate:
-                self.ledger.project(whole=True)
+                self.ledger.project()
             kind = "finished" if why in ("complete", "exhausted") else "interrupted"
             detail = {"why": why, "seconds": self.now() - self.begun, "quanta": self.quanta}
             detail["orchestration_seconds"] = self.orchestration

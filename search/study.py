@@ -35,6 +35,8 @@ def create(store: Store, *, name: str, config: StudyConfig, facts: Facts, trials
         study = store.study(name)
     else:
         store.add_event(study.id, "created", trials=trials)
+        # From the first moment, so that Optuna's tools can be opened before a trial has ended.
+        store.project(study.id, config.space.value_distributions(), {})
         return study
     differences = list(config_of(study).differences(config))
     if not differences and facts_of(study).data.fingerprint != facts.data.fingerprint:

@@ -127,6 +127,19 @@ class Dimension:
             return CategoricalDistribution([str(choice) for choice in self.choices])
         return IntDistribution(0, len(self.choices) - 1)
 
+    def value_distribution(self) -> BaseDistribution:
+        """Return a distribution that holds the values themselves: a list of numbers is the range it spans.
+
+        For people and their tools; a sampler that were asked for it would be given values between those of
+        the list.
+        """
+        if self.name in WORDS or not self.choices:
+            return self.distribution()
+        low, high = self.bounds
+        if self.name in WHOLE:
+            return IntDistribution(int(low), int(high), log=True)
+        return FloatDistribution(low, high, log=low > 0)
+
     def value_of(self, suggested: object) -> Value:
         """Return the parameter's value for what a sampler suggested."""
         if not self.choices:

@@ -108,6 +108,18 @@ class SearchSpace:
                 encoded[dimension.name] = suggestion
         return encoded
 
+    def value_distributions(self) -> dict[str, BaseDistribution]:
+        """Return Optuna's distributions of what varies that hold the parameters' own values, for people."""
+        return {
+            dimension.name: dimension.value_distribution()
+            for dimension in self.dimensions
+            if not dimension.fixed
+        }
+
+    def values(self, params: LoraParams) -> dict[str, Value]:
+        """Return parameters as ``value_distributions`` hold them; raises ``SpaceError``."""
+        return {name: self[name].value_of(suggested) for name, suggested in self.encode(params).items()}
+
     def closest(self, params: LoraParams) -> LoraParams:
         """Return the parameters of this space closest to the given ones, such as a preset's default.
 

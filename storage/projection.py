@@ -1,7 +1,8 @@
 """Optuna's copy of a study, in Optuna's own tables of the same file, for Optuna's own tools.
 
-Each finished trial is written once, in one commit, rather than live: measured in docs/log.md. Nothing of
-ours reads it back. The only module of storage that imports Optuna, and itself imported only when needed.
+The study is there from the moment it is made; each trial is added once, when it has ended, in one commit,
+and never changed: measured in docs/log.md. Nothing of ours reads it back. The only module of storage that
+imports Optuna, and itself imported only when needed.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..spaces.errors import StorageError
 from . import engine, faults
-from .reconcile import Add, Copy, End, Note, Present, Report, Step, copies, reconcile
 from .records import CurvePoint, StudyRecord, TrialRecord
+from .told import NUMBER, Told, told
 
-_STATES = {
-    "running": TrialState.RUNNING,
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-}
-_NUMBER = "loratune_number"
+LAYOUT = 2
+"""Grows when trials are told otherwise; a copy of another layout is written anew. 1 was never named: it
+held indices in place of values, and rows of running trials to keep Optuna's numbers equal to ours."""
+
+_LAYOUT = "loratune_layout"
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
-class CopyChanged(Exception):  # noqa: N818 - no fault, and never seen by the user
-    """Somebody changed Optuna's copy from outside, such as in the dashboard; write every trial again."""
+class CopyGone(Exception):  # noqa: N818 - no fault, and never seen by the user
+    """Somebody deleted Optuna's copy, such as in the dashboard; write every trial again."""
 
 
 class Projection:
@@ -40,17 +41,18 @@ class Projection:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._storage = _open(address, timeout)
         engine.guard(self._storage.engine, fence)
-        self._studies: dict[int, tuple[int, dict[int, Present]]] = {}
+        self._studies: dict[int, tuple[int, frozenset[int]]] = {}
 
     def close(self) -> None:
         """Close every connection."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    def ended(self, study_id: int) -> frozenset[int]:
-        """Return the trials of a study that are known to need no more writing."""
-        _, present = self._studies.get(study_id, (0, {}))
-        return frozenset(number for number, trial in present.items() if trial.ended)
+    def present(self, study: StudyRecord) -> frozenset[int]:
+        """Return the trials that Optuna has of a study, by our numbers; makes its row where it is missing."""
+        if study.id not in self._studies:
+            self._studies[study.id] = self._read(study)
+        return self._studies[study.id][1]
 
     def write(
         self,
@@ -58,92 +60,69 @@ class Projection:
         trials: Sequence[TrialRecord],
         points: Sequence[CurvePoint],
         distributions: Mapping[str, BaseDistribution],
-        encoded: Mapping[int, Mapping[str, Any]],
-        *,
-        worst: float,
+        values: Mapping[int, Mapping[str, Any]],
     ) -> int:
-        """Write what Optuna lacks of the given trials and return the number of commits.
+        """Add the ended ones among the trials that Optuna lacks, in the order in which they ended.
 
-        ``worst`` is the greatest finite eval loss of the whole study. Raises ``CopyChanged`` where what
-        was remembered of Optuna's tables no longer holds; it is forgotten, so ``ended`` is empty then.
+        Returns the number of commits. Raises ``CopyGone`` where the study was deleted from Optuna's
+        tables; what was remembered of it is forgotten then.
         """
-        ours = copies(trials, points, worst)
-        records = {trial.number: trial for trial in trials}
-        # Taken out while we write: after a failure the next call reads afresh what arrived.
-        known = self._studies.pop(study.id, None)
-        optuna_id, present = known if known is not None else self._read(study)
-        steps = reconcile(ours, present)
+        present = self.present(study)
+        ended = [trial for trial in trials if trial.state != "running" and trial.number not in present]
+        ended.sort(key=lambda trial: (trial.finished_at or trial.started_at, trial.number))
+        optuna_id, _ = self._studies[study.id]
+        # Taken out while we write: after a failure the next call looks what has arrived.
+        del self._studies[study.id]
         try:
-            for step in steps:
-                self._apply(step, optuna_id, present, records, distributions, encoded)
-        except (KeyError, optuna.exceptions.UpdateFinishedTrialError) as error:
-            raise CopyChanged from error
-        self._studies[study.id] = (optuna_id, present)
-        return len(steps)
+            # Not by its id alone: SQLite gives the id of a deleted study to the next one.
+            if ended and self._storage.get_study_name_from_id(optuna_id) != study.name:
+                raise CopyGone
+            for trial in ended:
+                template = _template(trial, told(trial, points), distributions, values.get(trial.number, {}))
+                self._storage.create_new_trial(optuna_id, template)
+        except KeyError as error:
+            raise CopyGone from error
+        self._studies[study.id] = (optuna_id, present | {trial.number for trial in ended})
+        return len(ended)
 
-    def _read(self, study: StudyRecord) -> tuple[int, dict[int, Present]]:
-        """Return Optuna's id of a study, made where it is missing, and what Optuna has of its trials."""
+    def _read(self, study: StudyRecord) -> tuple[int, frozenset[int]]:
+        """Return Optuna's id of a study, made where it is missing, and our numbers of its trials."""
+        storage = self._storage
         try:
-            optuna_id = self._storage.get_study_id_from_name(study.name)
+            optuna_id = storage.get_study_id_from_name(study.name)
         except KeyError:
-            optuna_id = self._storage.create_new_study([StudyDirection.MINIMIZE], study.name)
-        found = {}
-        for trial in self._storage.get_all_trials(optuna_id, deepcopy=False):
-            if _NUMBER in trial.user_attrs:
-                found[int(trial.user_attrs[_NUMBER])] = Present(
-                    trial_id=trial._trial_id,
-                    ended=trial.state.is_finished(),
-                    steps=frozenset(trial.intermediate_values),
-                    attributes=trial.user_attrs,
-                )
-        return optuna_id, found
+            return self._create(study, {}, {}), frozenset()
+        notes = storage.get_study_user_attrs(optuna_id)
+        if notes.get(_LAYOUT) != LAYOUT:
+            system = storage.get_study_system_attrs(optuna_id)  # holds what was noted in the dashboard
+            storage.delete_study(optuna_id)
+            return self._create(study, notes, system), frozenset()
+        found = storage.get_all_trials(optuna_id, deepcopy=False)
+        return optuna_id, frozenset(
+            int(trial.user_attrs[NUMBER]) for trial in found if NUMBER in trial.user_attrs
+        )
 
-    def _apply(
-        self,
-        step: Step,
-        optuna_id: int,
-        present: dict[int, Present],
-        records: Mapping[int, TrialRecord],
-        distributions: Mapping[str, BaseDistribution],
-        encoded: Mapping[int, Mapping[str, Any]],
-    ) -> None:
-        """Write one step: one commit."""
-        if isinstance(step, Add):
-            copy = step.copy
-            template = _template(copy, records[copy.number], distributions, encoded.get(copy.number, {}))
-            trial_id = self._storage.create_new_trial(optuna_id, template)
-            present[copy.number] = Present(
-                trial_id=trial_id,
-                ended=copy.state != "running",
-                steps=frozenset(copy.steps),
-                attributes=copy.attributes,
-            )
-            return
-        trial_id = present[step.number].trial_id
-        match step:
-            case Report(step=quantum, value=value):
-                self._storage.set_trial_intermediate_value(trial_id, quantum, value)
-            case Note(key=key, value=value):
-                self._storage.set_trial_user_attr(trial_id, key, value)
-            case End(number=number, state=state, value=value):
-                self._storage.set_trial_state_values(trial_id, _STATES[state], [value])
-                before = present[number]
-                present[number] = Present(
-                    trial_id=trial_id, ended=True, steps=before.steps, attributes=before.attributes
-                )
+    def _create(self, study: StudyRecord, notes: Mapping[str, Any], system: Mapping[str, Any]) -> int:
+        """Make a study in Optuna's tables and return Optuna's id."""
+        optuna_id = self._storage.create_new_study([StudyDirection.MINIMIZE], study.name)
+        for key, value in system.items():
+            self._storage.set_study_system_attr(optuna_id, key, value)
+        for key, value in {**notes, _LAYOUT: LAYOUT}.items():
+            self._storage.set_study_user_attr(optuna_id, key, value)
+        return optuna_id
 
 
 def _template(
-    copy: Copy,
     record: TrialRecord,
+    copy: Told,
     distributions: Mapping[str, BaseDistribution],
-    encoded: Mapping[str, Any],
+    values: Mapping[str, Any],
 ) -> FrozenTrial:
     """Return a trial for Optuna; a value that its distribution cannot hold is left to the attributes."""
     params = {
-        name: encoded[name]
+        name: values[name]
         for name, distribution in distributions.items()
-        if name in encoded and _holds(distribution, encoded[name])
+        if name in values and _holds(distribution, values[name])
     }
     trial = optuna.trial.create_trial(
         state=_STATES[copy.state],

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from . import rows, tables
 from .records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
@@ -60,13 +60,6 @@ def curve(
     if numbers is not None:
         query = query.where(table.c.trial.in_(numbers))
     return tuple(rows.point(row) for row in connection.execute(query).mappings())
-
-
-def worst_loss(connection: sqlalchemy.Connection, study_id: int) -> float:
-    """Return the greatest finite eval loss of a study; 0 where none was measured."""
-    table = tables.curve
-    found = connection.execute(select(func.max(table.c.eval_loss)).where(table.c.study_id == study_id))
-    return float(found.scalar() or 0.0)
 
 
 def evaluations(

@@ -305,17 +305,14 @@ class Store:
         self,
         study_id: int,
         distributions: Mapping[str, Any],
-        encoded: Mapping[int, Mapping[str, Any]],
-        *,
-        below: int | None = None,
+        values: Mapping[int, Mapping[str, Any]],
     ) -> None:
         """Give Optuna's tables what they lack of a study; call it between writes, any number of times.
 
         Args:
-            study_id: the study, owned by this store.
+            study_id: the study, owned by this store or by nobody.
             distributions: Optuna's distribution of each parameter that varies.
-            encoded: by trial number, its parameters as Optuna's values.
-            below: leave out trials from this number on; None takes all.
+            values: by trial number, its parameters; as those distributions hold them.
         """
         # Only here: Optuna takes a quarter of a second to import.
         from . import projection
@@ -326,30 +323,26 @@ class Store:
             if self._projection is None:
                 self._projection = projection.Projection(self._address, self._fence, timeout=self._timeout)
             try:
-                self._project(self._projection, study, distributions, encoded, below)
-            except projection.CopyChanged:
-                self._project(self._projection, study, distributions, encoded, below)
+                self._project(self._projection, study, distributions, values)
+            except projection.CopyGone:
+                self._project(self._projection, study, distributions, values)
 
     def _project(
         self,
         target: Projection,
         study: StudyRecord,
         distributions: Mapping[str, Any],
-        encoded: Mapping[int, Mapping[str, Any]],
-        below: int | None,
+        values: Mapping[int, Mapping[str, Any]],
     ) -> None:
         # Only what is not yet there: a study's thousandth trial costs no more than its first.
-        done = target.ended(study.id)
+        present = target.present(study)
         with self._reading() as connection:
             found = queries.trials(connection, study.id)
             pending = tuple(
-                trial
-                for trial in found
-                if trial.number not in done and (below is None or trial.number < below)
+                trial for trial in found if trial.state != "running" and trial.number not in present
             )
             points = queries.curve(connection, study.id, [trial.number for trial in pending])
-            worst = queries.worst_loss(connection, study.id)
-        target.write(study, pending, points, distributions, encoded, worst=worst)
+        target.write(study, pending, points, distributions, values)
 
     # Files
 

@@ -9,6 +9,7 @@ from loratune.spaces.dimension import MAX_CHOICES, WHOLE, WORDS, Dimension
 from loratune.spaces.errors import SpaceError
 from loratune.spaces.params import SCHEDULERS, LoraParams
 from loratune.spaces.space import SearchSpace
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 quiet = settings(deadline=None, database=None)
 
@@ -299,3 +300,43 @@ def test_a_malformed_dimension_is_refused(fields, message):
 def test_a_stored_space_that_was_tampered_with_is_refused(stored):
     with pytest.raises(SpaceError):
         SearchSpace.from_dict(stored)
+
+
+def test_people_are_told_the_values_themselves_and_samplers_the_index():
+    space = SearchSpace(
+        dimensions=(
+            Dimension(name="learning_rate", low=1e-5, high=1e-3, log=True),
+            Dimension(name="batch_size", choices=(8,)),
+            Dimension(name="lora_rank", choices=(8, 16, 64)),
+            Dimension(name="lora_alpha_ratio", choices=(0.5, 2.0)),
+            Dimension(name="lora_dropout", choices=(0.0, 0.1)),
+            Dimension(name="lora_target", choices=("all", "q_proj,v_proj")),
+        )
+    )
+    params = space.decode(
+        {
+            "learning_rate": 1e-4,
+            "lora_rank": 2,
+            "lora_alpha_ratio": 1,
+            "lora_dropout": 0,
+            "lora_target": "q_proj,v_proj",
+        }
+    )
+    values = space.values(dataclasses.replace(params, lora_target="v_proj,q_proj"))
+    assert values == {
+        "learning_rate": 1e-4,
+        "lora_rank": 64,
+        "lora_alpha_ratio": 2.0,
+        "lora_dropout": 0.0,
+        "lora_target": "q_proj,v_proj",
+    }
+    distributions = space.value_distributions()
+    assert distributions == {
+        "learning_rate": FloatDistribution(1e-5, 1e-3, log=True),
+        "lora_rank": IntDistribution(8, 64, log=True),
+        "lora_alpha_ratio": FloatDistribution(0.5, 2.0, log=True),
+        "lora_dropout": FloatDistribution(0.0, 0.1),
+        "lora_target": CategoricalDistribution(["all", "q_proj,v_proj"]),
+    }
+    for name, distribution in distributions.items():
+        assert distribution._contains(distribution.to_internal_repr(values[name]))

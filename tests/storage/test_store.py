@@ -327,7 +327,7 @@ class TestOwnership:
             lambda: store.set_trials(study.id, 5),
             lambda: make_study(store, "second"),
             lambda: store.project(study.id, {}, {}),
-            lambda: store._projection.write(study, before, store.curve(study.id), {}, {}, worst=1.0),
+            lambda: store._projection.write(study, before, store.curve(study.id), {}, {}),
         ):
             with pytest.raises(StaleOwner, match="took it over"):
                 write()
