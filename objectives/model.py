@@ -117,7 +117,8 @@ def hold(
     """Freeze a model that is already in memory and describe it; it is changed in place."""
     model.requires_grad_(False)
     model.eval()  # also sets the base's own dropout to 0
-    model.config.use_cache = False
+    for config in (model.config, model.config.get_text_config()):
+        config.use_cache = False
     return BaseModel(
         model=model,
         device=device,

@@ -206,7 +206,9 @@ def recompute_activations(base: BaseModel) -> None:
     # The second name is that of older releases.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
-    model.train()
+    # The decoder alone: a multimodal model in training mode may ask for more than tokens.
+    decoder = model.get_decoder()
+    (model if decoder is None else decoder).train()
 
 
 def _speed(pack: Pack, base: BaseModel, data: TokenizedData, budget: Budget, geometry: Geometry) -> float:

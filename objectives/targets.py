@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from ..spaces.errors import ModelError, nearest
 
 ALL = "all"
-"""The target that means every linear layer but the head, as PEFT's ``all-linear``."""
+"""The target that means every linear layer of the decoder but the head, as PEFT's ``all-linear``."""
 
 
 def resolve_targets(model: torch.nn.Module, lora_targets: Sequence[str]) -> tuple[str, ...]:
@@ -57,11 +57,14 @@ def selects(lora_target: str, layer: str) -> bool:
 
 
 def linear_layers(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Yield every ``nn.Linear`` and ``Conv1D`` but the output head, with its full name, in order."""
-    output_embeddings = getattr(model, "get_output_embeddings", None)
-    head = output_embeddings() if callable(output_embeddings) else None
+    """Yield every ``nn.Linear`` and ``Conv1D`` of the decoder, with its full name in the model, in order.
+
+    Neither the output head nor what a multimodal model sees and hears with is among them.
+    """
+    head, decoder = _part(model, "get_output_embeddings"), _part(model, "get_decoder")
+    inside = set(model.modules() if decoder is None else decoder.modules())
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head:
+        if isinstance(module, torch.nn.Linear | Conv1D) and module in inside and module is not head:
             yield name, module
 
 
@@ -85,6 +88,13 @@ def features(layer: Any) -> tuple[int, int]:
 def fan_in_fan_out(layer: torch.nn.Module) -> bool:
     """Say whether the weight is stored ``[in, out]``, as GPT-2's ``Conv1D`` does."""
     return isinstance(layer, Conv1D)
+
+
+def _part(model: torch.nn.Module, getter: str) -> torch.nn.Module | None:
+    """Return the part of a model that one of Transformers' methods names, None where there is none."""
+    get = getattr(model, getter, None)
+    part = get() if callable(get) else None
+    return part if isinstance(part, torch.nn.Module) else None
 
 
 def _names(lora_target: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ def plain(requirement: str) -> str:
 
 RUNTIME = {plain(one) for one in PROJECT["project"]["dependencies"]}
 FOR_OTHERS = {"accelerate"}
-"""Imported by Transformers alone, which loads a model onto a GPU through it and does not ask for it itself."""
+"""Imported by Transformers alone, which loads a model onto a GPU through it and does not require it."""
 TESTING = {plain(one) for one in PROJECT["project"]["optional-dependencies"]["test"]}
 
 

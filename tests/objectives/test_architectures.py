@@ -35,6 +35,15 @@ SHAPE: dict[str, Any] = {
     "initializer_range": 0.15,
     "pad_token_id": 0,
 }
+GEMMA3_TEXT = {**SHAPE, "head_dim": 8, "sliding_window": 8}
+GEMMA3_VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 GPT2_SHAPE = {"vocab_size": 96, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 CONFIGS = {
     "llama": lambda: transformers.LlamaConfig(**SHAPE),
@@ -45,6 +54,9 @@ CONFIGS = {
     "phi3": lambda: transformers.Phi3Config(**SHAPE),
     "gpt2": lambda: transformers.GPT2Config(**GPT2_SHAPE, initializer_range=0.15),
     "mixtral": lambda: transformers.MixtralConfig(**SHAPE, num_local_experts=4),
+    "gemma3 with a vision tower": lambda: transformers.Gemma3Config(
+        text_config=GEMMA3_TEXT, vision_config=GEMMA3_VISION, mm_tokens_per_image=4
+    ),
 }
 BUDGET = Budget(micro_batch=2, quantum=8, batch_sizes=(2, 4, 8), eval_examples=5, final_eval_examples=11)
 SEED = 3

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
+import torch
+import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loratune.objectives.base import DataConfig, Done, ModelConfig, ObjectiveConfig, Progress, SlotResult
@@ -118,6 +120,56 @@ def test_data_is_cut_at_the_models_context_where_more_was_allowed(tiny_model: Pa
     session.close()
     assert DataConfig.cutoff_len == 1024
     assert session.facts.data.cutoff_len == 128
+
+
+@pytest.fixture(scope="module", name="multimodal")
+def make_multimodal(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a Gemma 3 that sees, whose context is told by its text configuration alone."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path_factory.mktemp("multimodal") / "model"))
+    told = json.loads((folder / "config.json").read_text())
+    config = transformers.Gemma3Config(
+        text_config={
+            "vocab_size": told["vocab_size"],
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "max_position_embeddings": 96,
+        },
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        mm_tokens_per_image=4,
+    )
+    torch.manual_seed(0)
+    transformers.Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_multimodal_model_trains_its_decoder_on_text(
+    multimodal: Path, tiny_data: Path, tmp_path: Path, recompute: bool
+) -> None:
+    model = ModelConfig(name_or_path=str(multimodal), device="cpu", gradient_checkpointing=recompute)
+    data = DataConfig(train=str(tiny_data))
+    config = dataclasses.replace(make_config(multimodal, tiny_data), model=model, data=data)
+    session = Session(config)
+    assert session.facts.model.architecture == "Gemma3ForConditionalGeneration"
+    assert session.facts.data.cutoff_len == 96  # of the text configuration; 1024 were allowed
+    assert len(session.facts.geometry.targets) == 14
+    assert all(name.startswith("model.language_model.") for name in session.facts.geometry.targets)
+    session.add(1, PARAMS[1], seed=0, attempt=1)
+    done = [event for _ in range(4) for event in session.quantum(tmp_path) if isinstance(event, Done)]
+    session.close()
+    losses = [it.results[0].train_loss for it in done]
+    assert losses[-1] < losses[0]
 
 
 def test_neighbours_do_not_change_a_trial_by_one_bit(session: Session, alone, tmp_path: Path) -> None:

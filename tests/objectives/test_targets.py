@@ -29,6 +29,18 @@ CONFIGS = {
     "phi3": lambda: transformers.Phi3Config(**SHAPE),
     "mixtral": lambda: transformers.MixtralConfig(**SHAPE, num_local_experts=2),
     "gpt2": lambda: transformers.GPT2Config(vocab_size=32, n_embd=16, n_layer=2, n_head=2, n_positions=32),
+    "gemma3 with a vision tower": lambda: transformers.Gemma3Config(
+        text_config={**SHAPE, "head_dim": 8},
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        mm_tokens_per_image=4,
+    ),
 }
 
 
@@ -70,6 +82,22 @@ def test_the_layers_are_those_that_peft_would_take(name: str, target: str) -> No
     chosen = resolve_targets(model, [target])
     assert set(chosen) == layers_of_peft(model, target)
     assert {layer for layer, _ in linear_layers(model) if selects(target, layer)} == set(chosen)
+
+
+@pytest.mark.parametrize("target", ["all", "q_proj,v_proj"])
+def test_of_a_multimodal_model_the_decoder_alone_carries_adapters(target: str) -> None:
+    model = make_model("gemma3 with a vision tower")
+    chosen = resolve_targets(model, [target])
+    prefix = "model.language_model."
+    assert any(name.endswith("q_proj") for name in layers_of_peft(model, target) - set(chosen))
+    assert set(chosen) == {name for name in layers_of_peft(model, target) if name.startswith(prefix)}
+    # Full names are what an export gives to PEFT, which then wraps these and no others.
+    assert layers_of_peft(model, ",".join(chosen)) == set(chosen)
+
+
+def test_a_layer_outside_the_decoder_is_refused_by_name() -> None:
+    with pytest.raises(ModelError, match="'fc1' is no linear layer of Gemma3ForConditionalGeneration"):
+        resolve_targets(make_model("gemma3 with a vision tower"), ["fc1"])
 
 
 def test_layers_come_in_the_models_order_and_once() -> None:

@@ -17,7 +17,7 @@ RANK = 4
 
 def base_model(kind):
     import torch
-    from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+    from transformers import AutoModelForCausalLM, Gemma3Config, GPT2Config, LlamaConfig
 
     torch.manual_seed(0)
     if kind == "llama":
@@ -29,6 +29,12 @@ def base_model(kind):
             num_key_value_heads=2,
             vocab_size=64,
         )
+    elif kind == "gemma3":
+        text = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 64}
+        text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "initializer_range": 0.2}
+        vision = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
+        vision |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+        config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
     else:
         config = GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=64, n_positions=32)
     return AutoModelForCausalLM.from_config(config).eval()
@@ -38,7 +44,10 @@ def layers_of(model, suffixes):
     import torch
     from transformers.pytorch_utils import Conv1D
 
+    inside = set(model.get_decoder().modules())
     for name, module in model.named_modules():
+        if module not in inside:
+            continue
         if isinstance(module, torch.nn.Linear) and name.endswith(suffixes):
             yield name, module.in_features, module.out_features
         if isinstance(module, Conv1D) and name.endswith(suffixes):
@@ -81,6 +90,9 @@ def study(make_view):
         ("llama", "LlamaForCausalLM", ("q_proj", "v_proj", "down_proj")),
         ("llama", "LlamaForCausalLM", ("layers.1.self_attn.q_proj", "layers.10.mlp.up_proj")),
         ("gpt2", "GPT2LMHeadModel", ("c_attn", "c_fc")),
+        # Its vision tower has layers of the same last names, which must stay as they are.
+        ("gemma3", "Gemma3ForConditionalGeneration", ("q_proj", "k_proj", "down_proj")),
+        ("gemma3", "Gemma3ForConditionalGeneration", ("_proj",)),
     ],
 )
 @pytest.mark.parametrize("alpha", [10.0, 7.3])
@@ -100,6 +112,8 @@ def test_peft_loads_it_without_a_warning_and_computes_the_same(
         loaded = PeftModel.from_pretrained(wrapped, folder)
     live = [name for name, _ in loaded.named_parameters() if ".lora_A." in name]
     assert len(live) == len(tensors) // 2
+    wrapped_layers = {f"params/{name.split('.', 2)[2].removesuffix('.default.weight')}" for name in live}
+    assert wrapped_layers == {name for name in tensors if name.endswith(".lora_A")}
     with torch.no_grad():
         for name, module in plain.named_modules():
             if f"params/{name}.lora_A" in tensors:
