@@ -260,6 +260,7 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
     """
     from .reports.facts import study_facts
     from .reports.kinds import facts_json
+    from .reports.words import have_ended
 
     view = _view(storage, study)
     if trial is not None:
@@ -274,7 +275,7 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
         _print_json(facts_json(facts))
         return
     how = "running" if view.live else "interrupted" if facts.verdict.running else "over"
-    ended = f"  {how}, {facts.verdict.trials}/{facts.verdict.wanted} trials have ended"
+    ended = f"  {how}, {have_ended(facts.verdict.trials, facts.verdict.wanted)}"
     say(OUT, Text.assemble((view.study.name, "bold"), ended))
     showing.print_verdict(OUT, facts.verdict)
     OUT.print()
@@ -345,7 +346,8 @@ def report(study: str | None, output: Path, storage: str | None) -> None:
     show_default=True,
     help="Length of the full run that is written.",
 )
-@click.option("--force", is_flag=True, help="Write into a folder that holds other things.")
+@click.option("--force", is_flag=True, help="Write over a file, or into a folder that holds other things.")
+@click.option("--anyway", is_flag=True, help="Write the best even if the base model is as good or better.")
 @storage_option
 def export(
     study: str | None,
@@ -354,6 +356,7 @@ def export(
     output: Path | None,
     epochs: float,
     force: bool,
+    anyway: bool,
     storage: str | None,
 ) -> None:
     """Export the best configuration of STUDY, or --trial N, for the trainer that you use.
@@ -366,14 +369,20 @@ def export(
     """
     from .reports.export_llamafactory import export_llamafactory
     from .reports.export_yaml import export_json, export_yaml
-    from .reports.files import write_text
+    from .reports.files import check_free, write_text
+    from .reports.full_run import check_gain, gains_nothing
 
     view = _view(storage, study)
+    if not anyway:
+        check_gain(view, trial)
+    if gains_nothing(view, view.trial(trial)):
+        say(ERR, Text("warning: this trial is no better than the base model", style="yellow"))
     if kind in ("yaml", "json"):
         text = (export_yaml if kind == "yaml" else export_json)(view, trial, epochs=epochs)
         if output is None:
             emit(text)
         else:
+            check_free(output, text, force=force)
             write_text(output, text)
             _wrote(output)
         return
@@ -383,7 +392,7 @@ def export(
     if kind == "peft":
         _export_peft(view, trial, output, force=force, storage=storage)
         return
-    for path in export_llamafactory(view, trial, output, epochs=epochs):
+    for path in export_llamafactory(view, trial, output, epochs=epochs, force=force):
         _wrote(path)
 
 

@@ -26,6 +26,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from ..reports.words import numbered
 from ..search.snapshot import Snapshot
 from ..spaces.params import LoraParams
 from .columns import columns, fitting
@@ -219,7 +220,7 @@ def counts_line(snapshot: Snapshot) -> str:
         if snapshot.best is not None
         else ""
     )
-    return f"{snapshot.finished}/{snapshot.trials} trials: {words or 'none yet'}{best}"
+    return f"{snapshot.finished}/{numbered(snapshot.trials, 'trial')}: {words or 'none yet'}{best}"
 
 
 def rates(snapshot: Snapshot) -> tuple[str, ...]:
@@ -358,7 +359,9 @@ def _head(snapshot: Snapshot) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=max(1, snapshot.trials), completed=snapshot.finished, width=30)
     grid.add_row(
-        Text(snapshot.study, style="bold"), bar, Text(f"{snapshot.finished}/{snapshot.trials} trials")
+        Text(snapshot.study, style="bold"),
+        bar,
+        Text(f"{snapshot.finished}/{numbered(snapshot.trials, 'trial')}"),
     )
     counts = Text()
     for state, count in snapshot.counts.items():

@@ -9,7 +9,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ..reports.paired import MIN_EXAMPLES
-from ..reports.words import counted
+from ..reports.words import counted, numbered, plural
 from ..spaces.budget import LEAST_EVAL_EXAMPLES, RUNGS
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
 
     model, data, memory = values["model"], values["data"], values["memory_bytes"]
     steps = ", ".join(f"{count} at batch {size}" for size, count in values["optimizer_steps"].items())
+    *_, last = values["optimizer_steps"].values()
     bad = f"; {counted(data['bad'], 'bad record')} left out" if data["bad"] else ""
     repeats = f"; {counted(data['duplicates'], 'repeat')} left out" if data["duplicates"] else ""
     cut = f"; {data['truncated']} cut to length" if data["truncated"] else ""
@@ -110,27 +111,28 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "model",
             f"{model['name_or_path']}  ({model['architecture']}, {count(model['parameters'])} weights, "
-            f"{model['dtype']} on {model['device']}, {model['adapted_layers']} layers adapted"
+            f"{model['dtype']} on {model['device']}, {numbered(model['adapted_layers'], 'layer')} adapted"
             + (", activations recomputed)" if model["gradient_checkpointing"] else ")"),
         ),
         (
             "data",
             f"{data['file']}  ({data['format']}, template {data['template']}): {data['train']} train, "
             f"{data['validation']} validation, {data['test']} test{bad}{repeats}{cut}; "
-            f"median {data['median_tokens']} tokens, longest {data['longest_tokens']} "
-            f"of at most {data['cutoff_len']}{most}",
+            f"median {numbered(data['median_tokens'], 'token')}, "
+            f"longest {data['longest_tokens']} of at most {data['cutoff_len']}{most}",
         ),
         *_bad_lines(data),
         ("space", f"preset {values['preset']}: {PRESETS[values['preset']].words}"),
         *((f"  {name}", words) for name, words in values["space"].items()),
         (
             "a trial",
-            f"{values['examples']} examples, {share(values['epochs'])} of the training data, "
-            f"{100 * values['share_of_full_run']:.0f} % of a run of {EPOCHS:g} epochs; {steps} steps",
+            f"{numbered(values['examples'], 'example')}, {share(values['epochs'])} of the training data, "
+            f"{100 * values['share_of_full_run']:.0f} % of a run of {EPOCHS:g} epochs; "
+            f"{steps} {plural(last, 'step')}",
         ),
         (
             "evaluation",
-            f"{values['eval_examples']} examples after quanta 1, 2 and 4 of 8; "
+            f"{numbered(values['eval_examples'], 'example')} after quanta 1, 2 and 4 of 8; "
             f"{values['final_eval_examples']} at the end",
         ),
         *(("note", note) for note in values["notes"]),

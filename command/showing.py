@@ -82,7 +82,8 @@ def disk_line(store: Store) -> str:
 
 def print_verdict(out: Console, found: Verdict) -> None:
     """Print who won, with which parameters, and how sure that is."""
-    console.say(out, Text(found.headline, style="bold green" if found.number is not None else ""))
+    style = "" if found.number is None else "bold yellow" if found.worse else "bold green"
+    console.say(out, Text(found.headline, style=style))
     if found.params is not None:
         console.say(out, console.show_params(found.params), indent=2)
     for sentence in found.sentences:

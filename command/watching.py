@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from ..reports.words import counted, have_ended
 from ..search.loop import Outcome
 from ..storage.records import StudyRecord
 from ..storage.store import Store
@@ -30,7 +31,7 @@ def run(
 ) -> None:
     """Run a study before the user's eyes and say how it ended."""
     log = console.Log(store.artifacts / running.LOGS / "search.log")
-    log.write(f"study {study.name}: {study.trials} trials")
+    log.write(f"study {study.name}: {counted(study.trials, 'trial')}")
 
     live = ERR.is_terminal and not os.environ.get("TUNE_PLAIN")
     view = console.LiveView(ERR, log) if live else console.PlainView(ERR, log)
@@ -72,7 +73,7 @@ def _say_outcome(store: Store, study: StudyRecord, outcome: Outcome) -> None:
     ended = sum(count for state, count in outcome.counts.items() if state != "running")
     if outcome.why in ("interrupted", "timeout"):
         why = "interrupted" if outcome.why == "interrupted" else "the time is up"
-        ERR.print(Text(f"{why}: {ended} of {study.trials} trials have ended, nothing is lost"))
+        ERR.print(Text(f"{why}: {have_ended(ended, study.trials)}, nothing is lost"))
         ERR.print(Text(f"go on with: tune resume {name}{at}"), soft_wrap=True)
         if outcome.why == "interrupted":
             sys.exit(130)
@@ -82,9 +83,10 @@ def _say_outcome(store: Store, study: StudyRecord, outcome: Outcome) -> None:
 
     words = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
     ERR.print(Text(f"done: {words}, in {console.clock(outcome.seconds)}"))
-    showing.print_verdict(OUT, verdict(load_view(store, name)))
-    for words in (
-        f"next: tune report {name}{at} -o report.html",
-        f"      tune export {name}{at} --format llamafactory -o train.yaml",
-    ):
+    found = verdict(load_view(store, name))
+    showing.print_verdict(OUT, found)
+    lines = [f"next: tune report {name}{at} -o report.html"]
+    if found.number is not None and not found.worse:
+        lines.append(f"      tune export {name}{at} --format llamafactory -o train.yaml")
+    for words in lines:
         ERR.print(Text(words, style="dim"), soft_wrap=True)

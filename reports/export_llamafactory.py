@@ -17,7 +17,7 @@ from ..storage.records import TrialRecord
 from .columns import columns_of
 from .export_peft import model_name
 from .export_yaml import dump_yaml
-from .files import write_text
+from .files import check_free, write_text
 from .full_run import EPOCHS, FullRun, comments, full_run, provenance
 from .view import StudyView
 
@@ -64,7 +64,7 @@ class LlamaFactoryExport:
 
 
 def export_llamafactory(
-    view: StudyView, number: int | None, path: Path, *, epochs: float = EPOCHS
+    view: StudyView, number: int | None, path: Path, *, epochs: float = EPOCHS, force: bool = True
 ) -> tuple[Path, Path]:
     """Write the YAML to ``path`` and the data's entry into ``dataset_info.json`` beside it; return both.
 
@@ -73,6 +73,7 @@ def export_llamafactory(
     if path.suffix not in (".yaml", ".yml"):
         raise ReportError(f"{path}: llamafactory-cli reads a .yaml file; name one, such as train.yaml")
     export = llamafactory(view, number, path.parent, epochs=epochs)
+    check_free(path, export.text, force=force)
     registry = path.parent / "dataset_info.json"
     entries: Any = {}
     if registry.exists():

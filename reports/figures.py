@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from .importance import Importance
 from .plotfacts import CurveLine, Curves, History, Parallel, ParallelLine, Timeline
-from .words import show_loss, show_share
+from .words import counted, show_loss, show_share
 
 COLORS = {
     "complete": "#2563eb",
@@ -46,7 +46,7 @@ def importance_figure(facts: Importance) -> go.Figure:
             hoverinfo="text",
         )
     )
-    figure.update_xaxes(title=f"share, over {facts.trials} trials")
+    figure.update_xaxes(title=f"share, over {counted(facts.trials, 'trial')}")
     figure.update_xaxes(tickformat=".0%", range=[0, 1.12 * max(bar.share for bar in facts.bars)])
     return _dressed(figure, height=110 + 44 * len(bars), legend=False)
 

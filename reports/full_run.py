@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from ..spaces.errors import ReportError
 from ..spaces.params import LoraParams
 from ..storage.records import TrialRecord
 from .view import StudyView
-from .words import show_count, show_loss, show_share
+from .words import counted, show_loss, show_share
 
 EPOCHS = 3.0
 """Epochs of a full run unless the user says otherwise: the default of Transformers' Trainer."""
@@ -67,7 +68,8 @@ def provenance(view: StudyView, trial: TrialRecord, run: FullRun) -> tuple[str, 
         what += ", the best"
     if trial.value is not None:
         loss = (
-            f"eval loss {show_loss(trial.value)} on {view.budget.final_eval_examples} validation examples "
+            f"eval loss {show_loss(trial.value)} on "
+            f"{counted(view.budget.final_eval_examples, 'validation example')} "
             f"(base model: {show_loss(view.base_loss)})."
         )
     else:
@@ -76,12 +78,35 @@ def provenance(view: StudyView, trial: TrialRecord, run: FullRun) -> tuple[str, 
         loss += ", so it has no final loss: its configuration is untested at full length."
     return (
         f"{what}: {loss}",
-        f"Selected after {show_count(seen)} training examples, {seen / max(1, view.data.train):.3g} epochs: "
+        *_no_gain(view, trial),
+        f"Selected after {counted(seen, 'training example')}, {seen / max(1, view.data.train):.3g} epochs: "
         f"{show_share(run.share)} of a run of {run.epochs:g} {'epoch' if run.epochs == 1 else 'epochs'} of "
-        f"{show_count(run.train_examples)} examples.",
+        f"{counted(run.train_examples, 'example')}.",
         "The best learning rate of a short trial runs high: before a long run, try a lower one too.",
         "The loss is the mean over all target tokens of the set; Trainer averages the means of its batches.",
     )
+
+
+def check_gain(view: StudyView, number: int | None) -> None:
+    """Raise ``ReportError`` where the best trial is asked for and the base model is as good or better."""
+    trial = view.trial(number)
+    if number is None and gains_nothing(view, trial):
+        raise ReportError(
+            f"trial {trial.number} is the best with an eval loss of {show_loss(trial.value)}, and the base "
+            f"model has {show_loss(view.base_loss)}: there is nothing to gain from it; search lower learning "
+            "rates or longer trials, or write it --anyway"
+        )
+
+
+def gains_nothing(view: StudyView, trial: TrialRecord) -> bool:
+    """Return whether a trial's final loss is not below the base model's."""
+    return trial.value is not None and trial.value >= view.base_loss
+
+
+def _no_gain(view: StudyView, trial: TrialRecord) -> tuple[str, ...]:
+    if not gains_nothing(view, trial):
+        return ()
+    return ("Warning: it is no better than the base model; training with it gains nothing.",)
 
 
 def comments(sentences: tuple[str, ...]) -> str:

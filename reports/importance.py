@@ -17,7 +17,7 @@ from ..spaces.errors import ReportError, SpaceError
 from ..spaces.space import Dimension
 from ..storage.records import TrialRecord
 from .view import StudyView
-from .words import show_share, show_value, value_of
+from .words import counted, show_loss, show_share, show_value, value_of
 
 MIN_TRIALS = 20
 """Fewer trials than this say nothing about importance."""
@@ -76,12 +76,7 @@ def importance(view: StudyView) -> Importance:
     Source: Watanabe, Bansal and Hutter, PED-ANOVA, IJCAI 2023, as Optuna implements it.
     """
     scored = _rung_losses(view)
-    examples = RUNG * view.budget.quantum
-    if len(scored) < MIN_TRIALS:
-        raise ReportError(
-            f"importance: {len(scored)} trials have reached {examples} examples, at least {MIN_TRIALS} are "
-            f"needed; {view.more(' --trials N')}"
-        )
+    _check_enough(view, scored)
     distributions = view.space.distributions()
     encoded = []
     for trial, _ in scored:
@@ -91,7 +86,10 @@ def importance(view: StudyView) -> Importance:
             raise ReportError(f"trial {trial.number} lies outside the study's space: {error}") from error
     varied = [name for name in distributions if len({row[name] for row in encoded}) > 1]
     if not varied:
-        raise ReportError("importance: no hyperparameter varied over the trials; search a wider space")
+        raise ReportError(
+            f"importance: the {counted(len(scored), 'trial')} that reached {_reach(view)} all have one "
+            "configuration, so nothing tells them apart; search a wider space"
+        )
     top = max(5, round(TOP * len(scored)))
     ranked = sorted(scored, key=lambda pair: (pair[1], pair[0].number))
     if ranked[top - 1][1] == ranked[-1][1]:
@@ -110,10 +108,37 @@ def importance(view: StudyView) -> Importance:
         for name in sorted(varied, key=lambda name: -shares[name])
     )
     basis = (
-        f"the loss of the {len(scored)} trials that reached {examples} examples, before any is stopped; "
-        "diverged ones count as the worst"
+        f"the loss of the {counted(len(scored), 'trial')} that reached {_reach(view)}, before any is "
+        "stopped; diverged ones count as the worst"
     )
     return Importance(bars=tuple(bars), trials=len(scored), top=top, basis=basis)
+
+
+def _check_enough(view: StudyView, scored: list[tuple[TrialRecord, float]]) -> None:
+    """Raise ``ReportError`` where these trials can say nothing, for the reason that more would not mend."""
+    if all(dimension.fixed for dimension in view.space.dimensions):
+        raise ReportError(
+            "importance: every hyperparameter of this study has one value, so there is nothing to compare; "
+            "search ranges or lists, such as --set lora_rank=8,16,32"
+        )
+    losses = {loss for _, loss in scored}
+    if len(scored) > 1 and len(losses) == 1:
+        raise ReportError(
+            f"importance: the {counted(len(scored), 'trial')} that reached {_reach(view)} all have the same "
+            f"loss, {show_loss(losses.pop())}, so nothing tells them apart; search a wider space"
+        )
+    if len(scored) < MIN_TRIALS:
+        there = counted(len(scored), "trial") if scored else "no trial"
+        has = "has" if len(scored) < 2 else "have"
+        more = "nothing untried is left, so search a wider space" if view.exhausted else None
+        raise ReportError(
+            f"importance: {there} {has} reached {_reach(view)}, and at least {MIN_TRIALS} are needed; "
+            f"{more or view.more(' --trials N')}"
+        )
+
+
+def _reach(view: StudyView) -> str:
+    return counted(RUNG * view.budget.quantum, "example")
 
 
 def _rung_losses(view: StudyView) -> list[tuple[TrialRecord, float]]:

@@ -6,7 +6,7 @@ import dataclasses
 
 from ..storage.records import FINAL_STATES, State
 from .view import StudyView
-from .words import counted, join, show_count, show_share
+from .words import counted, have_ended, join, show_count, show_share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,14 +42,13 @@ class Outcomes:
         if not self.ended:
             return "No trial has ended yet."
         parts = [f"{self.counts[state]} {state}" for state in FINAL_STATES if self.counts[state]]
-        verb = "has" if self.ended == 1 else "have"
-        text = f"{self.ended} of {counted(self.wanted, 'trial')} {verb} ended: {join(parts)}."
+        text = f"{have_ended(self.ended, self.wanted)}: {join(parts)}."
         if begun := self.counts["running"]:
             verb = "is" if begun == 1 else "are"
             text += f" {begun} more {verb} {'under way' if self.live else 'interrupted'}."
         if self.saved > 0.005:
             text += (
-                f" They took {show_count(self.examples)} training examples where as many full trials "
+                f" They took {counted(self.examples, 'training example')} where as many full trials "
                 f"would take {show_count(self.full_examples)}: ending early saved {show_share(self.saved)}."
             )
         return text

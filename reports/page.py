@@ -20,12 +20,15 @@ import plotly.offline
 from ..spaces.errors import ReportError
 from .facts import StudyFacts, study_facts
 from .figures import COLORS, FONT
-from .files import write_text
+from .files import check_ours, write_text
 from .kinds import KINDS
 from .plots import plot_figure
 from .verdict import Comparison
 from .view import StudyView
-from .words import show_count, show_loss, show_share, show_value, value_of
+from .words import counted, have_ended, show_count, show_loss, show_share, show_value, value_of
+
+_MARK = b"loratune report</title>"
+"""What every report has in its head."""
 
 
 def write_report(view: StudyView, path: Path, *, at: str = "") -> None:
@@ -33,6 +36,7 @@ def write_report(view: StudyView, path: Path, *, at: str = "") -> None:
 
     ``at`` is what its commands need to find the database, such as `` --storage other.db``.
     """
+    check_ours(path, _MARK)
     write_text(path, render(view, at=at))
 
 
@@ -73,6 +77,7 @@ def _environment() -> jinja2.Environment:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(loss=show_loss, share=show_share, count=show_count, when=_when)
+    environment.globals.update(counted=counted, have_ended=have_ended)
     return environment
 
 
@@ -163,7 +168,7 @@ def _data(facts: StudyFacts) -> list[tuple[str, str]]:
             "length of an example",
             f"{least} to {greatest} tokens; half lie in {lower} to {upper}, median {median}",
         ),
-        ("cut to cutoff_len", f"{show_count(data.truncated)} examples, to {data.cutoff_len} tokens"),
+        ("cut to cutoff_len", f"{counted(data.truncated, 'example')}, to {data.cutoff_len} tokens"),
         ("fingerprint", data.fingerprint),
     ]
 
@@ -179,7 +184,7 @@ def _how(facts: StudyFacts) -> list[tuple[str, str]]:
     name = model.name_or_path + (f" at {model.revision}" if model.revision else "")
     return [
         ("base model", name),
-        ("architecture", f"{model.architecture}, {show_count(model.parameters)} weights, {model.dtype}"),
+        ("architecture", f"{model.architecture}, {counted(model.parameters, 'weight')}, {model.dtype}"),
         ("layers that can carry an adapter", show_count(len(model.targets))),
         ("device", f"{model.device_name} ({model.device})"),
         *facts.settings,
@@ -192,7 +197,7 @@ def _commands(facts: StudyFacts, at: str) -> list[str]:
     more = max(facts.outcomes.wanted, facts.outcomes.ended)
     study = f"{facts.name}{at}"
     lines = [f"tune resume {study}" + ("" if facts.verdict.running else f" --trials {more + 20}")]
-    if facts.verdict.number is not None:
+    if facts.verdict.number is not None and not facts.verdict.worse:
         lines += [
             f"tune export {study}",
             f"tune export {study} --format peft -o best/",

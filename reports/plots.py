@@ -12,7 +12,7 @@ import plotly.io
 
 from ..spaces.errors import UsageError
 from . import figures
-from .files import write_text
+from .files import check_ours, write_text
 from .kinds import facts_json, known, plot_facts
 from .view import StudyView
 
@@ -24,6 +24,10 @@ FIGURES: dict[str, Callable[[Any], go.Figure]] = {
     "timeline": figures.timeline_figure,
 }
 """Every kind of plot → from its facts to a figure."""
+
+
+_MARKS = {".html": b"<!-- a plot of loratune -->", ".json": b'{\n "kind": '}
+"""What every plot of ours begins with, by its ending."""
 
 
 def plot_figure(view: StudyView, kind: str) -> go.Figure:
@@ -40,6 +44,7 @@ def write_plot(view: StudyView, kind: str, path: Path) -> None:
     ending = path.suffix.lower()
     if ending not in (".html", ".json"):
         raise UsageError(f"{path.name}: a plot is written to .html or .json, not to {ending or 'no ending'}")
+    check_ours(path, _MARKS[ending])
     facts = chosen.facts(view)
     figure = FIGURES[kind](facts)
     if ending == ".json":
@@ -55,4 +60,4 @@ def write_plot(view: StudyView, kind: str, path: Path) -> None:
     html = plotly.io.to_html(
         figure, include_plotlyjs=True, full_html=True, config={"displaylogo": False, "responsive": True}
     )
-    write_text(path, html)
+    write_text(path, "<!doctype html>\n<!-- a plot of loratune -->\n" + html)

@@ -42,10 +42,10 @@ class Comparison:
         ends = sorted((abs(self.interval.low), abs(self.interval.high)))
         if self.interval.distinguishable:
             return text + f" (95 % interval {show_loss(ends[0])} to {show_loss(ends[1])})."
+        on = counted(self.interval.examples, "example")
         return (
-            text + f", which is not distinguishable from no difference on these {self.interval.examples} "
-            f"examples (95 % interval {show_signed(self.interval.low)} to {show_signed(self.interval.high)}, "
-            "which includes 0)."
+            text + f", which is not distinguishable from no difference on these {on} (95 % interval "
+            f"{show_signed(self.interval.low)} to {show_signed(self.interval.high)}, which includes 0)."
         )
 
 
@@ -92,6 +92,23 @@ class Verdict:
         return self.examples / max(1, self.train_examples)
 
     @property
+    def worse(self) -> bool:
+        """Whether even the best trial is no better than the base model that nobody trained."""
+        return self.base is not None and self.base.best_loss >= self.base.loss
+
+    @property
+    def warning(self) -> str | None:
+        """What there is to warn of before anything else is said."""
+        if self.base is None or not self.worse:
+            return None
+        learned = "as good as" if self.base.best_loss == self.base.loss else "better than"
+        return (
+            f"Warning: the base model is {learned} the best trial ({show_loss(self.base.loss)}, the trial "
+            f"{show_loss(self.base.best_loss)}): training with this configuration gains nothing. Search "
+            "lower learning rates, or longer trials with --examples."
+        )
+
+    @property
     def headline(self) -> str:
         """The verdict in one sentence."""
         if self.number is None:
@@ -101,6 +118,7 @@ class Verdict:
             return f"{of} has completed: there is no best configuration yet."
         so_far = " so far" if self.running else ""
         place = f"the best of {self.trials}" if self.trials > 1 else "the only one that has ended"
+        so_far += ", but no better than the base model" if self.worse else ""
         return (
             f"Trial {self.number} is {place}{so_far}: eval loss {show_loss(self.loss)} "
             f"on {counted(self.eval_examples, 'validation example')}."
@@ -111,7 +129,8 @@ class Verdict:
         """What else there is to say, most important first."""
         if self.number is None:
             return ()
-        found = [comparison.words for comparison in (self.base, self.default) if comparison is not None]
+        found = [] if self.warning is None else [self.warning]
+        found += [comparison.words for comparison in (self.base, self.default) if comparison is not None]
         if self.default_note is not None:
             found.append(self.default_note)
         if self.ties:
@@ -129,8 +148,9 @@ class Verdict:
             f"It was selected at {show_share(self.epochs)} of one epoch: a trial sees "
             f"{show_count(self.examples)} of {show_count(self.train_examples)} training examples."
             if self.epochs < 1
-            else f"It was selected after {self.epochs:.3g} epochs: a trial sees {show_count(self.examples)} "
-            f"examples, of {show_count(self.train_examples)} that there are to train on."
+            else f"It was selected after {self.epochs:.3g} {'epoch' if self.epochs == 1 else 'epochs'}: "
+            f"a trial sees {counted(self.examples, 'example')}, of {show_count(self.train_examples)} that "
+            "there are to train on."
         )
         if self.trials > 1:
             found.append(SELECTION.format(trials=self.trials))
@@ -149,7 +169,7 @@ def verdict(view: StudyView) -> Verdict:
     default, note = _against_default(view, best)
     return Verdict(
         study=view.study.name,
-        running=ended < view.study.trials and not _exhausted(view),
+        running=ended < view.study.trials and not view.exhausted,
         trials=ended,
         wanted=view.study.trials,
         number=best.number if best else None,
@@ -165,12 +185,6 @@ def verdict(view: StudyView) -> Verdict:
         examples=view.full_examples,
         train_examples=view.data.train,
     )
-
-
-def _exhausted(view: StudyView) -> bool:
-    """Return whether the last run ended because nothing untried was left."""
-    ends = [event for event in view.events if event.kind in ("finished", "interrupted", "resumed")]
-    return bool(ends) and ends[-1].kind == "finished" and ends[-1].detail.get("why") == "exhausted"
 
 
 def _against_base(view: StudyView, best: TrialRecord | None) -> Comparison | None:
@@ -201,8 +215,8 @@ def _against_default(view: StudyView, best: TrialRecord | None) -> tuple[Compari
                 None,
                 f"Trial 0 is {view.state_of(default)}, so there is no final loss to compare with yet.",
             )
-        seen = show_count(view.examples_seen(default))
-        return None, f"Trial 0 ended as {default.state} after {seen} examples: no final loss to compare with."
+        seen = counted(view.examples_seen(default), "example")
+        return None, f"Trial 0 ended as {default.state} after {seen}: no final loss to compare with."
     comparison = Comparison(
         against=f"trial 0 ({default.source})",
         loss=default.value,

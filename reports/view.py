@@ -197,6 +197,12 @@ class StudyView:
         """How often a whole trial sees the training data."""
         return self.full_examples / max(1, self.data.train)
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the last run ended because nothing untried was left."""
+        ends = [event for event in self.events if event.kind in ("finished", "interrupted", "resumed")]
+        return bool(ends) and ends[-1].kind == "finished" and ends[-1].detail.get("why") == "exhausted"
+
     def best(self) -> TrialRecord | None:
         """Return the complete trial of the least loss, the earliest of equals."""
         done = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]

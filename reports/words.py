@@ -44,9 +44,24 @@ def show_count(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
+def plural(number: int, noun: str) -> str:
+    """Return a noun as it stands behind a number: ``trial`` behind 1, else ``trials``."""
+    return noun if number == 1 else noun + "s"
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number of things: ``1 trial``, ``3 trials``."""
-    return f"{show_count(number)} {noun}" + ("" if number == 1 else "s")
+    return f"{show_count(number)} {plural(number, noun)}"
+
+
+def numbered(number: int, noun: str) -> str:
+    """Return a number of things in digits alone, as tables and programs want it: ``1536 examples``."""
+    return f"{number} {plural(number, noun)}"
+
+
+def have_ended(ended: int, wanted: int) -> str:
+    """Return how far a study is: ``1 of 1 trial has ended``, ``3 of 8 trials have ended``."""
+    return f"{show_count(ended)} of {counted(wanted, 'trial')} {'has' if wanted == 1 else 'have'} ended"
 
 
 def show_seconds(seconds: float) -> str:

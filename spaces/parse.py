@@ -138,12 +138,8 @@ def build_space(
             space = space.replace(*dimensions(settings))
         except SpaceError as error:
             raise SpaceError(f"set.{error}") from None
-    given = [parse_set(text) for text in sets]
-    names = [one.name for one in given]
-    for name in names:
-        if names.count(name) > 1:
-            raise SpaceError(f"--set {name}: is given twice; separate values by commas in one --set")
-    return space.replace(*given)
+    # Of two texts for one name the later counts, as with any flag that is given twice.
+    return space.replace(*{one.name: one for one in map(parse_set, sets)}.values())
 
 
 def _from_mapping(name: str, spec: Mapping[Any, Any]) -> Dimension:

@@ -6,6 +6,7 @@ from loratune.reports.importance import _where, importance
 from loratune.spaces.errors import ReportError
 from loratune.spaces.presets import preset
 from loratune.spaces.space import Dimension
+from loratune.storage.records import EventRecord
 
 
 def test_the_parameter_that_decides_the_loss_comes_first(view):
@@ -50,7 +51,7 @@ def test_a_choice_is_worded_by_its_most_common_value(view):
 
 
 def test_fewer_than_20_trials_are_refused_with_their_number(make_view):
-    with pytest.raises(ReportError, match="19 trials have reached 384 examples, at least 20 are needed"):
+    with pytest.raises(ReportError, match="19 trials have reached 384 examples, and at least 20 are needed"):
         importance(make_view(19))
     assert importance(make_view(20)).trials == 20
 
@@ -61,7 +62,7 @@ def test_trials_before_the_rung_do_not_count(make_view):
 
 
 def test_all_diverged_is_refused_not_a_crash(make_view):
-    with pytest.raises(ReportError, match="0 trials"):
+    with pytest.raises(ReportError, match="no trial has reached 384 examples"):
         importance(make_view(25, states=dict.fromkeys(range(25), "diverged")))
 
 
@@ -95,3 +96,62 @@ def test_where_most_trials_diverged_no_best_quarter_stands_out(make_view):
     view = make_view(30, states=dict.fromkeys(range(4, 30), "diverged"))
     with pytest.raises(ReportError, match="too many share the worst loss"):
         importance(view)
+
+
+def test_one_trial_too_few_is_counted_as_one(make_view):
+    with pytest.raises(
+        ReportError, match="importance: 1 trial has reached 384 examples, and at least 20 are"
+    ):
+        importance(make_view(1))
+
+
+@pytest.mark.parametrize("trials", [3, 30])
+def test_a_study_of_one_configuration_says_so_and_not_how_many_trials_it_lacks(make_view, trials):
+    tiny = preset("tiny")
+    one = tiny.space.replace(
+        *(
+            Dimension(name=each.name, choices=(each.closest(_value(tiny, each)),))
+            for each in tiny.space.dimensions
+        )
+    )
+    view = make_view(trials, space=one, params=dict.fromkeys(range(trials), tiny.default))
+    with pytest.raises(ReportError, match="every hyperparameter of this study has one value") as refused:
+        importance(view)
+    assert "20" not in str(refused.value)
+
+
+def _value(tiny, dimension):
+    return (
+        tiny.default.scaling
+        if dimension.name == "lora_alpha_ratio"
+        else getattr(tiny.default, dimension.name)
+    )
+
+
+def test_trials_that_happen_to_share_one_configuration_say_so(make_view):
+    view = make_view(25, params=dict.fromkeys(range(25), preset("tiny").default))
+    curve = [
+        dataclasses.replace(p, eval_loss=p.eval_loss and p.eval_loss + p.trial / 100) for p in view.curve
+    ]
+    with pytest.raises(
+        ReportError, match="the 25 trials that reached 384 examples all have one configuration"
+    ):
+        importance(dataclasses.replace(view, curve=tuple(curve)))
+
+
+@pytest.mark.parametrize("trials", [2, 19, 40])
+def test_losses_that_are_all_equal_say_so_and_not_how_many_trials_are_lacking(make_view, trials):
+    view = make_view(trials, prune=False)
+    curve = [dataclasses.replace(p, eval_loss=p.eval_loss and 1.5) for p in view.curve]
+    with pytest.raises(
+        ReportError, match=f"the {trials} trials that .* all have the same loss, 1.5000"
+    ) as refused:
+        importance(dataclasses.replace(view, curve=tuple(curve)))
+    assert "20" not in str(refused.value)
+
+
+def test_a_study_with_nothing_left_to_try_is_not_sent_on(make_view):
+    view = make_view(6)
+    end = EventRecord(at=view.study.created_at, kind="finished", detail={"why": "exhausted"})
+    with pytest.raises(ReportError, match=r"6 trials .* nothing untried is left, so search a wider space"):
+        importance(dataclasses.replace(view, events=(end,), live=False))

@@ -190,7 +190,7 @@ def test_losses_that_are_missing_do_not_break_it(make_view):
 
 
 def test_too_little_for_importance_is_said_with_the_number(make_view):
-    assert "8 trials have reached 384 examples, at least 20 are needed" in render(make_view(8))
+    assert "8 trials have reached 384 examples, and at least 20 are needed" in render(make_view(8))
 
 
 def test_no_secret_of_a_database_is_in_it(view):

@@ -1,8 +1,12 @@
 import dataclasses
 
 import pytest
+from loratune.reports.export_yaml import export_json, export_yaml
+from loratune.reports.full_run import check_gain
 from loratune.reports.outcomes import outcomes
+from loratune.reports.page import render
 from loratune.reports.verdict import verdict
+from loratune.spaces.errors import ReportError
 from loratune.spaces.params import LoraParams
 
 
@@ -148,3 +152,52 @@ def test_a_study_that_saved_nothing_does_not_boast(make_view):
         "saved"
         not in outcomes(make_view(2, states={0: "complete", 1: "complete"}, params={1: params()})).words
     )
+
+
+def below(make_view, base, **more):
+    """A study whose base model has that loss."""
+    view = make_view(2, params={0: params(), 1: params(learning_rate=0.002)}, **more)
+    facts = {**view.study.facts, "base_loss": base}
+    return dataclasses.replace(view, study=dataclasses.replace(view.study, facts=facts))
+
+
+@pytest.mark.parametrize(("base", "words"), [(0.5, "better than"), (None, "as good as")])
+def test_a_best_trial_that_is_no_better_than_the_base_model_is_warned_of_first(make_view, base, words):
+    best = verdict(make_view(2, params={0: params(), 1: params(learning_rate=0.002)})).loss
+    found = verdict(below(make_view, best if base is None else base))
+    assert found.worse
+    assert "but no better than the base model: eval loss" in found.headline
+    assert found.sentences[0].startswith(f"Warning: the base model is {words} the best trial")
+
+
+def test_a_best_trial_that_is_better_is_not_warned_of(make_view):
+    found = verdict(below(make_view, 3.0))
+    assert not found.worse
+    assert found.warning is None
+    assert "no better" not in found.headline
+    assert not any("Warning" in sentence for sentence in found.sentences)
+
+
+def test_the_best_is_not_handed_over_where_the_base_model_is_as_good(make_view):
+    view = below(make_view, 0.5)
+    with pytest.raises(
+        ReportError, match=r"trial 0 is the best with an eval loss of 1\.\d+, and the base model"
+    ):
+        check_gain(view, None)
+    check_gain(view, 0)
+    check_gain(below(make_view, 3.0), None)
+
+
+def test_an_export_says_that_the_base_model_is_as_good(make_view):
+    view = below(make_view, 0.5)
+    warning = "Warning: it is no better than the base model"
+    assert warning in export_yaml(view)
+    assert warning in export_json(view)
+    assert warning not in export_yaml(below(make_view, 3.0))
+
+
+def test_a_page_warns_and_offers_no_export_where_the_base_model_is_as_good(make_view):
+    page = render(below(make_view, 0.5))
+    assert "Warning: the base model is better than the best trial" in page
+    assert "tune export" not in page
+    assert "tune export" in render(below(make_view, 3.0))

@@ -132,9 +132,10 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
         load_space(tmp_path / "latin.yaml")
 
 
-def test_a_parameter_set_twice_is_refused():
-    with pytest.raises(SpaceError, match="--set lora_rank: is given twice"):
-        build_space(TINY, None, ["lora_rank=8", "lora_rank=16"])
+def test_of_two_texts_for_one_parameter_the_last_counts():
+    space = build_space(TINY, None, ["lora_rank=4,8", "batch_size=8", "lora_rank=16"])
+    assert space["lora_rank"].choices == (16,)
+    assert space["batch_size"].choices == (8,)
 
 
 def test_a_wrong_value_under_set_names_its_path():
