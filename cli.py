@@ -1,6 +1,6 @@
 """The command: parses, calls once, prints. Heavy libraries are imported where a command needs them.
 
-    tune search | resume | plan | list | show | plot | report | export
+    tune search | resume | plan | list | show | plot | report | export | db
 
 Exit codes: 0 done; 1 an error in one line; 2 wrong usage; 130 interrupted, with the resume command.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import json
 import os
 import sys
 from pathlib import Path
@@ -22,9 +21,11 @@ from rich.text import Text
 
 from . import __version__
 from .command import showing
-from .command.console import ERR, OUT, ReaderGone, emit, room, say, say_pairs, show_table
+from .command.console import ERR, OUT, ReaderGone, emit, emit_json, room, say, say_pairs, show_table
+from .command.database import db
 from .command.failure import unexpected, whole
-from .command.letters import safe_json, write_plainly
+from .command.group import Commands
+from .command.letters import write_plainly
 from .command.options import (
     Call,
     at_storage,
@@ -38,40 +39,12 @@ from .command.options import (
     study_options,
     take_over_option,
 )
-from .spaces.errors import LoratuneError, ReportError, UsageError, WorkerError, nearest
+from .spaces.errors import LoratuneError, ReportError, UsageError, WorkerError
 from .storage.store import Store, check_path
 
 if TYPE_CHECKING:
     from .command.running import Prepared
     from .reports.view import StudyView
-
-
-class Commands(click.Group):
-    """Commands in the order in which they are used, with the nearest name for one that is not there."""
-
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        """Return the commands as they were added."""
-        return list(self.commands)
-
-    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command, which also takes what all do."""
-        cmd.params.append(debug_option())
-        super().add_command(cmd, name)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Carry out a command; Ctrl-C leaves it as ``Abort``, before click prints an empty line."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            raise click.Abort from error
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command, or say which one is near."""
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
-            raise click.UsageError(f"no command {args[0]!r}{nearest(args[0], self.commands)}", ctx)
-        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -218,7 +191,7 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
     device = prepared.config.objective.model.device
     workers = running.count_workers(request.workers, device, prepared.facts, request.trials)
     if as_json:
-        _print_json(make_plan(prepared.config, prepared.facts, trials=request.trials, workers=workers))
+        emit_json(make_plan(prepared.config, prepared.facts, trials=request.trials, workers=workers))
         return
     _print_plan(OUT, prepared, request.trials, workers)
     OUT.print()
@@ -239,7 +212,7 @@ def list_(storage: str | None, as_json: bool) -> None:
     with Store.open(storage or default_storage(), mode="read") as store:
         rows = [showing.study_row(store, study) for study in store.studies()]
         if as_json:
-            _print_json(rows)
+            emit_json(rows)
             return
         show_table(OUT, showing.study_table(rows, room(OUT)))
         say(OUT, Text(showing.disk_line(store), style="dim"))
@@ -266,13 +239,13 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
     if trial is not None:
         record = view.trial(trial)
         if as_json:
-            _print_json({**facts_json(record), "curve": facts_json(view.points(trial))})
+            emit_json({**facts_json(record), "curve": facts_json(view.points(trial))})
         else:
             showing.print_trial(OUT, view, record)
         return
     facts = study_facts(view)
     if as_json:
-        _print_json(facts_json(facts))
+        emit_json(facts_json(facts))
         return
     how = "running" if view.live else "interrupted" if facts.verdict.running else "over"
     ended = f"  {how}, {have_ended(facts.verdict.trials, facts.verdict.wanted)}"
@@ -447,10 +420,7 @@ def _wrote(path: Path) -> None:
     ERR.print(Text(f"wrote {path}"), soft_wrap=True)
 
 
-def _print_json(value: Any) -> None:
-    emit(safe_json(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
-
-
+tune.add_command(db)
 tune.params.append(debug_option())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import os
 import re
 import sys
@@ -30,7 +31,7 @@ from ..reports.words import numbered
 from ..search.snapshot import Snapshot
 from ..spaces.params import LoraParams
 from .columns import columns, fitting
-from .letters import visible
+from .letters import safe_json, visible
 
 
 class ReaderGone(Exception):  # noqa: N818
@@ -278,6 +279,11 @@ def emit(text: str) -> None:
         click.echo(text, nl=not text.endswith("\n"))
     except BrokenPipeError:
         OUT.on_broken_pipe()
+
+
+def emit_json(value: Any) -> None:
+    """Print a value as JSON."""
+    emit(safe_json(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
 
 
 def say(out: Console, text: Text | str, *, indent: int = 0) -> None:

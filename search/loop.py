@@ -185,9 +185,10 @@ class _Search:
             if self._asked_at is None and not self._awaits_others():
                 for seat in self._seats(ready=True):
                     self._refill(seat)
-            # Optuna's copy is written while the workers train.
+            # While the workers train: Optuna's copy, and the database made one file again.
             with self._orchestrating():
                 self.ledger.project()
+                self.ledger.store.fold_log()
             self._listen()
 
     def close(self) -> None:

@@ -156,7 +156,7 @@ def make_reader(address: Address, *, timeout: float) -> sqlalchemy.Engine:
         path = address.path
         # A new connection each time: how the file must be opened depends on whether a writer lives.
         engine = sqlalchemy.create_engine(
-            address.url, creator=lambda: _connect_to_read(path, timeout), poolclass=NullPool
+            address.url, creator=lambda: connect_to_read(path, timeout), poolclass=NullPool
         )
     else:
         engine = sqlalchemy.create_engine(
@@ -182,7 +182,7 @@ def create_file(path: Path) -> None:
 
 def _connect_to_write(path: Path, timeout: float) -> sqlite3.Connection:
     # mode=rw: SQLite must not make the file itself, it would do so with the rights of the umask.
-    connection = _connect(path, "mode=rw", timeout)
+    connection = connect(path, "mode=rw", timeout)
     try:
         _set_journal(connection, timeout)
         # FULL syncs the log at every commit. With NORMAL a power cut rolls back the last commits,
@@ -208,7 +208,7 @@ def _set_journal(connection: sqlite3.Connection, timeout: float) -> None:
             time.sleep(0.02)
 
 
-def _connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
+def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
     """Open without creating anything, whether a writer lives, died, or left in good order."""
     attempts = 5
     while True:
@@ -226,7 +226,7 @@ def _connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
         else:
             # Nobody has it open. Plain mode=ro would make -wal and -shm, or fail in a read-only folder.
             options = "mode=ro&immutable=1"
-        connection = _connect(path, options, timeout)
+        connection = connect(path, options, timeout)
         try:
             connection.execute("SELECT count(*) FROM sqlite_master")
             return connection
@@ -247,7 +247,8 @@ def _has_log(path: Path) -> bool:
         return file.read(20)[18:20] == b"\x02\x02"
 
 
-def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
+def connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
+    """Open a SQLite file, no transaction begun; ``options`` as its URL takes them."""
     return sqlite3.connect(
         f"file:{urllib.parse.quote(os.fsencode(path))}?{options}",
         uri=True,

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from . import rows, tables
+from .progress import Progress
 from .records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
 
 
@@ -81,6 +82,14 @@ def events(connection: sqlalchemy.Connection, study_id: int, kind: str | None) -
     if kind is not None:
         query = query.where(table.c.kind == kind)
     return tuple(rows.event(row) for row in connection.execute(query).mappings())
+
+
+def progress(connection: sqlalchemy.Connection, study_id: int) -> Progress:
+    """Return how far a study is."""
+    table = tables.trials
+    columns = (func.count(), func.sum(table.c.quanta), func.count(table.c.finished_at))
+    begun, quanta, ended = connection.execute(select(*columns).where(table.c.study_id == study_id)).one()
+    return Progress(trials=int(begun), quanta=int(quanta or 0), ended=int(ended))
 
 
 def optuna_has(connection: sqlalchemy.Connection, name: str) -> bool:

@@ -18,7 +18,20 @@ from sqlalchemy import func, insert, select, update
 
 from ..spaces.errors import StorageError, StudyExists, StudyNotFound, nearest
 from ..spaces.params import LoraParams
-from . import engine, faults, files, leases, migrations, ownership, queries, rows, tables, trials
+from . import (
+    engine,
+    faults,
+    files,
+    leases,
+    migrations,
+    ownership,
+    progress,
+    queries,
+    rows,
+    tables,
+    trials,
+    upkeep,
+)
 from .records import (
     CurvePoint,
     Ending,
@@ -193,8 +206,10 @@ class Store:
         An owner that no longer runs is followed without a word. ``take_over`` first ends an owner on this
         machine, and displaces one that cannot be seen from here; its later writes are refused.
 
-        Raises ``StudyBusy`` where another owner stands in the way.
+        Raises ``StudyBusy`` where another owner stands in the way, and ``StorageError`` where the database
+        is older than the study's files: what goes on from there would overwrite what was lost.
         """
+        self._check_not_behind(study_id)
         me = leases.here()
         ended: leases.Process | None = None
         while True:
@@ -265,6 +280,8 @@ class Store:
         with self._writing(study_id) as connection:
             trials.record(connection, study_id, self.study_dir(study_id), updates)
             trials.finish(connection, study_id, self.study_dir(study_id), endings)
+            reached = queries.progress(connection, study_id)
+        progress.write(self.study_dir(study_id), reached)
 
     def trials(self, study_id: int) -> tuple[TrialRecord, ...]:
         """Return a study's trials by number."""
@@ -344,6 +361,37 @@ class Store:
             points = queries.curve(connection, study.id, [trial.number for trial in pending])
         target.write(study, pending, points, distributions, values)
 
+    # The file of the database
+
+    def fold_log(self) -> bool:
+        """Move SQLite's log into its file, so that the file alone holds all; return whether that is done.
+
+        Waits for nobody and never fails: where a reader needs the log still, the next call tries again.
+        """
+        path = self._address.path
+        return path is None or self._mode == "read" or upkeep.fold(path)
+
+    def backup(self, to: Path) -> None:
+        """Write the whole database into a new file, as it is now; a search may run meanwhile.
+
+        Raises ``StorageError``.
+        """
+        if self._address.path is None:
+            raise StorageError(f"{self.url}: is not a file; a server's own tool copies it, such as pg_dump")
+        upkeep.backup(self._address.path, to)
+
+    def _check_not_behind(self, study_id: int) -> None:
+        noted = progress.read(self.study_dir(study_id))  # first, since a search may write meanwhile
+        with self._reading() as connection:
+            found = queries.progress(connection, study_id)
+        if noted is not None and found.lacks(noted):
+            path, note = self._address.path, self.study_dir(study_id) / progress.FILE
+            log = f"its log {upkeep.log_of(path).name} is missing or " if path else ""
+            raise StorageError(
+                f"{self.url}: holds {found.words}, but {noted.words} were recorded: {log}it is an older "
+                f"copy; put what is newer back, or delete {note} to go on from here"
+            )
+
     # Files
 
     def study_dir(self, study_id: int) -> Path:
@@ -397,6 +445,10 @@ class Store:
             found = None
         if found is None or (found.st_dev, found.st_ino) != self._file:
             raise StorageError(f"{path}: was deleted or replaced while in use; put it back and tune resume")
+
+    def reading(self) -> contextlib.AbstractContextManager[sqlalchemy.Connection]:
+        """One transaction that only reads, for who must see several things of one moment."""
+        return self._reading()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlalchemy.Connection]:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from loratune.cli import tune as group
 
-COMMANDS = sorted(group.commands)
+COMMANDS = sorted([*group.commands, *(f"db {name}" for name in group.commands["db"].commands)])
 LOADED = """
 import atexit, runpy, sys
 heavy = ("torch", "transformers", "peft", "optuna", "plotly")
@@ -18,28 +18,40 @@ runpy.run_module("loratune", run_name="__main__")
 """
 
 
+def command(name):
+    """Return a command by its words."""
+    found = group
+    for word in name.split():
+        found = found.commands[word]
+    return found
+
+
 def test_the_commands_stand_in_the_order_in_which_they_are_used():
-    assert list(group.commands) == ["search", "resume", "plan", "list", "show", "plot", "report", "export"]
+    used = ["search", "resume", "plan", "list", "show", "plot", "report", "export", "db"]
+    assert list(group.commands) == used
+    assert list(group.commands["db"].commands) == ["backup", "check"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_summary_and_an_example(name):
-    found = group.commands[name]
+    found = command(name)
     assert found.short_help
     assert found.short_help.endswith(".")
-    assert f"\n    tune {name}" in CliRunner().invoke(group, [name, "--help"], prog_name="tune").output
+    assert (
+        f"\n    tune {name}" in CliRunner().invoke(group, [*name.split(), "--help"], prog_name="tune").output
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_says_what_it_is_for(name):
-    options = [it for it in group.commands[name].params if isinstance(it, click.Option)]
+    options = [it for it in command(name).params if isinstance(it, click.Option)]
     assert options
     assert [it.name for it in options if not (it.help or "").strip()] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_fits_a_narrow_terminal(name):
-    shown = CliRunner().invoke(group, [name, "--help"], prog_name="tune", terminal_width=80)
+    shown = CliRunner().invoke(group, [*name.split(), "--help"], prog_name="tune", terminal_width=80)
     assert shown.exit_code == 0
     assert max(len(line) for line in shown.output.splitlines()) <= 100
 
@@ -47,7 +59,7 @@ def test_help_fits_a_narrow_terminal(name):
 def test_bare_tune_shows_the_commands(tune):
     ended = tune()
     assert ended.code == 0
-    for name in COMMANDS:
+    for name in group.commands:
         assert f"\n  {name} " in ended.out
     assert ended.err == ""
 

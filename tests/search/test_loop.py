@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import shutil
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from loratune.search.stop import StopSignal
 from loratune.search.study import create
 from loratune.spaces.errors import DataError, StudyBusy, StudyNotFound, WorkerError
 from loratune.spaces.space import Dimension
+from loratune.storage import progress
 from loratune.storage.store import Store
 
 PLAN = FakePlan(slots=4)
@@ -382,3 +384,23 @@ def test_a_worker_that_cannot_even_be_made_is_given_up_after_three_tries(bench) 
     assert bench.run(fleet=Refusing(PLAN), count=2).why == "complete"
     assert tries.count(1) == 3
     assert any("given up" in message for message in bench.onlooker.messages)
+
+
+def test_whenever_workers_train_the_database_file_alone_holds_all(bench, monkeypatch, tmp_path) -> None:
+    """So that whoever copies ``tune.db`` after a kill, without its log, has the study."""
+    bench.create(6)
+    real = Store.fold_log
+    reached: list[progress.Progress] = []
+
+    def fold(self: Store) -> bool:
+        assert real(self)
+        copy = tmp_path / "alone.db"
+        shutil.copy(bench.path, copy)
+        with Store.open(str(copy), mode="read") as alone:
+            reached.append(progress.of(alone.trials(1)))
+        assert reached[-1] == progress.of(self.trials(1))
+        return True
+
+    monkeypatch.setattr(Store, "fold_log", fold)
+    assert bench.run().why == "complete"
+    assert len(set(reached)) > 6

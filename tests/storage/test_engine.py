@@ -191,13 +191,13 @@ class TestReaders:
     def test_a_writer_that_leaves_while_a_reader_opens_is_no_matter(self, path, make_study, monkeypatch):
         store = Store.open(str(path), mode="create")
         make_study(store)
-        real = engine._connect
+        real = engine.connect
 
         def connect(*arguments):
             store.close()  # after the reader saw that a writer lives
             return real(*arguments)
 
-        monkeypatch.setattr(engine, "_connect", connect)
+        monkeypatch.setattr(engine, "connect", connect)
         assert read(path) == ["first"]
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without rights")

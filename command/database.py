@@ -1,0 +1,82 @@
+"""``tune db``: a copy of the database, and whether it and its files are whole."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from ..storage.store import Store
+from .console import ERR, OUT, emit_json, say
+from .group import Commands
+from .options import default_storage, json_option, output_option, storage_option
+from .planning import size
+
+
+@click.group(cls=Commands, short_help="Copy the database, or check that it is whole.")
+def db() -> None:
+    """Copy the database of studies while a search runs, or check that it and its files are whole.
+
+    \b
+    Examples:
+      tune db backup -o studies.db
+      tune db check
+    """
+
+
+@db.command(short_help="Copy the database into one file.")
+@output_option("The copy; by default the database's name with the time.")
+@storage_option
+@json_option
+def backup(output: Path | None, storage: str | None, as_json: bool) -> None:
+    """Copy the whole database into one new file, as it is at this moment; a search may run meanwhile.
+
+    \b
+    Example:
+      tune db backup -o studies.db
+    """
+    with Store.open(storage or default_storage(), mode="read") as store:
+        to = output or Path(f"{Path(store.url).stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}.db")
+        store.backup(to)
+        artifacts, held = store.artifacts, store.artifacts_bytes()
+        if as_json:
+            told = {"database": store.url, "backup": str(to), "bytes": to.stat().st_size}
+            emit_json({**told, "artifacts": str(artifacts), "artifacts_bytes": held})
+            return
+    say(OUT, Text(f"wrote {to}"))
+    say(
+        ERR,
+        Text(
+            f"it holds every number; checkpoints and adapters are in {artifacts} ({size(held)}): "
+            "to resume or to export weights from the copy, copy that folder beside it",
+            style="dim",
+        ),
+    )
+
+
+@db.command(short_help="Check that the database and its files are whole.")
+@storage_option
+@json_option
+def check(storage: str | None, as_json: bool) -> None:
+    """Check the database and the files that it names; a line for each finding, and exit code 1.
+
+    \b
+    Example:
+      tune db check
+    """
+    from ..storage.check import findings
+
+    with Store.open(storage or default_storage(), mode="read") as store:
+        found = findings(store)
+        if as_json:
+            emit_json({"database": store.url, "findings": list(found)})
+        elif found:
+            for finding in found:
+                say(OUT, Text(finding))
+        else:
+            say(OUT, Text(f"{store.url} is whole, and so are its files"))
+    if found:
+        sys.exit(1)

@@ -1,0 +1,160 @@
+"""Whether a database and its files are whole: one finding a line, none where all is well.
+
+Changes nothing. What only a running search may leave half done is no finding while one runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import sqlalchemy
+
+from ..spaces import digest
+from ..spaces.errors import DamagedFile, LoratuneError, StorageError
+from . import progress, queries, tables
+from .records import CurvePoint, StudyRecord, TrialRecord
+from .store import Store
+from .told import NUMBER
+
+_UNREADABLE = (LoratuneError, ValueError, KeyError, TypeError)
+"""What reading a row ends in whose bytes are not those that were written."""
+
+
+def findings(store: Store) -> tuple[str, ...]:
+    """Return everything that is wrong with a database and its files, a line each."""
+    found = [*_database(store)]
+    try:
+        studies = store.studies()
+    except _UNREADABLE as error:
+        return (*found, f"{store.url}: its studies cannot be read ({_words(error)})")
+    for study in studies:
+        try:
+            found += [f"study {study.name}: {finding}" for finding in _study(store, study)]
+        except _UNREADABLE as error:
+            found.append(f"study {study.name}: its rows cannot be read ({_words(error)})")
+    return tuple(found)
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _database(store: Store) -> Iterator[str]:
+    """Yield what SQLite itself finds; a server's database answers for itself."""
+    with store.reading() as connection:
+        if connection.dialect.name != "sqlite":
+            return
+        for (words,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+            if words != "ok":
+                yield f"{store.url}: damaged: {words}"
+        for table, _, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+            yield f"{store.url}: a row of {table} belongs to one of {parent} that is not there"
+
+
+def _study(store: Store, study: StudyRecord) -> Iterator[str]:
+    lease = store.lease(study.id)
+    live = lease is not None and lease.alive
+    # One moment: a search may write between two transactions.
+    with store.reading() as connection:
+        trials = queries.trials(connection, study.id)
+        curve = queries.curve(connection, study.id, None)
+        copied = _copied(connection, study.name)
+        torn = tuple(_evaluations(connection, study.id, trials))
+    yield from trial_findings(trials, curve)
+    yield from torn
+    yield from copy_findings(trials, copied, live=live)
+    folder = store.study_dir(study.id)
+    noted = progress.read(folder)
+    if noted is not None and not live and progress.of(trials).lacks(noted):
+        yield (
+            f"the database holds {progress.of(trials).words}, but {noted.words} were recorded: "
+            "it is older than its files; put its log (-wal) or the newer file back"
+        )
+    for trial in trials:
+        for name in (trial.checkpoint, trial.adapter):
+            if name is None:
+                continue
+            try:
+                digest.check(folder / name)
+            except (DamagedFile, OSError) as error:
+                # A search deletes a checkpoint when a newer one is recorded.
+                if live and _changed(store, study, trial):
+                    continue
+                words = "is not there" if isinstance(error, FileNotFoundError) else "is damaged"
+                cure = (
+                    "tune resume trains it again"
+                    if trial.state == "running"
+                    else "tune export trains it again"
+                )
+                yield f"trial {trial.number}: {folder / name} {words}; {cure}"
+
+
+def trial_findings(trials: Sequence[TrialRecord], curve: Sequence[CurvePoint]) -> Iterator[str]:
+    """Yield what does not hold of a study's trials: numbers without gaps, a point for each quantum."""
+    numbers = [trial.number for trial in trials]
+    if numbers != list(range(len(numbers))):
+        missing = sorted(set(range(max(numbers) + 1)) - set(numbers))
+        yield f"trials {', '.join(map(str, missing))} are missing"
+    quanta: dict[int, list[int]] = {}
+    for point in curve:
+        quanta.setdefault(point.trial, []).append(point.quantum)
+    for trial in trials:
+        if sorted(quanta.get(trial.number, [])) != list(range(1, trial.quanta + 1)):
+            yield f"trial {trial.number}: its curve does not hold quanta 1 to {trial.quanta}"
+    known = set(numbers)
+    for number in sorted(quanta.keys() - known):
+        yield f"trial {number}: has a curve and no row"
+
+
+def copy_findings(
+    trials: Sequence[TrialRecord], copied: Mapping[int, int] | None, *, live: bool
+) -> Iterator[str]:
+    """Yield where Optuna's copy is not in step; ``copied`` counts its trials by our numbers."""
+    if copied is None:
+        return
+    ended = {trial.number for trial in trials if trial.state != "running"}
+    for number, times in sorted(copied.items()):
+        if times > 1:
+            yield f"trial {number}: is {times} times in Optuna's tables"
+        if number not in ended:
+            yield f"trial {number}: is in Optuna's tables and has not ended; tune resume writes them anew"
+    lacking = sorted(ended - copied.keys())
+    if lacking and not live:
+        yield f"Optuna's tables lack {len(lacking)} trials that have ended; tune resume adds them"
+
+
+def _copied(connection: sqlalchemy.Connection, name: str) -> dict[int, int] | None:
+    """Return how often Optuna's tables hold each of our trials; None where the study is not in them."""
+    if not queries.optuna_has(connection, name):
+        return None
+    query = sqlalchemy.text(
+        "SELECT a.value_json FROM studies s JOIN trials t ON t.study_id = s.study_id "
+        "JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = :key WHERE s.study_name = :name"
+    )
+    return Counter(int(number) for (number,) in connection.execute(query, {"key": NUMBER, "name": name}))
+
+
+def _evaluations(
+    connection: sqlalchemy.Connection, study_id: int, trials: Sequence[TrialRecord]
+) -> Iterator[str]:
+    """Yield the evaluations whose bytes are no vectors."""
+    table = tables.evaluations
+    present = sqlalchemy.select(table.c.trial, table.c.quantum).where(table.c.study_id == study_id)
+    known = {trial.number for trial in trials}
+    for trial, quantum in connection.execute(present.order_by(table.c.trial, table.c.quantum)).all():
+        try:
+            queries.evaluations(connection, study_id, quantum, trial)
+        except StorageError as error:
+            yield str(error)
+        if trial not in known:
+            yield f"trial {trial}: has an evaluation and no row"
+
+
+def _changed(store: Store, study: StudyRecord, before: TrialRecord) -> bool:
+    """Return whether a trial names other files by now."""
+    with contextlib.suppress(IndexError):
+        now = store.trials(study.id)[before.number]
+        return (now.checkpoint, now.adapter) != (before.checkpoint, before.adapter)
+    return True

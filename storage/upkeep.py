@@ -1,0 +1,81 @@
+"""The log of a SQLite database folded into its file, and a whole copy of it in one file.
+
+SQLite writes to a log beside the file (``tune.db-wal``) and moves it over later; whoever takes the file
+alone after a kill gets what had been moved. Knows nothing of our tables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from pathlib import Path
+
+from ..spaces.errors import StorageError
+from . import engine, faults, files
+
+
+def log_of(path: Path) -> Path:
+    """Return where the log of a SQLite file lies."""
+    return path.with_name(path.name + "-wal")
+
+
+def fold(path: Path) -> bool:
+    """Move the log into the file and empty it; return whether that is done.
+
+    A reader in the middle of a transaction still needs the log: then as much is moved as can be, and the
+    next call tries again. Waits for nobody.
+    """
+    try:
+        if log_of(path).stat().st_size == 0:
+            return True
+    except FileNotFoundError:
+        return True
+    try:
+        connection = engine.connect(path, "mode=rw", 0.0)
+        try:
+            (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            return not busy
+        finally:
+            connection.close()
+    except sqlite3.OperationalError:
+        # Busy, or a full disk: nothing is lost, since the log stays; a write that cannot be made says so.
+        return False
+
+
+def backup(path: Path, to: Path) -> None:
+    """Write a SQLite database as it is at this moment into a new file, whole or not at all.
+
+    A search may run meanwhile, and does not wait. The copy needs no log beside it. Raises
+    ``StorageError`` where the file is there already or cannot be written.
+    """
+    if os.path.lexists(to):
+        raise StorageError(f"{to}: is there already; name another file with -o")
+    if not to.parent.is_dir():
+        raise StorageError(f"{to}: its folder does not exist; make it, or name another file with -o")
+    temporary = to.with_name(f".{to.name}.{secrets.token_hex(4)}.tmp")
+    engine.create_file(temporary)
+    try:
+        with faults.translated(str(to)):
+            source = engine.connect_to_read(path, 30.0)
+            try:
+                target = sqlite3.connect(temporary, isolation_level=None)
+                try:
+                    source.backup(target)  # in one step, so in one moment
+                    target.execute("PRAGMA journal_mode = DELETE")
+                finally:
+                    target.close()
+            finally:
+                source.close()
+        with faults.translated_files(to):
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            # Not over a file that came meanwhile.
+            os.link(temporary, to)
+            files.sync_folder(to.parent)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()

@@ -1,0 +1,148 @@
+"""``tune db check`` finds what is wrong, and nothing where nothing is."""
+
+import shutil
+import sqlite3
+
+import numpy as np
+import pytest
+from loratune.spaces import digest
+from loratune.storage.check import copy_findings, findings
+from loratune.storage.records import Ending
+from loratune.storage.store import Store
+from safetensors.numpy import save
+
+
+def sealed(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = save({"params/x.lora_A": np.ones((4, 4), np.float32)}, metadata=digest.LABELS)
+    path.write_bytes(b"".join(digest.seal(content)))
+
+
+@pytest.fixture
+def study(address, make_study, params, quantum):
+    """A study of three trials, the first complete with its adapter, the others with their checkpoints."""
+    with Store.open(address, mode="create") as store:
+        made = make_study(store)
+        folder = store.study_dir(made.id)
+        for number in range(3):
+            store.add_trial(made.id, number=number, params=params, seed=0, source="tpe")
+            sealed(folder / f"checkpoints/trial-{number}-q1")
+        sealed(folder / "adapters/trial-0")
+        store.record_quantum(
+            made.id, [quantum(number, 1, checkpoint=f"checkpoints/trial-{number}-q1") for number in range(3)]
+        )
+        ending = Ending(trial=0, state="complete", reason=None, value=2.0, adapter="adapters/trial-0")
+        store.record_quantum(made.id, [], [ending])
+        (folder / "checkpoints/trial-0-q1").unlink()
+        store.project(made.id, {}, {})
+        yield store, made
+
+
+def test_a_whole_study_has_no_findings_while_it_is_owned_and_after(address, study):
+    store, made = study
+    with Store.open(address, mode="read") as reader:
+        assert findings(reader) == ()
+        store.acquire(made.id)
+        assert findings(reader) == ()
+        store.close()
+        assert findings(reader) == ()
+
+
+def test_a_file_that_is_missing_or_damaged_is_named(study):
+    store, made = study
+    folder = store.study_dir(made.id)
+    (folder / "checkpoints/trial-1-q1").unlink()
+    adapter = folder / "adapters/trial-0"
+    content = bytearray(adapter.read_bytes())
+    content[-3] ^= 1
+    adapter.write_bytes(content)
+    damaged, missing = findings(store)
+    assert damaged == f"study first: trial 0: {adapter} is damaged; tune export trains it again"
+    assert missing.startswith(f"study first: trial 1: {folder / 'checkpoints/trial-1-q1'} is not there;")
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM tune_trials WHERE number = 1", "trials 1 are missing"),
+        (
+            "UPDATE tune_trials SET quanta = 2 WHERE number = 2",
+            "trial 2: its curve does not hold quanta 1 to 2",
+        ),
+        (
+            "UPDATE tune_evaluations SET losses = x'0011' WHERE trial = 2",
+            "trial 2, quantum 1: its stored losses",
+        ),
+        ("UPDATE tune_trials SET params = 'no json' WHERE number = 2", "its rows cannot be read"),
+        ("DELETE FROM trial_user_attributes", "Optuna's tables lack 1 trials"),
+        (
+            "UPDATE trial_user_attributes SET value_json = '2' WHERE key = 'loratune_number'",
+            "trial 2: is in Optuna's tables and has not ended",
+        ),
+    ],
+)
+def test_a_record_that_does_not_hold_together_is_told(path, study, statement, words):
+    store, _ = study
+    if store.url != str(path):
+        pytest.skip("written past the rules of a file")
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    with Store.open(str(path), mode="read") as reader:
+        found = findings(reader)
+    assert any(words in finding for finding in found), found
+    assert not any("\n" in finding for finding in found)
+
+
+def test_a_damaged_page_is_told(path, study, params):
+    store, made = study
+    if store.url != str(path):
+        pytest.skip("a file's own matter")
+    for number in range(3, 200):
+        store.add_trial(made.id, number=number, params=params, seed=0, source="tpe")
+    store.close()
+    content = bytearray(path.read_bytes())
+    connection = sqlite3.connect(path)
+    (page,) = connection.execute(
+        "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_tune_trials_1'"
+    ).fetchone()
+    connection.close()
+    content[(page - 1) * 4096 + 8 : page * 4096] = bytes(4096 - 8)
+    path.write_bytes(content)
+    with Store.open(str(path), mode="read") as reader:
+        found = findings(reader)
+    assert found
+    assert found[0].startswith(f"{path}: damaged: ")
+
+
+def test_an_older_copy_of_the_database_is_told(path, study, quantum, tmp_path):
+    store, made = study
+    if store.url != str(path):
+        pytest.skip("a file's own matter")
+    store.fold_log()
+    shutil.copy(path, tmp_path / "old.db")
+    for step in (2, 3):
+        checkpoint = f"checkpoints/trial-1-q{step}"
+        sealed(store.study_dir(made.id) / checkpoint)
+        store.record_quantum(made.id, [quantum(1, step, checkpoint=checkpoint)])
+    store.close()
+    shutil.copy(tmp_path / "old.db", path)
+    with Store.open(str(path), mode="read") as reader:
+        (found,) = findings(reader)
+    assert "holds 3 trials, 1 ended, 3 quanta, but 3 trials, 1 ended, 5 quanta were recorded" in found
+
+
+def test_what_a_running_search_has_not_copied_yet_is_no_finding(study, quantum):
+    store, made = study
+    store.record_quantum(
+        made.id, [], [Ending(trial=2, state="pruned", reason="why", value=None, adapter=None)]
+    )
+    trials = store.trials(made.id)
+    assert list(copy_findings(trials, {0: 1}, live=True)) == []
+    assert list(copy_findings(trials, {0: 1}, live=False)) == [
+        "Optuna's tables lack 1 trials that have ended; tune resume adds them"
+    ]
+    assert list(copy_findings(trials, {0: 2, 2: 1}, live=True)) == ["trial 0: is 2 times in Optuna's tables"]
+    assert list(copy_findings(trials, None, live=False)) == []
