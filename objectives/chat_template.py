@@ -14,6 +14,7 @@ from typing import Any
 
 from ..spaces.errors import DataError
 from .formats import Conversation, RecordError, ToolCall, Turn
+from .stops import find_stops, without_stops
 from .templates import Piece, Rendered, merge_system, spell_out_tools
 
 Message = dict[str, Any]
@@ -61,6 +62,14 @@ class ChatTemplate:
         if not self._knows_tools:
             self._calls_as_text = True
             self._knows_tools = self._shows_mark(*calls)
+        end = self._end_of_turn(question, answer)
+        self.ends_answers = bool(end)
+        if not end and tokenizer.eos_token is None:
+            raise DataError(
+                "the model's chat template ends an answer with no token of its own, and the tokenizer has no "
+                "end-of-sequence token: give it an eos_token, or name another template with --template"
+            )
+        self._stops = find_stops(tokenizer, (end, *self._ends_of_calls(calls[:2])))
 
     def render(self, conversation: Conversation) -> Rendered:
         """Return the whole text in pieces, those that the model is to write marked.
@@ -68,6 +77,7 @@ class ChatTemplate:
         Raises:
             RecordError: the template refuses the conversation, or rewrites an answer beyond recognition.
         """
+        conversation = without_stops(conversation, self._stops)
         if not self._knows_tools:
             conversation = spell_out_tools(conversation)
         if not self._knows_system:
@@ -79,14 +89,16 @@ class ChatTemplate:
         spans = []
         try:
             for position, turn in enumerate(conversation.turns):
-                if turn.role == "assistant" and turn.trained:
-                    spans.append(self._span(messages, position, full, write))
-            pieces = self._cut(full, spans)
+                # An end that the template does not write comes after answers without a loss too.
+                if turn.role == "assistant" and (turn.trained or not self.ends_answers):
+                    spans.append((*self._span(messages, position, full, write), turn.trained))
+            pieces, openers = self._cut(full, spans)
         except RecordError:
             if not self._marks_answers:
                 raise
-            pieces = self._marked(conversation, messages, tools)
-        return Rendered(pieces=pieces, whole=True, add_bos=False)
+            pieces, openers = self._marked(conversation, messages, tools)
+        stops = self._stops.and_ids(openers) if openers else self._stops
+        return Rendered(pieces=pieces, whole=True, add_bos=False, stops=stops)
 
     def _source(self, with_tools: bool) -> str:
         try:
@@ -105,6 +117,26 @@ class ChatTemplate:
             return _MARK in self._write(self._messages(turns))
         except RecordError:
             return False
+
+    def _end_of_turn(self, question: Turn, answer: Turn) -> str:
+        """Return the token that the template ends an answer with, empty where it writes none."""
+        marked = Turn(role="assistant", content=_MARK)
+        for turns in ((question, marked, question, answer), (question, marked)):
+            if self._shows_mark(*turns):
+                after = self._write(self._messages(turns)).rpartition(_MARK)[2].lstrip()
+                return after[: self._first_end(after)]
+        return ""
+
+    def _ends_of_calls(self, turns: tuple[Turn, ...]) -> tuple[str, ...]:
+        """Return the token that the template ends a call with, such as Llama's end of a message."""
+        if not self._knows_tools:
+            return ()
+        try:
+            text = self._write(self._messages(turns)).rstrip()
+        except RecordError:  # it wants the call's result too
+            return ()
+        added = self._tokenizer.added_tokens_decoder.values()
+        return tuple(token.content for token in added if token.special and text.endswith(token.content))
 
     def _messages(self, turns: tuple[Turn, ...]) -> list[Message]:
         messages: list[Message] = []
@@ -203,26 +235,37 @@ class ChatTemplate:
         """Return the length of the special token that a text begins with, 0 where it begins with none."""
         return max((len(token) for token in self._specials if text.startswith(token)), default=0)
 
-    def _cut(self, text: str, spans: list[tuple[int, int]]) -> tuple[Piece, ...]:
+    def _first_end(self, text: str) -> int:
+        """Return as ``_first_special`` does; a sequence's beginning ends nothing."""
+        begin, end = self._tokenizer.bos_token, self._tokenizer.eos_token
+        return 0 if begin and begin != end and text.startswith(begin) else self._first_special(text)
+
+    def _cut(self, text: str, spans: list[tuple[int, int, bool]]) -> tuple[tuple[Piece, ...], list[int]]:
+        """Return the pieces, and the tokens that end an answer by beginning the next turn."""
         pieces: list[Piece] = []
+        openers: list[int] = []
         at = 0
-        for start, end in spans:
+        for start, end, trained in spans:
             if start < at:
                 raise RecordError("the model's chat template writes two answers at the same place")
-            if not text[start:end].rstrip().endswith(self._specials):
+            ending = ""
+            if not text[start:end].rstrip().endswith(self._stops.texts):
                 # Some templates end a turn by the token that begins the next: without it the model would
-                # not learn to stop.
-                end += self._first_special(text[end:])
-            pieces += [(text[at:start], False), (text[start:end], True)]
+                # not learn to stop. Others write roles as plain text alone: those do not either.
+                opener = self._first_end(text[end:])
+                if opener:
+                    openers.append(self._tokenizer.convert_tokens_to_ids(text[end : end + opener]))
+                    end += opener
+                else:
+                    ending = self._tokenizer.eos_token or ""
+            pieces += [(text[at:start], False), (text[start:end], trained), (ending, trained)]
             at = end
-        if not text[:at].rstrip().endswith(self._specials) and at == len(text):
-            pieces.append((self._tokenizer.eos_token or "", True))
-        return tuple(piece for piece in (*pieces, (text[at:], False)) if piece[0])
+        return tuple(piece for piece in (*pieces, (text[at:], False)) if piece[0]), openers
 
     def _marked(
         self, conversation: Conversation, messages: list[Message], tools: list[Message]
-    ) -> tuple[Piece, ...]:
-        """Return the tokens with the template's own marks."""
+    ) -> tuple[tuple[Piece, ...], list[int]]:
+        """Return the tokens with the template's own marks, and those that end an answer beside the usual."""
         try:
             encoded = self._tokenizer.apply_chat_template(
                 messages,
@@ -241,15 +284,17 @@ class ChatTemplate:
         if len(starts) != len(answers):
             raise _lost(answers[0])
         specials = {self._tokenizer.convert_tokens_to_ids(token) for token in self._specials}
+        openers: list[int] = []
         for start, position in zip(starts, answers, strict=True):
             end = start
             while end < len(mask) and mask[end]:
                 mask[end] = conversation.turns[position].trained
                 end += 1
             # Marks that leave the end-of-turn token out would never teach the model to stop.
-            if specials.isdisjoint(ids[start:end]) and end < len(ids) and ids[end] in specials:
+            if ids[end - 1] not in self._stops.ids and end < len(ids) and ids[end] in specials:
                 mask[end] = conversation.turns[position].trained
-        return tuple(zip(ids, mask, strict=True))
+                openers.append(ids[end])
+        return tuple(zip(ids, mask, strict=True)), openers
 
 
 def _shared(one: str, other: str) -> str:

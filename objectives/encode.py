@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .stops import Mask, begin_once, end_answers
 from .templates import Piece, Rendered
 
 Tokens = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
 Example = tuple[Tokens, Mask]
 """``[length]`` token ids, and which of them are predicted; never the first."""
 
@@ -24,8 +24,9 @@ _BATCH = 1024
 def encode(rendered: Sequence[Rendered], tokenizer: Any) -> Iterator[Example]:
     """Yield the tokens of each, trailing tokens without a loss left out, uncut.
 
-    A text that is tokenized as a whole is tokenized by pieces after all where a token would lie half in an
-    answer, and where the tokenizer cannot say where its tokens lie.
+    Each begins once and each of its answers ends once, see ``stops.py``. A text that is tokenized as a whole
+    is tokenized by pieces after all where a token would lie half in an answer, and where the tokenizer cannot
+    say where its tokens lie.
     """
     opening = opening_ids(tokenizer)
     for start in range(0, len(rendered), _BATCH):
@@ -37,7 +38,7 @@ def encode(rendered: Sequence[Rendered], tokenizer: Any) -> Iterator[Example]:
             examples[index] = ids_and_mask
         for one, example in zip(batch, examples, strict=True):
             assert example is not None
-            yield _finish(*example, opening if one.add_bos else [])
+            yield _finish(*example, one, opening)
 
 
 def opening_ids(tokenizer: Any) -> list[int]:
@@ -50,8 +51,13 @@ def opening_ids(tokenizer: Any) -> list[int]:
     return []
 
 
-def _finish(ids: list[int], mask: Mask, opening: list[int]) -> Example:
-    if opening and ids[: len(opening)] != opening:
+def _finish(ids: list[int], mask: Mask, rendered: Rendered, opening: list[int]) -> Example:
+    if rendered.stops is not None:
+        ids, mask = end_answers(ids, mask, rendered.stops)
+        blank = rendered.stops.blank if rendered.add_bos else None
+        again = begin_once(ids, opening, blank)
+        ids, mask = ids[again:], mask[again:]
+    if rendered.add_bos and opening and ids[: len(opening)] != opening:
         ids = [*opening, *ids]
         mask = np.concatenate([np.zeros(len(opening), np.bool_), mask])
     if len(mask):
@@ -117,12 +123,24 @@ def truncate(tokens: Tokens, target: Mask, cutoff_len: int) -> Example:
     the answer takes less than half of the room, the answer alone where the prompt does, else both; what is
     kept is the beginning of each.
     """
-    if len(tokens) <= cutoff_len:
-        return tokens, target
-    kept = np.zeros(len(tokens), np.bool_)
+    kept = kept_tokens(target, cutoff_len)
+    # A prompt never is cut to nothing, so the first token is still not one that is predicted.
+    cut, cut_target = tokens[kept], target[kept]
+    if kept.all():
+        return cut, cut_target
+    targets = np.flatnonzero(cut_target)
+    end = int(targets[-1]) + 1 if len(targets) else 0
+    return cut[:end], cut_target[:end]
+
+
+def kept_tokens(target: Mask, cutoff_len: int) -> Mask:
+    """Return which tokens of an example ``truncate`` keeps."""
+    if len(target) <= cutoff_len:
+        return np.ones(len(target), np.bool_)
+    kept = np.zeros(len(target), np.bool_)
     room = cutoff_len
     borders = np.flatnonzero(np.diff(target)) + 1
-    runs = [0, *borders.tolist(), len(tokens)]
+    runs = [0, *borders.tolist(), len(target)]
     for prompt, answer, end in zip(runs[0:-2:2], runs[1:-1:2], runs[2::2], strict=True):
         prompt_len, answer_len = shares(answer - prompt, end - answer, room)
         kept[prompt : prompt + prompt_len] = True
@@ -130,11 +148,15 @@ def truncate(tokens: Tokens, target: Mask, cutoff_len: int) -> Example:
         room -= prompt_len + answer_len
         if room <= 0:
             break
-    # A prompt never is cut to nothing, so the first token is still not one that is predicted.
-    cut, cut_target = tokens[kept], target[kept]
-    targets = np.flatnonzero(cut_target)
-    end = int(targets[-1]) + 1 if len(targets) else 0
-    return cut[:end], cut_target[:end]
+    return kept
+
+
+def ends_lost(target: Mask, cutoff_len: int) -> int:
+    """Return how many answers lose their last token, which is their stop token, where they are cut."""
+    if len(target) <= cutoff_len:
+        return 0
+    last = target & ~np.append(target[1:], False)
+    return int((last & ~kept_tokens(target, cutoff_len)).sum())
 
 
 def shares(prompt_len: int, answer_len: int, room: int) -> tuple[int, int]:

@@ -12,10 +12,11 @@ from typing import Any
 
 from ..spaces.errors import DataError
 from .base import BadRecord
-from .encode import Example, encode, truncate
+from .encode import Example, encode, ends_lost, truncate
 from .formats import Conversation, PlainText, RecordError, parse_record
 from .records import RecordFile
 from .split import distinct
+from .stops import Stops, find_stops
 from .templates import Rendered, Template, render_text
 
 
@@ -29,6 +30,8 @@ class Item:
     """Its tokens and target mask, cut."""
     cut: bool
     """Whether it was longer."""
+    ends_lost: int = 0
+    """Answers that lost their end to the cut, and with it their stop token."""
 
 
 def read_items(
@@ -54,10 +57,11 @@ def read_items(
     lines: list[int] = []
     keys: list[bytes] = []
     rendered: list[Rendered] = []
+    stops = find_stops(tokenizer)
     for line, record in file.records:
         try:
             parsed = parse_record(record, format)
-            rendered.append(_render(parsed, template, tokenizer))
+            rendered.append(_render(parsed, template, stops))
         except RecordError as error:
             leave_out(line, str(error))
         else:
@@ -69,7 +73,14 @@ def read_items(
     for line, key, whole in zip(lines, keys, encode(rendered, tokenizer), strict=True):
         example = truncate(*whole, cutoff_len)
         if example[1].any():
-            items.append(Item(key=key, example=example, cut=len(example[0]) < len(whole[0])))
+            items.append(
+                Item(
+                    key=key,
+                    example=example,
+                    cut=len(example[0]) < len(whole[0]),
+                    ends_lost=ends_lost(whole[1], cutoff_len),
+                )
+            )
         elif whole[1].any():
             lost += 1
             leave_out(
@@ -105,9 +116,9 @@ def first_of(bad: Sequence[BadRecord]) -> str:
     return f"the first, {bad[0].place} {bad[0].line}: {bad[0].reason}" if bad else "it is empty"
 
 
-def _render(parsed: Conversation | PlainText, template: Template | None, tokenizer: Any) -> Rendered:
+def _render(parsed: Conversation | PlainText, template: Template | None, stops: Stops) -> Rendered:
     if isinstance(parsed, PlainText):
-        return render_text(parsed, tokenizer.eos_token_id)
+        return render_text(parsed, stops)
     assert template is not None
     return template.render(parsed)
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ..spaces.errors import DataError, nearest
 from .formats import Conversation, PlainText, Turn
+from .stops import Stops, find_stops, one_token, without_stops
 
 Piece = tuple[str | int, bool]
 """Text or one token id, and whether the loss is taken on it."""
@@ -27,6 +28,8 @@ class Rendered:
     """Whether the text is tokenized as one, as a chat template's is, rather than piece by piece."""
     add_bos: bool
     """Whether the tokenizer's own beginning of a sequence comes first, where it has one."""
+    stops: Stops | None = None
+    """What ends its answers; None leaves them as the pieces are."""
 
 
 class Template(Protocol):
@@ -109,11 +112,15 @@ class BuiltInTemplate:
         self.name = name
         self._shape = _SHAPES[name]
         self._eos: int | None = tokenizer.eos_token_id
-        if self._eos is None and self._shape.end is None:
+        end = self._shape.end
+        if self._eos is None and (end is None or one_token(tokenizer, end) is None):
             raise DataError(
-                f"the tokenizer has no end-of-sequence token, which the template {name!r} ends an answer "
-                "with: name another with --template, such as chatml, or give the tokenizer an eos_token"
+                "the tokenizer has no end-of-sequence token"
+                + (f" and does not read {end} as one token" if end is not None else "")
+                + f", so the template {name!r} has nothing to end an answer with: give it an eos_token"
+                + ("" if end is not None else ", or name another template with --template, such as chatml")
             )
+        self._stops = find_stops(tokenizer, () if end is None else (end,))
         sample = Conversation(
             turns=tuple(Turn(role=role, content=f"<{role}>") for role in ("system", "user", "assistant"))
         )
@@ -124,7 +131,7 @@ class BuiltInTemplate:
         shape = self._shape
         eos: Piece = (self._eos if self._eos is not None else "", False)
         end = shape.end if shape.end is not None else eos[0]
-        turns = spell_out_tools(conversation).turns
+        turns = spell_out_tools(without_stops(conversation, self._stops)).turns
         if shape.default_system and turns[0].role != "system":
             turns = (Turn(role="system", content=shape.default_system), *turns)
         pieces: list[Piece] = []
@@ -137,13 +144,21 @@ class BuiltInTemplate:
                     pieces.append((shape.between, False))
             else:
                 pieces += shape.question(turn, eos)
-        return Rendered(pieces=tuple(piece for piece in pieces if piece[0] != ""), whole=False, add_bos=True)
+        return Rendered(
+            pieces=tuple(piece for piece in pieces if piece[0] != ""),
+            whole=False,
+            add_bos=True,
+            stops=self._stops,
+        )
 
 
-def render_text(record: PlainText, eos_token_id: int | None) -> Rendered:
-    """Return the pieces of plain text: all of it has a loss, and it ends as the tokenizer's texts do."""
-    end: tuple[Piece, ...] = () if eos_token_id is None else ((eos_token_id, True),)
-    return Rendered(pieces=((record.text, True), *end), whole=False, add_bos=True)
+def render_text(record: PlainText, stops: Stops) -> Rendered:
+    """Return the pieces of plain text: all of it has a loss, and it ends as the tokenizer's texts do.
+
+    A text that brings a stop token at its end keeps that one.
+    """
+    end: tuple[Piece, ...] = () if stops.end is None else ((stops.end, True),)
+    return Rendered(pieces=((record.text, True), *end), whole=False, add_bos=True, stops=stops)
 
 
 def spell_out_tools(conversation: Conversation) -> Conversation:

@@ -121,7 +121,7 @@ def _tokens(tokenizer: PreTrainedTokenizerFast, *turns: Turn, **more: object) ->
         (THINKING, ["A1<|im_end|>", "<think>\n\n</think>\n\nA2<|im_end|>"]),
         (GEMMA, ["A1<end_of_turn>", "A2<end_of_turn>"]),
         (INST, [" A1 </s>", " A2 </s>"]),
-        (ENDED, ["A1<|end|>", "A2<|end|>\n</s>"]),
+        (ENDED, ["A1<|end|>", "A2<|end|>"]),
         (UNENDED, ["A1<|user|>", "A2</s>"]),
         (PROMPTED, ["A1</s>", "A2</s>"]),
         (UNTHINKING, ["A1<|im_end|>", "A2<|im_end|>"]),
@@ -143,7 +143,7 @@ def test_the_loss_is_on_each_answer_and_its_end(
     rendered = tokenizer.apply_chat_template(
         [{"role": t.role, "content": t.content} for t in TWO], tokenize=False
     )
-    assert text.removesuffix("</s>") == rendered.rstrip().removesuffix("</s>")
+    assert text.removesuffix("</s>") == rendered.rstrip().removesuffix("</s>").rstrip("\n")
 
 
 @pytest.mark.parametrize(

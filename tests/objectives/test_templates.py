@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from loratune.objectives.formats import Conversation, PlainText, ToolCall, Turn
+from loratune.objectives.stops import find_stops
 from loratune.objectives.templates import (
     BUILT_IN,
     BuiltInTemplate,
@@ -90,14 +91,19 @@ def test_a_tokenizer_without_an_end_is_refused_where_the_template_needs_one(
     tokenizer.eos_token = None
     with pytest.raises(DataError, match=r"no end-of-sequence token.*chatml"):
         BuiltInTemplate("default", tokenizer)
+    tokenizer = make_tokenizer("<|im_end|>")
+    tokenizer.eos_token = None
     assert (
         _targets(BuiltInTemplate("chatml", tokenizer).render(Conversation(turns=TWO[:2]))) == "A1|<|im_end|>"
     )
 
 
-def test_plain_text_is_all_target_and_ends() -> None:
-    assert render_text(PlainText(text="x y"), EOS).pieces == (("x y", True), (EOS, True))
-    assert render_text(PlainText(text="x y"), None).pieces == (("x y", True),)
+def test_plain_text_is_all_target_and_ends(make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer()
+    text = PlainText(text="x y")
+    assert render_text(text, find_stops(tokenizer)).pieces == (("x y", True), (EOS, True))
+    tokenizer.eos_token = None
+    assert render_text(text, find_stops(tokenizer)).pieces == (("x y", True),)
 
 
 def test_tools_are_spelled_out_for_templates_that_know_none(make_tokenizer: MakeTokenizer) -> None:
