@@ -94,10 +94,11 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
                     store.check_free(request.study)
     logs, cache = address.artifacts / running.LOGS, address.artifacts / running.CACHE
     with running.interrupted_by_sigterm(), running.private_files():
-        prepared = running.prepare(request, logs=logs, cache=cache, starting=_say_preparing)
+        prepared = running.prepare(
+            request, logs=logs, cache=cache, starting=_say_preparing, deterministic=deterministic
+        )
         try:
-            device = prepared.config.objective.model.device
-            workers = running.count_workers(request.workers, device, prepared.facts, request.trials)
+            workers = running.planned_workers(request, prepared)
             with Store.open(request.storage, mode="create") as store:
                 study = running.make_study(store, request, prepared)
                 with watching.resumable(study.name, at_storage(store.url)):
@@ -186,10 +187,15 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
     request = make_request(config, flags)
     # What ends a worker names its log.
     with running.interrupted_by_sigterm(), running.scratch(keep_for=(WorkerError,)) as folder:
-        prepared = running.prepare(request, logs=folder, cache=None, starting=_say_preparing)
+        prepared = running.prepare(
+            request,
+            logs=folder,
+            cache=None,
+            starting=_say_preparing,
+            deterministic=bool(flags.get("deterministic")),
+        )
         prepared.worker.close()
-    device = prepared.config.objective.model.device
-    workers = running.count_workers(request.workers, device, prepared.facts, request.trials)
+    workers = running.planned_workers(request, prepared)
     if as_json:
         emit_json(make_plan(prepared.config, prepared.facts, trials=request.trials, workers=workers))
         return

@@ -126,7 +126,7 @@ def machine_options(command: Command) -> Command:
         click.option(
             "--deterministic",
             is_flag=True,
-            help="Let workers wait for each other: the same trials each time.",
+            help="Let workers wait for each other, and a GPU add up in one order: the same trials each time.",
         ),
         click.option(
             "--timeout", type=POSITIVE, metavar="SECONDS", help="End after so long; resume goes on."

@@ -15,20 +15,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from ..objectives.base import Done, Facts, SlotFailed, SlotResult, WorkerFailed
+from ..objectives import machine
+from ..objectives.base import Done, Facts, ObjectiveConfig, SlotFailed, SlotResult, WorkerFailed
 from ..objectives.process import ProcessWorker
 from ..objectives.records import check_file
 from ..search import loop
-from ..search.admit import in_flight_limit
 from ..search.config import StudyConfig
 from ..search.snapshot import Observer
 from ..search.stop import StopSignal
 from ..search.study import SAME_LOSS, compare_facts, create, facts_of, objective_of
 from ..spaces.budget import RUNGS
-from ..spaces.errors import StudyExists, UsageError, WorkerError
+from ..spaces.errors import StudyExists, WorkerError
 from ..spaces.presets import preset, preset_for
 from ..storage.records import StudyRecord, TrialRecord
 from ..storage.store import Store
+from .places import check_device, count_workers, find_places, machine_of, threads_on
 from .request import Request, choose_preset, default_name, fit_to_budget, make_config
 
 LOGS = "logs"
@@ -48,7 +49,12 @@ class Prepared:
 
 
 def prepare(
-    request: Request, *, logs: Path, cache: Path | None, starting: Callable[[], None] = lambda: None
+    request: Request,
+    *,
+    logs: Path,
+    cache: Path | None,
+    starting: Callable[[], None] = lambda: None,
+    deterministic: bool = False,
 ) -> Prepared:
     """Start a worker and let it look at model and data; raises ``LoratuneError``.
 
@@ -60,27 +66,36 @@ def prepare(
     for file in (data.train, data.validation, data.test):
         if file is not None:
             check_file(file)
+    device = config.objective.model.device
+    if device.startswith("cuda"):
+        check_device(device, machine.count_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     starting()
-    prepared = _look(config, request, logs, cache, threads=_threads(config.objective.model.device))
+
+    def look(config: StudyConfig, device: str) -> Prepared:
+        objective = dataclasses.replace(
+            config.objective,
+            slots=request.slots,
+            cache_dir=None if cache is None else str(cache),
+            deterministic=deterministic,
+        )
+        return _look(config, objective, logs, threads=threads_on(device))
+
+    prepared = look(config, device)
     try:
         fitting = preset_for(prepared.facts.model.parameters)
         if chosen is None and fitting.name != config.preset:
             # Only now is the model's size known, and with it the space.
             prepared.worker.close()
             config = make_config(request, fitting)
-            threads = _threads(prepared.facts.model.device)
-            prepared = _look(config, request, logs, cache, threads=threads)
+            prepared = look(config, prepared.facts.model.device)
         return dataclasses.replace(prepared, config=fit_to_budget(prepared.config, prepared.facts))
     except BaseException:
         prepared.worker.close()
         raise
 
 
-def _look(config: StudyConfig, request: Request, logs: Path, cache: Path | None, *, threads: int) -> Prepared:
+def _look(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> Prepared:
     """Start a worker, let it look, and start it again where it turns out to need other threads."""
-    objective = dataclasses.replace(
-        config.objective, slots=request.slots, cache_dir=None if cache is None else str(cache)
-    )
     chosen = objective.model.device
     worker = ProcessWorker(
         0, logs / "worker-0.log", threads=threads, device=chosen if chosen.startswith("cuda:") else None
@@ -90,9 +105,9 @@ def _look(config: StudyConfig, request: Request, logs: Path, cache: Path | None,
     except BaseException:
         worker.close()
         raise
-    if threads != _threads(facts.model.device):
+    if threads != threads_on(facts.model.device):
         worker.close()
-        return _look(config, request, logs, cache, threads=_threads(facts.model.device))
+        return _look(config, objective, logs, threads=threads_on(facts.model.device))
     return Prepared(config=config, facts=facts, worker=worker)
 
 
@@ -132,19 +147,24 @@ def run_study(
     """Run a study, new or begun before, on as many workers as the machine has room for."""
     facts = facts_of(study)
     objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=slots)
+    objective = dataclasses.replace(objective, deterministic=deterministic)
     logs = store.artifacts / LOGS
-    threads = _threads(facts.model.device)
-    places = devices(objective.model.device, facts)
+    chosen = objective.model.device
+    here = _machine_now(facts) if prepared is None else machine_of(chosen, prepared.facts)
+    places = find_places(chosen, facts, here)
+    if places.note is not None:
+        observer.on_message(places.note)
 
     def factory(index: int) -> ProcessWorker:
-        device = places[index] if places else None
+        device = places.device(index)
+        threads = threads_on(device)
         return ProcessWorker(index, logs / f"worker-{index}.log", threads=threads, device=device)
 
     return loop.run(
         store,
         study,
         factory=factory,
-        count=count_workers(workers, objective.model.device, facts, study.trials),
+        count=count_workers(workers, places, facts, here, study.trials),
         prepared=() if prepared is None else [(prepared.worker, prepared.facts)],
         objective=objective,
         observer=observer,
@@ -155,31 +175,6 @@ def run_study(
     )
 
 
-def devices(chosen: str, facts: Facts) -> tuple[str, ...]:
-    """Return the GPUs of a study, one for each worker; none where it trains on a CPU.
-
-    ``--device cuda:N`` means that one alone, ``auto`` and ``cuda`` all that were found.
-    """
-    if not facts.model.device.startswith("cuda"):
-        return ()
-    if chosen.startswith("cuda:"):
-        return (chosen,)
-    return tuple(f"cuda:{index}" for index in range(int(facts.environment.get("gpus", "1"))))
-
-
-def count_workers(wanted: int | None, chosen: str, facts: Facts, trials: int) -> int:
-    """Return how many workers to start: one per GPU, or one per core as far as memory goes."""
-    places = devices(chosen, facts)
-    if places:
-        there = len(places)
-        if wanted is not None and wanted > there:
-            raise UsageError(f"--workers {wanted}: there is one worker per GPU, and {there} can be used")
-    else:
-        held = facts.memory.base_bytes + facts.slots * facts.memory.slot_bytes
-        there = max(1, min(_cores(), facts.memory.available_bytes // max(1, held)))
-    return max(1, min(wanted or there, in_flight_limit(trials)))
-
-
 def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Path) -> Path:
     """Train one trial again, as far as it was trained; return the file of its last state.
 
@@ -188,7 +183,10 @@ def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Pa
     """
     facts = facts_of(study)
     objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=1)
-    worker = ProcessWorker(0, store.artifacts / LOGS / "export.log", threads=_threads(facts.model.device))
+    # Where the study trained, not where this machine would train by default.
+    device = find_places(objective.model.device, facts, _machine_now(facts)).device(0)
+    log = store.artifacts / LOGS / "export.log"
+    worker = ProcessWorker(0, log, threads=threads_on(device), device=device)
     try:
         compare_facts(facts, worker.prepare(objective))
         worker.add(trial.number, trial.params, seed=trial.seed, attempt=trial.attempt, resume_from=None)
@@ -197,6 +195,19 @@ def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Pa
         worker.close()
     _check_same(store, study, trial, results)
     return Path(str(results[-1].checkpoint))
+
+
+def planned_workers(request: Request, prepared: Prepared) -> int:
+    """Return how many workers a study would have that begins now; raises ``UsageError`` for too many."""
+    device, facts = prepared.config.objective.model.device, prepared.facts
+    here = machine_of(device, facts)
+    return count_workers(request.workers, find_places(device, facts, here), facts, here, request.trials)
+
+
+def _machine_now(facts: Facts) -> machine.Machine:
+    """Return what this machine has; its GPUs are counted where the study needs one."""
+    needed = facts.model.device.startswith("cuda")
+    return machine.Machine(gpus=machine.count_gpus() if needed else 0, ram_bytes=machine.free_ram())
 
 
 def _next_quantum(worker: ProcessWorker, trial: TrialRecord, folder: Path) -> SlotResult:
@@ -286,14 +297,3 @@ def scratch(*, keep_for: tuple[type[BaseException], ...] = ()) -> Iterator[Path]
             shutil.rmtree(folder)
         raise
     shutil.rmtree(folder)
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)
-
-
-def _threads(device: str) -> int:
-    """One thread on a CPU, where each core has a worker of its own; a GPU's worker has the CPU to itself."""
-    on_gpu = device.startswith("cuda") or (device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")))
-    return min(8, _cores()) if on_gpu else 1

@@ -109,6 +109,8 @@ class ObjectiveConfig:
     """Folder for tokenized data, shared by all workers; None tokenizes in memory."""
     slots: int | None = None
     """K, how many trials train at once in one worker; None lets memory decide."""
+    deterministic: bool = False
+    """On a GPU, let every sum end in the same order each time, which is slower."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import torch
 
 from .. import __version__
@@ -24,9 +23,11 @@ from ..spaces.errors import BudgetError, ModelError
 from .base import Facts, Geometry, MemoryFacts, ObjectiveConfig
 from .batches import collate
 from .dataset import TokenizedData, load_data
+from .determinism import compute_deterministically
 from .device import dtype_note, find_device
 from .evaluation import EvalSet, mean_loss
 from .head import chunk_rows
+from .machine import free_ram
 from .model import BaseModel, load_model, load_tokenizer
 from .pack import Pack
 from .selfcheck import check_pack
@@ -61,8 +62,11 @@ def prepare(config: ObjectiveConfig) -> Prepared:
 
     Raises ``DataError``, ``ModelError`` or ``BudgetError``.
     """
+    device = find_device(config.model.device)
+    if config.deterministic:
+        compute_deterministically(device)
     tokenizer = load_tokenizer(config.model)
-    available = free_memory(str(find_device(config.model.device)))
+    available = free_memory(str(device))
     base = load_model(config.model)
     data = _load_data(config, base, tokenizer)
     budget = _budget(config, data)
@@ -237,16 +241,7 @@ def free_memory(device: str) -> int:
     """Return the bytes that are free on a device now."""
     if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
         return int(torch.cuda.mem_get_info(None if device in ("auto", "cuda") else device)[0])
-    return min(int(psutil.virtual_memory().available), _cgroup_room())
-
-
-def _cgroup_room() -> int:
-    """Return the bytes that a container's limit leaves (cgroup v2), more than any machine has without one."""
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    try:
-        return int(limit.read_text()) - int(used.read_text())
-    except (OSError, ValueError):  # no such file, or "max"
-        return sys.maxsize
+    return free_ram()
 
 
 def peak_memory(device: torch.device) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -35,6 +36,15 @@ SESSION = f"{__package__}.session:Session"
 
 _ROUTINE = re.compile(r"\S+ \S+ INFO ")
 """How a line of a worker's log begins that tells of nothing wrong."""
+
+_LAUNCHER = (
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "ROLE_WORLD_SIZE"),
+    *("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"),
+)
+"""What torchrun and ``accelerate launch`` tell a process about the group that it belongs to."""
+
+_ALLOCATORS = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+"""Names of the setting of PyTorch's allocator: since 2.9, and before. What the user set stays as it is."""
 
 GRACE_SECONDS = 2.0
 """How long ``close`` waits for an answer before it insists."""
@@ -257,11 +267,15 @@ def _open_log(file: Path) -> BinaryIO:
 
 
 def child_environment(environ: Mapping[str, str], *, threads: int, device: str | None) -> dict[str, str]:
-    """Return the environment of a worker: thread counts, and no device but its own.
+    """Return the environment of a worker: thread counts, an allocator, and no device but its own.
 
-    ``cuda:N`` is counted among the devices that this process sees; for its worker it is the only one.
+    It is no member of a group that a launcher may have made this process part of. ``cuda:N`` is counted
+    among the devices that this process sees; for its worker it is the only one.
     """
-    environment = dict(environ)
+    environment = {name: value for name, value in environ.items() if name not in _LAUNCHER}
+    if not any(name in environ for name in _ALLOCATORS):
+        # Ticks of many lengths leave holes of many sizes, unless the allocator's pieces can grow.
+        environment[_ALLOCATORS[_torch_version() < (2, 9)]] = "expandable_segments:True"
     for name in ("OMP", "MKL", "OPENBLAS", "VECLIB_MAXIMUM", "NUMEXPR"):
         suffix = "_THREADS" if name.endswith("MAXIMUM") else "_NUM_THREADS"
         environment[name + suffix] = str(threads)
@@ -276,6 +290,11 @@ def child_environment(environ: Mapping[str, str], *, threads: int, device: str |
             raise WorkerError(f"device: {device} is not among CUDA_VISIBLE_DEVICES={visible}; name another")
         environment["CUDA_VISIBLE_DEVICES"] = names[number].strip()
     return environment
+
+
+def _torch_version() -> tuple[int, ...]:
+    """Return major and minor version of the installed PyTorch, which is not loaded for it."""
+    return tuple(int(part) for part in importlib.metadata.version("torch").split(".")[:2])
 
 
 def _oom_kills() -> int | None:

@@ -62,6 +62,11 @@ def check_pack(base: BaseModel, geometry: Geometry) -> None:
         raise
     except Exception as error:
         text = " ".join(str(error).split())[:200]
+        if "does not have a deterministic implementation" in text:
+            raise ModelError(
+                f"{name}: {base.summary.architecture} cannot be trained with --deterministic on this GPU "
+                f"({text}); leave the flag out"
+            ) from error
         raise ModelError(
             f"{name}: {base.summary.architecture} cannot be packed ({type(error).__name__}: {text}); "
             "choose another model"

@@ -19,7 +19,8 @@ from .propose import Sampler
 from .rungs import Pruner
 
 _OBJECTIVE = pydantic.TypeAdapter(ObjectiveConfig)
-_LOCAL = ("geometry", "cache_dir", "slots")
+_LOCAL: Mapping[str, Any] = {"geometry": None, "cache_dir": None, "slots": None, "deterministic": False}
+"""What of the objective depends on the machine or the run, and what stands for it in the study."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class StudyConfig:
     default_source: str
     """Where trial 0 comes from, in words."""
     objective: ObjectiveConfig
-    """Model, data and budget; what depends on the machine (geometry, cache_dir, slots) is left out."""
+    """Model, data and budget; what depends on the machine or the run (``_LOCAL``) is left out."""
     sampler: Sampler = "tpe"
     """``tpe`` or ``random``."""
     pruner: Pruner = "asha"
@@ -58,7 +59,7 @@ class StudyConfig:
             raise UsageError(f"seed: {self.seed} is negative; give 0 or more")
         for params in self.first:
             self.space.encode(params)
-        portable = dataclasses.replace(self.objective, **dict.fromkeys(_LOCAL))  # type: ignore[arg-type]
+        portable = dataclasses.replace(self.objective, **_LOCAL)
         object.__setattr__(self, "objective", portable)
         object.__setattr__(self, "first", tuple(dict.fromkeys(self.first)))
 

@@ -51,6 +51,7 @@ LIGHT = {
     "objectives.base",
     "objectives.fake",
     "objectives.fake_checkpoint",
+    "objectives.machine",
     "objectives.process",
     "objectives.size",
     "objectives.surface",

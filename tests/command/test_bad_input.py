@@ -130,7 +130,7 @@ REFUSED: dict[Callable[[Path], list[str]], tuple[str, ...]] = {
     undecodable_data: ("data.json", "--encoding"),
     a_cutoff_that_cuts_off_every_answer: ("cutoff_len 2",),
     a_budget_smaller_than_a_quantum_needs: ("64 is too few for batch size 16", "128"),
-    a_device_that_is_not_there: ("device: 'cuda", "is not there", "--device cpu"),
+    a_device_that_is_not_there: ("device: 'cuda:99'", "is not there", "--device cpu"),
     a_model_that_is_nowhere: ("nowhere",),
     a_model_without_weights: ("/model", "weights"),
     a_model_without_its_tokenizer: ("/model", "tokenizer"),

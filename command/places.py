@@ -1,0 +1,115 @@
+"""Where a study's workers train: on which GPUs or how many cores, counted anew for each run.
+
+Pure, but for the count of this process's cores: it is handed what the machine has and what the study is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from ..objectives.base import Facts
+from ..objectives.machine import Machine
+from ..search.admit import in_flight_limit
+from ..spaces.errors import ModelError, UsageError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where workers are to run."""
+
+    gpus: tuple[str, ...]
+    """A GPU for each worker, such as ``cuda:1``; empty on a CPU."""
+    note: str | None = None
+    """What differs from the machine that the study was made on, in a sentence."""
+
+    def device(self, index: int) -> str:
+        """Return the device of a worker."""
+        return self.gpus[index] if self.gpus else "cpu"
+
+
+def machine_of(chosen: str, facts: Facts) -> Machine:
+    """Return the machine as a worker found it when it looked, for a study of that ``--device``."""
+    gpus: int | None = int(facts.environment.get("gpus", "1")) if _on_gpu(facts) else 0
+    if chosen.startswith("cuda:"):
+        gpus = None  # the worker was shown that one alone
+    # The worker itself was there already when it measured what was free.
+    return Machine(gpus=gpus, ram_bytes=facts.memory.available_bytes + facts.memory.worker_bytes)
+
+
+def find_places(chosen: str, facts: Facts, machine: Machine) -> Places:
+    """Return where a study's workers run on this machine.
+
+    ``--device cuda:N`` means that one alone, ``auto`` and ``cuda`` all that there are. Raises ``ModelError``
+    where a study made on a GPU finds none and cannot be repeated on a CPU.
+    """
+    if not _on_gpu(facts):
+        return Places(gpus=())  # a GPU, where one has come since, would round otherwise
+    before = int(facts.environment.get("gpus", "1"))
+    there = before if machine.gpus is None else machine.gpus
+    made_on = f"the study was made on {facts.model.device_name}"
+    if there == 0:
+        if chosen != "auto" or facts.geometry.dtype != "float32":
+            raise ModelError(f"{made_on}, and no GPU is found here; resume it on a machine that has one")
+        return Places(gpus=(), note=f"{made_on}, and no GPU is found here, so it goes on on the CPU")
+    if chosen.startswith("cuda:"):
+        if machine.gpus is None or int(chosen.removeprefix("cuda:")) < there:
+            return Places(gpus=(chosen,))
+        return Places(gpus=("cuda:0",), note=f"{chosen}, chosen for the study, is not here; using cuda:0")
+    gpus = tuple(f"cuda:{index}" for index in range(there))
+    if there == before:
+        return Places(gpus=gpus)
+    now = "1 GPU is" if there == 1 else f"{there} GPUs are"
+    then = "1 GPU" if before == 1 else f"{before} GPUs"
+    return Places(gpus=gpus, note=f"{now} here, {then} where the study was made; one worker trains on each")
+
+
+def count_workers(wanted: int | None, places: Places, facts: Facts, machine: Machine, trials: int) -> int:
+    """Return how many workers to start: one per GPU, or one per core as far as memory goes."""
+    if places.gpus:
+        there = len(places.gpus)
+        if wanted is not None and wanted > there:
+            raise UsageError(f"--workers {wanted}: there is one worker per GPU, and {there} can be used")
+    elif _on_gpu(facts):
+        there = 1  # how much a slot takes on a CPU was not measured
+    else:
+        held = facts.memory.worker_bytes + facts.memory.base_bytes + facts.slots * facts.memory.slot_bytes
+        there = max(1, min(cores(), machine.ram_bytes // max(1, held)))
+    return max(1, min(wanted or there, in_flight_limit(trials)))
+
+
+def check_device(chosen: str, gpus: int | None, visible: str | None) -> None:
+    """Raise ``ModelError`` for a GPU that is not there, before anything is loaded.
+
+    Args:
+        chosen: what the user wrote.
+        gpus: GPUs that a process sees, None where nobody can tell.
+        visible: ``CUDA_VISIBLE_DEVICES``, None where it is not set.
+    """
+    if gpus is None or not chosen.startswith("cuda"):
+        return
+    number = int(chosen.partition(":")[2] or 0)
+    if number < gpus:
+        return
+    why = "" if visible is None else f" under CUDA_VISIBLE_DEVICES={visible}"
+    known = "no CUDA GPU is found here"
+    if gpus:
+        known = "there is only cuda:0" if gpus == 1 else f"there are {gpus}, cuda:0 to cuda:{gpus - 1}"
+    raise ModelError(f"device: {chosen!r} is not there, {known}{why}; use --device auto or --device cpu")
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)
+
+
+def threads_on(device: str) -> int:
+    """One thread on a CPU, where each core has a worker of its own; a GPU's worker has the CPU to itself."""
+    on_gpu = device.startswith("cuda") or (device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")))
+    return min(8, cores()) if on_gpu else 1
+
+
+def _on_gpu(facts: Facts) -> bool:
+    return facts.model.device.startswith("cuda")
