@@ -62,6 +62,12 @@ STUDY: tuple[tuple[str, Any, str, str], ...] = (
     ("--validation", str, "PATH", "Validation records; else 15 % of --data."),
     ("--test", str, "PATH", "Test records; else 15 % of --data."),
     ("--format", FORMATS, "", "Layout of the records.  [default: auto]"),
+    (
+        "--columns",
+        str,
+        "ROLE=COLUMN",
+        "What each column is: prompt=instruction,context,completion=output.  [default: by their names]",
+    ),
     ("--template", str, "NAME", "Chat template; the model's own by default."),
     ("--encoding", str, "NAME", "Encoding of text files.  [default: utf-8]"),
     ("--cutoff-len", click.IntRange(min=2), "TOKENS", "Longest example; more is cut.  [default: 1024]"),

@@ -16,6 +16,7 @@ import yaml
 
 from ..demo import data_path, model_path
 from ..objectives.base import DataConfig, Facts, ModelConfig, ObjectiveConfig
+from ..objectives.columns import parse_columns
 from ..objectives.size import count_parameters
 from ..search.config import StudyConfig
 from ..spaces.errors import SpaceError, UsageError
@@ -182,7 +183,12 @@ def _data(request: Request) -> DataConfig:
     if request.get("validation") is None and request.get("test") is not None:
         raise UsageError("--test was given without --validation; give both, or neither and the data is split")
     paths: dict[str, Any] = {name: str(Path(file).resolve()) for name, file in files.items()}
-    return DataConfig(**paths, **_chosen(request, _DATA_FIELDS))
+    columns = request.get("columns")
+    return DataConfig(
+        **paths,
+        **_chosen(request, _DATA_FIELDS),
+        columns=None if columns is None else parse_columns(columns),
+    )
 
 
 def _chosen(request: Request, names: Sequence[str]) -> dict[str, Any]:

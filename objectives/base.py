@@ -13,6 +13,14 @@ from typing import Any, Protocol
 from ..spaces.budget import Budget
 from ..spaces.params import LoraParams
 
+RULES = 2
+"""The rules by which records become examples, counted on where the same file would give other tokens.
+
+1: a conversation without an answer at its end is left out, roles are spelled in one way alone, and nulls
+inside the objects of a Parquet file are read as values. 2: its last turns are cut off, roles are read in any
+case, and such nulls are absent fields; a likely label or context is not left unused without a word.
+"""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -56,6 +64,10 @@ class DataConfig:
     """Shares of train, validation and test where the user gives no files for them."""
     seed: int = 0
     """Seed of the split."""
+    columns: tuple[str, ...] | None = None
+    """Each ``role=column``, such as ``prompt=question``; None where columns have a format's own names."""
+    rules: int = RULES
+    """Version of the rules by which records become examples; a study keeps those that it was made with."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,6 +146,30 @@ class BadRecord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Why some records were left out, or changed."""
+
+    reason: str
+    """What is wrong with them; a number that differs from record to record is written ``N``."""
+    count: int
+    """How many."""
+    places: tuple[str, ...]
+    """Where the first of them are, as ``BadRecord.where`` says it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ColumnUse:
+    """What a column of a data file is used for."""
+
+    file: str
+    """The file's name."""
+    name: str
+    """The column's."""
+    used_as: str
+    """Such as ``prompt`` or ``answer``; empty where it is not used."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSummary:
     """What became of the data."""
 
@@ -169,6 +205,16 @@ class DataSummary:
     """Least, lower quartile, median, upper quartile and greatest length of a training example in tokens."""
     rendered: str
     """One training example as the model sees it, target text between ``⟦`` and ``⟧``."""
+    rendered_cut: str = ""
+    """What was cut from that example, in words; empty where nothing was."""
+    ends_lost: int = 0
+    """Answers that were cut short or off, and so lost their stop token."""
+    reasons: tuple[LeftOut, ...] = ()
+    """Why records were left out, the most frequent reason first."""
+    shortened: LeftOut | None = None
+    """Conversations whose last turns were cut off, since no answer follows them; None if there are none."""
+    columns: tuple[ColumnUse, ...] = ()
+    """Every column of the files."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

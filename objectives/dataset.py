@@ -11,29 +11,29 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pydantic
 
 from ..spaces.errors import DataError
 from . import token_cache
-from .base import BadRecord, DataConfig, DataSummary
+from .base import DataConfig, DataSummary
 from .chat_template import ChatTemplate
+from .columns import Reading, Survey, check_columns, choose
 from .encode import Example
-from .examples import Item, first_of, read_items, without_duplicates
-from .formats import check_format, detect_format
-from .records import RecordFile, read_records
+from .examples import Items, Positions, keys_of, read_items, without_duplicates
+from .formats import check_format
+from .left_out import BAD_RECORDS_KEPT, Log, first_of, together
+from .records import RecordFile, open_records
 from .split import PARTS, check_shares, shuffled, take_shares
+from .survey import survey
 from .templates import BuiltInTemplate, Template, check_template
 
-BAD_RECORDS_KEPT = 10_000
-"""Bad records that are named, the rest is counted: they are stored with the study and read with it, whole.
-
-So many take about 1 MB; a file with more of them is the wrong file, or read in the wrong format.
-"""
+_SUMMARY = pydantic.TypeAdapter(DataSummary)
 
 _ARRAYS = ("tokens", "offsets", "target")
 
@@ -96,19 +96,12 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
     Raises:
         DataError: a file cannot be read or nothing usable is left of it, or an option is not valid.
     """
-    check_format(config.format)
-    check_template(config.template)
-    check_shares(config.split)
-    if config.cutoff_len < 2:
-        raise DataError(
-            f"cutoff_len is {config.cutoff_len}, but an example needs at least 2 tokens: raise it"
-        )
-    paths = {"train": config.train, "validation": config.validation, "test": config.test}
-    files = {
-        part: read_records(path, encoding=config.encoding) for part, path in paths.items() if path is not None
-    }
-    formats = {part: _format(file, config.format) for part, file in files.items()}
-    template = None if set(formats.values()) == {"text"} else _template(config.template, tokenizer)
+    check_options(config)
+    files = open_files(config)
+    surveys = {part: survey(file) for part, file in files.items()}
+    readings = {part: choose_reading(file, surveys[part], config) for part, file in files.items()}
+    plain = all(reading.format == "text" for reading in readings.values())
+    template = None if plain else _template(config.template, tokenizer)
     source = {
         "template": None if template is None else [template.name, template.text],
         "tokenizer": _tokenizer_hash(tokenizer),
@@ -120,15 +113,19 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
         {
             **source,
             "layout": token_cache.LAYOUT,
-            "files": {part: [file.name, file.digest, formats[part]] for part, file in files.items()},
+            "files": {
+                part: [file.name, file.digest, readings[part].format, readings[part].columns]
+                for part, file in files.items()
+            },
             "encoding": config.encoding,
+            "rules": config.rules,
             "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers")],
         }
     )
     found = token_cache.load(cache_dir, key, _from_arrays)
     if found is not None:
         return found
-    data = _make(config, files, formats, template, tokenizer, source)
+    data = _make(config, files, surveys, readings, template, tokenizer, source)
     arrays = {
         f"{part}/{name}": getattr(getattr(data, part), name)
         for part, name in itertools.product(PARTS, _ARRAYS)
@@ -138,12 +135,37 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
     return token_cache.load(cache_dir, key, _from_arrays) or data
 
 
-def _format(file: RecordFile, wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    if not file.records:
-        raise DataError(f"{file.name} has no usable record among {len(file.bad)}; {first_of(file.bad)}")
-    return detect_format(file.name, (record for _, record in file.records), single=file.single)
+def check_options(config: DataConfig) -> None:
+    """Raise ``DataError`` where an option is not valid, whatever the files hold."""
+    check_format(config.format)
+    check_template(config.template)
+    check_shares(config.split)
+    if config.columns is not None:
+        check_columns(config.columns, config.format)
+    if config.cutoff_len < 2:
+        raise DataError(
+            f"cutoff_len is {config.cutoff_len}, but an example needs at least 2 tokens: raise it"
+        )
+
+
+def open_files(config: DataConfig) -> dict[str, RecordFile]:
+    """Return the files by the part that they are for; raises ``DataError``."""
+    paths = {"train": config.train, "validation": config.validation, "test": config.test}
+    return {
+        part: open_records(path, encoding=config.encoding, rules=config.rules)
+        for part, path in paths.items()
+        if path is not None
+    }
+
+
+def choose_reading(file: RecordFile, found: Survey, config: DataConfig) -> Reading:
+    """Return how a file's records are read; raises ``DataError``."""
+    if not found.filled and config.format == "auto":
+        log = Log(file.name, file.place)
+        for line, reason in file.read():
+            log.leave_out(line, str(reason))
+        raise DataError(f"{file.name} has no usable record among {log.count}; {first_of(log.bad)}")
+    return choose(file.name, found, config)
 
 
 def _template(name: str, tokenizer: Any) -> Template:
@@ -155,84 +177,105 @@ def _template(name: str, tokenizer: Any) -> Template:
 def _make(
     config: DataConfig,
     files: dict[str, RecordFile],
-    formats: dict[str, str],
+    surveys: dict[str, Survey],
+    readings: dict[str, Reading],
     template: Template | None,
     tokenizer: Any,
     source: dict[str, Any],
 ) -> TokenizedData:
-    usable: dict[str, list[Item]] = {part: [] for part in PARTS}
-    bad: list[BadRecord] = []
+    usable = {part: Items() for part in PARTS}
+    logs: dict[str, Log] = {}
     for part, file in files.items():
-        usable[part], left_out = read_items(
-            file, formats[part], template, tokenizer, cutoff_len=config.cutoff_len
+        usable[part], logs[part] = read_items(
+            file, readings[part], template, tokenizer, cutoff_len=config.cutoff_len
         )
-        bad += left_out
     distinct = dict(zip(PARTS, without_duplicates([usable[part] for part in PARTS]), strict=True))
     for part, file in files.items():
-        if not distinct[part]:
+        if not len(distinct[part]):
             raise DataError(f"every record of {file.name} is also in another file: give records that differ")
-    items = _split(distinct, files, config)
-    splits = {part: _joined([item.example for item in items[part]]) for part in PARTS}
-    found = sum(len(part) for part in usable.values())
+    chosen = split_positions(usable, distinct, files.keys(), config)
+    splits = {part: _split(usable[of], positions) for part, (of, positions) in chosen.items()}
+    lost = np.concatenate([usable[of].lost(positions) for of, positions in chosen.values()])
+    found = sum(len(items) for items in usable.values())
+    bad = sum(log.count for log in logs.values())
+    shortened = together(log.shortened for log in logs.values() if log.shortened)
     summary = DataSummary(
-        format=formats["train"],
+        format=readings["train"].format,
         template="none" if template is None else template.name,
         fingerprint=_fingerprint(source, splits),
         train=len(splits["train"]),
         validation=len(splits["validation"]),
         test=len(splits["test"]),
-        records=found + len(bad),
-        bad=len(bad),
-        bad_records=tuple(bad[:BAD_RECORDS_KEPT]),
-        duplicates=found - sum(len(part) for part in items.values()),
+        records=found + bad,
+        bad=bad,
+        bad_records=tuple(record for log in logs.values() for record in log.bad)[:BAD_RECORDS_KEPT],
+        duplicates=found - sum(len(positions) for _, positions in chosen.values()),
         cutoff_len=config.cutoff_len,
-        truncated=sum(item.cut for part in items.values() for item in part),
+        truncated=int(lost[:, :2].any(axis=1).sum()),
+        ends_lost=int(lost[:, 2].sum()),
         tokens=len(splits["train"].tokens),
         target_tokens=int(splits["train"].target.sum()),
         length_quantiles=_quantiles(splits["train"].lengths),
         rendered=render_example(*splits["train"].example(0), tokenizer),
+        rendered_cut=_cut_words(*usable["train"].lost(chosen["train"][1][:1])[0].tolist()),
+        reasons=together(reason for log in logs.values() for reason in log.reasons),
+        shortened=shortened[0] if shortened else None,
+        columns=tuple(
+            use for part, file in files.items() for use in readings[part].uses(file.name, surveys[part])
+        ),
     )
     return TokenizedData(**splits, summary=summary)
 
 
-def _split(
-    items: dict[str, list[Item]], files: dict[str, RecordFile], config: DataConfig
-) -> dict[str, list[Item]]:
-    """Take the splits that have no file of their own out of the training file."""
-    own = items["train"]
+def split_positions(
+    items: dict[str, Items], distinct: dict[str, Positions], given: Collection[str], config: DataConfig
+) -> dict[str, tuple[str, Positions]]:
+    """Return for each part the file's part that its examples come from, and their positions there.
+
+    ``given`` are the parts with a file of their own; the others are taken out of the training file.
+    """
+    own = distinct["train"]
     positions = take_shares(
-        [item.key for item in own],
+        keys_of(items["train"], own),
         config.split,
         config.seed,
-        validation="validation" not in files,
-        test="test" not in files,
+        validation="validation" not in given,
+        test="test" not in given,
     )
-    splits = {part: [own[at] for at in chosen] for part, chosen in zip(PARTS, positions, strict=True)}
-    for part in files.keys() - {"train"}:
-        order = shuffled([item.key for item in items[part]], config.seed)
-        splits[part] = [items[part][at] for at in order]
-    return splits
-
-
-def _joined(examples: Sequence[Example]) -> Split:
-    arrays = {
-        "tokens": np.concatenate([np.empty(0, np.int32), *(tokens for tokens, _ in examples)]),
-        "offsets": np.cumsum([0, *(len(tokens) for tokens, _ in examples)], dtype=np.int64),
-        "target": np.concatenate([np.empty(0, np.bool_), *(target for _, target in examples)]),
+    chosen = {
+        part: ("train", own[np.asarray(taken, np.int64)])
+        for part, taken in zip(PARTS, positions, strict=True)
     }
+    for part in PARTS:
+        if part in given and part != "train":
+            order = shuffled(keys_of(items[part], distinct[part]), config.seed)
+            chosen[part] = (part, distinct[part][np.asarray(order, np.int64)])
+    return chosen
+
+
+def _split(items: Items, positions: Positions) -> Split:
+    arrays = items.joined(positions)
     for array in arrays.values():
         array.flags.writeable = False
     return Split(**arrays)
 
 
+def _cut_words(prompt: int, answer: int, ends: int) -> str:
+    """Say what cutting took from an example; nothing where it took nothing."""
+    if not prompt and not answer:
+        return ""
+    parts = [
+        f"{count} token{'s' * (count != 1)} of its {what}"
+        for count, what in ((prompt, "prompt"), (answer, "answer"))
+        if count
+    ]
+    end = ", and with them its stop token" if ends else ""
+    return f"{' and '.join(parts)} were cut off{end}"
+
+
 def _from_arrays(arrays: dict[str, npt.NDArray[Any]], summary: dict[str, Any]) -> TokenizedData:
     splits = {part: Split(**{name: arrays[f"{part}/{name}"] for name in _ARRAYS}) for part in PARTS}
-    bad_records = tuple(BadRecord(**record) for record in summary["bad_records"])
-    quantiles = tuple(summary["length_quantiles"])
-    return TokenizedData(
-        **splits,
-        summary=DataSummary(**{**summary, "bad_records": bad_records, "length_quantiles": quantiles}),
-    )
+    return TokenizedData(**splits, summary=_SUMMARY.validate_python(summary))
 
 
 def _hash(value: Any) -> str:

@@ -5,13 +5,13 @@ Knows nothing of files, templates or tokens.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from ..spaces.errors import DataError, nearest
+from .base import RULES
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -37,6 +37,9 @@ _ROLES: dict[str, Role] = {
     "observation": "tool",
     "function": "tool",
 }
+
+_MORE_ROLES: dict[str, Role] = {**_ROLES, "bot": "assistant", "ai": "assistant"}
+"""Spelled in any case; the rules before the second knew neither these nor another spelling."""
 
 
 class RecordError(ValueError):
@@ -75,6 +78,8 @@ class Conversation:
     """An optional system turn, then users and tools in turn with the assistant, who has the last word."""
     tools: tuple[Mapping[str, Any], ...] = ()
     """JSON descriptions of the functions that may be called."""
+    cut_off: int = 0
+    """Turns of the record that were cut off, since no answer follows them."""
 
     def canonical(self) -> str:
         """Return text that is equal for equal conversations and for no others."""
@@ -97,25 +102,6 @@ class PlainText:
         return "text:" + json.dumps(self.text)
 
 
-def detect_format(name: str, records: Iterable[Mapping[str, Any]], *, single: bool = False) -> str:
-    """Return the format that most records of a file have the fields of.
-
-    Raises:
-        DataError: no record has the fields of any.
-    """
-    votes: collections.Counter[str] = collections.Counter()
-    fields: dict[str, None] = {}
-    for record in records:
-        fields.update(dict.fromkeys(record))
-        fitting = (one for one, needed in FORMATS.items() if all(field in record for field in needed))
-        votes.update(list(fitting)[:1])
-    if votes:
-        return votes.most_common(1)[0][0]
-    shape = "is one JSON object, not a list of records, with" if single else "has records with"
-    expected = "; ".join(f"{' and '.join(needed)} ({one})" for one, needed in FORMATS.items())
-    raise DataError(f"{name} {shape} the fields {_listed(fields)}: none of the known formats, {expected}")
-
-
 def check_format(name: str) -> None:
     """Raise ``DataError`` unless ``name`` is ``auto`` or a known format."""
     known = ("auto", *FORMATS)
@@ -123,8 +109,13 @@ def check_format(name: str) -> None:
         raise DataError(f"the format {name!r} is not known{nearest(name, known)}: one of {', '.join(known)}")
 
 
-def parse_record(record: Mapping[str, Any], format: str) -> Conversation | PlainText:  # noqa: A002
-    """Return what a record of a format says.
+def parse_record(
+    record: Mapping[str, Any],
+    format: str,  # noqa: A002
+    *,
+    rules: int = RULES,
+) -> Conversation | PlainText:
+    """Return what a record of a format says; from the second rules on without turns after the last answer.
 
     Raises:
         RecordError: a field is missing, empty or of the wrong type, or the roles are out of order.
@@ -140,14 +131,15 @@ def parse_record(record: Mapping[str, Any], format: str) -> Conversation | Plain
     if format == "alpaca":
         turns = _alpaca(record)
     elif format == "prompt_completion":
-        turns = _prompt_completion(record)
+        turns = _prompt_completion(record, rules)
     else:
-        turns = _messages(record[FORMATS[format][0]], FORMATS[format][0])
+        turns = _messages(record[FORMATS[format][0]], FORMATS[format][0], rules)
     system = record.get("system")
     if system is not None and _text(system, "'system'").strip() and turns[0].role != "system":
         turns = [Turn(role="system", content=system), *turns]
-    _check_order(turns)
-    return Conversation(turns=tuple(turns), tools=_tools(record.get("tools")))
+    kept = _up_to_the_last_answer(turns) if rules >= 2 else turns
+    _check_order(kept)
+    return Conversation(turns=tuple(kept), tools=_tools(record.get("tools")), cut_off=len(turns) - len(kept))
 
 
 def _alpaca(record: Mapping[str, Any]) -> list[Turn]:
@@ -169,7 +161,7 @@ def _alpaca(record: Mapping[str, Any]) -> list[Turn]:
     return [*turns, Turn(role="user", content=question), Turn(role="assistant", content=answer)]
 
 
-def _prompt_completion(record: Mapping[str, Any]) -> list[Turn]:
+def _prompt_completion(record: Mapping[str, Any], rules: int) -> list[Turn]:
     prompt, completion = _unpacked(record["prompt"]), _unpacked(record["completion"])
     if isinstance(prompt, str):
         if not prompt.strip():
@@ -177,29 +169,35 @@ def _prompt_completion(record: Mapping[str, Any]) -> list[Turn]:
         turns = [Turn(role="user", content=_text(prompt, "'prompt'"))]
     else:
         # The loss is on the completion only, also where the prompt holds answers of the assistant.
-        turns = [dataclasses.replace(turn, trained=False) for turn in _messages(prompt, "prompt")]
+        turns = [dataclasses.replace(turn, trained=False) for turn in _messages(prompt, "prompt", rules)]
     if isinstance(completion, str):
         if not completion.strip():
             raise RecordError("'completion' is empty")
         return [*turns, Turn(role="assistant", content=_text(completion, "'completion'"))]
-    return [*turns, *_messages(completion, "completion")]
+    return [*turns, *_messages(completion, "completion", rules)]
 
 
-def _messages(value: Any, field: str) -> list[Turn]:
+def _messages(value: Any, field: str, rules: int) -> list[Turn]:
     messages = _list(value, f"{field!r}")
     if not messages:
         raise RecordError(f"{field!r} is empty")
-    return [_turn(message, f"turn {number}") for number, message in enumerate(messages, start=1)]
+    return [_turn(message, f"turn {number}", rules) for number, message in enumerate(messages, start=1)]
 
 
-def _turn(message: Any, where: str) -> Turn:
+def _turn(message: Any, where: str, rules: int) -> Turn:
     if not isinstance(message, Mapping):
         raise RecordError(f"{where} must be an object with 'role' and 'content', not {_kind(message)}")
     role_field, content_field = ("role", "content") if "role" in message else ("from", "value")
     name = message.get(role_field)
     if name is None:
         raise RecordError(f"{where} has no 'role' (or 'from'); it has {_listed(message)}")
-    role = _ROLES.get(name) if isinstance(name, str) else None
+    role = None
+    if isinstance(name, str) and rules >= 2:
+        name = name.strip()
+        role = _MORE_ROLES.get(name.lower())
+        name = name.lower() if role is not None else name
+    elif isinstance(name, str):
+        role = _ROLES.get(name)
     if role is None:
         raise RecordError(f"{where} has the unknown role {name!r}{nearest(str(name), _ROLES)}")
     content = _content(message.get(content_field), where)
@@ -258,6 +256,14 @@ def _tools(value: Any) -> tuple[Mapping[str, Any], ...]:
         raise RecordError("'tools' must be a list of objects")
     # Chat templates expect the shape of OpenAI's API; sharegpt files leave the outer object out.
     return tuple(tool if "function" in tool else {"type": "function", "function": tool} for tool in tools)
+
+
+def _up_to_the_last_answer(turns: list[Turn]) -> list[Turn]:
+    """Return the turns without those after the last answer; all of them where there is no answer."""
+    last = max((number for number, turn in enumerate(turns) if turn.role == "assistant"), default=None)
+    if last is None or any(turn.role == "system" for turn in turns[last:]):
+        return turns
+    return turns[: last + 1]
 
 
 def _check_order(turns: list[Turn]) -> None:

@@ -80,7 +80,7 @@ class StudyConfig:
         try:
             given = {name: value for name, value in values.items() if name in known}
             given["space"] = SearchSpace.from_dict(values["space"])
-            given["objective"] = _OBJECTIVE.validate_python(values["objective"])
+            given["objective"] = _OBJECTIVE.validate_python(_with_rules(values["objective"]))
             given["first"] = tuple(LoraParams.from_dict(params) for params in values["first"])
             return cls(**given)
         except (KeyError, TypeError, pydantic.ValidationError) as error:
@@ -102,12 +102,19 @@ class StudyConfig:
         """Return every leaf by its name, in words."""
         values = self.to_json()
         del values["space"], values["first"], values["default_source"]
+        # Not the user's choice: where other rules give other tokens, the data's fingerprint tells.
+        del values["objective"]["data"]["rules"]
         words = _leaves(values)
         words.update({f"space.{name}": text for name, text in self.space.describe()})
         words["first trials"] = "; ".join(
             ", ".join(f"{name} {value}" for name, value in params.to_dict().items()) for params in self.first
         )
         return words
+
+
+def _with_rules(objective: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored objective with the rules that records were read by before these were counted."""
+    return {**objective, "data": {"rules": 1, **objective["data"]}}
 
 
 def _leaves(value: Any, name: str = "") -> dict[str, str]:

@@ -50,6 +50,8 @@ class Settings(BaseModel):
     """A file for the test set."""
     format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion", "text"] = "auto"
     """How the records are laid out."""
+    columns: Text | dict[str, str | list[str]] | None = None
+    """What each column is: text as of ``--columns``, or a mapping from roles to columns."""
     template: Text | None = None
     """``auto`` or the name of a built-in template."""
     encoding: Text | None = None

@@ -49,12 +49,23 @@ LIGHT = {
     "demo.__init__",
     "objectives.__init__",
     "objectives.base",
+    "objectives.columns",
     "objectives.fake",
     "objectives.fake_checkpoint",
+    "objectives.formats",
+    "objectives.json_records",
+    "objectives.left_out",
     "objectives.machine",
+    "objectives.parquet_records",
     "objectives.process",
+    "objectives.records",
     "objectives.size",
+    "objectives.split",
+    "objectives.stops",
     "objectives.surface",
+    "objectives.survey",
+    "objectives.templates",
+    "objectives.text_lines",
 }
 """Modules of the heavy rooms that the command loads at once: no torch, nor what brings it in."""
 

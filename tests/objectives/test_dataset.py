@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loratune.objectives import dataset
+from loratune.objectives import dataset, left_out
 from loratune.objectives.base import DataConfig
 from loratune.objectives.dataset import Split, TokenizedData, load_data
 from loratune.spaces.errors import DataError
@@ -233,6 +233,7 @@ def test_bad_records_are_counted_and_named(tmp_path: Path, tokenizer: PreTrained
 def test_bad_records_beyond_the_bound_are_counted_alone(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(left_out, "BAD_RECORDS_KEPT", 4)
     monkeypatch.setattr(dataset, "BAD_RECORDS_KEPT", 4)
     path = _file(tmp_path, [*_sums(0, 10), *[{"instruction": "y"}] * 7])
     summary = load_data(DataConfig(train=path), tokenizer, cache_dir=None).summary
@@ -492,7 +493,8 @@ class TestRealData:
         ],
     )
     def test_every_set_is_read(self, stories: Any, path: str, format: str, records: int, bad: int) -> None:  # noqa: A002
-        config = DataConfig(train=str(SHARED / "data" / path), cutoff_len=512)
+        named = "text" if path.endswith(".csv") else "auto"  # its label is left unused
+        config = DataConfig(train=str(SHARED / "data" / path), cutoff_len=512, format=named)
         data = load_data(config, stories, cache_dir=None)
         _check(data, 512)
         assert (data.summary.format, data.summary.records, data.summary.bad) == (format, records, bad)

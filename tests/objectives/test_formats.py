@@ -14,7 +14,6 @@ from loratune.objectives.formats import (
     RecordError,
     ToolCall,
     check_format,
-    detect_format,
     parse_record,
 )
 from loratune.spaces.errors import DataError
@@ -180,7 +179,8 @@ def test_text_is_taken_as_it_is() -> None:
         ),
         ("messages", {"messages": [USER, USER, ASSISTANT]}, "turns 1 and 2 are both the user's"),
         ("messages", {"messages": [USER, ASSISTANT, ASSISTANT]}, "turns 2 and 3 are both the assistant's"),
-        ("messages", {"messages": [USER, ASSISTANT, USER]}, "the last turn is the user's"),
+        ("messages", {"messages": [USER, USER]}, "no turn of the assistant"),
+        ("messages", {"messages": [USER, {"role": "Asistant", "content": "A"}]}, "did you mean 'assistant'"),
         (
             "messages",
             {"messages": [USER, {"role": "system", "content": "S"}, ASSISTANT]},
@@ -208,33 +208,32 @@ def test_a_bad_record_says_why(format: str, record: dict[str, Any], reason: str)
     assert reason in _reason(record, format)
 
 
+@pytest.mark.parametrize("name", ["Assistant", "ASSISTANT", "gpt", "GPT", "bot", "model", " assistant "])
+def test_a_role_is_read_however_it_is_spelled(name: str) -> None:
+    record = {"messages": [{"role": "USER", "content": "Q"}, {"role": name, "content": "A"}]}
+    usual = parse_record({"messages": [USER, ASSISTANT]}, "messages")
+    assert [turn.role for turn in parse_record(record, "messages").turns] == [
+        turn.role for turn in usual.turns
+    ]
+    with pytest.raises(RecordError, match="unknown role"):
+        parse_record(record, "messages", rules=1)
+
+
 @pytest.mark.parametrize(
-    ("format", "fields"),
-    [
-        ("alpaca", ("instruction", "input", "output")),
-        ("sharegpt", ("conversations", "tools")),
-        ("messages", ("messages",)),
-        ("prompt_completion", ("prompt", "completion")),
-        ("text", ("text", "label")),
-    ],
+    ("after", "cut"), [([USER], 1), ([{"role": "tool", "content": "12"}], 1), ([USER, USER], 2), ([], 0)]
 )
-def test_a_format_is_known_by_its_fields(format: str, fields: tuple[str, ...]) -> None:  # noqa: A002
-    assert detect_format("a.json", [dict.fromkeys(fields, "x")]) == format
+def test_turns_after_the_last_answer_are_cut_off(after: list[Any], cut: int) -> None:
+    whole = parse_record({"messages": [USER, ASSISTANT]}, "messages")
+    parsed = parse_record({"messages": [USER, ASSISTANT, *after]}, "messages")
+    assert isinstance(parsed, Conversation)
+    assert parsed.turns == whole.turns
+    assert parsed.canonical() == whole.canonical()
+    assert parsed.cut_off == cut
 
 
-def test_the_format_of_most_records_is_the_file_s() -> None:
-    records = [{"text": "x"}, *[{"instruction": "a", "output": "b"}] * 2]
-    assert detect_format("a.json", records) == "alpaca"
-
-
-def test_unknown_fields_are_named_with_what_is_expected() -> None:
-    with pytest.raises(
-        DataError, match="has records with the fields 'original', 'disfluent': none of"
-    ) as one:
-        detect_format("dev.json", [{"original": "x", "disfluent": "y"}])
-    assert all(name in str(one.value) for name in FORMATS)
-    with pytest.raises(DataError, match=r"is one JSON object, not a list.* and 4 more"):
-        detect_format("dev.json", [{str(number): {} for number in range(10)}], single=True)
+def test_the_first_rules_refuse_a_conversation_without_an_answer_at_its_end() -> None:
+    with pytest.raises(RecordError, match="the last turn is the user's"):
+        parse_record({"messages": [USER, ASSISTANT, USER]}, "messages", rules=1)
 
 
 def test_an_unknown_format_is_refused_with_the_nearest() -> None:

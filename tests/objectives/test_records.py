@@ -6,7 +6,9 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from loratune.objectives.records import RecordFile, read_records
+from loratune.objectives.base import BadRecord
+from loratune.objectives.records import RecordFile, open_records
+from loratune.objectives.survey import survey
 from loratune.spaces.errors import DataError
 
 ROWS = [{"instruction": "a", "output": "b"}, {"instruction": "é", "output": "世界"}]
@@ -18,13 +20,25 @@ def _written(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
+def _records(file: RecordFile) -> list[tuple[int, object]]:
+    return [(number, record) for number, record in file.read() if not isinstance(record, str)]
+
+
 def _values(file: RecordFile) -> list[object]:
-    return [record for _, record in file.records]
+    return [record for _, record in _records(file)]
+
+
+def _bad(file: RecordFile) -> list[BadRecord]:
+    return [
+        BadRecord(file=file.name, line=number, reason=found, place=file.place)
+        for number, found in file.read()
+        if isinstance(found, str)
+    ]
 
 
 def _refusal(path: Path, encoding: str = "utf-8") -> str:
     with pytest.raises(DataError) as caught:
-        read_records(path, encoding=encoding)
+        survey(open_records(path, encoding=encoding))
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -43,7 +57,7 @@ def test_the_same_records_are_read_from_every_kind_of_file(tmp_path: Path) -> No
         _written(tmp_path, "array-in.jsonl", json.dumps(ROWS)),
     ]
     for path in paths:
-        assert _values(read_records(path)) == ROWS, path.name
+        assert _values(open_records(path)) == ROWS, path.name
 
 
 @pytest.mark.parametrize(
@@ -58,9 +72,9 @@ def test_a_record_is_known_by_its_line_or_its_position(
         "a.json": '[\n\n{"text": "x"},\n{"text": "y"}]',
         "a.csv": 'text\n"two\nlines"\nlast\n',
     }[name]
-    file = read_records(_written(tmp_path, name, content))
+    file = open_records(_written(tmp_path, name, content))
     assert file.place == place
-    assert [number for number, _ in file.records] == numbers
+    assert [number for number, _ in _records(file)] == numbers
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv"])
@@ -68,13 +82,13 @@ def test_a_record_is_known_by_its_line_or_its_position(
 def test_a_byte_order_mark_is_skipped(tmp_path: Path, name: str, encoding: str) -> None:
     text = "text\né\n" if name == "a.csv" else '{"text": "é"}'
     path = _written(tmp_path, name, text.encode(encoding))
-    file = read_records(path, encoding="utf-8" if encoding == "utf-8-sig" else encoding)
+    file = open_records(path, encoding="utf-8" if encoding == "utf-8-sig" else encoding)
     assert _values(file) == [{"text": "é"}]
 
 
 def test_another_encoding_is_read_where_it_is_named(tmp_path: Path) -> None:
     path = _written(tmp_path, "a.jsonl", '{"text": "für"}'.encode("cp1252"))
-    assert _values(read_records(path, encoding="cp1252")) == [{"text": "für"}]
+    assert _values(open_records(path, encoding="cp1252")) == [{"text": "für"}]
 
 
 def test_undecodable_bytes_are_named_with_their_place_and_the_cure(tmp_path: Path) -> None:
@@ -91,31 +105,31 @@ def test_what_is_no_text_encoding_is_refused(tmp_path: Path, encoding: str) -> N
 
 
 def test_a_bad_line_is_counted_and_the_others_are_read(tmp_path: Path) -> None:
-    file = read_records(_written(tmp_path, "a.jsonl", '{"text": "x"}\n{"text": \n[1]\n7\n{"text": "y"}\n'))
+    file = open_records(_written(tmp_path, "a.jsonl", '{"text": "x"}\n{"text": \n[1]\n7\n{"text": "y"}\n'))
     assert _values(file) == [{"text": "x"}, {"text": "y"}]
-    assert [(bad.line, bad.reason) for bad in file.bad] == [
+    assert [(bad.line, bad.reason) for bad in _bad(file)] == [
         (2, "not valid JSON at column 10: Expecting value"),
         (3, "a record must be a JSON object, not a list"),
         (4, "a record must be a JSON object, not a number"),
     ]
-    assert [bad.where for bad in file.bad] == ["a.jsonl:2", "a.jsonl:3", "a.jsonl:4"]
+    assert [bad.where for bad in _bad(file)] == ["a.jsonl:2", "a.jsonl:3", "a.jsonl:4"]
 
 
 def test_a_bad_item_of_a_list_is_named_by_its_position(tmp_path: Path) -> None:
-    file = read_records(_written(tmp_path, "a.json", '[\n\n{"text": "x"},\n\n7]'))
-    assert [bad.where for bad in file.bad] == ["a.json: record 2"]
+    file = open_records(_written(tmp_path, "a.json", '[\n\n{"text": "x"},\n\n7]'))
+    assert [bad.where for bad in _bad(file)] == ["a.json: record 2"]
 
 
 def test_line_separators_inside_a_string_do_not_end_a_record(tmp_path: Path) -> None:
     path = _written(tmp_path, "a.jsonl", '{"text": "a\u2028b\x85c"}\r\n{"text": "d"}')
-    assert _values(read_records(path)) == [{"text": "a\u2028b\x85c"}, {"text": "d"}]
+    assert _values(open_records(path)) == [{"text": "a\u2028b\x85c"}, {"text": "d"}]
 
 
 def test_json_nested_too_deeply_is_a_bad_record(tmp_path: Path) -> None:
     deep = '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}"
-    file = read_records(_written(tmp_path, "a.jsonl", f'{{"text": "x"}}\n{deep}\n'))
-    assert [bad.line for bad in file.bad] == [2]
-    assert "nested too deeply" in file.bad[0].reason
+    file = open_records(_written(tmp_path, "a.jsonl", f'{{"text": "x"}}\n{deep}\n'))
+    assert [bad.line for bad in _bad(file)] == [2]
+    assert "nested too deeply" in _bad(file)[0].reason
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.5, 0.9])
@@ -130,16 +144,16 @@ def test_a_json_file_cut_in_half_is_one_line_that_says_where(tmp_path: Path, cut
 
 def test_a_single_object_is_marked_as_such(tmp_path: Path) -> None:
     path = _written(tmp_path, "a.json", json.dumps({"id1": {"original": "x"}}, indent=1))
-    file = read_records(path)
-    assert file.single
+    file = open_records(path)
+    assert survey(file).single
     assert _values(file) == [{"id1": {"original": "x"}}]
-    assert not read_records(_written(tmp_path, "b.json", '{"text": "a"}\n{"text": "b"}')).single
+    assert not survey(open_records(_written(tmp_path, "b.json", '{"text": "a"}\n{"text": "b"}'))).single
 
 
 def test_a_csv_row_of_another_width_is_a_bad_record(tmp_path: Path) -> None:
-    file = read_records(_written(tmp_path, "a.csv", "prompt,completion\na,b\nc\nd,e,f\ng,h\n"))
+    file = open_records(_written(tmp_path, "a.csv", "prompt,completion\na,b\nc\nd,e,f\ng,h\n"))
     assert _values(file) == [{"prompt": "a", "completion": "b"}, {"prompt": "g", "completion": "h"}]
-    assert [(bad.line, bad.reason) for bad in file.bad] == [
+    assert [(bad.line, bad.reason) for bad in _bad(file)] == [
         (3, "1 fields where the header has 2"),
         (4, "3 fields where the header has 2"),
     ]
@@ -154,14 +168,14 @@ def test_a_csv_header_with_a_name_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_long_csv_field_is_read(tmp_path: Path) -> None:
-    file = read_records(_written(tmp_path, "a.csv", f"text\n{'x' * 300_000}\n"))
-    assert len(file.records[0][1]["text"]) == 300_000
+    file = open_records(_written(tmp_path, "a.csv", f"text\n{'x' * 300_000}\n"))
+    assert len(_records(file)[0][1]["text"]) == 300_000
 
 
 def test_nulls_of_a_parquet_file_are_absent_fields(tmp_path: Path) -> None:
     rows = [{"text": "a", "system": None}, {"text": None, "system": "s"}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
-    assert _values(read_records(tmp_path / "a.parquet")) == [{"text": "a"}, {"system": "s"}]
+    assert _values(open_records(tmp_path / "a.parquet")) == [{"text": "a"}, {"system": "s"}]
 
 
 def test_what_is_no_parquet_file_is_refused(tmp_path: Path) -> None:
@@ -197,7 +211,7 @@ def test_an_unknown_extension_is_refused_with_the_known_ones(tmp_path: Path) -> 
 
 
 def test_the_digest_is_of_the_contents(tmp_path: Path) -> None:
-    one = read_records(_written(tmp_path, "a.jsonl", '{"text": "x"}'))
-    same = read_records(_written(tmp_path, "b.jsonl", '{"text": "x"}'))
-    other = read_records(_written(tmp_path, "c.jsonl", '{"text": "y"}'))
+    one = open_records(_written(tmp_path, "a.jsonl", '{"text": "x"}'))
+    same = open_records(_written(tmp_path, "b.jsonl", '{"text": "x"}'))
+    other = open_records(_written(tmp_path, "c.jsonl", '{"text": "y"}'))
     assert one.digest == same.digest != other.digest

@@ -45,6 +45,24 @@ def test_configuration_and_facts_come_back_as_they_were(bench, config: StudyConf
     assert [event["trials"] for event in bench.events("created")] == [8]
 
 
+def test_a_study_stored_before_rules_were_counted_keeps_the_first(bench, config: StudyConfig) -> None:
+    stored = config.to_json()
+    for name in ("rules", "columns"):
+        del stored["objective"]["data"][name]
+    read = StudyConfig.from_json(stored)
+    assert (read.objective.data.rules, read.objective.data.columns) == (1, None)
+    # The same choices today: whether the tokens are others is for the fingerprint to say.
+    assert config.objective.data.rules > 1
+    assert read.differences(config) == ()
+
+
+def test_columns_are_of_a_study_s_identity(bench, config: StudyConfig) -> None:
+    data = dataclasses.replace(config.objective.data, columns=("prompt=a", "completion=b"))
+    other = dataclasses.replace(config, objective=dataclasses.replace(config.objective, data=data))
+    assert other.differences(config) == ("data.columns is ['prompt=a', 'completion=b'], not None",)
+    assert StudyConfig.from_json(json.loads(json.dumps(other.to_json()))) == other
+
+
 def test_the_stored_configuration_holds_nothing_of_the_machine(bench, config: StudyConfig) -> None:
     local = dataclasses.replace(config.objective, slots=7, cache_dir="/somewhere")
     stored = json.dumps(dataclasses.replace(config, objective=local).to_json())
