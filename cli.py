@@ -379,23 +379,27 @@ def _export_peft(
     view: StudyView, trial: int | None, output: Path, *, force: bool, storage: str | None
 ) -> None:
     from .command import running
-    from .reports.export_peft import export_peft
+    from .reports.export_peft import export_peft, why_unusable
     from .reports.full_run import full_run, provenance
 
     record = view.trial(trial)
     with Store.open(storage or default_storage(), mode="read") as store, running.scratch() as folder:
-        if record.adapter is not None:
-            adapter = store.study_dir(view.study.id) / record.adapter
-        elif record.state in ("complete", "pruned"):
-            ERR.print(
-                f"the adapter of trial {record.number} was not kept; training it again, as far as it was …"
-            )
-            with running.interrupted_by_sigterm(), running.private_files():
-                adapter = running.train_again(store, view.study, record, folder)
-        else:
+        if record.state not in ("complete", "pruned"):
             raise ReportError(
                 f"trial {record.number} is {view.state_of(record)}: it has no adapter to export"
             )
+        running.check_model(store, view.study)
+        why, adapter = "was not kept", folder
+        if record.adapter is not None:
+            adapter = store.study_dir(view.study.id) / record.adapter
+            why = why_unusable(adapter, record)
+        if why:
+            say(
+                ERR,
+                f"the adapter of trial {record.number} {why}; training it again, as far as it was …",
+            )
+            with running.interrupted_by_sigterm(), running.private_files():
+                adapter = running.train_again(store, view.study, record, folder)
         export_peft(view, record.number, adapter, output, force=force)
     _wrote(output)
     for sentence in provenance(view, record, full_run(view, record.params, view.examples_seen(record))):

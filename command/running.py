@@ -17,15 +17,16 @@ from types import FrameType
 
 from ..objectives import machine
 from ..objectives.base import Done, Facts, ObjectiveConfig, SlotFailed, SlotResult, WorkerFailed
+from ..objectives.identity import digests, find_folder
 from ..objectives.process import ProcessWorker
 from ..objectives.records import check_file
 from ..search import loop
 from ..search.config import StudyConfig
 from ..search.snapshot import Observer
 from ..search.stop import StopSignal
-from ..search.study import SAME_LOSS, compare_facts, create, facts_of, objective_of
+from ..search.study import SAME_LOSS, changed_file, compare_facts, create, facts_of, objective_of
 from ..spaces.budget import RUNGS
-from ..spaces.errors import StudyExists, WorkerError
+from ..spaces.errors import ModelError, StudyExists, WorkerError
 from ..spaces.presets import preset, preset_for
 from ..storage.records import StudyRecord, TrialRecord
 from ..storage.store import Store
@@ -173,6 +174,22 @@ def run_study(
         take_over=take_over,
         deterministic=deterministic,
     )
+
+
+def check_model(store: Store, study: StudyRecord) -> None:
+    """Raise ``ModelError`` where the base model is no longer the one that the study was made with.
+
+    Its files are read, without loading it; one that is not on this machine is not asked for.
+    """
+    stored = facts_of(study).model
+    folder = find_folder(stored.name_or_path, stored.revision)
+    if folder is None or not stored.files:
+        return
+    changed = changed_file(stored.files, digests(folder, store.artifacts / CACHE))
+    if changed is not None:
+        raise ModelError(
+            f"{stored.name_or_path}: {changed}, so the adapter would not fit it; restore the model"
+        )
 
 
 def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Path) -> Path:

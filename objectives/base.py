@@ -235,6 +235,8 @@ class ModelSummary:
     """Where it trains, such as ``cpu`` or ``cuda:0``."""
     device_name: str
     """The device in words."""
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    """SHA-256 of each file that its numbers depend on, by name; empty in a study of before."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

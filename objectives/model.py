@@ -111,6 +111,18 @@ def load_model(config: ModelConfig) -> BaseModel:
     return hold(model, device, dtype, name_or_path=config.name_or_path, revision=revision)
 
 
+def folder_of(config: ModelConfig, revision: str | None) -> Path:
+    """Return where the files of a loaded model lie: its folder, or its snapshot in the cache."""
+    folder = Path(config.name_or_path).expanduser()
+    if folder.is_dir():
+        return folder
+    with _one_line(config, "the model"):
+        file = huggingface_hub.hf_hub_download(
+            config.name_or_path, "config.json", revision=revision, local_files_only=True
+        )
+    return Path(file).parent
+
+
 def hold(
     model: Any, device: torch.device, dtype: torch.dtype, *, name_or_path: str, revision: str | None = None
 ) -> BaseModel:

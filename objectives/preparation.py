@@ -20,6 +20,7 @@ from .. import __version__
 from ..spaces import memory
 from ..spaces.budget import Budget, plan_budget
 from ..spaces.errors import BudgetError, ModelError
+from . import identity
 from .base import Facts, Geometry, MemoryFacts, ObjectiveConfig
 from .batches import collate
 from .dataset import TokenizedData, load_data
@@ -28,7 +29,7 @@ from .device import dtype_note, find_device
 from .evaluation import EvalSet, mean_loss
 from .head import chunk_rows
 from .machine import free_ram
-from .model import BaseModel, load_model, load_tokenizer
+from .model import BaseModel, folder_of, load_model, load_tokenizer
 from .pack import Pack
 from .selfcheck import check_pack
 from .stream import Stream, tick_lengths
@@ -90,11 +91,12 @@ def prepare(config: ObjectiveConfig) -> Prepared:
     final = eval_sets[budget.final_eval_examples]
     # Nothing has been added yet, so the first row computes as the base model does.
     base_losses = final.losses(pack, slice(0, 1))[0]
+    files = _digests(config, base)
     facts = Facts(
         geometry=geometry,
         budget=budget,
         data=data.summary,
-        model=base.summary,
+        model=dataclasses.replace(base.summary, files=files),
         memory=held,
         base_loss=mean_loss(base_losses, final.target_tokens),
         base_losses=tuple(base_losses.tolist()),
@@ -105,6 +107,14 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         notes=tuple(note for note in [dtype_note(config.model.dtype, base.device)] if note),
     )
     return Prepared(facts=facts, base=base, data=data, pack=pack, eval_sets=eval_sets)
+
+
+def _digests(config: ObjectiveConfig, base: BaseModel) -> identity.Digests:
+    folder = folder_of(config.model, base.summary.revision)
+    try:
+        return identity.digests(folder, Path(config.cache_dir) if config.cache_dir else None)
+    except OSError as error:
+        raise ModelError(f"{error.filename or folder}: {error.strerror or error}") from error
 
 
 def _load_data(config: ObjectiveConfig, base: BaseModel, tokenizer: object) -> TokenizedData:

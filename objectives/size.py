@@ -26,11 +26,16 @@ def count_parameters(name_or_path: str) -> int | None:
     return sum(known) if known and len(known) == len(counts) else None
 
 
-def _cached(repo: str) -> Path:
-    """Return the newest snapshot of a Hub model in the cache, or a folder that does not exist."""
+def hub_folder(repo: str) -> Path:
+    """Return where the local cache holds a Hub model, whether or not it is there."""
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    snapshots = cache / f"models--{repo.replace('/', '--')}" / "snapshots"
+    return cache / f"models--{repo.replace('/', '--')}"
+
+
+def _cached(repo: str) -> Path:
+    """Return the newest snapshot of a Hub model in the cache, or a folder that does not exist."""
+    snapshots = hub_folder(repo) / "snapshots"
     found = [entry for entry in snapshots.iterdir() if entry.is_dir()] if snapshots.is_dir() else []
     return max(found, key=lambda entry: entry.stat().st_mtime, default=snapshots / "none")
 

@@ -16,7 +16,7 @@ import safetensors.numpy
 import yaml
 
 from ..spaces import digest
-from ..spaces.errors import ReportError
+from ..spaces.errors import ReportError, StorageError
 from ..storage.records import TrialRecord
 from .files import write_bytes, write_text
 from .full_run import full_run, provenance
@@ -67,6 +67,17 @@ def export_peft(
     write_text(folder / "README.md", _readme(view, trial, config))
     write_text(config_file, json.dumps(config, indent=2, sort_keys=True) + "\n")
     return folder
+
+
+def why_unusable(adapter: Path, trial: TrialRecord) -> str | None:
+    """Return in words why a kept adapter cannot be handed over; None where it can."""
+    if not adapter.is_file():
+        return "is missing"
+    try:
+        _tensors(adapter, trial)
+    except (ReportError, StorageError) as error:
+        return f"cannot be used ({error})"
+    return None
 
 
 def adapter_config(view: StudyView, trial: TrialRecord, layers: tuple[str, ...]) -> dict[str, Any]:
@@ -128,6 +139,8 @@ def _tensors(adapter: Path, trial: TrialRecord) -> tuple[Tensors, tuple[str, ...
         a, b = found[f"{layer}.lora_A"], found.get(f"{layer}.lora_B")
         if b is None or a.ndim != 2 or b.ndim != 2 or a.shape[0] != rank or b.shape[1] != rank:
             raise ReportError(f"{adapter}: layer {layer} does not hold matrices of rank {rank}")
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise ReportError(f"{adapter}: layer {layer} holds weights that are not finite numbers")
         tensors[f"{PREFIX}{layer}.lora_A.weight"] = np.ascontiguousarray(a)
         tensors[f"{PREFIX}{layer}.lora_B.weight"] = np.ascontiguousarray(b)
     return tensors, layers

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..objectives.base import Facts
+from ..objectives.base import Facts, to_json
 from ..spaces.params import LoraParams
 from ..storage import faults, files
 from ..storage.records import (
@@ -123,6 +123,13 @@ class Ledger:
         return None if name is None else self.folder / name
 
     # What is written
+
+    def complete_facts(self, found: Facts) -> None:
+        """Store the digests of the model's files with a study that was made before these were taken."""
+        if not self.facts.model.files and found.model.files:
+            model = dataclasses.replace(self.facts.model, files=found.model.files)
+            self.facts = dataclasses.replace(self.facts, model=model)
+            self.store.set_facts(self.study.id, to_json(self.facts))
 
     def add(self, params: LoraParams, source: str) -> int:
         """Record a new trial and return its number."""

@@ -409,6 +409,7 @@ class _Search:
     def _check(self, seat: Seat, facts: Facts) -> None:
         """Hold what a worker found against the study; note once what another machine or build changes."""
         changes = compare_facts(self.ledger.facts, facts)
+        self.ledger.complete_facts(facts)
         if not changes or changes in self._checked:
             return
         self._checked.add(changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import pydantic
@@ -82,12 +83,31 @@ def objective_of(
     )
 
 
+def changed_file(stored: Mapping[str, str], found: Mapping[str, str]) -> str | None:
+    """Return in words which file of a model is another one now; None where none is, or digests lack.
+
+    Both are digests by name; a study of before these were taken has none.
+    """
+    if not stored or not found:
+        return None
+    for name in sorted(stored.keys() | found.keys()):
+        if name not in found:
+            return f"{name} was there when the study was made and is not now"
+        if name not in stored:
+            return f"{name} was not there when the study was made"
+        if stored[name] != found[name]:
+            return f"{name} is not the file that the study was made with"
+    return None
+
+
 def compare_facts(stored: Facts, found: Facts) -> tuple[str, ...]:
     """Return in words what another machine or build changes; raise where the study cannot go on with it.
 
     Raises ``DataError``, ``BudgetError`` or ``ModelError`` where the trials to come could not be
     compared with those that were made.
     """
+    if (changed := changed_file(stored.model.files, found.model.files)) is not None:
+        raise ModelError(f"{stored.model.name_or_path}: {changed}; restore the model, or begin a new study")
     if stored.data.fingerprint != found.data.fingerprint:
         raise DataError(
             "the data, its template or its tokenizer have changed since the study was made "

@@ -198,6 +198,13 @@ class Store:
                 update(tables.studies).where(tables.studies.c.id == study_id).values(trials=trials)
             )
 
+    def set_facts(self, study_id: int, facts: dict[str, Any]) -> None:
+        """Add to what is known of a study: facts that were not taken yet when it was made."""
+        with self._writing(study_id) as connection:
+            connection.execute(
+                update(tables.studies).where(tables.studies.c.id == study_id).values(facts=facts)
+            )
+
     # Ownership
 
     def acquire(self, study_id: int, *, take_over: bool = False) -> LeaseRecord:

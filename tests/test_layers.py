@@ -57,6 +57,7 @@ LIGHT = {
     "objectives.left_out",
     "objectives.machine",
     "objectives.parquet_records",
+    "objectives.identity",
     "objectives.process",
     "objectives.records",
     "objectives.size",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import safetensors.numpy
 import yaml
+from loratune.demo import data_path, model_path
 from loratune.storage.records import TrialRecord
 from loratune.storage.store import Store
 
@@ -112,6 +113,58 @@ def test_a_trial_without_its_adapter_is_trained_again_to_the_same_numbers(tune, 
     }
     after = {path for path in study.rglob("*") if "logs" not in path.parts and "cache" not in path.parts}
     assert after == before
+
+
+@pytest.mark.parametrize("fault", ["missing", "one bit", "fifty weights", "a weight that is no number"])
+def test_a_kept_adapter_that_is_missing_or_damaged_is_trained_again(tune, study, tmp_path, fault):
+    best = complete_trials(study)[0]
+    words = ("export", "--format=peft", f"--trial={best.number}", "-o")
+    assert tune(*words, str(tmp_path / "kept"), cwd=study).code == 0
+    adapter = study / "tune-artifacts" / "1" / best.adapter
+    content = bytearray(adapter.read_bytes())
+    if fault == "missing":
+        adapter.unlink()
+    elif fault == "one bit":
+        content[len(content) // 2] ^= 1
+        adapter.write_bytes(content)
+    elif fault == "fifty weights":
+        content[-200:] = b"\x7e" * 200  # 8e37, each of them a number
+        adapter.write_bytes(content)
+    else:
+        # As an older loratune kept it, without a digest.
+        tensors = safetensors.numpy.load_file(adapter)
+        min(tensors.items())[1].flat[0] = float("nan")
+        safetensors.numpy.save_file(tensors, adapter, metadata={"format": "loratune-1"})
+    ended = tune(*words, str(tmp_path / "again"), cwd=study)
+    assert ended.code == 0, ended.err
+    why = "is missing" if fault == "missing" else "cannot be used"
+    assert f"the adapter of trial {best.number} {why}" in ended.err
+    assert "training it again" in ended.err
+    kept, again = (
+        safetensors.numpy.load_file(tmp_path / name / "adapter_model.safetensors")
+        for name in ("kept", "again")
+    )
+    assert {name: tensor.tobytes() for name, tensor in kept.items()} == {
+        name: tensor.tobytes() for name, tensor in again.items()
+    }
+
+
+def test_one_changed_weight_of_the_base_model_is_refused_by_resume_and_export(tune, small, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(model_path(), model)
+    made = tune("search", f"--model={model}", f"--data={data_path()}", "--trials=2", *small)
+    assert made.code == 0, made.err
+    weights = safetensors.numpy.load_file(model / "model.safetensors")
+    name = min(weights)
+    weights[name] = weights[name].copy()
+    weights[name].flat[0] += 0.05
+    safetensors.numpy.save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    for words in (("resume", "--trials=3"), ("export", "--format=peft", "-o", str(tmp_path / "out"))):
+        ended = tune(*words)
+        assert ended.code == 1
+        line = next(line for line in ended.err.splitlines() if line.startswith("tune: "))
+        assert f"{model}: model.safetensors is not the file that the study was made with" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_stopped_trial_has_an_adapter_after_being_trained_again_as_far_as_it_was(tune, finished, tmp_path):

@@ -9,6 +9,8 @@ from typing import Any
 
 import optuna
 import pytest
+from loratune.objectives.base import Facts, ObjectiveConfig
+from loratune.objectives.fake import FakeWorker
 from loratune.search.config import StudyConfig
 from loratune.search.study import compare_facts, config_of, create, facts_of, objective_of
 from loratune.spaces.errors import (
@@ -191,3 +193,37 @@ def test_another_device_or_build_is_told(bench, config: StudyConfig) -> None:
     other = changed(facts, "model", device_name="a fast one")
     assert compare_facts(facts, other) == ("device was no device, now a fast one",)
     assert compare_facts(facts, dataclasses.replace(facts, base_loss=facts.base_loss * 1.0001)) == ()
+
+
+def test_a_base_model_of_which_one_file_was_changed_is_refused_by_name(bench, config: StudyConfig) -> None:
+    facts = bench.facts(config)
+    made = changed(facts, "model", files={"config.json": "a", "model.safetensors": "b"})
+    assert compare_facts(made, made) == ()
+    for files, words in (
+        ({"config.json": "a", "model.safetensors": "c"}, "model.safetensors is not the file"),
+        ({"config.json": "a"}, "model.safetensors was there when the study was made"),
+        ({**made.model.files, "added_tokens.json": "d"}, "added_tokens.json was not there"),
+    ):
+        with pytest.raises(ModelError, match=words) as caught:
+            compare_facts(made, changed(facts, "model", files=files))
+        assert str(caught.value).startswith(f"{facts.model.name_or_path}: ")
+    # A study of before digests were taken goes on as it did.
+    assert compare_facts(facts, made) == ()
+
+
+def test_a_study_without_digests_of_its_model_is_given_them_when_it_goes_on(
+    bench, config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(bench, config, trials=3)
+    assert facts_of(bench.store.study("a")).model.files == {}
+    real = FakeWorker.prepare
+
+    def prepare(self: FakeWorker, objective: ObjectiveConfig) -> Facts:
+        return changed(real(self, objective), "model", files={"config.json": "a"})
+
+    monkeypatch.setattr(FakeWorker, "prepare", prepare)
+    assert bench.run().why == "complete"
+    assert facts_of(bench.store.study("a")).model.files == {"config.json": "a"}
+    stored = bench.store.study("a").facts
+    del stored["model"]["files"]  # as older code wrote it
+    assert facts_of(dataclasses.replace(bench.store.study("a"), facts=stored)).model.files == {}
