@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,45 +12,35 @@ import pytest
 from loratune.spaces.presets import PRESETS
 from loratune.storage.records import Evaluation
 
+Load = Callable[[str], ModuleType]
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py"))
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up while it is being run.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_benchmark_says_how_it_is_called(
-    script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    load_benchmark: Load, script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # some set it; it is put back
     monkeypatch.setattr(sys, "argv", [script, "--help"])
     with pytest.raises(SystemExit) as ended:
-        load(script.removesuffix(".py")).main()
+        load_benchmark(script.removesuffix(".py")).main()
     assert ended.value.code == 0
     assert f"python benchmarks/{script}" in capsys.readouterr().out
 
 
 def test_a_benchmark_with_real_data_skips_where_there_is_none(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    load_benchmark: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    throughput = load("throughput")
+    throughput = load_benchmark("throughput")
     monkeypatch.setattr(throughput, "REAL_DATA", tmp_path / "nothing.jsonl")
     monkeypatch.setattr(sys, "argv", ["throughput.py", "--real"])
     throughput.main()
     assert capsys.readouterr().out.startswith("skipped: ")
 
 
-def test_configurations_are_drawn_once_without_repeats_and_trial_0_leads() -> None:
-    draw = load("throughput").draw
+def test_configurations_are_drawn_once_without_repeats_and_trial_0_leads(load_benchmark: Load) -> None:
+    draw = load_benchmark("throughput").draw
     tiny = PRESETS["tiny"]
     drawn = draw(tiny.space, tiny.default, 40, 7, 2e-2)
     assert drawn[0] == tiny.default
@@ -62,8 +52,8 @@ def test_configurations_are_drawn_once_without_repeats_and_trial_0_leads() -> No
         tiny.space.encode(params)
 
 
-def test_the_same_losses_are_averaged_as_trainer_does() -> None:
-    as_trainer_reports = load("throughput").as_trainer_reports
+def test_the_same_losses_are_averaged_as_trainer_does(load_benchmark: Load) -> None:
+    as_trainer_reports = load_benchmark("throughput").as_trainer_reports
     losses = np.array([2.0, 4.0, 9.0], dtype=np.float32)
     evaluation = Evaluation(losses=losses, tokens=np.array([1, 2, 3]))
     # Batches of two: (2 + 4) / (1 + 2) = 2 and 9 / 3 = 3, whatever their sizes.
@@ -71,8 +61,8 @@ def test_the_same_losses_are_averaged_as_trainer_does() -> None:
     assert as_trainer_reports(evaluation, 3) == pytest.approx(evaluation.loss)
 
 
-def test_the_grid_spans_the_range_evenly_in_log() -> None:
-    rates = load("learning_rate_grid").rates(3e-4, 1e-1)
+def test_the_grid_spans_the_range_evenly_in_log(load_benchmark: Load) -> None:
+    rates = load_benchmark("learning_rate_grid").rates(3e-4, 1e-1)
     assert len(rates) == 5
     assert rates[0] == pytest.approx(3e-4)
     assert rates[-1] == pytest.approx(1e-1)

@@ -1,0 +1,204 @@
+"""One micro-step of a pack, timed in its parts; how much memory we said it would take."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from gpu_stages.stage import MIB, Stage
+from loratune.objectives.base import Geometry
+from loratune.objectives.batches import Batch
+from loratune.objectives.head import chunk_rows
+from loratune.objectives.model import BaseModel
+from loratune.objectives.optimizer import Step, adamw, clip_by_row_norm
+from loratune.objectives.pack import Pack
+from loratune.objectives.targets import features
+from loratune.spaces import memory
+
+HOST_BOUND = 0.9
+"""From this share of a step on, handing out the work takes as long as the work."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Medians of one micro-step, in milliseconds."""
+
+    forward: float
+    """The decoder's forward pass."""
+    head: float
+    """From there to the beginning of its backward pass: output head and loss."""
+    backward: float
+    """The decoder's backward pass."""
+    whole: float
+    """All of it."""
+    host: float
+    """Until the processor had handed out all of it."""
+    optimizer: float
+    """Clipping and AdamW for every trial, with a read of each one's norm, as after a whole batch."""
+
+    def told(self, stage: Stage, trials: int) -> dict[str, Any]:
+        """Return what a result says of it."""
+        # On a CPU handing out is doing.
+        bound = "host" if self.host > HOST_BOUND * self.whole else "device"
+        told = {"host_ms": self.host, "bound_by": bound} if stage.device.type == "cuda" else {}
+        return told | {
+            "forward_ms": self.forward,
+            "head_ms": self.head,
+            "backward_ms": self.backward,
+            "micro_step_ms": self.whole,
+            "optimizer_ms": self.optimizer,
+            "ms_a_trial": (self.whole + self.optimizer) / trials,
+        }
+
+
+@contextlib.contextmanager
+def noted(stage: Stage, base: BaseModel) -> Iterator[list[tuple[str, Any]]]:
+    """Note when the decoder begins and ends its forward pass, and when its backward pass begins."""
+    moments: list[tuple[str, Any]] = []
+    decoder = base.model.get_decoder()
+
+    def began(*_: Any) -> None:
+        moments.append(("forward", stage.mark()))
+
+    def ended(_module: Any, _args: Any, output: Any) -> None:
+        moments.append(("head", stage.mark()))
+        hidden = output.last_hidden_state
+        if hidden.requires_grad:
+            hidden.register_hook(lambda _gradient: moments.append(("backward", stage.mark())))
+
+    hooks = [decoder.register_forward_pre_hook(began), decoder.register_forward_hook(ended)]
+    try:
+        yield moments
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def make_pack(base: BaseModel, geometry: Geometry, slots: int) -> Pack:
+    """Return a full pack whose adapters are random, as zeros would be faster than a trial's numbers."""
+    pack = Pack(base, geometry, slots)
+    pack.fill()
+    pack.params.normal_(std=0.01)
+    pack.scales.fill_(1.0)
+    return pack
+
+
+def measure(
+    stage: Stage, base: BaseModel, packs: Sequence[Pack], batches: Sequence[Batch], repeats: int = 5
+) -> Timing:
+    """Time a micro-step: each pack on its own batch, one after another, then the optimizer."""
+    parts: dict[str, list[float]] = {
+        name: [] for name in ("forward", "head", "backward", "whole", "host", "optimizer")
+    }
+
+    def once() -> None:
+        for pack, batch in zip(packs, batches, strict=True):
+            pack.accumulate(batch, [None] * pack.slots)
+
+    for _ in range(1 if stage.toy else 2):
+        once()
+        step_optimizer(packs, 1)
+    with noted(stage, base) as moments:
+        for number in range(2 if stage.toy else repeats):
+            stage.synchronize()
+            moments.clear()
+            handed = time.perf_counter()
+            begin = stage.mark()
+            once()
+            end = stage.mark()
+            handed = 1000 * (time.perf_counter() - handed)
+            step_optimizer(packs, number + 2)
+            after = stage.mark()
+            stage.synchronize()
+            for name in ("forward", "head", "backward"):
+                ends = [*(moment for _, moment in moments[1:]), end]
+                spans = [
+                    stage.milliseconds(moment, until)
+                    for (what, moment), until in zip(moments, ends, strict=True)
+                    if what == name
+                ]
+                parts[name].append(sum(spans))
+            parts["whole"].append(stage.milliseconds(begin, end))
+            parts["optimizer"].append(stage.milliseconds(end, after))
+            parts["host"].append(handed)
+    return Timing(**{name: statistics.median(spans) for name, spans in parts.items()})
+
+
+def step_optimizer(packs: Sequence[Pack], number: int) -> None:
+    """Clip and update every trial, as a session does once a batch is whole."""
+    for pack in packs:
+        for row in range(pack.slots):
+            clip_by_row_norm(pack.grads[row], 1.0)
+        steps = [
+            Step(number=number, learning_rate=1e-5, weight_decay=0.0, lr_ratio_b=1.0)
+            for _ in range(pack.slots)
+        ]
+        adamw(
+            [pack.params[row] for row in range(pack.slots)],
+            [pack.grads[row] for row in range(pack.slots)],
+            [pack.exp_avg[row] for row in range(pack.slots)],
+            [pack.exp_avg_sq[row] for row in range(pack.slots)],
+            steps,
+            b_start=pack.layout.b_start,
+        )
+        pack.grads.zero_()
+
+
+def estimate(base: BaseModel, geometry: Geometry, *, slots: int, rows: int, length: int) -> int:
+    """Return the bytes that ``spaces/memory.py`` says a worker takes, as for a trial without dropout."""
+    config = base.model.config.get_text_config()
+    shape = memory.ModelShape(
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        vocab_size=base.summary.vocab_size,
+        dtype_bytes=base.dtype.itemsize,
+    )
+    wrapped = [features(base.model.get_submodule(name)) for name in geometry.targets]
+    activations = memory.activation_bytes(
+        shape,
+        length,
+        rows=rows,
+        rank_max=geometry.rank_max,
+        targets_per_layer=-(-len(wrapped) // shape.layers),
+        checkpointing=geometry.gradient_checkpointing,
+    )
+    slot = memory.slot_bytes(memory.row_parameters(wrapped, geometry.rank_max), activations)
+    return weight_bytes(base) + memory.head_bytes(shape, chunk_rows(shape.vocab_size)) + slots * slot
+
+
+def weight_bytes(base: BaseModel) -> int:
+    """Return the bytes of the base model's weights."""
+    return sum(weight.numel() * weight.element_size() for weight in base.model.parameters())
+
+
+def rate(base: BaseModel, geometry: Geometry, tokens: int, milliseconds: float) -> dict[str, float]:
+    """Return tokens a second and the arithmetic of the adapted layers.
+
+    Frozen weights take four operations a token and weight: two forward, two for the inputs' gradient.
+    Attention, the head, the adapters and anything that is computed again do not count.
+    """
+    weights = sum(i * o for i, o in (features(base.model.get_submodule(name)) for name in geometry.targets))
+    seconds = milliseconds / 1000
+    return {"tokens_per_second": tokens / seconds, "layer_tflops": 4 * weights * tokens / seconds / 1e12}
+
+
+def memory_told(stage: Stage, said: int) -> dict[str, Any]:
+    """Return the peak beside what was said of it."""
+    peak = stage.peak()
+    told: dict[str, Any] = {"estimate_mib": round(said / MIB)}
+    if peak is not None:
+        told |= {"peak_mib": round(peak / MIB), "estimate_of_peak": said / peak}
+    return told
+
+
+def free(pack: Pack) -> None:
+    """Take a pack off its base and let go of its rows, whoever may still hold the pack."""
+    pack.close()
+    pack.params = pack.grads = pack.exp_avg = pack.exp_avg_sq = torch.empty(0)
