@@ -90,8 +90,8 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
         check_path(address.path)
         if address.path.exists():
             with Store.open(request.storage, mode="create") as store:
-                if request.study is not None and not take_over:
-                    store.check_free(request.study)
+                if not take_over:
+                    running.check_free(store, request)
     logs, cache = address.artifacts / running.LOGS, address.artifacts / running.CACHE
     with running.interrupted_by_sigterm(), running.private_files():
         prepared = running.prepare(
@@ -102,6 +102,8 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
             with Store.open(request.storage, mode="create") as store:
                 study = running.make_study(store, request, prepared)
                 with watching.resumable(study.name, at_storage(store.url)):
+                    if not take_over:
+                        store.check_free(study.name)  # another search may have been quicker
                     _print_plan(ERR, prepared, study.trials, workers)
                     watching.run(
                         store,

@@ -24,14 +24,17 @@ from ..search import loop
 from ..search.config import StudyConfig
 from ..search.snapshot import Observer
 from ..search.stop import StopSignal
-from ..search.study import SAME_LOSS, changed_file, compare_facts, create, facts_of, objective_of
+from ..search.study import SAME_LOSS, changed_file, compare_facts, config_of, create, facts_of, objective_of
 from ..spaces.budget import RUNGS
-from ..spaces.errors import ModelError, StudyExists, WorkerError
+from ..spaces.errors import ModelError, OutOfMemory, StudyExists, WorkerError
 from ..spaces.presets import preset, preset_for
 from ..storage.records import StudyRecord, TrialRecord
 from ..storage.store import Store
 from .places import check_device, count_workers, find_places, machine_of, threads_on
 from .request import Request, choose_preset, default_name, fit_to_budget, make_config
+
+FIRST_SLOTS = 8
+"""Slots of the second try where the first one chose a number that memory did not take."""
 
 LOGS = "logs"
 CACHE = "cache"
@@ -96,6 +99,21 @@ def prepare(
 
 
 def _look(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> Prepared:
+    """Start a worker and let it look; again, with half of the slots, where its memory ran out.
+
+    Raises ``OutOfMemory`` where one trial at a time is too much.
+    """
+    while True:
+        try:
+            return _look_once(config, objective, logs, threads=threads)
+        except OutOfMemory:
+            if objective.slots == 1:
+                raise
+        slots = FIRST_SLOTS if objective.slots is None else objective.slots // 2
+        objective = dataclasses.replace(objective, slots=slots)
+
+
+def _look_once(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> Prepared:
     """Start a worker, let it look, and start it again where it turns out to need other threads."""
     chosen = objective.model.device
     worker = ProcessWorker(
@@ -108,8 +126,27 @@ def _look(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, thread
         raise
     if threads != threads_on(facts.model.device):
         worker.close()
-        return _look(config, objective, logs, threads=threads_on(facts.model.device))
+        return _look_once(config, objective, logs, threads=threads_on(facts.model.device))
     return Prepared(config=config, facts=facts, worker=worker)
+
+
+def check_free(store: Store, request: Request) -> None:
+    """Raise ``StudyBusy`` where the study that a request means is being run, as far as that is known yet.
+
+    Without a name that is a study of the same choices; its space may hang on the model's size.
+    """
+    if request.study is not None:
+        store.check_free(request.study)
+        return
+    chosen = choose_preset(request)
+    presets = [chosen] if chosen is not None else [preset("default"), preset("tiny")]
+    configs = [make_config(request, one) for one in presets]
+    for study in store.studies():
+        lease = store.lease(study.id)
+        if lease is not None and lease.alive:
+            stored = config_of(study)
+            if any(not stored.differences(config) for config in configs):
+                store.check_free(study.name)
 
 
 def make_study(store: Store, request: Request, prepared: Prepared) -> StudyRecord:
@@ -146,6 +183,8 @@ def run_study(
     deterministic: bool = False,
 ) -> loop.Outcome:
     """Run a study, new or begun before, on as many workers as the machine has room for."""
+    if slots is not None and prepared is not None:
+        slots = min(slots, prepared.facts.slots)  # fewer where memory did not take what was asked for
     facts = facts_of(study)
     objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=slots)
     objective = dataclasses.replace(objective, deterministic=deterministic)

@@ -374,6 +374,8 @@ class WorkerFailed:
     """Whether memory ran out."""
     storage: bool = False
     """Whether it could not write its checkpoints: no trial is to blame, and no restart helps."""
+    killed: bool = False
+    """Whether another process ended it, by a signal that a program does not send itself."""
 
 
 Event = Progress | Done | SlotFailed | WorkerFailed
@@ -411,6 +413,25 @@ class Worker(Protocol):
 
     def close(self) -> None:
         """End the worker, in the middle of a quantum if need be; never raises."""
+
+
+def says_out_of_memory(words: str) -> bool:
+    """Return whether an error's words are those of an allocator that has nothing left.
+
+    >>> says_out_of_memory("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes")
+    True
+    """
+    known = (
+        "can't allocate memory",
+        "cannot allocate memory",
+        "not enough memory",
+        "out of memory",
+        "status_alloc_failed",
+        "bad_alloc",
+        "failed to map segment from shared object",
+        "can't start new thread",
+    )
+    return any(text in words.lower() for text in known)
 
 
 def checkpoint_name(trial: int, quantum: int, attempt: int) -> str:

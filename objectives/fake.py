@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 import safetensors
 
 from ..spaces.budget import QUANTA
-from ..spaces.errors import LoratuneError, StorageError
+from ..spaces.errors import LoratuneError, OutOfMemory, StorageError
 from ..spaces.params import LoraParams
 from . import fake_checkpoint
 from .base import (
@@ -72,7 +72,7 @@ class ManualClock:
         self.time += seconds
 
 
-Kind = Literal["die", "die_after_saving", "hang", "out_of_memory", "slot_fails", "diverge"]
+Kind = Literal["die", "killed", "die_after_saving", "hang", "out_of_memory", "slot_fails", "diverge"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,8 +80,9 @@ class Fault:
     """Something that goes wrong, wherever all of the conditions that are given hold."""
 
     kind: Kind
-    """``die`` (in mid-quantum), ``die_after_saving`` (checkpoints written, nothing said), ``hang`` (no
-    news for ever), ``out_of_memory``, ``slot_fails`` (on ``add``), ``diverge`` (needs ``trial``)."""
+    """``die`` (in mid-quantum), ``killed`` (the same, by another process), ``die_after_saving``
+    (checkpoints written, nothing said), ``hang`` (no news for ever), ``out_of_memory``, ``slot_fails``
+    (on ``add``), ``diverge`` (needs ``trial``)."""
     worker: int | None = None
     """Only in the worker of this index."""
     nth: int | None = None
@@ -106,6 +107,8 @@ class FakePlan:
     """What goes wrong, and where."""
     prepare_error: LoratuneError | None = None
     """Raised by ``prepare``."""
+    prepares: int | None = None
+    """With more slots than this ``prepare`` runs out of memory; None: with no number of them."""
     slots: int = 4
     """Slots of a worker where the config leaves them to it; also the most that fit."""
     train_examples: int = 2000
@@ -206,6 +209,8 @@ class FakeWorker:
         self._heard("prepare")
         if self.plan.prepare_error is not None:
             raise self.plan.prepare_error
+        if self.plan.prepares is not None and (config.slots or self.plan.slots) > self.plan.prepares:
+            raise OutOfMemory(f"worker {self.index}: out of memory")
         self.facts = make_facts(
             config,
             self.plan.surface,
@@ -257,7 +262,7 @@ class FakeWorker:
         self._progress = 0
         self.fleet.quantum_begins(self.index)
         inside = {trial: slot.quantum + 1 for trial, slot in self.slots.items()}
-        kinds: tuple[Kind, ...] = ("die", "die_after_saving", "hang", "out_of_memory")
+        kinds: tuple[Kind, ...] = ("die", "killed", "die_after_saving", "hang", "out_of_memory")
         self._fault = self.fleet.fault(kinds, self.index, inside)
 
     def poll(self, timeout: float) -> Event | None:
@@ -318,19 +323,22 @@ class FakeWorker:
     def _end_quantum(self, seconds: float) -> Event:
         assert self._save_to is not None
         if self._fault is not None and self._fault.kind != "die_after_saving":
-            return self._die(out_of_memory=self._fault.kind == "out_of_memory")
+            return self._die(self._fault.kind)
         self._save_to.mkdir(parents=True, exist_ok=True)
         results = tuple(self._train(trial, slot, self._save_to) for trial, slot in self.slots.items())
         if self._fault is not None:
-            return self._die(out_of_memory=False)
+            return self._die(self._fault.kind)
         self._save_to = None
         return Done(results=results, seconds=seconds, memory_bytes=10**8)
 
-    def _die(self, *, out_of_memory: bool) -> WorkerFailed:
+    def _die(self, kind: Kind) -> WorkerFailed:
         self.dead = True
         self._save_to = None
+        out_of_memory = kind == "out_of_memory"
         reason = "out of memory" if out_of_memory else "killed by SIGKILL"
-        return WorkerFailed(reason=f"worker {self.index}: {reason}", out_of_memory=out_of_memory)
+        return WorkerFailed(
+            reason=f"worker {self.index}: {reason}", out_of_memory=out_of_memory, killed=kind == "killed"
+        )
 
     def _train(self, trial: int, slot: _Slot, save_to: Path) -> SlotResult:
         """Give a trial its quantum, write its checkpoint, and report."""

@@ -26,10 +26,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import psutil
+
 from ..spaces import errors
-from ..spaces.errors import WorkerError
+from ..spaces.errors import OutOfMemory, WorkerError
 from ..spaces.params import LoraParams
-from .base import Done, Event, Facts, ObjectiveConfig, SlotFailed, WorkerFailed
+from .base import Done, Event, Facts, ObjectiveConfig, SlotFailed, WorkerFailed, says_out_of_memory
 
 SESSION = f"{__package__}.session:Session"
 """What a worker serves unless told otherwise."""
@@ -45,6 +47,9 @@ _LAUNCHER = (
 
 _ALLOCATORS = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 """Names of the setting of PyTorch's allocator: since 2.9, and before. What the user set stays as it is."""
+
+PREPARE_SILENCE = 600.0
+"""Seconds without work after which a worker that makes model and data ready is ended."""
 
 GRACE_SECONDS = 2.0
 """How long ``close`` waits for an answer before it insists."""
@@ -68,6 +73,7 @@ class ProcessWorker:
         threads: threads of one operation.
         device: ``cpu``, ``cuda``, ``cuda:N``, or None for what the config says.
         session: import path of what is served.
+        silence: seconds without any work after which a worker that prepares has hung.
     """
 
     def __init__(
@@ -78,10 +84,12 @@ class ProcessWorker:
         device: str | None = None,
         *,
         session: str = SESSION,
+        silence: float = PREPARE_SILENCE,
     ) -> None:
         self.index = index
         self.log_file = log_file
         self.device = device
+        self.silence = silence
         self.facts: Facts | None = None
         self._inside: set[int] = set()
         self._running = False
@@ -131,9 +139,7 @@ class ProcessWorker:
             config = dataclasses.replace(config, model=dataclasses.replace(config.model, device=device))
         self._send("prepare", config)
         try:
-            answer = None
-            while answer is None:
-                answer = self._receive(60.0)
+            answer = self._prepared()
         except BaseException:
             self.close()
             raise
@@ -141,6 +147,16 @@ class ProcessWorker:
             self.facts = answer
             return answer
         self.close()
+        if isinstance(answer, WorkerFailed) and answer.out_of_memory:
+            # The allocator's own words are in the log; they name bytes, and no remedy.
+            trials = "as many trials at once as seemed to fit"
+            if config.slots is not None:
+                trials = f"{config.slots} trials at once" if config.slots > 1 else "one trial at a time"
+            raise OutOfMemory(
+                f"worker {self.index}: memory ran out with {trials}; lower --cutoff-len, the largest "
+                "lora_rank or batch_size (--set), or choose --dtype bfloat16 or a smaller model; a limit on "
+                f"the process counts too (ulimit -v); see {self.log_file}"
+            )
         if isinstance(answer, WorkerFailed):
             raise WorkerError(answer.reason)
         kind, message = answer
@@ -199,6 +215,25 @@ class ProcessWorker:
                 self._process.kill()
                 self._process.wait()
 
+    def _prepared(self) -> Any:
+        """Return the answer to ``prepare``, however long it works on it; raise where it does no work.
+
+        Loading and tokenizing may take hours and say nothing, but they use the processor; a process that is
+        stopped, or waits for what never comes, does not.
+        """
+        used, worked = -1.0, time.monotonic()
+        while (answer := self._receive(min(30.0, self.silence / 4))) is None:
+            with contextlib.suppress(psutil.Error):
+                times = psutil.Process(self.pid).cpu_times()
+                if times.user + times.system > used + 0.05:
+                    used, worked = times.user + times.system, time.monotonic()
+            if time.monotonic() - worked > self.silence:
+                raise WorkerError(
+                    f"worker {self.index} did nothing for {self.silence:.0f} s while it made model and data "
+                    f"ready, and was ended; see {self.log_file}"
+                )
+        return answer
+
     def _send(self, *command: Any) -> None:
         """Tell the process something; where it is gone, ``poll`` will notice."""
         with contextlib.suppress(OSError):
@@ -235,7 +270,7 @@ class ProcessWorker:
         hung_up = self._process.poll() is None
         self.close()
         code = self._process.returncode
-        out_of_memory = False
+        out_of_memory = killed = False
         how = f"ended with exit code {code}"
         if hung_up:
             how = "closed its pipe and was killed"
@@ -244,13 +279,15 @@ class ProcessWorker:
             out_of_memory = -code == signal.SIGKILL and _oom_kills() != self._oom_kills
             # Without a counter, the kernel's is the likeliest SIGKILL.
             out_of_memory |= -code == signal.SIGKILL and self._oom_kills is None
+            killed = not out_of_memory and -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
         if out_of_memory:
             how += ", as the kernel does when memory runs out"
         line = _telling_line(self.log_file, self._log_start)
         said = f"{self.log_file} does not say why" if line is None else f"{self.log_file} says: {line}"
+        if not killed and line is not None and says_out_of_memory(line):  # C++ ends without an exception
+            out_of_memory = True
         return WorkerFailed(
-            reason=f"worker {self.index} {how}; {said}",
-            out_of_memory=out_of_memory,
+            reason=f"worker {self.index} {how}; {said}", out_of_memory=out_of_memory, killed=killed
         )
 
 

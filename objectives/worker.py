@@ -25,7 +25,7 @@ from typing import Any, Protocol, cast
 from ..spaces import errors
 from ..spaces.errors import LoratuneError
 from ..spaces.params import LoraParams
-from .base import Done, Facts, ObjectiveConfig, Progress, SlotFailed, WorkerFailed
+from .base import Done, Facts, ObjectiveConfig, Progress, SlotFailed, WorkerFailed, says_out_of_memory
 
 log = logging.getLogger("loratune.worker")
 
@@ -110,6 +110,8 @@ class _Service:
         try:
             self.session = self.make(config)
         except LoratuneError as error:
+            if ran_out_of_memory(error):
+                raise
             # A subclass that the parent may not know crosses as the nearest class of the tree.
             known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
             log.error("%s: %s", known, error)
@@ -175,16 +177,24 @@ def _session_maker(path: str, threads: int) -> Callable[[ObjectiveConfig], Train
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception means that memory ran out, on the device or on the machine."""
+    """Return whether an exception, or what caused it, means that memory ran out, on device or machine."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if _says_out_of_memory(seen):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    # The allocator of the CPU, and libraries of CUDA, raise a plain RuntimeError.
-    words = str(error).lower()
-    known = ("can't allocate memory", "not enough memory", "out of memory", "status_alloc_failed")
-    return isinstance(error, RuntimeError) and any(text in words for text in known)
+    # The allocator of the CPU and libraries of CUDA raise a plain RuntimeError, a library that cannot be
+    # loaded an ImportError, safetensors an error of its own.
+    return not isinstance(error, LoratuneError) and says_out_of_memory(str(error))
 
 
 def _end_with(parent: int) -> None:

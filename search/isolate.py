@@ -22,8 +22,12 @@ class Suspicion:
     """Deaths in a row that the trials of the first group have seen."""
 
 
-def after_death(suspicion: Suspicion, pack: tuple[int, ...]) -> tuple[Suspicion, int | None]:
+def after_death(
+    suspicion: Suspicion, pack: tuple[int, ...], lives: int = ALONE_DEATHS
+) -> tuple[Suspicion, int | None]:
     """Return what to try next after a worker died with that pack, and the trial that is to blame if clear.
+
+    A trial alone is blamed after ``lives`` deaths in a row.
 
     >>> first, _ = after_death(Suspicion(), (1, 2, 3))
     >>> second, _ = after_death(first, (1, 2, 3))
@@ -34,7 +38,7 @@ def after_death(suspicion: Suspicion, pack: tuple[int, ...]) -> tuple[Suspicion,
     others = suspicion.groups[1:]
     deaths = suspicion.deaths + 1
     if len(pack) == 1:
-        if deaths < ALONE_DEATHS:
+        if deaths < lives:
             return Suspicion(groups=(pack, *others), deaths=deaths), None
         return Suspicion(groups=others, deaths=1 if others else 0), pack[0]
     if deaths < PACK_DEATHS:

@@ -6,6 +6,7 @@ search knows what an uninterrupted one would. Decides nothing itself.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import math
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..objectives.base import Facts, to_json
+from ..spaces.errors import DamagedFile
 from ..spaces.params import LoraParams
 from ..storage import faults, files
 from ..storage.records import (
@@ -51,6 +53,10 @@ class Ledger:
         for event in store.events(study.id, "duplicate"):
             self._twins.setdefault(int(event.detail["number"]), []).append(int(event.detail["twin"]))
         self._started_over: dict[int, str | None] = {}
+        self._before: dict[int, str] = files.previous(files.listing(self.folder), self.trials.values())
+        found = [int(event.detail["slots"]) for event in store.events(study.id, "slots")]
+        self.slots = found[-1] if found else self.facts.slots
+        """K: the most trials at once in a worker, as the study was made or memory has allowed since."""
         self._suggestions: dict[int, dict[str, Any]] = {}
         self._unprojected = True
 
@@ -165,16 +171,28 @@ class Ledger:
         attempt = self.store.begin_attempt(self.study.id, number)
         self._replace(number, attempt=attempt)
 
-    def start_over(self, number: int, reason: str) -> None:
-        """Let a trial whose checkpoint is lost begin anew; what is recorded of it stays, and is repeated."""
-        self.store.add_event(self.study.id, "started_over", trial=number, reason=reason)
-        self._started_over[number] = None
+    def limit_slots(self, slots: int, *, worker: int | None, reason: str) -> None:
+        """Record that from now on at most so many trials are trained at once in a worker."""
+        self.store.add_event(self.study.id, "slots", slots=slots, worker=worker, reason=reason)
+        self.slots = slots
+
+    def start_over(self, number: int, reason: str) -> int:
+        """Let a trial whose checkpoint is lost go on from the one before, or else from its beginning.
+
+        Returns the quanta that it has then. What is recorded of it stays, and is repeated.
+        """
+        older = None if number in self._started_over else self._before.get(number)
+        after = 0 if older is None else files.quantum_of(older)
+        self.store.add_event(self.study.id, "started_over", trial=number, reason=reason, quanta=after)
+        self._started_over[number] = older
+        return after
 
     def repeat(self, number: int, checkpoint: str | None) -> None:
         """Note a quantum that the record already has, done again by a trial that started over."""
-        old = self._started_over[number]
+        old = self._started_over.get(number)
         self._started_over[number] = None if checkpoint is None else self._relative(checkpoint)
-        self._delete(old)
+        if old != self._before.get(number):
+            self._delete(old)
 
     def record(self, updates: Sequence[QuantumUpdate], verdicts: Sequence[Verdict]) -> None:
         """Record a quantum of some trials and the endings among all: the file, then the row.
@@ -192,11 +210,14 @@ class Ledger:
         for update in updates:
             self._replace(update.trial, quanta=update.quantum, checkpoint=update.checkpoint)
             self._note(update.point)
-            self._delete(before[update.trial])
-            if update.trial in self._started_over:
-                self._delete(self._started_over.pop(update.trial))
+            last = before[update.trial]
+            if update.trial in self._started_over:  # what the row named was lost, this is as good
+                self._delete(last)
+                last = self._started_over.pop(update.trial)
+            self._set_before(update.trial, last)
         for ending in endings:
             self._delete(self.trials[ending.trial].checkpoint)
+            self._set_before(ending.trial, None)
             self._replace(
                 ending.trial,
                 state=ending.state,
@@ -237,8 +258,12 @@ class Ledger:
                 for trial in self.trials.values()
             )
             if better < self.config.keep_adapters:
-                adapter = files.adapter_name(verdict.trial)
-                files.write_adapter(Path(update.checkpoint), self.folder / adapter)
+                # Damaged within the moments since it was written: export trains the trial again.
+                with contextlib.suppress(DamagedFile):
+                    files.write_adapter(
+                        Path(update.checkpoint), self.folder / files.adapter_name(verdict.trial)
+                    )
+                    adapter = files.adapter_name(verdict.trial)
         return Ending(
             trial=verdict.trial,
             state=verdict.state,
@@ -260,6 +285,14 @@ class Ledger:
 
     def _relative(self, path: str) -> str:
         return Path(path).relative_to(self.folder).as_posix()
+
+    def _set_before(self, number: int, name: str | None) -> None:
+        """Keep that file as the state before a trial's last one, instead of what was kept so."""
+        old = self._before.pop(number, None)
+        if old != name:
+            self._delete(old)
+        if name is not None:
+            self._before[number] = name
 
     def _delete(self, name: str | None) -> None:
         if name is not None:

@@ -1,8 +1,12 @@
 """The search itself: one coordinator that asks, decides and records while workers train.
 
-At a worker's boundary, in this order: the quantum and its endings are recorded (checkpoints are on disk
-already, Optuna hears last), the trials that ended leave, new ones are proposed, the next quantum begins.
-All of it follows from the record: with one worker an interrupted search makes the same trials.
+At a boundary, in this order: the quantum and its endings are recorded (checkpoints are on disk already,
+Optuna hears last), the trials that ended leave, new ones are proposed, the next quantum begins.
+
+A boundary is that of a *round*: the trials that are judged together, each after one more quantum. With one
+worker, or with ``deterministic``, the round is of all running trials; else each worker has its own. A round
+is judged when all of its trials have ended it, in however many passes and whoever died meanwhile. So with
+one worker or ``deterministic`` all that is decided follows from the record alone.
 """
 
 from __future__ import annotations
@@ -24,13 +28,14 @@ from ..objectives.base import (
     Worker,
     WorkerFailed,
 )
-from ..spaces.errors import StorageError, WorkerError
+from ..spaces.errors import OutOfMemory, StorageError, WorkerError
 from ..storage import files
 from ..storage.records import State, StudyRecord
 from ..storage.store import Store
 from .admit import share_of_worker
 from .ledger import Ledger
-from .measure import updates_of
+from .measure import Reached, updates_of
+from .passes import after_round, spread
 from .rescue import Rescue
 from .seat import Limits, Seat
 from .snapshot import Observer, Unobserved
@@ -39,6 +44,9 @@ from .study import compare_facts, objective_of
 from .supply import Supply
 from .verdict import Arrival, judge
 from .view import View
+
+LOCK_NEWS_AGAIN = 30.0
+"""Seconds until it is said again that the database is locked."""
 
 Why = Literal["complete", "exhausted", "interrupted", "timeout"]
 
@@ -91,7 +99,8 @@ def run(
         stop: how the search is asked to end.
         timeout: seconds after which it ends by itself, as if asked to.
         take_over: end another owner of the study first.
-        deterministic: let workers wait for each other, so that several repeat the sequence of trials too.
+        deterministic: let workers wait for each other and judge all trials together, so that several repeat
+            the sequence of trials too.
         limits: how patient it is.
         clock: where its time comes from.
 
@@ -119,8 +128,11 @@ def run(
             limits=limits or Limits(),
             clock=clock,
         )
+        store.wait_for_lock(search.locked)
         return search.run()
     finally:
+        if search is None or not search.left_locked:
+            store.wait_for_lock(None)
         if search is not None:
             search.close()
         for worker, _ in prepared:
@@ -152,22 +164,32 @@ class _Search:
         self.limits = limits
         self.stop = stop
         self.timeout = timeout
-        self.deterministic = deterministic
         self.now = clock
         self.begun = clock()
-        self.seats = [Seat(index, factory, objective, limits) for index in range(count)]
+        if objective.slots is not None and objective.slots != ledger.slots:
+            ledger.limit_slots(objective.slots, worker=None, reason="asked for")
+        self.seats = [Seat(index, factory, objective, limits, ledger.slots) for index in range(count)]
+        self.together = deterministic or count == 1
+        """Whether all running trials are one round, or each worker's are."""
         self.view = View(ledger, self.seats, observer, clock)
         self.supply = Supply(ledger, self.view)
         self.rescue = Rescue(ledger, self.view, limits)
         self.orchestration = 0.0
         self.quanta = 0
-        self._arrived: dict[int, Done] = {}
-        """Quanta that have ended and are not recorded yet, by worker."""
+        self._reached: dict[int, Reached] = {}
+        """Trials that have ended their quantum while others of their round have not; not recorded yet."""
+        self.left_locked = False
+        """Whether it ended because the database was locked: then nothing more is written."""
+        self._lock_told = 0.0
+        self._known = False
+        """Whether a worker has found the study's own model and data: before that nothing begins."""
+        self._resumed = False
+        """Whether it is to be said that the study goes on, once model and data are found to be its own."""
         self._asked_at: float | None = None
         self._checked: set[tuple[str, ...]] = set()
         for seat, (worker, facts) in zip(self.seats, prepared, strict=False):
             seat.seat_worker(worker, facts)
-            self._check(seat, facts)
+        self._prepared = [facts for _, facts in prepared[:count]]
 
     def run(self) -> Outcome:
         """Go on until the study or this run of it is over."""
@@ -175,6 +197,8 @@ class _Search:
             self._recover()
         if (why := self._why_end()) is not None:
             return self._end(why)  # before any worker loads a model for nothing
+        for seat, facts in zip(self.seats, self._prepared, strict=False):
+            self._check(seat, facts)
         for seat in self.seats:
             if not seat.ready:
                 self._start(seat)
@@ -182,9 +206,11 @@ class _Search:
             why = self._why_end()
             if why is not None:
                 return self._end(why)
-            if self._asked_at is None and not self._awaits_others():
+            if self._asked_at is None:
+                with self._orchestrating():
+                    self._place()
                 for seat in self._seats(ready=True):
-                    self._refill(seat)
+                    self._begin_pass(seat)
             # While the workers train: Optuna's copy, and the database made one file again.
             with self._orchestrating():
                 self.ledger.project()
@@ -196,17 +222,35 @@ class _Search:
         for seat in self.seats:
             seat.close()
 
+    def locked(self, waited: float) -> None:
+        """Bear with another program that holds the database; the workers train on meanwhile.
+
+        Raises ``StorageError`` where the search was asked to end and the lock outlasts its patience.
+        """
+        url = self.ledger.store.url
+        for seat in self.seats:
+            seat.excuse(self.now())
+        if waited < self._lock_told:
+            self._lock_told = 0.0
+        if waited >= self._lock_told + (LOCK_NEWS_AGAIN if self._lock_told else self.limits.lock_news):
+            self._lock_told = waited
+            self.view.say(f"{url} is locked by another program; waiting for it, {waited:.0f} s by now")
+        if self.left_locked or self.stop.immediate or (self.stop.requested and waited > self.limits.grace):
+            self.left_locked = True
+            raise StorageError(
+                f"{url}: was still locked by another program when the search was asked to end; "
+                "close that program, then tune resume goes on from the last boundary"
+            )
+
     # Beginning and end
 
     def _recover(self) -> None:
         """Take up what an earlier run left: its running trials, its orphans, what Optuna lacks."""
         running = self.ledger.running()
         if self.ledger.trials:
-            self.ledger.store.add_event(self.ledger.study.id, "resumed", running=list(running))
             self.rescue.torn.update(running)
             self.ledger.keep_best()
-            ended = len(self.ledger.trials) - len(running)
-            self.view.say(f"resumed: {ended} of {self.supply.total} trials have ended, {len(running)} go on")
+            self._resumed = True
 
     def _why_end(self) -> Why | None:
         """Return why this run is over, None while it is not."""
@@ -259,33 +303,50 @@ class _Search:
 
     # Who trains what
 
-    def _refill(self, seat: Seat) -> None:
-        """Give a worker at a boundary its trials and begin the next quantum, if there are any."""
-        with self._orchestrating():
-            if not seat.suspicion.groups:
+    def _place(self) -> None:
+        """Give trials that nobody trains a place, and begin new ones where there is room."""
+        if not self._known:
+            return
+        seats = self._seats()
+        if self.together:
+            count = len(self.seats)
+            capacity = count * share_of_worker(self.ledger.slots, self.supply.limit, count)
+            while len(self.ledger.running()) < capacity and self.supply.next_trial() is not None:
+                pass
+            places = [seat.members for seat in seats]
+            loose = set(self.ledger.running()).difference(*places)
+            level = not self._reached and not any(seat.training for seat in seats)
+            for seat, members in zip(seats, spread(places, loose, level=level), strict=True):
+                seat.members = members
+            return
+        for seat in self._seats(ready=True):
+            if self._reached.keys().isdisjoint(seat.members):
                 self._admit(seat)
                 self._share(seat)
-            for number in seat.pack():
+
+    def _begin_pass(self, seat: Seat) -> None:
+        """Train those of a worker's trials whose round has not ended, if there are any."""
+        pack = seat.pack(self._reached)
+        if not pack:
+            return
+        with self._orchestrating():
+            for number in pack:
                 if number in self.rescue.torn:
                     self.ledger.begin_attempt(number)
                     self.rescue.torn.discard(number)
-        if not seat.pack():
-            return
-        for number in seat.pack():
+        for number in pack:
             if number not in seat.inside and self.ledger.checkpoint(number) is None:
                 self.rescue.afresh.add(number)
             elif number not in seat.inside:
                 self.rescue.afresh.discard(number)
-        seat.begin_quantum(
-            self.ledger.trials, self.ledger.checkpoint, self.ledger.folder / files.CHECKPOINTS, self.now()
-        )
+        folder = self.ledger.folder / files.CHECKPOINTS
+        seat.begin_quantum(pack, self.ledger.trials, self.ledger.checkpoint, folder, self.now())
         self.view.show(self.quanta)
 
     def _admit(self, seat: Seat) -> None:
         """Fill a worker's free slots: first with trials that wait for a place, then with new ones."""
-        assert seat.slots is not None
         live = len(self._seats())
-        room = share_of_worker(seat.slots, self.supply.limit, live) - len(seat.members)
+        room = share_of_worker(self.ledger.slots, self.supply.limit, live) - len(seat.members)
         seated = {number for other in self.seats for number in other.members}
         waiting = [number for number in self.ledger.running() if number not in seated]
         while room > 0:
@@ -318,7 +379,8 @@ class _Search:
         for seat in busy:
             event = seat.poll(share, self.now)
             if isinstance(event, Done):
-                self._arrived[seat.index] = event
+                with self._orchestrating():
+                    self._end_pass(seat, event)
             elif isinstance(event, Progress):
                 self.view.show(self.quanta)
             elif isinstance(event, SlotFailed):
@@ -329,38 +391,50 @@ class _Search:
             if (silent := seat.hung(self.now())) is not None:
                 reason = f"worker {seat.index} made no progress for {silent:.0f} s and was ended"
                 self._lose(seat, WorkerFailed(reason=reason))
-        if self._arrived and not self._awaits_others():
-            with self._orchestrating():
-                for index in sorted(self._arrived):
-                    self._boundary(self.seats[index], self._arrived.pop(index))
-            self.view.show(self.quanta)
+        for seats in [self._seats()] if self.together else [[seat] for seat in self._seats()]:
+            if self._is_whole(seats):
+                with self._orchestrating():
+                    self._boundary(seats)
+                self.view.show(self.quanta)
 
-    def _awaits_others(self) -> bool:
-        """Return whether a boundary must wait until every worker stands at one, in worker order."""
-        return self.deterministic and any(seat.training or seat.preparing for seat in self.seats)
-
-    def _boundary(self, seat: Seat, done: Done) -> None:
-        """Record a quantum and what follows from it."""
-        ledger = self.ledger
-        fresh: dict[int, SlotResult] = {}
+    def _end_pass(self, seat: Seat, done: Done) -> None:
+        """Note who has ended the quantum; a trial that lost its state and catches up has not yet."""
+        reached: list[SlotResult] = []
         for result in done.results:
-            if result.quantum <= ledger.trials[result.trial].quanta:
-                ledger.repeat(result.trial, result.checkpoint)
+            if result.quantum <= self.ledger.trials[result.trial].quanta:
+                self.ledger.repeat(result.trial, result.checkpoint)
             else:
-                fresh[result.trial] = result
+                reached.append(result)
         self.quanta += len(done.results)
-        updates = updates_of(tuple(fresh.values()), done, ledger.facts, seat.index, seat.begun_at)
+        diverged = {result.trial: result.diverged for result in reached}
+        for update in updates_of(reached, done, self.ledger.facts, seat.index, seat.begun_at):
+            self._reached[update.trial] = Reached(update=update, diverged=diverged[update.trial])
+        self.rescue.pass_ended(seat, len(done.results))
+
+    def _is_whole(self, seats: Sequence[Seat]) -> bool:
+        """Return whether every trial of a round has ended it."""
+        if any(seat.training for seat in seats):
+            return False
+        numbers = self.ledger.running() if self.together else [n for seat in seats for n in seat.members]
+        return bool(numbers) and all(number in self._reached for number in numbers)
+
+    def _boundary(self, seats: Sequence[Seat]) -> None:
+        """Record a round and what follows from it."""
+        ledger = self.ledger
+        ended = sorted(number for seat in seats for number in seat.members if number in self._reached)
+        reached = [self._reached.pop(number) for number in ended]
+        updates = [one.update for one in reached]
         arrivals = [
             Arrival(
-                trial=update.trial,
-                params=ledger.trials[update.trial].params,
-                quantum=update.quantum,
-                eval_loss=update.point.eval_loss,
-                diverged=fresh[update.trial].diverged,
+                trial=one.update.trial,
+                params=ledger.trials[one.update.trial].params,
+                quantum=one.update.quantum,
+                eval_loss=one.update.point.eval_loss,
+                diverged=one.diverged,
                 # The report compares the best with the default, so that must have a value.
-                never_stopped=ledger.trials[update.trial].source == "default",
+                never_stopped=ledger.trials[one.update.trial].source == "default",
             )
-            for update in updates
+            for one in reached
         ]
         verdicts = judge(
             arrivals,
@@ -371,8 +445,10 @@ class _Search:
         ledger.record(updates, verdicts)
         for verdict in verdicts:
             self.view.say_ended(verdict)
-            seat.leave(verdict.trial)
-        self.rescue.quantum_ended(seat)
+        for seat in seats:
+            for verdict in verdicts:
+                seat.leave(verdict.trial)
+            seat.passes = after_round(seat.passes)
 
     def _lose(self, seat: Seat, event: WorkerFailed) -> None:
         """Start a dead worker again; its trials go on from their last checkpoints."""
@@ -404,12 +480,16 @@ class _Search:
         if again:
             self._start(seat)
         elif not self._seats():
+            if isinstance(error, OutOfMemory):
+                raise error
             raise WorkerError(f"no worker can be started: {error}") from error
 
     def _check(self, seat: Seat, facts: Facts) -> None:
         """Hold what a worker found against the study; note once what another machine or build changes."""
         changes = compare_facts(self.ledger.facts, facts)
         self.ledger.complete_facts(facts)
+        self._known = True
+        self._say_resumed()
         if not changes or changes in self._checked:
             return
         self._checked.add(changes)
@@ -419,6 +499,16 @@ class _Search:
         self.view.say(
             f"the study was made elsewhere, so its trials may differ in the last digits: {'; '.join(changes)}"
         )
+
+    def _say_resumed(self) -> None:
+        """Say, once, that the study goes on: the first worker has found its model and data unchanged."""
+        if not self._resumed:
+            return
+        self._resumed = False
+        running = self.ledger.running()
+        self.ledger.store.add_event(self.ledger.study.id, "resumed", running=list(running))
+        ended = len(self.ledger.trials) - len(running)
+        self.view.say(f"resumed: {ended} of {self.supply.total} trials have ended, {len(running)} go on")
 
     # Small things
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
 from collections.abc import Sequence
@@ -10,6 +11,16 @@ import numpy as np
 
 from ..objectives.base import Done, Facts, SlotResult
 from ..storage.records import CurvePoint, Evaluation, QuantumUpdate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reached:
+    """A trial has ended its round, and waits for the others of its round to be judged with them."""
+
+    update: QuantumUpdate
+    """What is to be recorded of it."""
+    diverged: str | None
+    """Why it cannot go on, in the worker's words."""
 
 
 def updates_of(

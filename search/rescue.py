@@ -5,14 +5,16 @@ Its trials go on from their last checkpoints; one that keeps killing workers fai
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
 from ..objectives.base import SlotFailed, WorkerFailed
-from ..spaces.errors import StorageError, WorkerError
+from ..spaces.errors import OutOfMemory, StorageError, WorkerError
 from ..storage.records import State
-from .isolate import Suspicion, after_death, after_quantum, without
+from .isolate import Suspicion
 from .ledger import Ledger
+from .passes import after_leaving, after_pass, after_prepare_ran_out, after_worker_died
 from .seat import Limits, Seat
 from .verdict import Verdict
 from .view import View
@@ -34,29 +36,25 @@ class Rescue:
         self._limits = limits
         self._failed_in_row = 0
 
-    def quantum_ended(self, seat: Seat) -> None:
-        """Clear the trials that ended a quantum alive."""
+    def pass_ended(self, seat: Seat, pack: int) -> None:
+        """Clear the trials, so many, that lived through a pass."""
         self._failed_in_row = 0
-        if not seat.suspicion.groups:
-            return
-        seat.suspicion = after_quantum(seat.suspicion)
-        if seat.suspicion.groups:
-            return
-        if seat.suspects and seat.slots is not None and seat.slots > 1:
-            # Each half lives and the whole dies: it is their number, as where memory runs out unsaid.
-            self._shrink(seat, max(1, len(seat.suspects) // 2))
-        seat.suspects = ()
+        seat.passes = after_pass(seat.passes, pack)
 
     def slot_failed(self, seat: Seat, event: SlotFailed) -> None:
-        """Let a trial that could not be taken up begin anew; one that had no checkpoint fails."""
+        """Let a trial that could not be taken up go on from an older state; one that had none fails."""
         number = event.trial
         seat.inside.remove(number)
         if number in self.afresh:
             self._finish(seat, number, "failed", event.reason)
             return
-        self._ledger.start_over(number, event.reason)
+        after = self._ledger.start_over(number, event.reason)
+        done = self._ledger.trials[number].quanta
         self.torn.add(number)
-        self._view.say(f"trial {number} starts over: {event.reason}")
+        again = f"quantum {done}" if after == done - 1 else f"quanta {after + 1} to {done}"
+        what = f"goes on from quantum {after}" if after else "starts over"
+        repeats = f" and repeats {again}, which the record has" if done else ""
+        self._view.say(f"trial {number} {what}{repeats}: {event.reason}")
 
     def worker_lost(self, seat: Seat, event: WorkerFailed) -> None:
         """Narrow down why a worker died; its place is empty afterwards.
@@ -73,56 +71,53 @@ class Rescue:
             raise StorageError(f"no space left on the disk of {folder}; free some and tune resume")
         self._note("worker", worker=seat.index, reason=event.reason, trials=list(pack))
         self._view.say(f"{event.reason}; its {len(pack)} trials go on from their last checkpoints")
-        if pack and event.out_of_memory:
-            self._out_of_memory(seat, pack, event.reason)
-        elif pack:
-            self._suspect(seat, pack, event.reason)
+        if pack:
+            self._respond(seat, pack, event)
 
     def start_failed(self, seat: Seat, error: WorkerError) -> bool:
         """Return whether to start a worker again; else it is given up and its trials wait for another."""
         seat.close()
+        if isinstance(error, OutOfMemory) and seat.passes.slots > 1:
+            seat.passes = after_prepare_ran_out(seat.passes, seat.passes.slots)
+            self._limit(seat, str(error))
+            return True
         seat.failed_starts += 1
-        if seat.failed_starts < self._limits.starts:
+        if seat.failed_starts < self._limits.starts and not isinstance(error, OutOfMemory):
             self._view.say(f"{error}; starting it again")
             return True
         seat.given_up = True
         seat.members.clear()
-        seat.suspicion, seat.suspects = Suspicion(), ()
+        seat.passes = dataclasses.replace(seat.passes, suspicion=Suspicion(), halved=())
         self._note("worker", worker=seat.index, reason=str(error), trials=[])
         self._view.say(f"worker {seat.index} is given up after {seat.failed_starts} starts: {error}")
         return False
 
-    def _out_of_memory(self, seat: Seat, pack: tuple[int, ...], reason: str) -> None:
-        """Halve a worker's slots; a trial that does not even fit alone is infeasible."""
-        seat.suspicion, seat.suspects = Suspicion(), ()
-        if len(pack) == 1:
-            self._finish(seat, pack[0], "infeasible", f"does not fit into memory, even alone: {reason}")
+    def _respond(self, seat: Seat, pack: tuple[int, ...], event: WorkerFailed) -> None:
+        """Do what follows from a death; the trial that is to blame, if it is clear which, fails alone."""
+        response = after_worker_died(
+            seat.passes, pack, out_of_memory=event.out_of_memory, killed=event.killed
+        )
+        seat.passes = response.passes
+        if response.slots is not None:
+            self._limit(seat, event.reason)
+        if response.blamed is None:
             return
-        self._shrink(seat, len(pack) // 2)
-
-    def _shrink(self, seat: Seat, slots: int) -> None:
-        """Lower K of a worker; the trials that no longer fit wait for a place."""
-        seat.slots = slots
-        for number in sorted(seat.members)[slots:]:
-            seat.leave(number)
-        self._note("slots", worker=seat.index, slots=slots)
-        self._view.say(f"worker {seat.index} now trains {slots} trials at once")
-
-    def _suspect(self, seat: Seat, pack: tuple[int, ...], reason: str) -> None:
-        """Narrow down which trial kills its worker; the one to blame fails alone."""
-        seat.suspicion, culprit = after_death(seat.suspicion, pack)
-        if culprit is None:
-            halved = seat.suspicion.groups[0] != pack
-            seat.suspects = seat.suspects or (pack if halved else ())
+        if response.state == "infeasible":
+            reason = f"does not fit into memory, even alone: {event.reason}"
+            self._finish(seat, response.blamed, "infeasible", reason)
             return
-        seat.suspects = ()
         self._failed_in_row += 1
         if self._failed_in_row >= self._limits.failures:
             raise WorkerError(
-                f"{self._failed_in_row} trials in a row killed their workers, the last so: {reason}; "
+                f"{self._failed_in_row} trials in a row killed their workers, the last so: {event.reason}; "
                 "mend the cause, then tune resume goes on"
             )
-        self._finish(seat, culprit, "failed", f"kills its worker: {reason}")
+        self._finish(seat, response.blamed, "failed", f"kills its worker: {event.reason}")
+
+    def _limit(self, seat: Seat, reason: str) -> None:
+        """Keep with the study that memory takes no more than a worker's slots at once."""
+        self._ledger.limit_slots(seat.passes.slots, worker=seat.index, reason=reason)
+        self._view.say(f"memory ran out: at most {seat.passes.slots} trials at once in a worker from now on")
 
     def _finish(self, seat: Seat, number: int, state: State, reason: str) -> None:
         """End a trial that has no result."""
@@ -130,7 +125,7 @@ class Rescue:
         self._ledger.record((), (verdict,))
         self.torn.discard(number)
         seat.leave(number)
-        seat.suspicion = without(seat.suspicion, number)
+        seat.passes = after_leaving(seat.passes, number)
         self._view.say_ended(verdict)
 
     def _note(self, kind: str, **detail: object) -> None:

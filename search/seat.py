@@ -9,12 +9,12 @@ import dataclasses
 import datetime
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from ..objectives.base import Done, Event, Facts, ObjectiveConfig, Progress, SlotProgress, Worker
 from ..storage.records import TrialRecord
-from .isolate import Suspicion
+from .passes import beginning, next_pass
 from .preparation import Preparation
 
 
@@ -32,6 +32,8 @@ class Limits:
     """How often in a row a worker may fail to start before it is given up."""
     failures: int = 3
     """How many trials in a row may kill their workers before the machine is to blame."""
+    lock_news: float = 3.0
+    """Seconds of waiting for another program's lock on the database before that is said."""
     poll: float = 0.05
     """Seconds to wait for news of all workers together."""
 
@@ -40,19 +42,20 @@ class Seat:
     """A worker and the trials that it is to train."""
 
     def __init__(
-        self, index: int, factory: Callable[[int], Worker], objective: ObjectiveConfig, limits: Limits
+        self,
+        index: int,
+        factory: Callable[[int], Worker],
+        objective: ObjectiveConfig,
+        limits: Limits,
+        slots: int,
     ) -> None:
         self.index = index
-        self.slots: int | None = objective.slots
-        """K: how many trials it trains at once; None until the worker has said."""
+        self.passes = beginning(slots)
+        """How many trials it trains at once, and who is tried apart because the worker died."""
         self.members: list[int] = []
-        """The trials that are its own, in the worker or held back while others are tried apart."""
+        """The trials that are its own, in the worker or waiting for a later pass."""
         self.inside: list[int] = []
         """Those that are in the worker, in the order of the slots."""
-        self.suspicion = Suspicion()
-        """Which of them are tried apart because the worker died."""
-        self.suspects: tuple[int, ...] = ()
-        """The pack that was halved, as long as no trial of it was found to be to blame."""
         self.training = False
         """Whether a quantum is running."""
         self.failed_starts = 0
@@ -88,13 +91,13 @@ class Seat:
     def seat_worker(self, worker: Worker, facts: Facts) -> None:
         """Take a worker that is prepared already."""
         self._worker, self._facts = worker, facts
-        self.slots = facts.slots
+        self._fit(facts)
 
     def begin_start(self) -> None:
         """Make a worker and begin to prepare it."""
         worker = self._factory(self.index)
         self._worker = worker
-        self._preparation = Preparation(worker, dataclasses.replace(self._objective, slots=self.slots))
+        self._preparation = Preparation(worker, dataclasses.replace(self._objective, slots=self.passes.slots))
 
     def end_start(self, timeout: float) -> Facts | None:
         """Return what the worker found, None while it is not ready; raises what ``prepare`` raised."""
@@ -103,15 +106,22 @@ class Seat:
             return None
         preparation, self._preparation = self._preparation, None
         self._facts = preparation.result()
-        self.slots = self._facts.slots
+        self._fit(self._facts)
         return self._facts
 
-    def pack(self) -> tuple[int, ...]:
-        """Return the trials of the next quantum: a suspected group alone, else all members."""
-        return self.suspicion.groups[0] if self.suspicion.groups else tuple(sorted(self.members))
+    def _fit(self, facts: Facts) -> None:
+        """Train no more trials at once than the worker has slots for."""
+        if facts.slots < self.passes.slots:
+            fewer = min(self.passes.limit, facts.slots)
+            self.passes = dataclasses.replace(self.passes, slots=facts.slots, limit=fewer)
+
+    def pack(self, ended: Container[int] = ()) -> tuple[int, ...]:
+        """Return the trials of the next pass, of those whose round has not ended."""
+        return next_pass(self.passes, [number for number in sorted(self.members) if number not in ended])
 
     def begin_quantum(
         self,
+        pack: tuple[int, ...],
         trials: dict[int, TrialRecord],
         checkpoint: Callable[[int], Path | None],
         save_to: Path,
@@ -120,7 +130,6 @@ class Seat:
         """Bring the pack into the worker and begin a quantum."""
         assert self.ready
         assert self._worker is not None
-        pack = self.pack()
         for number in [number for number in self.inside if number not in pack]:
             self._worker.remove(number)
             self.inside.remove(number)
@@ -184,6 +193,10 @@ class Seat:
         ordinary = self._ordinary_seconds()
         patience = max(self._limits.silence, self._limits.silence_factor * ordinary)
         return silent if self.training and silent > patience else None
+
+    def excuse(self, now: float) -> None:
+        """Count a worker's silence from now on: it was not listened to."""
+        self._sign = now
 
     def seconds_to_boundary(self, now: float, quantum: int, known: Callable[[int], int]) -> float | None:
         """Return an estimate of the time to the quantum's end; None where nothing is known.

@@ -25,6 +25,9 @@ from . import faults
 ARTIFACTS = "tune-artifacts"
 """Folder of checkpoints and adapters, beside the database."""
 
+LOCK_SLICE_MS = 250
+"""Milliseconds of one try for the write lock by a search, which tries on."""
+
 _LOCK = 7_881_172_301
 """Key of PostgreSQL's advisory lock: our writes follow one another, as they do in SQLite."""
 
@@ -55,6 +58,9 @@ class Fence:
 
     held: dict[int, int] = dataclasses.field(default_factory=dict)
     """Fencing token by study id."""
+    waiting: Callable[[float], None] | None = None
+    """Told again and again for how many seconds a write has waited for another program's lock, and may raise
+    to end the wait. None: a write gives up once its time is over."""
 
     def check(self, connection: sqlalchemy.Connection) -> None:
         """Raise ``StaleOwner`` unless every lease is still ours; the write lock is held."""
@@ -141,13 +147,35 @@ def guard(engine: sqlalchemy.Engine, fence: Fence) -> None:
         if server:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         else:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            _begin_immediate(connection, fence)
         try:
             fence.check(connection)
         except BaseException:
             # SQLAlchemy does not yet know of this transaction, so we end it.
             connection.connection.rollback()
             raise
+
+
+def _begin_immediate(connection: sqlalchemy.Connection, fence: Fence) -> None:
+    """Take SQLite's write lock; where the fence has somebody to tell, however long that takes."""
+    if fence.waiting is None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return
+    # In short slices, because SQLite's own wait lets no signal through.
+    (patience,) = connection.exec_driver_sql("PRAGMA busy_timeout").one()
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_SLICE_MS}")
+    begun = time.monotonic()
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except sqlalchemy.exc.OperationalError as error:
+                if faults.sqlite_code(error) != "SQLITE_BUSY":
+                    raise
+                fence.waiting(time.monotonic() - begun)
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience}")
 
 
 def make_reader(address: Address, *, timeout: float) -> sqlalchemy.Engine:

@@ -53,14 +53,44 @@ def keep(trials: Sequence[TrialRecord], best: int) -> frozenset[str]:
     return frozenset(name for name in checkpoints | adapters if name is not None)
 
 
+def quantum_of(checkpoint: str) -> int:
+    """Return after which quantum a training state was written.
+
+    >>> quantum_of("checkpoints/trial-00003-q5-a1.safetensors")
+    5
+    """
+    match = _CHECKPOINT.fullmatch(checkpoint)
+    assert match is not None, checkpoint
+    return int(match.group(2))
+
+
+def previous(names: Iterable[str], trials: Iterable[TrialRecord]) -> dict[int, str]:
+    """Return by trial the state before the last one of each running trial, where it is still there.
+
+    It is kept in case the last one is damaged; a trial of few quanta may have none. No row names it.
+    """
+    rows = {trial.number: trial for trial in trials if trial.state == "running"}
+    found: dict[int, str] = {}
+    for name in sorted(names):
+        match = _CHECKPOINT.fullmatch(name)
+        if match and name.endswith(".safetensors") and not name.startswith(f"{CHECKPOINTS}/."):
+            trial = rows.get(int(match.group(1)))
+            if trial is not None and int(match.group(2)) == trial.quanta - 1:
+                found[trial.number] = name
+    return found
+
+
 def orphans(names: Iterable[str], trials: Sequence[TrialRecord]) -> frozenset[str]:
     """Return which files nobody needs, half-written ones included.
 
     A file that no row names stays while its trial's present attempt may yet record it: a worker has
-    renamed it, and the coordinator has not heard. Names that are not ours always stay.
+    renamed it, and the coordinator has not heard. The state before the last one stays as well. Names
+    that are not ours always stay.
     """
+    names = tuple(names)
     rows = {trial.number: trial for trial in trials}
     named = {name for trial in trials for name in (trial.checkpoint, trial.adapter) if name is not None}
+    named.update(previous(names, trials).values())
     found = set()
     for name in names:
         if name in named:

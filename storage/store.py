@@ -8,7 +8,7 @@ Does not decide anything: what to try, stop or keep is decided by pure functions
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -151,6 +151,14 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def wait_for_lock(self, told: Callable[[float], None] | None) -> None:
+        """Let writes wait as long as another program holds the database, from now on.
+
+        ``told`` hears every moment for how many seconds one has waited, and may raise to end the wait.
+        None: writes give up after the store's timeout again.
+        """
+        self._fence.waiting = told
 
     # Studies
 

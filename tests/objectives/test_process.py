@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import signal
@@ -30,7 +31,7 @@ from loratune.objectives.base import (
 from loratune.objectives.fake import FakePlan, FakeWorker
 from loratune.objectives.process import ProcessWorker, child_environment
 from loratune.spaces.budget import plan_budget
-from loratune.spaces.errors import ModelError, WorkerError
+from loratune.spaces.errors import ModelError, OutOfMemory, WorkerError
 from loratune.spaces.params import LoraParams
 
 HERE = Path(__file__).parent
@@ -291,6 +292,26 @@ class TestProcess:
         assert event.reason.endswith(f"{worker.log_file} does not say why")
         assert " INFO " in worker.log_file.read_text()
 
+    @pytest.mark.parametrize("model", ["two slots fit", "a model too large"])
+    def test_memory_that_runs_out_in_prepare_is_told_from_other_failures(
+        self, tiny: Callable[..., ProcessWorker], model: str
+    ) -> None:
+        worker = tiny()
+        with pytest.raises(OutOfMemory) as caught:
+            worker.prepare(config(model))
+        assert "memory ran out with 4 trials at once; lower --cutoff-len" in str(caught.value)
+        assert "alloc" not in str(caught.value).lower()
+        assert "\n" not in str(caught.value)
+
+    def test_a_worker_that_does_nothing_in_prepare_is_ended(self, tiny: Callable[..., ProcessWorker]) -> None:
+        worker = tiny(silence=1.0)
+        with pytest.raises(WorkerError, match="did nothing for 1 s while it made model and data ready"):
+            worker.prepare(config("hang in prepare"))
+        assert not psutil.pid_exists(worker.pid)
+
+    def test_half_of_the_slots_may_fit(self, tiny: Callable[..., ProcessWorker]) -> None:
+        assert tiny().prepare(dataclasses.replace(config("two slots fit"), slots=2)).slots == 2
+
     @pytest.mark.parametrize(("kills", "said"), [([4, 4], False), ([4, 5], True), ([None, None], True)])
     def test_a_sigkill_means_memory_where_the_kernel_counts_one_more_or_nothing(
         self,
@@ -308,6 +329,7 @@ class TestProcess:
         event = next_event(worker)
         assert isinstance(event, WorkerFailed)
         assert event.out_of_memory is said
+        assert event.killed is not said
 
     @pytest.mark.parametrize(
         ("act", "reason", "out_of_memory"),

@@ -30,8 +30,17 @@ class TinySession:
             print("loading", self.act)  # noqa: T201
         if self.act == "refuse":
             raise UnknownToTheParentError("model: 'refuse' cannot be packed; name another")
+        if self.act == "hang in prepare":
+            time.sleep(600)
         if self.act == "die in prepare":
             os._exit(5)
+        if self.act == "two slots fit" and (config.slots or 8) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+        if self.act == "a model too large":
+            try:
+                raise MemoryError("std::bad_alloc")
+            except MemoryError as error:
+                raise ModelError("model: cannot be loaded") from error
         self.fake = FakeWorker()
         facts = self.fake.prepare(config)
         told = {

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +17,9 @@ from hypothesis import strategies as st
 from loratune.objectives.base import Event, WorkerFailed
 from loratune.objectives.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
 from loratune.search.seat import Limits
-from loratune.spaces.errors import StaleOwner, StorageError, WorkerError
+from loratune.search.stop import StopSignal
+from loratune.spaces.errors import OutOfMemory, StaleOwner, StorageError, WorkerError
+from loratune.storage import files
 
 TRIALS = 10
 PLAN = FakePlan(slots=4)
@@ -35,11 +41,17 @@ def undisturbed() -> Any:
     return functools.cache(lambda make: _run_undisturbed(make()))
 
 
-def _run_undisturbed(bench: Any) -> list[tuple[Any, ...]]:
+def _run_undisturbed(bench: Any, **options: Any) -> list[tuple[Any, ...]]:
     bench.create(TRIALS)
-    bench.run(PLAN)
+    bench.run(PLAN, **options)
     found: list[tuple[Any, ...]] = bench.sequence()
     return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed_by_two() -> Any:
+    """The same with two workers that wait for each other."""
+    return functools.cache(lambda make: _run_undisturbed(make(), count=2, deterministic=True))
 
 
 @few
@@ -86,6 +98,127 @@ def test_coordinator_and_workers_may_die_together(
     bench.run(fleet=fleet, count=count)
     bench.assert_whole(plan, TRIALS)
     assert not bench.events("started_over"), "a checkpoint was lost"
+
+
+deaths = st.lists(
+    st.tuples(
+        st.integers(0, 1), st.integers(1, 30), st.sampled_from(["killed", "killed", "die_after_saving"])
+    ),
+    max_size=9,
+    unique_by=lambda death: death[:2],
+)
+
+
+@few
+@given(deaths=deaths, crashes=st.lists(st.tuples(st.integers(0, 60), st.booleans()), max_size=2))
+@pytest.mark.parametrize("count", [1, 2])
+def test_workers_killed_at_random_change_nothing_at_all(
+    new_bench,
+    undisturbed,
+    undisturbed_by_two,
+    count: int,
+    deaths: list[tuple[int, int, Any]],
+    crashes: list[tuple[int, bool]],
+) -> None:
+    """Not one number, not one outcome, not the order of the trials: also where deaths follow each other."""
+    plan = dataclasses.replace(
+        PLAN, faults=tuple(Fault(kind=kind, worker=worker, nth=nth) for worker, nth, kind in deaths)
+    )
+    bench = new_bench()
+    bench.create(TRIALS)
+    fleet = FakeFleet(plan)
+    for crash in crashes:
+        bench.run(fleet=fleet, count=count, deterministic=True, crash=crash)
+    bench.run(fleet=fleet, count=count, deterministic=True)
+    assert bench.sequence() == (undisturbed if count == 1 else undisturbed_by_two)(new_bench)
+    assert not bench.events("slots")
+    bench.assert_whole(plan, TRIALS)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_trial_is_stopped_or_not_whoever_died_before(
+    bench, undisturbed, undisturbed_by_two, new_bench, count
+):
+    """Two deaths without a quantum between them used to leave the worker with half of its slots."""
+    faults = tuple(Fault(kind="die", worker=0, nth=nth) for nth in (3, 4))
+    bench.create(TRIALS)
+    bench.run(dataclasses.replace(PLAN, faults=faults), count=count, deterministic=True)
+    assert len(bench.events("worker")) == 2
+    assert bench.sequence() == (undisturbed if count == 1 else undisturbed_by_two)(new_bench)
+
+
+def test_a_worker_that_does_not_come_up_again_changes_nothing(bench, undisturbed_by_two, new_bench) -> None:
+    """The other one trains its trials as well, in passes, and as many are in flight as before."""
+    plan = dataclasses.replace(PLAN, faults=(Fault(kind="die", worker=1, nth=2),))
+    bench.create(TRIALS)
+    fleet = Dwindling(plan)
+    bench.run(fleet=fleet, count=2, deterministic=True)
+    assert any("given up" in message for message in bench.onlooker.messages)
+    assert bench.sequence() == undisturbed_by_two(new_bench)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_lost_state_delays_the_round_and_changes_nothing(
+    bench, undisturbed, undisturbed_by_two, new_bench, count: int, damaged: int
+) -> None:
+    """The trial catches up while the others wait: from the state before, or else from its beginning."""
+    bench.create(TRIALS)
+    bench.run(PLAN, count=count, deterministic=True, crash=(9, True))
+    victim = next(trial for trial in bench.trials() if trial.checkpoint is not None and trial.quanta > 1)
+    with bench.store as store:
+        folder = store.study_dir(1)
+    before = files.previous(files.listing(folder), bench.trials())
+    for name in (victim.checkpoint, before[victim.number])[:damaged]:
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 4
+        (folder / name).write_bytes(content)
+    bench.run(PLAN, count=count, deterministic=True)
+    assert [event["quanta"] for event in bench.events("started_over")] == [victim.quanta - 1, 0][:damaged]
+    assert f"trial {victim.number} goes on from quantum {victim.quanta - 1} and repeats" in " ".join(
+        bench.onlooker.messages
+    )
+    assert bench.sequence() == (undisturbed if count == 1 else undisturbed_by_two)(new_bench)
+    bench.assert_whole(PLAN, TRIALS)
+
+
+def test_memory_that_runs_out_is_remembered_by_the_study(bench) -> None:
+    """What follows from fewer slots is then the same, however often the search is interrupted."""
+    plan = dataclasses.replace(PLAN, faults=(Fault(kind="out_of_memory", slots_above=1, times=None),))
+    bench.create(TRIALS)
+    bench.run(plan, crash=(25, True))
+    bench.run(plan)
+    assert [event["slots"] for event in bench.events("slots")] == [1]
+    assert len(bench.events("worker")) == 1, "after the resume it ran out once more"
+    bench.assert_whole(plan, TRIALS)
+
+
+@pytest.mark.parametrize("prepares", [1, 2, 3])
+def test_memory_that_runs_out_when_a_worker_starts_halves_its_slots(bench, prepares: int) -> None:
+    plan = dataclasses.replace(PLAN, prepares=prepares)
+    bench.create(TRIALS)
+    fleet = FakeFleet(plan)
+    assert bench.run(fleet=fleet).why == "complete"
+    assert [event["slots"] for event in bench.events("slots")] == [2, 1][: 3 - min(prepares, 2)]
+    assert bench.events("slots")[0]["reason"] == "worker 0: out of memory"
+    bench.assert_whole(plan, TRIALS)
+
+
+def test_memory_that_does_not_take_one_trial_ends_the_search_at_once(bench) -> None:
+    bench.create(TRIALS)
+    fleet = FakeFleet(dataclasses.replace(PLAN, prepares=0))
+    with pytest.raises(OutOfMemory, match="out of memory"):
+        bench.run(fleet=fleet)
+    assert len(fleet.made) == 3, "4, 2 and 1 slots, each tried once"
+
+
+def test_a_user_who_asks_for_other_slots_is_heard(bench) -> None:
+    bench.create(TRIALS)
+    objective = dataclasses.replace(bench.config().objective, slots=2)
+    bench.run(PLAN, crash=(5, True), objective=objective)
+    bench.run(PLAN)
+    assert [(event["slots"], event["reason"]) for event in bench.events("slots")] == [(2, "asked for")]
+    bench.assert_whole(PLAN, TRIALS)
 
 
 def test_a_worker_that_dies_now_and_then_changes_nothing(new_bench, undisturbed) -> None:
@@ -183,7 +316,8 @@ def test_a_pack_that_only_dies_as_a_whole_is_made_smaller(bench) -> None:
     bench.create(16)
     assert bench.run(plan).why == "complete"
     assert not any(trial.state == "failed" for trial in bench.trials())
-    assert [event["slots"] for event in bench.events("slots")] == [2]
+    assert not bench.events("slots"), "it was not said that memory ran out"
+    assert len(bench.events("worker")) < 16, "the whole is tried ever less often"
     bench.assert_whole(plan, 16)
 
 
@@ -208,18 +342,17 @@ def test_a_trial_that_does_not_fit_alone_is_infeasible(bench) -> None:
     assert len(trials) == 8
 
 
+class Dwindling(FakeFleet):
+    """Worker 1 starts once only."""
+
+    def __call__(self, index: int) -> Any:
+        worker = super().__call__(index)
+        if index == 1 and sum(made.index == 1 for made in self.made) > 1:
+            worker.plan = dataclasses.replace(self.plan, prepare_error=WorkerError("worker 1 cannot start"))
+        return worker
+
+
 def test_a_worker_that_cannot_be_started_again_leaves_its_trials_to_the_other(bench) -> None:
-    class Dwindling(FakeFleet):
-        """Worker 1 starts once only."""
-
-        def __call__(self, index: int) -> Any:
-            worker = super().__call__(index)
-            if index == 1 and sum(made.index == 1 for made in self.made) > 1:
-                worker.plan = dataclasses.replace(
-                    self.plan, prepare_error=WorkerError("worker 1 cannot start")
-                )
-            return worker
-
     plan = FakePlan(slots=2, faults=(Fault(kind="die", worker=1, nth=3),))
     bench.create(TRIALS)
     assert bench.run(fleet=Dwindling(plan), count=2).why == "complete"
@@ -289,6 +422,73 @@ def test_a_full_disk_blames_no_trial(bench, monkeypatch: pytest.MonkeyPatch) -> 
             bench.run(plan)
     bench.run(PLAN)
     bench.assert_whole(PLAN, TRIALS)
+
+
+@contextlib.contextmanager
+def locked(path: Path, until: threading.Event) -> Iterator[None]:
+    """Let another program hold the database until the event."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
+
+    def release() -> None:
+        until.wait(60)
+        connection.execute("ROLLBACK")
+
+    thread = threading.Thread(target=release)
+    thread.start()
+    try:
+        yield
+    finally:
+        until.set()
+        thread.join()
+        connection.close()
+
+
+def test_a_database_that_another_program_holds_is_waited_for(new_bench, undisturbed) -> None:
+    """Said in one line, and the search goes on as if nothing had been."""
+    bench = new_bench()
+    bench.create(TRIALS)
+    heard, free = bench.onlooker.messages, threading.Event()
+    holder = contextlib.ExitStack()
+
+    class Onlooker:
+        def on_snapshot(self, snapshot: Any) -> None:
+            if snapshot.counts["running"] and not heard:
+                heard.append("locked")
+                holder.enter_context(locked(bench.path, free))
+
+        def on_message(self, text: str) -> None:
+            heard.append(text)
+            if "is locked by another program; waiting" in text:
+                free.set()
+
+    bench.onlooker = Onlooker()
+    with holder:
+        bench.run(PLAN, limits=Limits(lock_news=0.0))
+    assert sum("is locked by another program; waiting" in text for text in heard) == 1
+    assert bench.sequence() == undisturbed(new_bench)
+
+
+def test_a_search_that_waits_for_a_database_can_be_ended(bench) -> None:
+    bench.create(TRIALS)
+    stop, free = StopSignal(), threading.Event()
+    holder = contextlib.ExitStack()
+
+    class Onlooker:
+        def on_snapshot(self, snapshot: Any) -> None:
+            if snapshot.counts["running"] and not free.is_set():
+                free.set()
+                holder.enter_context(locked(bench.path, threading.Event()))
+
+        def on_message(self, text: str) -> None:
+            if "waiting for it" in text:
+                stop.request()
+                stop.request()
+
+    bench.onlooker = Onlooker()
+    with holder, pytest.raises(StorageError, match="was still locked by another program when the search was"):
+        bench.run(PLAN, limits=Limits(lock_news=0.0), stop=stop)
+    assert {trial.state for trial in bench.trials()} == {"running"}
 
 
 def test_a_lost_study_is_written_no_more(bench) -> None:
