@@ -75,7 +75,7 @@ def previous(names: Iterable[str], trials: Iterable[TrialRecord]) -> dict[int, s
         match = _CHECKPOINT.fullmatch(name)
         if match and name.endswith(".safetensors") and not name.startswith(f"{CHECKPOINTS}/."):
             trial = rows.get(int(match.group(1)))
-            if trial is not None and int(match.group(2)) == trial.quanta - 1:
+            if trial is not None and 0 < int(match.group(2)) == trial.quanta - 1:
                 found[trial.number] = name
     return found
 

@@ -105,6 +105,7 @@ def test_what_may_yet_be_recorded_is_no_orphan_and_all_else_of_ours_is(found, pr
     orphans = files.orphans(present, found)
     rows = {trial.number: trial for trial in found}
     named = {trial.checkpoint for trial in found} | {trial.adapter for trial in found}
+    named |= set(files.previous(present, found).values())
     for name in present - named:
         if not name.startswith(("checkpoints/trial-0", "adapters/trial-0")):
             assert name not in orphans
@@ -124,14 +125,25 @@ def test_sweeping_twice_finds_nothing_more(found, present):
 
 
 def test_a_sweep_deletes_the_orphans_from_the_disk_and_nothing_else(tmp_path):
-    for name in [checkpoint(0, 1, 0), checkpoint(0, 2, 0), checkpoint(1, 8, 0), "checkpoints/own.bin"]:
+    of_trial_0 = [checkpoint(0, quantum, 0) for quantum in (1, 2, 3)]
+    for name in [*of_trial_0, checkpoint(1, 8, 0), "checkpoints/own.bin"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = [record(0, "running", quanta=2, checkpoint=checkpoint(0, 2, 0)), record(1, "pruned")]
+    found = [record(0, "running", quanta=3, checkpoint=checkpoint(0, 3, 0)), record(1, "pruned")]
     present = files.listing(tmp_path)
     (tmp_path / checkpoint(1, 8, 0)).unlink()  # gone already: no matter
     assert files.sweep(tmp_path, present, found) == {checkpoint(0, 1, 0), checkpoint(1, 8, 0)}
-    assert files.listing(tmp_path) == ("checkpoints/own.bin", checkpoint(0, 2, 0))
+    assert files.listing(tmp_path) == ("checkpoints/own.bin", checkpoint(0, 2, 0), checkpoint(0, 3, 0))
+
+
+@given(trials(), st.sets(names, max_size=20))
+def test_the_state_before_the_last_one_stays_one_for_each_running_trial(found, present):
+    before = files.previous(present, found)
+    rows = {trial.number: trial for trial in found}
+    for number, name in before.items():
+        assert rows[number].state == "running"
+        assert files.quantum_of(name) == rows[number].quanta - 1 > 0
+        assert name not in files.orphans(present, found)
 
 
 @pytest.fixture
