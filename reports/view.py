@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
+import pydantic
 
 from ..spaces.budget import QUANTA, Budget
-from ..spaces.errors import ReportError, SpaceError
+from ..spaces.errors import LoratuneError, ReportError
 from ..spaces.space import SearchSpace
 from ..storage.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
 from .words import show_state
 
 T = TypeVar("T")
+
+_OTHERWISE = "it is damaged, which tune db check may tell, or was made by another version of loratune"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,10 +127,9 @@ class StudyView:
         """What was searched."""
         try:
             return SearchSpace.from_dict(self._config("space"))
-        except (SpaceError, TypeError, KeyError) as error:
+        except (LoratuneError, AttributeError, TypeError, KeyError) as error:
             raise ReportError(
-                f"study {self.study.name!r}: its search space cannot be read ({error}); "
-                "it was made by another version of loratune"
+                f"study {self.study.name!r}: its search space cannot be read; {_OTHERWISE}"
             ) from error
 
     @functools.cached_property
@@ -203,6 +206,19 @@ class StudyView:
         ends = [event for event in self.events if event.kind in ("finished", "interrupted", "resumed")]
         return bool(ends) and ends[-1].kind == "finished" and ends[-1].detail.get("why") == "exhausted"
 
+    def check(self) -> None:
+        """Raise ``ReportError`` where what is stored as JSON is not what a search writes."""
+        try:
+            parts = (self.space, self.budget, self.data, self.model, self.environment, self.default_source)
+            numbers = (self.base_loss, self.max_grad_norm)
+            configs = (self.model_config["name_or_path"], self.data_config["train"], self.base_evaluation)
+            if not all(math.isfinite(number) for number in numbers) or None in (*parts, *configs[:2]):
+                raise ValueError("a number that is not finite")
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ReportError(
+                f"study {self.study.name!r}: what is stored of it cannot be read; {_OTHERWISE}"
+            ) from error
+
     def best(self) -> TrialRecord | None:
         """Return the complete trial of the least loss, the earliest of equals."""
         done = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
@@ -271,24 +287,19 @@ class StudyView:
 
     def _key(self, stored: Mapping[str, Any], key: str) -> Any:
         if key not in stored:
-            raise ReportError(
-                f"study {self.study.name!r}: nothing is stored under {key!r}; "
-                "it was made by another version of loratune"
-            )
+            raise ReportError(f"study {self.study.name!r}: nothing is stored under {key!r}; {_OTHERWISE}")
         return stored[key]
 
 
-def _build(kind: type[T], stored: Mapping[str, Any]) -> T:
+@functools.cache
+def _reader(kind: type[T]) -> pydantic.TypeAdapter[T]:
+    return pydantic.TypeAdapter(kind)
+
+
+def _build(kind: type[T], stored: Any) -> T:
     """Make a value from JSON: lists become tuples, keys that it does not know are left."""
-    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in stored.items()
-        if key in names
-    }
     try:
-        return kind(**values)
-    except TypeError as error:
-        raise ReportError(
-            f"a stored {kind.__name__} is incomplete ({error}); it was made by another version of loratune"
-        ) from error
+        names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        return _reader(kind).validate_python({key: stored[key] for key in stored if key in names})
+    except (LoratuneError, TypeError, ValueError) as error:
+        raise ReportError(f"a stored {kind.__name__} cannot be read; {_OTHERWISE}") from error

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pydantic
 
 from ..objectives.base import ObjectiveConfig, to_json
-from ..spaces.errors import StorageError, UsageError, nearest
+from ..spaces.errors import LoratuneError, StorageError, UsageError, nearest
 from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
 from .propose import Sampler
@@ -83,10 +83,10 @@ class StudyConfig:
             given["objective"] = _OBJECTIVE.validate_python(_with_rules(values["objective"]))
             given["first"] = tuple(LoraParams.from_dict(params) for params in values["first"])
             return cls(**given)
-        except (KeyError, TypeError, pydantic.ValidationError) as error:
-            what = str(error).splitlines()[0]
+        except (AttributeError, LookupError, LoratuneError, TypeError, ValueError) as error:
             raise StorageError(
-                f"the stored configuration cannot be read ({what}); was it made by another version?"
+                "the stored configuration cannot be read; it is damaged, which tune db check may tell, or "
+                "was made by another version of loratune"
             ) from error
 
     def differences(self, other: StudyConfig) -> tuple[str, ...]:

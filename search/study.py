@@ -9,7 +9,7 @@ from pathlib import Path
 import pydantic
 
 from ..objectives.base import Facts, ObjectiveConfig, to_json
-from ..spaces.errors import BudgetError, DataError, ModelError, StorageError, StudyExists
+from ..spaces.errors import BudgetError, DataError, LoratuneError, ModelError, StorageError, StudyExists
 from ..storage.records import StudyRecord
 from ..storage.store import Store
 from .config import StudyConfig
@@ -59,9 +59,10 @@ def facts_of(study: StudyRecord) -> Facts:
     """Return what was found when a study was made; raises ``StorageError``."""
     try:
         return _FACTS.validate_python(study.facts)
-    except pydantic.ValidationError as error:
+    except (LoratuneError, TypeError, ValueError) as error:
         raise StorageError(
-            f"the facts stored with study {study.name!r} cannot be read; was it made by another version?"
+            f"the facts stored with study {study.name!r} cannot be read; they are damaged, which tune db "
+            "check may tell, or were made by another version of loratune"
         ) from error
 
 

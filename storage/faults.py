@@ -14,16 +14,31 @@ import sqlalchemy.exc
 
 from ..spaces.errors import LoratuneError, StorageError
 
+_MEND = "tune db check says how far; restore it from a copy, or name another with --storage"
+
 _SQLITE = {
     "SQLITE_BUSY": "locked by another program for too long; close that program and try again",
     "SQLITE_LOCKED": "locked by another program for too long; close that program and try again",
     "SQLITE_READONLY": "read-only; make the file and its folder writable, or name another with --storage",
     "SQLITE_PERM": "no permission; make the file and its folder accessible, or name another with --storage",
     "SQLITE_NOTADB": "not a database; name another file with --storage",
-    "SQLITE_CORRUPT": "damaged; restore it from a copy, or name another with --storage",
+    "SQLITE_CORRUPT": f"damaged; {_MEND}",
     "SQLITE_FULL": "no space left on disk; free some and tune resume",
     "SQLITE_CANTOPEN": "cannot be opened; check the path and its permissions",
 }
+
+
+class DamagedError(Exception):
+    """What is stored cannot be what was written; ``translated`` tells the user so, without its content."""
+
+
+@contextlib.contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Turn what goes wrong in reading stored values into ``DamagedError``; nothing is written inside."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, LoratuneError, TypeError, ValueError) as error:
+        raise DamagedError(what) from error
 
 
 def no_space(path: object) -> StorageError:
@@ -73,6 +88,9 @@ def sqlite_code(error: BaseException) -> str | None:
 
 def _words(error: BaseException) -> str | None:
     """Return what to tell of an error, or None where it is our own mistake."""
+    damaged = next((c for c in _causes(error) if isinstance(c, DamagedError)), None)
+    if damaged is not None:
+        return f"damaged, {damaged} cannot be read; {_MEND}"
     code = sqlite_code(error)
     if code in _SQLITE:
         return _SQLITE[code]
@@ -80,6 +98,8 @@ def _words(error: BaseException) -> str | None:
         return f"the disk failed or is full ({_last(error)}); check it, free some space and tune resume"
     database = next((c for c in _causes(error) if isinstance(c, sqlalchemy.exc.SQLAlchemyError)), None)
     if isinstance(database, sqlalchemy.exc.DBAPIError):
+        if "Could not decode to UTF-8" in str(database.orig):
+            return f"damaged, a text cannot be read; {_MEND}"  # the driver would show the text
         if isinstance(database, sqlalchemy.exc.IntegrityError):
             return f"a row was refused ({_last(error)}); another program may have written it"
         return f"{_last(error)}; check the database and try again"

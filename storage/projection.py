@@ -38,7 +38,7 @@ class Projection:
     """Optuna's storage on the same database, behind the same fence; remembers what it has written."""
 
     def __init__(self, address: engine.Address, fence: engine.Fence, *, timeout: float) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # its warnings quote what is stored
         self._storage = _open(address, timeout)
         engine.guard(self._storage.engine, fence)
         self._studies: dict[int, tuple[int, frozenset[int]]] = {}
@@ -92,15 +92,17 @@ class Projection:
             optuna_id = storage.get_study_id_from_name(study.name)
         except KeyError:
             return self._create(study, {}, {}), frozenset()
-        notes = storage.get_study_user_attrs(optuna_id)
+        with faults.readable("Optuna's copy of the study"):
+            notes = storage.get_study_user_attrs(optuna_id)
         if notes.get(_LAYOUT) != LAYOUT:
             system = storage.get_study_system_attrs(optuna_id)  # holds what was noted in the dashboard
             storage.delete_study(optuna_id)
             return self._create(study, notes, system), frozenset()
-        found = storage.get_all_trials(optuna_id, deepcopy=False)
-        return optuna_id, frozenset(
-            int(trial.user_attrs[NUMBER]) for trial in found if NUMBER in trial.user_attrs
-        )
+        with faults.readable("Optuna's copy of the study"):
+            found = storage.get_all_trials(optuna_id, deepcopy=False)
+            return optuna_id, frozenset(
+                int(trial.user_attrs[NUMBER]) for trial in found if NUMBER in trial.user_attrs
+            )
 
     def _create(self, study: StudyRecord, notes: Mapping[str, Any], system: Mapping[str, Any]) -> int:
         """Make a study in Optuna's tables and return Optuna's id."""

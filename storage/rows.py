@@ -9,11 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import pydantic
 import sqlalchemy
 
 from ..spaces.errors import StorageError
 from ..spaces.params import LoraParams
-from . import leases
+from . import faults, leases
 from .records import (
     FINAL_STATES,
     CurvePoint,
@@ -25,6 +26,11 @@ from .records import (
     StudyRecord,
     TrialRecord,
 )
+
+_STUDY = pydantic.TypeAdapter(StudyRecord)
+_TRIAL = pydantic.TypeAdapter(TrialRecord)
+_POINT = pydantic.TypeAdapter(CurvePoint)
+_EVENT = pydantic.TypeAdapter(EventRecord)
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -45,39 +51,43 @@ def check_name(name: str) -> str:
 
 def study(row: sqlalchemy.RowMapping) -> StudyRecord:
     """Read a row of tune_studies."""
-    return StudyRecord(
-        **{key: row[key] for key in ("id", "name", "created_at", "trials", "seed", "config", "facts")}
-    )
+    keys = ("id", "name", "created_at", "trials", "seed", "config", "facts")
+    with faults.readable(f"study {row['name']!r}"):
+        return _STUDY.validate_python({key: row[key] for key in keys})
 
 
 def trial(row: sqlalchemy.RowMapping) -> TrialRecord:
     """Read a row of tune_trials."""
-    values = {key: value for key, value in row.items() if key not in ("study_id", "params")}
-    return TrialRecord(params=LoraParams.from_dict(row["params"]), **values)
+    with faults.readable(f"trial {row['number']!r}"):
+        values = {key: value for key, value in row.items() if key not in ("study_id", "params")}
+        values["params"] = LoraParams.from_dict(row["params"])
+        return _TRIAL.validate_python(values)
 
 
 def point(row: sqlalchemy.RowMapping) -> CurvePoint:
     """Read a row of tune_curve."""
-    return CurvePoint(**{key: value for key, value in row.items() if key != "study_id"})
+    with faults.readable(f"a point of trial {row['trial']!r}"):
+        return _POINT.validate_python({key: value for key, value in row.items() if key != "study_id"})
 
 
 def evaluation(row: sqlalchemy.RowMapping) -> Evaluation:
-    """Read a row of tune_evaluations; raises ``StorageError`` where its bytes are no vectors."""
-    losses, tokens = bytes(row["losses"]), bytes(row["tokens"])
-    if len(losses) != len(tokens) or len(losses) % 4:
-        raise StorageError(
-            f"trial {row['trial']}, quantum {row['quantum']}: its stored losses are damaged; "
-            "restore the database from a copy"
+    """Read a row of tune_evaluations; raises ``DamagedError`` where its bytes are no vectors."""
+    what = f"the losses of trial {row['trial']!r} after quantum {row['quantum']!r}"
+    with faults.readable(what):
+        losses, tokens = bytes(row["losses"]), bytes(row["tokens"])
+        found = Evaluation(
+            losses=np.frombuffer(losses, dtype="<f4").astype(np.float32),
+            tokens=np.frombuffer(tokens, dtype="<i4").astype(np.int64),
         )
-    return Evaluation(
-        losses=np.frombuffer(losses, dtype="<f4").astype(np.float32),
-        tokens=np.frombuffer(tokens, dtype="<i4").astype(np.int64),
-    )
+    if found.losses.shape != found.tokens.shape or not len(found.tokens) or (found.tokens < 1).any():
+        raise faults.DamagedError(what)
+    return found
 
 
 def event(row: sqlalchemy.RowMapping) -> EventRecord:
     """Read a row of tune_events."""
-    return EventRecord(at=row["at"], kind=row["kind"], detail=row["detail"])
+    with faults.readable("an event"):
+        return _EVENT.validate_python({key: row[key] for key in ("at", "kind", "detail")})
 
 
 def owner(row: sqlalchemy.RowMapping) -> leases.Process | None:

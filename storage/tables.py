@@ -25,6 +25,8 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
+from .faults import DamagedError
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -43,7 +45,10 @@ class UtcTime(TypeDecorator[datetime.datetime]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime.datetime | None:  # noqa: ARG002
         """Read a moment."""
-        return None if value is None else datetime.datetime.fromisoformat(value)
+        try:
+            return None if value is None else datetime.datetime.fromisoformat(value)
+        except (TypeError, ValueError) as error:
+            raise DamagedError("a moment") from error
 
 
 class Json(TypeDecorator[Any]):
@@ -60,7 +65,10 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
         """Read a value."""
-        return None if value is None else json.loads(value)
+        try:
+            return None if value is None else json.loads(value)
+        except (TypeError, ValueError) as error:
+            raise DamagedError("a stored JSON value") from error
 
 
 class Words(TypeDecorator[str]):
