@@ -205,6 +205,8 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
     OUT.print()
     say(OUT, Text("one training example; the loss is taken between ⟦ and ⟧:", style="bold"))
     OUT.print(Text(prepared.facts.data.rendered), soft_wrap=True)
+    if prepared.facts.data.rendered_cut:
+        say(OUT, Text(f"cut to length: {prepared.facts.data.rendered_cut}", style="dim"))
 
 
 @tune.command("list", short_help="List the studies.")

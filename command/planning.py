@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from ..objectives.base import ColumnUse, LeftOut
+from ..reports.datawords import column_lines, cut_words, reason_line
 from ..reports.paired import MIN_EXAMPLES
 from ..reports.words import counted, numbered, plural
 from ..spaces.budget import LEAST_EVAL_EXAMPLES, RUNGS
@@ -23,8 +25,8 @@ SHARE_WITH_PRUNING = 0.65
 EVAL_COST = 1 / 3
 """A forward pass takes about a third of a training step."""
 
-BAD_SHOWN = 5
-"""Bad records that the plan names, of those it counts."""
+REASONS_SHOWN = 8
+"""Reasons for leaving records out that the plan gives, the most frequent first."""
 
 
 def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:
@@ -62,9 +64,14 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
             "cutoff_len": data.cutoff_len,
             "context_is_shorter": data.cutoff_len < config.objective.data.cutoff_len,
             "truncated": data.truncated,
+            "ends_lost": data.ends_lost,
+            "reasons": [dataclasses.asdict(reason) for reason in data.reasons],
+            "shortened": None if data.shortened is None else dataclasses.asdict(data.shortened),
+            "columns": [dataclasses.asdict(use) for use in data.columns],
             "median_tokens": data.length_quantiles[2],
             "longest_tokens": data.length_quantiles[4],
             "rendered": data.rendered,
+            "rendered_cut": data.rendered_cut,
         },
         "space": dict(config.space.describe()),
         "preset": config.preset,
@@ -102,7 +109,8 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
     *_, last = values["optimizer_steps"].values()
     bad = f"; {counted(data['bad'], 'bad record')} left out" if data["bad"] else ""
     repeats = f"; {counted(data['duplicates'], 'repeat')} left out" if data["duplicates"] else ""
-    cut = f"; {data['truncated']} cut to length" if data["truncated"] else ""
+    examples = data["train"] + data["validation"] + data["test"]
+    cut = f"; {cut_words(data['truncated'], examples, data['ends_lost'])}" if data["truncated"] else ""
     most = ", the model's context" if data["context_is_shorter"] else ""
     # On a CPU all workers share what is free; a GPU is one worker's own.
     sharing = 1 if model["gpu"] else values["workers"]
@@ -121,7 +129,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
             f"median {numbered(data['median_tokens'], 'token')}, "
             f"longest {data['longest_tokens']} of at most {data['cutoff_len']}{most}",
         ),
-        *_bad_lines(data),
+        *_data_lines(data),
         ("space", f"preset {values['preset']}: {PRESETS[values['preset']].words}"),
         *((f"  {name}", words) for name, words in values["space"].items()),
         (
@@ -176,13 +184,27 @@ def _at_once(values: dict[str, Any]) -> str:
     return f"{counted(values['trials'], 'trial')}, {values['at_once']} at once ({room})"
 
 
-def _bad_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the first bad records as (place, reason), and where the others are named."""
-    lines = [(f"  {bad['where']}", bad["reason"]) for bad in data["bad_records"][:BAD_SHOWN]]
-    named = len(data["bad_records"])
-    if data["bad"] > len(lines):
-        how = "them all" if named == data["bad"] else f"the first {named}"
-        lines.append(("  …", f"and {data['bad'] - len(lines)} more; tune plan --json names {how}"))
+def _data_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what the columns are used for, and a line for each reason to leave out or change records."""
+    columns, reasons = (
+        [ColumnUse(**use) for use in data["columns"]],
+        [LeftOut(**one) for one in data["reasons"]],
+    )
+    lines = [("  columns", words) for words in column_lines(columns)]
+    for found in reasons[:REASONS_SHOWN]:
+        count, words = reason_line(found)
+        lines.append((f"  {count}", f"left out: {words}"))
+    if more := reasons[REASONS_SHOWN:]:
+        count = numbered(sum(found.count for found in more), "record")
+        lines.append((f"  {count}", f"left out for {numbered(len(more), 'more reason')}"))
+    if data["bad"]:
+        named = len(data["bad_records"])
+        lines.append(
+            ("", f"tune plan --json names {'each' if named == data['bad'] else f'the first {named}'}")
+        )
+    if data["shortened"] is not None:
+        count, words = reason_line(LeftOut(**data["shortened"]))
+        lines.append((f"  {count}", words))
     return lines
 
 

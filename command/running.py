@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 import signal
@@ -18,8 +19,8 @@ from types import FrameType
 from ..objectives import machine
 from ..objectives.base import Done, Facts, ObjectiveConfig, SlotFailed, SlotResult, WorkerFailed
 from ..objectives.identity import digests, find_folder
+from ..objectives.precheck import precheck
 from ..objectives.process import ProcessWorker
-from ..objectives.records import check_file
 from ..search import loop
 from ..search.config import StudyConfig
 from ..search.snapshot import Observer
@@ -66,10 +67,7 @@ def prepare(
     """
     chosen = choose_preset(request)
     config = make_config(request, chosen or preset("default"))
-    data = config.objective.data
-    for file in (data.train, data.validation, data.test):
-        if file is not None:
-            check_file(file)
+    precheck(config.objective, sized=chosen is not None)
     device = config.objective.model.device
     if device.startswith("cuda"):
         check_device(device, machine.count_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
@@ -195,7 +193,13 @@ def run_study(
     if places.note is not None:
         observer.on_message(places.note)
 
+    @functools.cache
+    def look_first() -> None:
+        if prepared is None:
+            precheck(objective, sized=False)
+
     def factory(index: int) -> ProcessWorker:
+        look_first()
         device = places.device(index)
         threads = threads_on(device)
         return ProcessWorker(index, logs / f"worker-{index}.log", threads=threads, device=device)
@@ -241,6 +245,7 @@ def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Pa
     objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=1)
     # Where the study trained, not where this machine would train by default.
     device = find_places(objective.model.device, facts, _machine_now(facts)).device(0)
+    precheck(objective, sized=False)
     log = store.artifacts / LOGS / "export.log"
     worker = ProcessWorker(0, log, threads=threads_on(device), device=device)
     try:

@@ -229,10 +229,11 @@ def _format_of(columns: Sequence[str]) -> str:
 
 def _by_other_names(name: str, survey: Survey, rules: int) -> Reading:
     """Return the reading of a file whose columns are called otherwise than in any format."""
-    of = {column.strip().lower(): column for column, count in reversed(survey.filled.items()) if count}
+    of = {column.strip().lower(): column for column, count in survey.filled.items() if count}
     prompts = [one for one in _PROMPTS if one in of]
     answers = [one for one in _ANSWERS if one in of]
-    if prompts and answers and survey.records > 0 and rules >= 2:
+    columns: tuple[str, ...]
+    if prompts and answers and rules >= 2:
         if len(answers) == 1 and prompts == ["instruction", "input"]:
             columns = (
                 f"instruction={of['instruction']}",

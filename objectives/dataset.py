@@ -11,7 +11,6 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,18 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 
-from ..spaces.errors import DataError
 from . import token_cache
 from .base import DataConfig, DataSummary
 from .chat_template import ChatTemplate
-from .columns import Reading, Survey, check_columns, choose
+from .columns import Reading, Survey
 from .encode import Example
 from .examples import Items, Positions, keys_of, read_items, without_duplicates
-from .formats import check_format
-from .left_out import BAD_RECORDS_KEPT, Log, first_of, together
-from .records import RecordFile, open_records
-from .split import PARTS, check_shares, shuffled, take_shares
+from .left_out import BAD_RECORDS_KEPT, Log, together
+from .records import RecordFile
+from .sources import check_distinct, check_options, choose_reading, open_files, split_keys
+from .split import PARTS
 from .survey import survey
-from .templates import BuiltInTemplate, Template, check_template
+from .templates import BuiltInTemplate, Template
 
 _SUMMARY = pydantic.TypeAdapter(DataSummary)
 
@@ -135,39 +133,6 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
     return token_cache.load(cache_dir, key, _from_arrays) or data
 
 
-def check_options(config: DataConfig) -> None:
-    """Raise ``DataError`` where an option is not valid, whatever the files hold."""
-    check_format(config.format)
-    check_template(config.template)
-    check_shares(config.split)
-    if config.columns is not None:
-        check_columns(config.columns, config.format)
-    if config.cutoff_len < 2:
-        raise DataError(
-            f"cutoff_len is {config.cutoff_len}, but an example needs at least 2 tokens: raise it"
-        )
-
-
-def open_files(config: DataConfig) -> dict[str, RecordFile]:
-    """Return the files by the part that they are for; raises ``DataError``."""
-    paths = {"train": config.train, "validation": config.validation, "test": config.test}
-    return {
-        part: open_records(path, encoding=config.encoding, rules=config.rules)
-        for part, path in paths.items()
-        if path is not None
-    }
-
-
-def choose_reading(file: RecordFile, found: Survey, config: DataConfig) -> Reading:
-    """Return how a file's records are read; raises ``DataError``."""
-    if not found.filled and config.format == "auto":
-        log = Log(file.name, file.place)
-        for line, reason in file.read():
-            log.leave_out(line, str(reason))
-        raise DataError(f"{file.name} has no usable record among {log.count}; {first_of(log.bad)}")
-    return choose(file.name, found, config)
-
-
 def _template(name: str, tokenizer: Any) -> Template:
     if name == "auto" and tokenizer.chat_template:
         return ChatTemplate(tokenizer)
@@ -190,10 +155,12 @@ def _make(
             file, readings[part], template, tokenizer, cutoff_len=config.cutoff_len
         )
     distinct = dict(zip(PARTS, without_duplicates([usable[part] for part in PARTS]), strict=True))
-    for part, file in files.items():
-        if not len(distinct[part]):
-            raise DataError(f"every record of {file.name} is also in another file: give records that differ")
-    chosen = split_positions(usable, distinct, files.keys(), config)
+    check_distinct(distinct, files)
+    keys = {part: keys_of(usable[part], positions) for part, positions in distinct.items()}
+    chosen = {
+        part: (of, distinct[of][np.asarray(taken, np.int64)])
+        for part, (of, taken) in split_keys(keys, files.keys(), config).items()
+    }
     splits = {part: _split(usable[of], positions) for part, (of, positions) in chosen.items()}
     lost = np.concatenate([usable[of].lost(positions) for of, positions in chosen.values()])
     found = sum(len(items) for items in usable.values())
@@ -225,32 +192,6 @@ def _make(
         ),
     )
     return TokenizedData(**splits, summary=summary)
-
-
-def split_positions(
-    items: dict[str, Items], distinct: dict[str, Positions], given: Collection[str], config: DataConfig
-) -> dict[str, tuple[str, Positions]]:
-    """Return for each part the file's part that its examples come from, and their positions there.
-
-    ``given`` are the parts with a file of their own; the others are taken out of the training file.
-    """
-    own = distinct["train"]
-    positions = take_shares(
-        keys_of(items["train"], own),
-        config.split,
-        config.seed,
-        validation="validation" not in given,
-        test="test" not in given,
-    )
-    chosen = {
-        part: ("train", own[np.asarray(taken, np.int64)])
-        for part, taken in zip(PARTS, positions, strict=True)
-    }
-    for part in PARTS:
-        if part in given and part != "train":
-            order = shuffled(keys_of(items[part], distinct[part]), config.seed)
-            chosen[part] = (part, distinct[part][np.asarray(order, np.int64)])
-    return chosen
 
 
 def _split(items: Items, positions: Positions) -> Split:

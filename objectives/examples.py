@@ -17,9 +17,10 @@ import numpy.typing as npt
 from ..spaces.errors import DataError
 from .columns import Reading
 from .encode import Example, encode, ends_lost, truncate
-from .formats import Conversation, PlainText, RecordError
-from .left_out import Log, first_of
+from .formats import Conversation, PlainText, RecordError, key_of
+from .left_out import Log
 from .records import RecordFile
+from .sources import check_usable
 from .split import distinct
 from .stops import Stops, find_stops
 from .templates import Rendered, Template, render_text
@@ -145,12 +146,6 @@ def read_items(
     return items, log
 
 
-def check_usable(usable: int, log: Log) -> None:
-    """Raise ``DataError`` where no record of a file is usable."""
-    if not usable:
-        raise DataError(f"{log.file} has no usable record among {log.count}; {first_of(log.bad)}")
-
-
 def without_duplicates(parts: Sequence[Items]) -> list[Positions]:
     """Return the positions to keep in each list, so that no record and no tokens are there twice.
 
@@ -188,11 +183,6 @@ def _parsed(file: RecordFile, reading: Reading, template: Template | None, stops
             yield line, b"", 0, str(error)
         else:
             yield line, key_of(parsed), parsed.cut_off if isinstance(parsed, Conversation) else 0, rendered
-
-
-def key_of(parsed: Conversation | PlainText) -> bytes:
-    """Return a hash of what a record says."""
-    return hashlib.sha256(parsed.canonical().encode()).digest()
 
 
 def _batches(parsed: Iterator[Parsed]) -> Iterator[list[Parsed]]:

@@ -6,6 +6,7 @@ Knows nothing of files, templates or tokens.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -100,6 +101,11 @@ class PlainText:
     def canonical(self) -> str:
         """Return text that is equal for equal records and for no others."""
         return "text:" + json.dumps(self.text)
+
+
+def key_of(parsed: Conversation | PlainText) -> bytes:
+    """Return a hash of what a record says, whatever the template and the tokenizer."""
+    return hashlib.sha256(parsed.canonical().encode()).digest()
 
 
 def check_format(name: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,21 +28,8 @@ from transformers.utils import logging as transformers_logging
 from ..spaces.errors import ModelError
 from .base import ModelConfig, ModelSummary
 from .device import device_name, find_device, find_dtype
+from .folder import check_folder, check_tokenizer, local_folder
 from .quantized import check_quantized, check_trainable
-
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-
-UNSAFE_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf")
-
-TOKENIZERS = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tekken.json",
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,11 +49,8 @@ class BaseModel:
 def load_tokenizer(config: ModelConfig) -> Any:
     """Return the tokenizer that belongs to the model; raises ``ModelError``."""
     place, revision = _locate(config)
-    if isinstance(place, Path) and not any((place / name).is_file() for name in TOKENIZERS):
-        raise ModelError(
-            f"{config.name_or_path}: the folder has no tokenizer (such as tokenizer.json); "
-            "save the model's own there with tokenizer.save_pretrained"
-        )
+    if isinstance(place, Path):
+        check_tokenizer(config.name_or_path, place)
     with _quiet(), _one_line(config, "the tokenizer"):
         return transformers.AutoTokenizer.from_pretrained(
             str(place), revision=revision, trust_remote_code=config.trust_remote_code
@@ -86,7 +69,7 @@ def load_model(config: ModelConfig) -> BaseModel:
     dtype = find_dtype(config.dtype, device)
     place, revision = _locate(config)
     if isinstance(place, Path):
-        _check_folder(config, place)
+        check_folder(config.name_or_path, place)
     with _quiet(), _one_line(config, "the model"):
         shape = transformers.AutoConfig.from_pretrained(
             str(place), revision=revision, trust_remote_code=config.trust_remote_code
@@ -149,63 +132,14 @@ def hold(
 
 def _locate(config: ModelConfig) -> tuple[Path | str, str | None]:
     """Return the folder and None, or the Hub id and the commit that its revision means now."""
-    name = config.name_or_path
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not _is_text(str(folder)):
-            # Tokenizers, in Rust, takes no other path.
-            raise ModelError(f"{name}: the name of a model's folder must be UTF-8; rename it")
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"{name}: {_without_config(folder)}")
+    folder = local_folder(config.name_or_path)
+    if folder is not None:
         return folder, None
-    if folder.exists():
-        raise ModelError(f"{name}: is a file; give the folder that holds config.json and model.safetensors")
-    if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or not name.strip():
-        raise ModelError(
-            f"{name}: there is no such folder; give a model's folder or a Hub id such as org/name"
-        )
+    name = config.name_or_path
     with _quiet(), _one_line(config, "the model"):
         # The path in the cache is …/snapshots/<commit>/config.json: what every later call is pinned to.
         file = huggingface_hub.hf_hub_download(name, "config.json", revision=config.revision)
     return name, Path(file).parent.name
-
-
-def _is_text(path: str) -> bool:
-    """Return whether the bytes of a path are text; those that are not are held as surrogates."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in path)
-
-
-def _without_config(folder: Path) -> str:
-    """Say why a folder without config.json is no base model."""
-    adapter = folder / "adapter_config.json"
-    if adapter.is_file():
-        try:
-            base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
-        except (ValueError, AttributeError, OSError):
-            base = None
-        return f"is a LoRA adapter, not a base model; give its base model{f' {base!r}' if base else ''}"
-    return "the folder has no config.json; give the folder that model.save_pretrained wrote"
-
-
-def _check_folder(config: ModelConfig, folder: Path) -> None:
-    """Refuse a folder whose weights are missing or not safetensors."""
-    if (folder / "adapter_config.json").is_file():
-        raise ModelError(
-            f"{config.name_or_path}: the folder holds a LoRA adapter beside the model; "
-            "merge it with merge_and_unload and save, or move adapter_config.json away"
-        )
-    if any((folder / name).is_file() for name in WEIGHTS):
-        return
-    unsafe = sorted(path.name for pattern in UNSAFE_WEIGHTS for path in folder.glob(pattern))
-    if unsafe:
-        raise ModelError(
-            f"{config.name_or_path}: the weights are in {unsafe[0]}, which is not safetensors; convert them "
-            "once where you trust the file, with AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)"
-        )
-    raise ModelError(
-        f"{config.name_or_path}: the folder has no weights (model.safetensors); "
-        "download it whole or save it with model.save_pretrained"
-    )
 
 
 def _check_causal(config: ModelConfig, shape: Any) -> None:

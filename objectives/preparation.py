@@ -13,13 +13,14 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from .. import __version__
 from ..spaces import memory
-from ..spaces.budget import Budget, plan_budget
-from ..spaces.errors import BudgetError, ModelError
+from ..spaces.budget import Budget
+from ..spaces.errors import ModelError, shown
 from . import identity
 from .base import Facts, Geometry, MemoryFacts, ObjectiveConfig
 from .batches import collate
@@ -34,6 +35,7 @@ from .pack import Pack
 from .selfcheck import check_pack
 from .stream import Stream, tick_lengths
 from .targets import features, resolve_targets
+from .trial_budget import budget_of
 
 EVAL_ROWS = 8
 RANK_MULTIPLE = 8
@@ -70,7 +72,15 @@ def prepare(config: ObjectiveConfig) -> Prepared:
     available = free_memory(str(device))
     base = load_model(config.model)
     data = _load_data(config, base, tokenizer)
-    budget = _budget(config, data)
+    summary = data.summary
+    budget = budget_of(
+        config,
+        train=len(data.train),
+        validation=len(data.validation),
+        records=summary.records,
+        bad=summary.bad,
+        first=summary.bad_records[0] if summary.bad else None,
+    )
     targets = resolve_targets(base.model, config.lora_targets)
     geometry = config.geometry or _geometry(config, base, data, budget, targets, available)
     if geometry.targets != targets or geometry.dtype != _dtype_name(base):
@@ -117,7 +127,7 @@ def _digests(config: ObjectiveConfig, base: BaseModel) -> identity.Digests:
         raise ModelError(f"{error.filename or folder}: {error.strerror or error}") from error
 
 
-def _load_data(config: ObjectiveConfig, base: BaseModel, tokenizer: object) -> TokenizedData:
+def _load_data(config: ObjectiveConfig, base: BaseModel, tokenizer: Any) -> TokenizedData:
     """Tokenize, no longer than the model can read, and with no token that it does not have."""
     # A multimodal model's own configuration does not say it; that of its text part does.
     shape = base.model.config.get_text_config()
@@ -127,30 +137,18 @@ def _load_data(config: ObjectiveConfig, base: BaseModel, tokenizer: object) -> T
     data = load_data(dataclasses.replace(config.data, cutoff_len=cutoff), tokenizer, cache_dir=cache)
     highest = max(int(split.tokens.max(initial=0)) for split in (data.train, data.validation, data.test))
     if highest >= base.summary.vocab_size:
-        raise ModelError(
-            f"{config.model.name_or_path}: the tokenizer makes token {highest}, but the model has only "
-            f"{base.summary.vocab_size}; the folder mixes two models"
-        )
+        raise _without_a_row(config.model.name_or_path, tokenizer, highest, base.summary.vocab_size)
     return data
 
 
-def _budget(config: ObjectiveConfig, data: TokenizedData) -> Budget:
-    try:
-        return plan_budget(
-            config.batch_sizes,
-            train_examples=len(data.train),
-            validation_examples=len(data.validation),
-            examples=config.examples,
-            eval_examples=config.eval_examples,
-        )
-    except BudgetError as error:
-        if not data.summary.bad:
-            raise
-        first = data.summary.bad_records[0]
-        raise BudgetError(
-            f"{error} ({data.summary.bad} of {data.summary.records} records were left out; "
-            f"the first, {first.where}: {first.reason})"
-        ) from None
+def _without_a_row(name: str, tokenizer: Any, token: int, rows: int) -> ModelError:
+    """Return the complaint about a token of the data that the model's embedding has no row for."""
+    there = len(tokenizer)
+    return ModelError(
+        f"{name}: the tokenizer has {there} tokens, but the model's embedding has {rows} rows, and the data "
+        f"uses token {token} ({shown(tokenizer.convert_ids_to_tokens(token))}); if tokens were added, call "
+        f"model.resize_token_embeddings({there}) and save the model, else restore its own tokenizer"
+    )
 
 
 def _geometry(

@@ -7,6 +7,7 @@ import math
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 _MOST_HEADER = 100 * 2**20
 """Longest header that the safetensors format allows."""
@@ -19,11 +20,22 @@ def count_parameters(name_or_path: str) -> int | None:
     """
     folder = Path(name_or_path)
     if not folder.is_dir():
-        folder = _cached(name_or_path)
+        folder = cached_snapshot(name_or_path)
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     counts = [_count(file) for file in files]
     known = [count for count in counts if count is not None]
     return sum(known) if known and len(known) == len(counts) else None
+
+
+def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every weight that a model's folder says it holds, in the files' order."""
+    found: dict[str, tuple[int, ...]] = {}
+    for file in sorted(folder.glob("model*.safetensors")):
+        for name, entry in (_header(file) or {}).items():
+            shape = entry.get("shape") if isinstance(entry, dict) else None
+            if isinstance(shape, list):
+                found[name] = tuple(shape)
+    return found
 
 
 def hub_folder(repo: str) -> Path:
@@ -33,7 +45,7 @@ def hub_folder(repo: str) -> Path:
     return cache / f"models--{repo.replace('/', '--')}"
 
 
-def _cached(repo: str) -> Path:
+def cached_snapshot(repo: str) -> Path:
     """Return the newest snapshot of a Hub model in the cache, or a folder that does not exist."""
     snapshots = hub_folder(repo) / "snapshots"
     found = [entry for entry in snapshots.iterdir() if entry.is_dir()] if snapshots.is_dir() else []
@@ -42,12 +54,21 @@ def _cached(repo: str) -> Path:
 
 def _count(file: Path) -> int | None:
     """Return the numbers in a safetensors file, None where it has no readable header."""
+    header = _header(file)
+    try:
+        return None if header is None else sum(int(math.prod(entry["shape"])) for entry in header.values())
+    except (KeyError, TypeError):
+        return None
+
+
+def _header(file: Path) -> dict[str, Any] | None:
+    """Return what a safetensors file says of its weights, None where it has no readable header."""
     try:
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
             if length > _MOST_HEADER:
                 return None
             header = json.loads(opened.read(length))
-        return sum(int(math.prod(entry["shape"])) for key, entry in header.items() if key != "__metadata__")
-    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError):
+        return {name: entry for name, entry in header.items() if name != "__metadata__"}
+    except (OSError, struct.error, ValueError, AttributeError, RecursionError):
         return None

@@ -13,7 +13,7 @@ from .columns import Survey
 from .formats import FORMATS
 from .records import RecordFile
 
-_EMPTY = ("", [], {})
+_EMPTY: tuple[object, ...] = ("", [], {})
 _CLOCK = 256
 
 

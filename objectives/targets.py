@@ -12,10 +12,8 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from ..spaces.errors import ModelError, nearest
-
-ALL = "all"
-"""The target that means every linear layer of the decoder but the head, as PEFT's ``all-linear``."""
+from ..spaces.errors import ModelError
+from .named_layers import ALL, matches, names_of, no_such_layer
 
 
 def resolve_targets(model: torch.nn.Module, lora_targets: Sequence[str]) -> tuple[str, ...]:
@@ -32,19 +30,15 @@ def resolve_targets(model: torch.nn.Module, lora_targets: Sequence[str]) -> tupl
     if not layers:
         raise ModelError(f"{type(model).__name__}: has no linear layers that an adapter could sit on")
     for target in lora_targets:
-        for name in _names(target):
+        for name in names_of(target):
             if name == ALL and has_experts(model):
                 named = ",".join(sorted({layer.rpartition(".")[2] for layer in layers}))
                 raise ModelError(
                     f"lora_target: 'all' would leave out the experts of {type(model).__name__}, which cannot "
                     f"carry adapters here; name the layers, such as {named}"
                 )
-            if name != ALL and not any(_matches(name, layer) for layer in layers):
-                known = sorted({layer.rpartition(".")[2] for layer in layers})
-                raise ModelError(
-                    f"lora_target: {name!r} is no linear layer of {type(model).__name__}"
-                    f"{nearest(name, known)}; it has {', '.join(known)}"
-                )
+            if name != ALL and not any(matches(name, layer) for layer in layers):
+                raise no_such_layer(name, type(model).__name__, layers)
     return tuple(layer for layer in layers if any(selects(target, layer) for target in lora_targets))
 
 
@@ -53,7 +47,7 @@ def selects(lora_target: str, layer: str) -> bool:
 
     A name selects the layers that are it or end in ``.name``, as PEFT's ``target_modules`` does.
     """
-    return any(name == ALL or _matches(name, layer) for name in _names(lora_target))
+    return any(name == ALL or matches(name, layer) for name in names_of(lora_target))
 
 
 def linear_layers(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
@@ -95,13 +89,3 @@ def _part(model: torch.nn.Module, getter: str) -> torch.nn.Module | None:
     get = getattr(model, getter, None)
     part = get() if callable(get) else None
     return part if isinstance(part, torch.nn.Module) else None
-
-
-def _names(lora_target: str) -> tuple[str, ...]:
-    """Return the module names of a target."""
-    return tuple(name.strip() for name in lora_target.split(","))
-
-
-def _matches(name: str, layer: str) -> bool:
-    """Say whether a module name of the user's means this layer."""
-    return layer == name or layer.endswith(f".{name}")

@@ -18,6 +18,7 @@ import plotly.io
 import plotly.offline
 
 from ..spaces.errors import ReportError
+from .datawords import column_lines, cut_words, reason_line
 from .facts import StudyFacts, study_facts
 from .figures import COLORS, FONT
 from .files import check_ours, write_text
@@ -148,12 +149,16 @@ def _configuration(facts: StudyFacts) -> list[tuple[str, str, str]]:
 
 def _data(facts: StudyFacts) -> list[tuple[str, str]]:
     data = facts.data
+    shortened = () if data.shortened is None else (data.shortened,)
     rows = [(f"{name} file", file) for name, file in facts.data_files]
     least, lower, median, upper, greatest = data.length_quantiles
     return [
         *rows,
         ("format, template", f"{data.format}, {data.template}"),
+        *(("columns", words) for words in column_lines(data.columns)),
         ("records", f"{show_count(data.records)} read, {show_count(data.bad)} left out as bad"),
+        *((f"left out: {count}", words) for count, words in map(reason_line, data.reasons)),
+        *((f"cut short: {count}", words) for count, words in map(reason_line, shortened)),
         ("exact repeats left out", show_count(data.duplicates)),
         (
             "split",
@@ -168,7 +173,11 @@ def _data(facts: StudyFacts) -> list[tuple[str, str]]:
             "length of an example",
             f"{least} to {greatest} tokens; half lie in {lower} to {upper}, median {median}",
         ),
-        ("cut to cutoff_len", f"{counted(data.truncated, 'example')}, to {data.cutoff_len} tokens"),
+        (
+            "cut to cutoff_len",
+            f"{cut_words(data.truncated, data.train + data.validation + data.test, data.ends_lost)}; "
+            f"it is {counted(data.cutoff_len, 'token')}",
+        ),
         ("fingerprint", data.fingerprint),
     ]
 

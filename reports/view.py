@@ -46,6 +46,30 @@ class BadRecord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Why some records were left out, or changed."""
+
+    reason: str
+    """What is wrong with them."""
+    count: int
+    """How many."""
+    places: tuple[str, ...]
+    """Where the first of them are."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ColumnUse:
+    """What a column of a data file is used for."""
+
+    file: str
+    """The file's name."""
+    name: str
+    """The column's."""
+    used_as: str
+    """Such as ``prompt`` or ``answer``; empty where it is not used."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DataView:
     """What became of the data when the study was made."""
 
@@ -81,6 +105,16 @@ class DataView:
     """Least, lower quartile, median, upper quartile and greatest length in tokens."""
     rendered: str
     """One training example as the model sees it, target text between ``⟦`` and ``⟧``."""
+    rendered_cut: str = ""
+    """What was cut from that example, in words."""
+    ends_lost: int = 0
+    """Answers that were cut short or off, and so lost their stop token."""
+    reasons: tuple[LeftOut, ...] = ()
+    """Why records were left out, the most frequent reason first; none in studies made before it was kept."""
+    shortened: LeftOut | None = None
+    """Conversations whose last turns were cut off."""
+    columns: tuple[ColumnUse, ...] = ()
+    """Every column of the files; none in studies made before they were kept."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,7 +176,17 @@ class StudyView:
         """What became of the data."""
         stored = self._facts("data")
         bad = tuple(_build(BadRecord, item) for item in stored.get("bad_records", ()))
-        return _build(DataView, {**stored, "bad_records": bad})
+        shortened = stored.get("shortened")
+        return _build(
+            DataView,
+            {
+                **stored,
+                "bad_records": bad,
+                "reasons": tuple(_build(LeftOut, item) for item in stored.get("reasons", ())),
+                "shortened": None if shortened is None else _build(LeftOut, shortened),
+                "columns": tuple(_build(ColumnUse, item) for item in stored.get("columns", ())),
+            },
+        )
 
     @functools.cached_property
     def model(self) -> ModelView:

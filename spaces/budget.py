@@ -191,8 +191,9 @@ def _asked_quantum(sizes: tuple[int, ...], examples: int, train_examples: int) -
     multiple = math.lcm(*sizes)
     if isinstance(examples, bool) or examples < QUANTA * sizes[-1]:
         raise BudgetError(
-            f"examples: {examples} is too few for batch size {sizes[-1]}; "
-            f"a trial of {QUANTA} quanta takes at least {QUANTA * multiple}"
+            f"examples: {examples} is too few for batch size {sizes[-1]}; a trial of {QUANTA} quanta takes "
+            f"at least {QUANTA * multiple}: give more (--examples), or smaller batch sizes "
+            "(--set batch_size=N)"
         )
     quantum = _rounded_up(-(-examples // QUANTA), multiple)
     total, notes = QUANTA * quantum, []

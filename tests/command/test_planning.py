@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from loratune.command.planning import count, hours, plan, plan_lines, share, size
 from loratune.command.request import choose_preset, make_config, make_request
-from loratune.objectives.base import BadRecord
+from loratune.objectives.base import BadRecord, ColumnUse, LeftOut
 from loratune.objectives.fake import FakePlan, FakeWorker
 
 
@@ -98,19 +98,44 @@ def test_what_was_left_out_of_the_data_is_said(planned):
     def spoil(facts):
         return {
             "data": dataclasses.replace(
-                facts.data, bad=7, bad_records=bad, duplicates=3, truncated=2, records=100
+                facts.data,
+                bad=7,
+                bad_records=bad,
+                duplicates=3,
+                truncated=2,
+                ends_lost=1,
+                records=100,
+                reasons=(
+                    LeftOut(reason="no output", count=6, places=("d.jsonl:1", "d.jsonl:2")),
+                    LeftOut(reason="'text' is empty", count=1, places=("d.jsonl:7",)),
+                ),
+                shortened=LeftOut(reason="turns were cut off", count=1, places=("d.jsonl:9",)),
+                columns=(
+                    ColumnUse(file="d.jsonl", name="instruction", used_as="prompt"),
+                    ColumnUse(file="d.jsonl", name="id", used_as=""),
+                    ColumnUse(file="d.jsonl", name="input", used_as="prompt"),
+                ),
             )
         }
 
     values, _ = planned(spoil)
     lines = plan_lines(values)
     (data,) = [words for name, words in lines if name == "data"]
-    for words in ("7 bad records left out", "3 repeats left out", "2 cut to length", "of at most 1024"):
+    total = values["data"]["train"] + values["data"]["validation"] + values["data"]["test"]
+    for words in (
+        "7 bad records left out",
+        "3 repeats left out",
+        f"2 of {total} examples cut to length, where 1 answer lost the end and the stop token with it",
+        "of at most 1024",
+    ):
         assert words in data
-    assert [name.strip() for name, _ in lines if name.startswith("  d.jsonl")] == [
-        f"d.jsonl:{line}" for line in range(1, 6)
+    assert lines[lines.index(("data", data)) + 1 :][:5] == [
+        ("  columns", "prompt: instruction and input; not used: id"),
+        ("  6 records", "left out: no output  (d.jsonl:1, d.jsonl:2, …)"),
+        ("  1 record", "left out: 'text' is empty  (d.jsonl:7)"),
+        ("", "tune plan --json names each"),
+        ("  1 record", "turns were cut off  (d.jsonl:9)"),
     ]
-    assert ("  …", "and 2 more; tune plan --json names them all") in lines
     assert len(values["data"]["bad_records"]) == 7
     assert values["data"]["bad_records"][6]["where"] == "d.jsonl:7"
 
@@ -122,24 +147,18 @@ def test_what_the_worker_found_worth_saying_is_a_note(planned):
     assert ("note", said) in plan_lines(values)
 
 
-@pytest.mark.parametrize(
-    ("bad", "named", "words"),
-    [
-        (5, 5, None),
-        (6, 6, "and 1 more; tune plan --json names them all"),
-        (90, 60, "and 85 more; tune plan --json names the first 60"),
-    ],
-)
-def test_bad_records_that_the_plan_does_not_name_are_counted(planned, bad, named, words):
-    found = tuple(
-        BadRecord(file="d.json", line=number, reason="no output", place="record")
-        for number in range(1, named + 1)
+def test_reasons_that_the_plan_does_not_give_are_counted(planned):
+    reasons = tuple(
+        LeftOut(reason=f"wrong in way {way}", count=20 - way, places=("d.json: record 5",))
+        for way in range(10)
     )
-    values, _ = planned(lambda facts: {"data": dataclasses.replace(facts.data, bad=bad, bad_records=found)})
+    values, _ = planned(
+        lambda facts: {"data": dataclasses.replace(facts.data, bad=155, bad_records=(), reasons=reasons)}
+    )
     lines = plan_lines(values)
-    assert ("  d.json: record 5", "no output") in lines
-    assert "  d.json: record 6" not in dict(lines)
-    assert dict(lines).get("  …") == words
+    assert ("  13 records", "left out: wrong in way 7  (d.json: record 5, …)") in lines
+    assert ("  23 records", "left out for 2 more reasons") in lines
+    assert ("", "tune plan --json names the first 0") in lines
 
 
 def test_each_gpu_has_memory_of_its_own(planned):

@@ -242,7 +242,7 @@ def test_a_model_of_the_cache_without_safetensors_is_refused(hub: Path, folder: 
 
 
 def test_a_name_that_the_hub_cannot_have_is_refused(hub: Path) -> None:
-    assert "neither a folder nor a Hub id" in refusal(load_model, config_of("two words"))
+    assert "neither a folder nor a Hub id" in refusal(load_model, config_of("org/two words"))
 
 
 def hub_error(kind: type[errors.HfHubHTTPError], status: int) -> errors.HfHubHTTPError:

@@ -1,0 +1,116 @@
+"""A base model's folder, looked at without loading anything: is it one, and is it whole?
+
+Also tells a mistyped folder from a Hub id. Knows nothing of what the files hold but JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..spaces.errors import ModelError, nearest
+from .size import cached_snapshot
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+UNSAFE_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.gguf")
+
+TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+)
+
+_WITHOUT_OWNER = {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt"}
+"""Causal language models whose Hub ids have no owner; no other can be added there."""
+
+
+def local_folder(name_or_path: str) -> Path | None:
+    """Return the folder of a model that lies in one, None for a Hub id.
+
+    Raises:
+        ModelError: it is neither; names the nearest folder beside it.
+    """
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        if not _is_text(str(folder)):
+            # Tokenizers, in Rust, takes no other path.
+            raise ModelError(f"{name_or_path}: the name of a model's folder must be UTF-8; rename it")
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{name_or_path}: {_without_config(folder)}")
+        return folder
+    if folder.exists():
+        raise ModelError(
+            f"{name_or_path}: is a file; give the folder that holds config.json and model.safetensors"
+        )
+    path = (
+        name_or_path.startswith((".", "/", "~"))
+        or "\\" in name_or_path
+        or name_or_path.count("/") > 1
+        or not name_or_path.strip()
+    )
+    alone = "/" not in name_or_path and name_or_path not in _WITHOUT_OWNER
+    if path or (alone and not cached_snapshot(name_or_path).is_dir()):
+        raise ModelError(
+            f"{name_or_path}: there is no such folder{nearest(folder.name, _folders_beside(folder))}; "
+            "give a model's folder or a Hub id such as org/name"
+        )
+    return None
+
+
+def check_folder(name_or_path: str, folder: Path) -> None:
+    """Raise ``ModelError`` where a folder's weights are missing or not safetensors."""
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{name_or_path}: the folder holds a LoRA adapter beside the model; "
+            "merge it with merge_and_unload and save, or move adapter_config.json away"
+        )
+    if any((folder / name).is_file() for name in WEIGHTS):
+        return
+    unsafe = sorted(path.name for pattern in UNSAFE_WEIGHTS for path in folder.glob(pattern))
+    if unsafe:
+        raise ModelError(
+            f"{name_or_path}: the weights are in {unsafe[0]}, which is not safetensors; convert them "
+            "once where you trust the file, with AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)"
+        )
+    raise ModelError(
+        f"{name_or_path}: the folder has no weights (model.safetensors); "
+        "download it whole or save it with model.save_pretrained"
+    )
+
+
+def check_tokenizer(name_or_path: str, folder: Path) -> None:
+    """Raise ``ModelError`` where a folder holds no tokenizer."""
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise ModelError(
+            f"{name_or_path}: the folder has no tokenizer (such as tokenizer.json); "
+            "save the model's own there with tokenizer.save_pretrained"
+        )
+
+
+def _folders_beside(folder: Path) -> list[str]:
+    try:
+        return [other.name for other in folder.parent.iterdir() if other.is_dir()]
+    except OSError:
+        return []
+
+
+def _is_text(path: str) -> bool:
+    """Return whether the bytes of a path are text; those that are not are held as surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in path)
+
+
+def _without_config(folder: Path) -> str:
+    """Say why a folder without config.json is no base model."""
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        try:
+            base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        except (ValueError, AttributeError, OSError):
+            base = None
+        return f"is a LoRA adapter, not a base model; give its base model{f' {base!r}' if base else ''}"
+    return "the folder has no config.json; give the folder that model.save_pretrained wrote"

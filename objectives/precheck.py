@@ -1,0 +1,111 @@
+"""What is wrong with model, data and budget, as far as it can be told in a second, before a worker starts.
+
+Reads files and JSON, loads nothing, writes nothing. Every complaint is made by the function that makes it in
+the worker; what takes a tokenizer or the weights is left to that. Knows nothing of what comes after.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from .base import BadRecord, ObjectiveConfig
+from .columns import Reading, Survey
+from .folder import check_folder, check_tokenizer, local_folder
+from .formats import RecordError, key_of
+from .left_out import Log
+from .named_layers import check_targets
+from .records import RecordFile
+from .sources import check_distinct, check_options, check_usable, choose_reading, open_files, split_keys
+from .split import PARTS, distinct
+from .survey import survey
+from .trial_budget import budget_of
+
+SECONDS = 1.0
+"""How long the records are looked at; a file that takes longer is left to the worker from there on."""
+
+_CLOCK = 256
+
+_MANY = 10**9
+
+
+def precheck(config: ObjectiveConfig, *, seconds: float = SECONDS, sized: bool = True) -> None:
+    """Say what is wrong, as the worker would.
+
+    Args:
+        config: what a worker would be given.
+        seconds: how long the records may be looked at.
+        sized: whether the batch sizes are final; False where they depend on a model not looked at yet.
+
+    Raises:
+        ModelError, DataError, BudgetError: as the worker.
+    """
+    folder = local_folder(config.model.name_or_path)
+    if folder is not None:
+        check_tokenizer(config.model.name_or_path, folder)
+        check_folder(config.model.name_or_path, folder)
+    check_options(config.data)
+    until = time.monotonic() + seconds
+    files = open_files(config.data)
+    surveys = {part: survey(file, seconds=max(0.0, until - time.monotonic())) for part, file in files.items()}
+    readings = {
+        part: choose_reading(file, surveys[part], config.data)
+        for part, file in files.items()
+        # The rows of a table all have its columns; other records vote, and not all were heard.
+        if surveys[part].whole or (file.columnar and surveys[part].filled)
+    }
+    if folder is not None:
+        check_targets(folder, config.lora_targets)
+    if readings.keys() == files.keys() and all(found.whole for found in surveys.values()):
+        counted = _examples(config, files, readings, until)
+    else:
+        counted = None
+    if sized:
+        _check_budget(config, counted, surveys)
+
+
+def _examples(
+    config: ObjectiveConfig, files: Mapping[str, RecordFile], readings: Mapping[str, Reading], until: float
+) -> tuple[int, int, list[Log]] | None:
+    """Return the most training and validation examples there can be, and what was left out.
+
+    None where counting takes too long.
+    """
+    keys: dict[str, Sequence[bytes]] = {part: [] for part in PARTS}
+    logs = []
+    for part, file in files.items():
+        log = Log(file.name, file.place)
+        usable: list[bytes] = []
+        for line, record in file.read():
+            if (len(usable) + log.count) % _CLOCK == _CLOCK - 1 and time.monotonic() > until:
+                return None
+            try:
+                if isinstance(record, str):
+                    raise RecordError(record)
+                usable.append(key_of(readings[part].parse(record)))
+            except RecordError as error:
+                log.leave_out(line, str(error))
+        check_usable(len(usable), log)
+        keys[part] = usable
+        logs.append(log)
+    kept = dict(zip(PARTS, distinct([keys[part] for part in PARTS]), strict=True))
+    check_distinct(kept, files)
+    chosen = split_keys(
+        {part: [keys[part][at] for at in kept[part]] for part in PARTS}, files.keys(), config.data
+    )
+    return len(chosen["train"][1]), len(chosen["validation"][1]), logs
+
+
+def _check_budget(
+    config: ObjectiveConfig, counted: tuple[int, int, list[Log]] | None, surveys: Mapping[str, Survey]
+) -> None:
+    train, validation, logs = counted or (_MANY, _MANY, [])
+    bad: list[BadRecord] = [record for log in logs for record in log.bad[:1]]
+    budget_of(
+        config,
+        train=train,
+        validation=validation,
+        records=sum(found.records for found in surveys.values()),
+        bad=sum(log.count for log in logs),
+        first=bad[0] if bad else None,
+    )

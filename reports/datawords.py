@@ -1,0 +1,77 @@
+"""What became of the data, in words: which columns are used, and why records are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from .words import join, numbered
+
+COLUMNS_SHOWN = 8
+"""Unused columns that are named, of those that are counted."""
+
+
+class Use(Protocol):
+    """What a column is used for."""
+
+    @property
+    def file(self) -> str:
+        """The file's name."""
+
+    @property
+    def name(self) -> str:
+        """The column's."""
+
+    @property
+    def used_as(self) -> str:
+        """What for; empty where it is not used."""
+
+
+class Reason(Protocol):
+    """Why records were left out, or changed."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with them."""
+
+    @property
+    def count(self) -> int:
+        """How many."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the first are."""
+
+
+def column_lines(columns: Sequence[Use]) -> list[str]:
+    """Return what the columns of the files are used for, one line where all files have the same."""
+    found: dict[str, str] = {}
+    for file in dict.fromkeys(use.file for use in columns):
+        uses: dict[str, list[str]] = {}
+        for use in columns:
+            if use.file == file:
+                uses.setdefault(use.used_as, []).append(use.name)
+        unused = uses.pop("", [])
+        words = "; ".join(f"{used_as}: {join(names)}" for used_as, names in uses.items())
+        if unused:
+            more = len(unused) - COLUMNS_SHOWN
+            named = unused if more <= 0 else [*unused[:COLUMNS_SHOWN], f"{more} more"]
+            words += f"; not used: {join(named)}"
+        found.setdefault(words, file)
+    return list(found) if len(found) == 1 else [f"{file}: {words}" for words, file in found.items()]
+
+
+def reason_line(found: Reason) -> tuple[str, str]:
+    """Return how many records there are of a kind, and what is so of them with the first of their places."""
+    places = ", ".join(found.places) + (", …" if found.count > len(found.places) else "")
+    return numbered(found.count, "record"), f"{found.reason}  ({places})"
+
+
+def cut_words(truncated: int, examples: int, ends_lost: int) -> str:
+    """Return how many examples were cut, and what they lost."""
+    lost = (
+        f", where {numbered(ends_lost, 'answer')} lost the end and the stop token with it"
+        if ends_lost
+        else ""
+    )
+    return f"{truncated} of {numbered(examples, 'example')} cut to length{lost}"
