@@ -71,6 +71,8 @@ class TinySession:
         yield progress
         if self.act in ("hang", "say nothing"):
             time.sleep(600)
+        if self.act == "slow":
+            time.sleep(0.1)
         if self.act == "raise":
             raise RuntimeError("the tensors\nare of different sizes")
         if self.act == "run out of memory":

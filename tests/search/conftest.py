@@ -94,11 +94,11 @@ class Bench:
         self.path = folder / "tune.db"
         self.onlooker = Onlooker()
 
-    def config(self, space: SearchSpace | None = None, **choices: Any) -> StudyConfig:
+    def config(self, space: SearchSpace | None = None, model: str = "model", **choices: Any) -> StudyConfig:
         tiny = preset("tiny")
         space = space or tiny.space
         objective = ObjectiveConfig(
-            model=ModelConfig(name_or_path="model"),
+            model=ModelConfig(name_or_path=model),
             data=DataConfig(train="data.jsonl"),
             batch_sizes=space.batch_sizes(),
             lora_ranks=space.lora_ranks(),

@@ -1,0 +1,75 @@
+"""How a search begins: memory that runs out, and a study that another process runs already."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loratune.command import running
+from loratune.command.request import choose_preset, fit_to_budget, make_config, make_request
+from loratune.objectives.base import Facts, ObjectiveConfig
+from loratune.objectives.fake import FakePlan, FakeWorker
+from loratune.search.study import create
+from loratune.spaces.errors import OutOfMemory, StudyBusy
+from loratune.spaces.presets import preset
+from loratune.storage.store import Store
+
+
+class SmallWorker(FakeWorker):
+    """Stands for a worker process on a machine that takes so many trials at once."""
+
+    fits = 3
+    tried: list[int | None]
+
+    def __init__(self, index: int, *_: Any, **__: Any) -> None:
+        super().__init__(index, plan=FakePlan(slots=32))
+
+    def prepare(self, config: ObjectiveConfig) -> Facts:
+        self.tried.append(config.slots)
+        if (config.slots or 32) > self.fits:
+            raise OutOfMemory("worker 0: memory ran out")
+        facts = super().prepare(config)
+        return dataclasses.replace(facts, model=dataclasses.replace(facts.model, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("fits", "asked", "tried"),
+    [
+        (3, None, [None, 8, 4, 2]),
+        (3, 6, [6, 3]),
+        (40, None, [None]),
+        (0, 4, [4, 2, 1]),
+        (0, None, [None, 8, 4, 2, 1]),
+    ],
+)
+def test_memory_that_runs_out_at_the_start_halves_the_slots_down_to_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fits: int, asked: int | None, tried: list[int | None]
+) -> None:
+    monkeypatch.setattr(running, "ProcessWorker", SmallWorker)
+    monkeypatch.setattr(SmallWorker, "fits", fits)
+    monkeypatch.setattr(SmallWorker, "tried", [], raising=False)
+    request = make_request(None, {"slots": asked} if asked else {})
+    if fits:
+        prepared = running.prepare(request, logs=tmp_path, cache=None)
+        assert prepared.facts.slots == (tried[-1] or 32)
+    else:
+        with pytest.raises(OutOfMemory):
+            running.prepare(request, logs=tmp_path, cache=None)
+    assert SmallWorker.tried == tried
+
+
+def test_a_study_that_is_run_is_known_by_its_choices_before_a_model_is_loaded(tmp_path: Path) -> None:
+    path = str(tmp_path / "tune.db")
+    request = make_request(None, {"storage": path})
+    config = make_config(request, choose_preset(request) or preset("default"))
+    facts = FakeWorker().prepare(config.objective)
+    with Store.open(path, mode="create") as store:
+        study = create(store, name="demo", config=fit_to_budget(config, facts), facts=facts, trials=4)
+        running.check_free(store, request)
+        store.acquire(study.id)
+        with Store.open(path, mode="write") as second, pytest.raises(StudyBusy, match="'demo'"):
+            running.check_free(second, request)
+        # Other choices make another study, which is free to run beside it.
+        running.check_free(store, make_request(None, {"storage": path, "seed": 7}))
