@@ -34,8 +34,7 @@ def machine_of(chosen: str, facts: Facts) -> Machine:
     gpus: int | None = int(facts.environment.get("gpus", "1")) if _on_gpu(facts) else 0
     if chosen.startswith("cuda:"):
         gpus = None  # the worker was shown that one alone
-    # The worker itself was there already when it measured what was free.
-    return Machine(gpus=gpus, ram_bytes=facts.memory.available_bytes + facts.memory.worker_bytes)
+    return Machine(gpus=gpus, ram_bytes=facts.memory.available_bytes)
 
 
 def find_places(chosen: str, facts: Facts, machine: Machine) -> Places:

@@ -90,7 +90,8 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
         "memory_bytes": {
             "base_model": memory.base_bytes,
             "slot": memory.slot_bytes,
-            "worker": memory.base_bytes + facts.slots * memory.slot_bytes,
+            "process": memory.worker_bytes,
+            "worker": memory.base_bytes + memory.worker_bytes + facts.slots * memory.slot_bytes,
             "available": memory.available_bytes,
         },
         "base_loss": facts.base_loss,
@@ -147,8 +148,9 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         *_few_lines(values),
         (
             "memory",
-            f"{size(memory['base_model'])} base model, {size(memory['slot'])} a slot; "
-            f"{size(memory['worker'])} per worker of {size(memory['available'])} free"
+            f"{size(memory['base_model'])} base model, {size(memory['process'])} the worker's own, "
+            f"{size(memory['slot'])} a slot; {size(memory['worker'])} per worker "
+            f"of {size(memory['available'])} free"
             + ("" if fits else ": does not fit, lower --slots or --workers"),
         ),
         (

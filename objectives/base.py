@@ -246,14 +246,14 @@ class MemoryFacts:
     base_bytes: int
     """Weights of the base model, once per worker."""
     slot_bytes: int
-    """Estimated bytes of one more slot: its row, its moments, its activations."""
+    """Bytes of one more slot (its row, its moments, its activations): estimated, on a GPU measured."""
     available_bytes: int
-    """Memory of the device that was free before the model was loaded."""
+    """Memory of the device that a worker may take, its own process included, before anything is loaded."""
     slots_max: int
     """Slots that fit."""
     worker_bytes: int = 0
-    """What the worker's process holds beside the base model and the slots; 0 in studies made before it
-    was counted."""
+    """What a worker holds beside the base model and its slots: libraries, data, a chunk at the head; on a
+    GPU what of it lies there. 0 in studies made before it was counted."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

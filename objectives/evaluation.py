@@ -47,6 +47,11 @@ class EvalSet:
             losses[:, chosen] = measured[:, : len(chosen)].cpu()
         return losses
 
+    def measure_longest(self, pack: Pack, rows: slice) -> None:
+        """Run the chunk of the longest examples alone, for the memory that it takes."""
+        _, batch = self._chunks[-1]
+        pack.losses(repeated(batch, rows.stop - rows.start), rows)
+
 
 def mean_loss(losses: torch.Tensor, target_tokens: tuple[int, ...]) -> float:
     """Return the mean over target tokens of summed losses ``[n]``."""

@@ -64,6 +64,11 @@ def free_ram() -> int:
     return min(int(psutil.virtual_memory().available), _cgroup_room())
 
 
+def process_memory() -> int:
+    """Return the bytes of memory that this process holds, pages that it shares with others included."""
+    return int(psutil.Process().memory_info().rss)
+
+
 def _cgroup_room() -> int:
     """Return the bytes that a container's limit leaves (cgroup v2), more than any machine has without one."""
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")

@@ -22,6 +22,7 @@ from ..spaces import memory
 from ..spaces.budget import Budget
 from ..spaces.errors import ModelError, shown
 from . import identity
+from .attention import keeps_scores
 from .base import Facts, Geometry, MemoryFacts, ObjectiveConfig
 from .batches import collate
 from .dataset import TokenizedData, load_data
@@ -29,9 +30,10 @@ from .determinism import compute_deterministically
 from .device import dtype_note, find_device
 from .evaluation import EvalSet, mean_loss
 from .head import chunk_rows
-from .machine import free_ram
+from .machine import free_ram, process_memory
 from .model import BaseModel, folder_of, load_model, load_tokenizer
 from .pack import Pack
+from .probe import Footprint, longest_tick, measure, meter_of
 from .selfcheck import check_pack
 from .stream import Stream, tick_lengths
 from .targets import features, resolve_targets
@@ -69,7 +71,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
     if config.deterministic:
         compute_deterministically(device)
     tokenizer = load_tokenizer(config.model)
-    available = free_memory(str(device))
+    available, before = free_memory(str(device)), process_memory()
     base = load_model(config.model)
     data = _load_data(config, base, tokenizer)
     summary = data.summary
@@ -91,13 +93,20 @@ def prepare(config: ObjectiveConfig) -> Prepared:
     if geometry.gradient_checkpointing:
         recompute_activations(base)
     check_pack(base, geometry)  # after it: a dropout of the base's own that is on again is found
-    held = _memory(base, geometry, budget, available)
-    slots = config.slots or max(1, min(held.slots_max, SLOTS_CPU if base.device.type == "cpu" else SLOTS_GPU))
-    pack = Pack(base, geometry, slots)
     eval_sets = {
         size: EvalSet(data.validation, size, geometry.eval_rows, base.device)
         for size in {budget.eval_examples, budget.final_eval_examples}
     }
+    held = _memory(base, geometry, budget, available)
+    if base.device.type == "cpu":
+        held = _with_process(held, before)
+    meter = meter_of(base.device)
+    if meter is not None and config.slots is None:
+        held = _measured(held, measure(base, geometry, data, budget, eval_sets, meter))
+    slots = config.slots or max(1, min(held.slots_max, SLOTS_CPU if base.device.type == "cpu" else SLOTS_GPU))
+    pack, rows_per_second = _pack_that_runs(
+        base, data, budget, geometry, slots, fixed=config.slots is not None
+    )
     final = eval_sets[budget.final_eval_examples]
     # Nothing has been added yet, so the first row computes as the base model does.
     base_losses = final.losses(pack, slice(0, 1))[0]
@@ -111,9 +120,9 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         base_loss=mean_loss(base_losses, final.target_tokens),
         base_losses=tuple(base_losses.tolist()),
         eval_tokens=final.target_tokens,
-        rows_per_second=_speed(pack, base, data, budget, geometry),
+        rows_per_second=rows_per_second,
         environment=environment(),
-        slots=slots,
+        slots=pack.slots,
         notes=tuple(note for note in [dtype_note(config.model.dtype, base.device)] if note),
     )
     return Prepared(facts=facts, base=base, data=data, pack=pack, eval_sets=eval_sets)
@@ -194,17 +203,58 @@ def _memory(base: BaseModel, geometry: Geometry, budget: Budget, available: int)
         targets_per_layer=-(-len(wrapped) // shape.layers),
         checkpointing=geometry.gradient_checkpointing,
         dropout=True,
-        eager=geometry.attn_implementation == "eager",
+        eager=geometry.attn_implementation == "eager" or keeps_scores(config, base.device, base.dtype),
     )
     slot = memory.slot_bytes(memory.row_parameters(wrapped, geometry.rank_max), activations)
     weights = sum(weight.numel() * weight.element_size() for weight in base.model.parameters())
-    once = weights + memory.head_bytes(shape, chunk_rows(shape.vocab_size))
+    chunk = chunk_rows(shape.vocab_size)
+    once = weights + memory.head_bytes(shape, chunk)
+    positions = min(chunk, budget.micro_batch * max(geometry.tick_lengths))
     return MemoryFacts(
         base_bytes=weights,
         slot_bytes=slot,
         available_bytes=available,
         slots_max=memory.slots_that_fit(available, once, slot),
+        worker_bytes=memory.head_bytes(shape, positions),
     )
+
+
+def _with_process(held: MemoryFacts, before: int) -> MemoryFacts:
+    """Return what a worker on a CPU holds with its own process in it, which held ``before`` at first."""
+    return dataclasses.replace(
+        held,
+        # Interpreter, libraries and data; the weights are counted by themselves.
+        worker_bytes=held.worker_bytes + max(0, process_memory() - held.base_bytes),
+        available_bytes=held.available_bytes + before,
+    )
+
+
+def _measured(estimated: MemoryFacts, seen: Footprint) -> MemoryFacts:
+    """Return what a worker holds as it was seen, in place of what was estimated."""
+    fits = memory.slots_that_fit(estimated.available_bytes, seen.once_bytes, seen.slot_bytes)
+    return dataclasses.replace(
+        estimated,
+        slot_bytes=seen.slot_bytes,
+        worker_bytes=seen.once_bytes - estimated.base_bytes,
+        slots_max=fits if seen.fits_two else min(1, fits),
+    )
+
+
+def _pack_that_runs(
+    base: BaseModel, data: TokenizedData, budget: Budget, geometry: Geometry, slots: int, *, fixed: bool
+) -> tuple[Pack, float]:
+    """Return a pack and its examples per second; of fewer slots where memory runs out, unless ``fixed``."""
+    while True:
+        pack = None
+        try:
+            pack = Pack(base, geometry, slots)
+            return pack, _speed(pack, base, data, budget, geometry)
+        except torch.OutOfMemoryError:
+            if pack is not None:
+                pack.close()
+            if fixed or slots == 1:
+                raise
+        slots //= 2
 
 
 def recompute_activations(base: BaseModel) -> None:
@@ -224,10 +274,13 @@ def recompute_activations(base: BaseModel) -> None:
 
 
 def _speed(pack: Pack, base: BaseModel, data: TokenizedData, budget: Budget, geometry: Geometry) -> float:
-    """Return training examples per second with all slots in use, from three ticks of middling length."""
+    """Return training examples per second with all slots in use, from three ticks of middling length.
+
+    The longest goes before them, as a warm-up, so that memory runs out here or not at all.
+    """
     order = Stream(data.train.lengths, budget, 0).quantum(0)
     ticks = sorted(range(budget.ticks), key=lambda tick: geometry.tick_lengths[tick])
-    chosen = [ticks[len(ticks) * share // 4] for share in (2, 1, 2, 3)]
+    chosen = [longest_tick(geometry), *(ticks[len(ticks) * share // 4] for share in (1, 2, 3))]
     pack.fill()
     for count, tick in enumerate(chosen):
         if count == 1:  # the first is a warm-up

@@ -105,11 +105,6 @@ def test_on_a_cpu_memory_bounds_the_workers_and_their_own_is_counted(gib, worker
     assert count_workers(None, find_places("auto", facts, machine), facts, machine, 100) == workers
 
 
-def test_the_memory_that_was_free_beside_a_worker_is_its_own_as_well():
-    facts = facts_on("cpu", available_bytes=7 * 2**30, worker_bytes=2**30)
-    assert machine_of("auto", facts).ram_bytes == 8 * 2**30
-
-
 def test_a_study_from_before_its_own_memory_was_counted_still_counts():
     assert MemoryFacts(base_bytes=1, slot_bytes=1, available_bytes=1, slots_max=1).worker_bytes == 0
 

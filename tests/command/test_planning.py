@@ -161,6 +161,17 @@ def test_reasons_that_the_plan_does_not_give_are_counted(planned):
     assert ("", "tune plan --json names the first 0") in lines
 
 
+def test_a_workers_own_memory_is_part_of_what_it_holds(planned):
+    def change(facts):
+        return {"memory": dataclasses.replace(facts.memory, worker_bytes=400 * 2**20)}
+
+    values, facts = planned(change)
+    held = values["memory_bytes"]
+    assert held["process"] == 400 * 2**20
+    assert held["worker"] == facts.memory.base_bytes + 400 * 2**20 + 8 * facts.memory.slot_bytes
+    assert "400 MiB the worker's own" in dict(plan_lines(values))["memory"]
+
+
 def test_each_gpu_has_memory_of_its_own(planned):
     def on(device):
         def change(facts):
