@@ -38,6 +38,7 @@ from .selfcheck import check_pack
 from .stream import Stream, tick_lengths
 from .targets import features, resolve_targets
 from .trial_budget import budget_of
+from .worker import ran_out_of_memory
 
 EVAL_ROWS = 8
 RANK_MULTIPLE = 8
@@ -249,10 +250,10 @@ def _pack_that_runs(
         try:
             pack = Pack(base, geometry, slots)
             return pack, _speed(pack, base, data, budget, geometry)
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
             if pack is not None:
                 pack.close()
-            if fixed or slots == 1:
+            if fixed or slots == 1 or not ran_out_of_memory(error):
                 raise
         slots //= 2
 

@@ -7,7 +7,6 @@ how much memory there is.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from .model import BaseModel
 from .optimizer import Step, adamw
 from .pack import Dropout, Pack
 from .stream import Stream
+from .worker import ran_out_of_memory
 
 
 class Meter(Protocol):
@@ -93,8 +93,11 @@ def measure(
     weights = sum(weight.numel() * weight.element_size() for weight in base.model.parameters())
     one = _peak(base, geometry, data, budget, eval_sets, meter, slots=1)
     two = None
-    with contextlib.suppress(torch.OutOfMemoryError):
+    try:
         two = _peak(base, geometry, data, budget, eval_sets, meter, slots=2)
+    except RuntimeError as error:  # libraries of CUDA say it in words alone
+        if not ran_out_of_memory(error):
+            raise
     meter.reset()  # hands back what the two needed, whose shapes nobody needs again
     return fit(weights=weights, one=one, two=two)
 

@@ -14,6 +14,7 @@ from loratune.objectives.preparation import prepare
 from loratune.objectives.probe import Footprint, fit
 
 GIB = 2**30
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory")
 
 
 @pytest.fixture(name="config")
@@ -32,7 +33,15 @@ def make_config(tiny_model: Path, tiny_data: Path) -> ObjectiveConfig:
 class PretendedMeter:
     """Says that a worker holds a base and so many bytes for each slot of the pack that was made last."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, base: int, slot: int, most: int = 99) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        base: int,
+        slot: int,
+        most: int = 99,
+        says: Exception = OUT_OF_MEMORY,
+    ) -> None:
         self.packs: list[int] = []
         self.lengths: list[tuple[int, ...]] = []
         self.resets = 0
@@ -46,7 +55,7 @@ class PretendedMeter:
 
             def accumulate(self, batch: object, dropout: object) -> torch.Tensor:
                 if self.slots > most:
-                    raise torch.OutOfMemoryError("CUDA out of memory")
+                    raise says
                 meter.lengths.append(tuple(batch.tokens.shape))
                 return super().accumulate(batch, dropout)
 
@@ -110,17 +119,23 @@ def test_one_and_two_slots_live_the_longest_micro_step(
     assert not bool(prepared.pack.exp_avg.any())
 
 
+@pytest.mark.parametrize("says", [OUT_OF_MEMORY, RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED")])
 def test_where_two_slots_run_out_of_memory_one_is_used(
-    config: ObjectiveConfig, monkeypatch: pytest.MonkeyPatch
+    config: ObjectiveConfig, monkeypatch: pytest.MonkeyPatch, says: Exception
 ) -> None:
-    PretendedMeter(monkeypatch, base=GIB, slot=GIB, most=1)
+    PretendedMeter(monkeypatch, base=GIB, slot=GIB, most=1, says=says)
     monkeypatch.setattr(preparation, "free_memory", lambda device: 100 * GIB)
     prepared = prepare(config)
     assert prepared.facts.slots == prepared.pack.slots == 1
 
 
-def test_slots_are_halved_until_they_run(config: ObjectiveConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    meter = PretendedMeter(monkeypatch, base=GIB, slot=GIB, most=2)
+@pytest.mark.parametrize(
+    "says", [OUT_OF_MEMORY, RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")]
+)
+def test_slots_are_halved_until_they_run(
+    config: ObjectiveConfig, monkeypatch: pytest.MonkeyPatch, says: Exception
+) -> None:
+    meter = PretendedMeter(monkeypatch, base=GIB, slot=GIB, most=2, says=says)
     monkeypatch.setattr(preparation, "free_memory", lambda device: 100 * GIB)
     prepared = prepare(config)
     assert meter.packs == [1, 2, 8, 4, 2]
@@ -134,6 +149,15 @@ def test_slots_that_the_user_chose_are_neither_probed_nor_halved(
     with pytest.raises(torch.OutOfMemoryError):
         prepare(dataclasses.replace(config, slots=4))
     assert meter.packs == [4]
+
+
+def test_any_other_error_is_not_taken_for_a_lack_of_memory(
+    config: ObjectiveConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter = PretendedMeter(monkeypatch, base=GIB, slot=GIB, most=1, says=RuntimeError("no kernel image"))
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        prepare(config)
+    assert meter.packs == [1, 2]
 
 
 def test_memory_that_does_not_hold_one_slot_is_an_error(

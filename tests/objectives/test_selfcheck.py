@@ -242,6 +242,16 @@ def test_whatever_else_goes_wrong_is_one_line(base: BaseModel) -> None:
     assert hooks_of(base) == 0
 
 
+def test_an_operation_that_cannot_repeat_its_sums_names_the_flag_that_asks_it_to(base: BaseModel) -> None:
+    def fail(own: Any, x: Any) -> None:
+        raise RuntimeError("histc_cuda does not have a deterministic implementation, but you set\nmore")
+
+    change(base.model.model.layers[1].mlp, fail)
+    message = refusal(base)
+    assert "LlamaForCausalLM cannot be trained with --deterministic on this GPU (histc_cuda" in message
+    assert message.endswith("leave the flag out")
+
+
 def test_memory_that_runs_out_is_no_fault_of_the_model(base: BaseModel) -> None:
     def fail(own: Any, x: Any) -> None:
         raise torch.OutOfMemoryError("out of memory")
