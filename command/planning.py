@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..objectives.base import ColumnUse, LeftOut
 from ..reports.datawords import column_lines, cut_words, reason_line
+from ..reports.endings import EndingsView, ending_sentence, ending_warnings, stops_differ
 from ..reports.paired import MIN_EXAMPLES
 from ..reports.words import counted, numbered, plural
 from ..spaces.budget import LEAST_EVAL_EXAMPLES, RUNGS
@@ -72,6 +73,8 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
             "longest_tokens": data.length_quantiles[4],
             "rendered": data.rendered,
             "rendered_cut": data.rendered_cut,
+            "endings": dataclasses.asdict(data.endings),
+            "stops_differ": stops_differ(EndingsView(**dataclasses.asdict(data.endings))),
         },
         "space": dict(config.space.describe()),
         "preset": config.preset,
@@ -131,6 +134,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
             f"longest {data['longest_tokens']} of at most {data['cutoff_len']}{most}",
         ),
         *_data_lines(data),
+        *_ending_lines(data),
         ("space", f"preset {values['preset']}: {PRESETS[values['preset']].words}"),
         *((f"  {name}", words) for name, words in values["space"].items()),
         (
@@ -176,6 +180,14 @@ def _few_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
             f"trials are stopped early on {counted(rung, 'validation example')}; give more, or --pruner none"
         )
     return [("warning", words) for words in found]
+
+
+def _ending_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return how an answer ends, a warning where the model does not stop there."""
+    endings = EndingsView(**data["endings"])
+    words = ending_sentence(endings)
+    lines = [("warning" if data["stops_differ"] else "answers", words)] if words else []
+    return lines + [("note", note) for note in ending_warnings(endings)]
 
 
 def _at_once(values: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ..spaces.budget import Budget
 from ..spaces.params import LoraParams
+from .endings import Endings
 
 RULES = 2
 """The rules by which records become examples, counted on where the same file would give other tokens.
@@ -215,6 +216,8 @@ class DataSummary:
     """Conversations whose last turns were cut off, since no answer follows them; None if there are none."""
     columns: tuple[ColumnUse, ...] = ()
     """Every column of the files."""
+    endings: Endings = dataclasses.field(default_factory=Endings)
+    """How its answers end."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,7 @@ class ChatTemplate:
         source = tokenizer.chat_template
         self.text = source if isinstance(source, str) else json.dumps(source, sort_keys=True)
         self._sources = {with_tools: self._source(with_tools) for with_tools in (False, True)}
+        self.source = self._sources[False]
         self._specials = tuple(
             {
                 token
@@ -53,7 +54,7 @@ class ChatTemplate:
                 "the model's chat template cannot be used: it does not render a user's question and an "
                 "answer; name a built-in one with --template, such as chatml or default"
             )
-        self._knows_system = self._shows_mark(Turn(role="system", content=_MARK), question, answer)
+        self.knows_system = self._shows_mark(Turn(role="system", content=_MARK), question, answer)
         call = Turn(role="assistant", content="", calls=(ToolCall(name=_MARK, arguments={"a": "b"}),))
         # A template may want a call's arguments as an object or as its JSON text, and not all know calls.
         self._calls_as_text = False
@@ -69,7 +70,7 @@ class ChatTemplate:
                 "the model's chat template ends an answer with no token of its own, and the tokenizer has no "
                 "end-of-sequence token: give it an eos_token, or name another template with --template"
             )
-        self._stops = find_stops(tokenizer, (end, *self._ends_of_calls(calls[:2])))
+        self.stops = find_stops(tokenizer, (end, *self._ends_of_calls(calls[:2])))
 
     def render(self, conversation: Conversation) -> Rendered:
         """Return the whole text in pieces, those that the model is to write marked.
@@ -77,10 +78,10 @@ class ChatTemplate:
         Raises:
             RecordError: the template refuses the conversation, or rewrites an answer beyond recognition.
         """
-        conversation = without_stops(conversation, self._stops)
+        conversation = without_stops(conversation, self.stops)
         if not self._knows_tools:
             conversation = spell_out_tools(conversation)
-        if not self._knows_system:
+        if not self.knows_system:
             conversation = merge_system(conversation)
         messages = self._messages(conversation.turns)
         tools = [dict(tool) for tool in conversation.tools]
@@ -97,7 +98,7 @@ class ChatTemplate:
             if not self._marks_answers:
                 raise
             pieces, openers = self._marked(conversation, messages, tools)
-        stops = self._stops.and_ids(openers) if openers else self._stops
+        stops = self.stops.and_ids(openers) if openers else self.stops
         return Rendered(pieces=pieces, whole=True, add_bos=False, stops=stops)
 
     def _source(self, with_tools: bool) -> str:
@@ -249,7 +250,7 @@ class ChatTemplate:
             if start < at:
                 raise RecordError("the model's chat template writes two answers at the same place")
             ending = ""
-            if not text[start:end].rstrip().endswith(self._stops.texts):
+            if not text[start:end].rstrip().endswith(self.stops.texts):
                 # Some templates end a turn by the token that begins the next: without it the model would
                 # not learn to stop. Others write roles as plain text alone: those do not either.
                 opener = self._first_end(text[end:])
@@ -291,7 +292,7 @@ class ChatTemplate:
                 mask[end] = conversation.turns[position].trained
                 end += 1
             # Marks that leave the end-of-turn token out would never teach the model to stop.
-            if ids[end - 1] not in self._stops.ids and end < len(ids) and ids[end] in specials:
+            if ids[end - 1] not in self.stops.ids and end < len(ids) and ids[end] in specials:
                 mask[end] = conversation.turns[position].trained
                 openers.append(ids[end])
         return tuple(zip(ids, mask, strict=True)), openers

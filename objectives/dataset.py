@@ -23,11 +23,14 @@ from .base import DataConfig, DataSummary
 from .chat_template import ChatTemplate
 from .columns import Reading, Survey
 from .encode import Example
+from .endings import Endings
 from .examples import Items, Positions, keys_of, read_items, without_duplicates
+from .jinja_templates import as_jinja
 from .left_out import BAD_RECORDS_KEPT, Log, together
 from .records import RecordFile
 from .sources import check_distinct, check_options, choose_reading, open_files, split_keys
 from .split import PARTS
+from .stops import endings_of, find_stops
 from .survey import survey
 from .templates import BuiltInTemplate, Template
 
@@ -190,6 +193,7 @@ def _make(
         columns=tuple(
             use for part, file in files.items() for use in readings[part].uses(file.name, surveys[part])
         ),
+        endings=_endings(splits["train"], template, tokenizer),
     )
     return TokenizedData(**splits, summary=summary)
 
@@ -199,6 +203,26 @@ def _split(items: Items, positions: Positions) -> Split:
     for array in arrays.values():
         array.flags.writeable = False
     return Split(**arrays)
+
+
+def _endings(train: Split, template: Template | None, tokenizer: Any) -> Endings:
+    """Return how the training examples' answers end, and the template that an export carries."""
+    stops = find_stops(tokenizer) if template is None else template.stops
+    counts, inside = endings_of(train.tokens, train.target, stops)
+    examples = np.unique(np.searchsorted(train.offsets, np.flatnonzero(inside), side="right"))
+    jinja = None if template is None else as_jinja(template, tokenizer)
+    return Endings(
+        tokens=tuple(tokenizer.convert_ids_to_tokens(list(counts))),
+        ids=tuple(counts),
+        added=isinstance(template, ChatTemplate) and not template.ends_answers,
+        # In plain text whole conversations may lie, each of whose turns ends.
+        inside=0 if template is None else len(examples),
+        tokenizer_token=tokenizer.eos_token or "",
+        tokenizer_class=type(tokenizer).__name__,
+        chat_template="" if jinja is None else jinja.text,
+        prompts=0 if jinja is None else jinja.prompts,
+        prompts_differ=0 if jinja is None else jinja.differ,
+    )
 
 
 def _cut_words(prompt: int, answer: int, ends: int) -> str:

@@ -148,7 +148,17 @@ def _load_data(config: ObjectiveConfig, base: BaseModel, tokenizer: Any) -> Toke
     highest = max(int(split.tokens.max(initial=0)) for split in (data.train, data.validation, data.test))
     if highest >= base.summary.vocab_size:
         raise _without_a_row(config.model.name_or_path, tokenizer, highest, base.summary.vocab_size)
-    return data
+    endings = dataclasses.replace(data.summary.endings, **_model_stops(base, tokenizer))
+    return dataclasses.replace(data, summary=dataclasses.replace(data.summary, endings=endings))
+
+
+def _model_stops(base: BaseModel, tokenizer: Any) -> dict[str, tuple[Any, ...]]:
+    """Return the tokens at which the model's generation stops, and their ids."""
+    generation = getattr(base.model, "generation_config", None)
+    stops = getattr(generation, "eos_token_id", None)
+    ids = () if stops is None else tuple(stops) if isinstance(stops, list | tuple) else (stops,)
+    tokens = (tokenizer.convert_ids_to_tokens(int(token)) for token in ids)
+    return {"model_ids": ids, "model_tokens": tuple(str(token) for token in tokens)}
 
 
 def _without_a_row(name: str, tokenizer: Any, token: int, rows: int) -> ModelError:

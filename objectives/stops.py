@@ -147,6 +147,18 @@ def end_answers(ids: list[int], mask: Mask, stops: Stops) -> tuple[list[int], Ma
     return ids, mask
 
 
+def endings_of(tokens: npt.NDArray[np.int32], target: Mask, stops: Stops) -> tuple[dict[int, int], Mask]:
+    """Return how many answers each stop token ends, the most first, and which tokens are stops inside one.
+
+    The tokens may be those of many examples, one after another: none begins with a target.
+    """
+    last = target & ~np.append(target[1:], False)
+    stopping = np.isin(tokens, np.fromiter(stops.ids, np.int32)) & target
+    found, counts = np.unique(tokens[stopping & last], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return {int(found[at]): int(counts[at]) for at in order}, stopping & ~last
+
+
 def begin_once(ids: list[int], opening: list[int], blank: Callable[[int], bool] | None) -> int:
     """Return how many tokens to drop from the front, so that a sequence that is begun is begun once.
 

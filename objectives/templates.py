@@ -39,6 +39,8 @@ class Template(Protocol):
     """``model's own``, or the name of a built-in template."""
     text: str
     """All that decides the rendering, for the fingerprint."""
+    stops: Stops
+    """What ends its answers."""
 
     def render(self, conversation: Conversation) -> Rendered:
         """Return its pieces; raises ``RecordError`` where the template cannot express it."""
@@ -100,6 +102,9 @@ _SHAPES: dict[str, _Shape] = {
     "plain": _Shape(system=_as_it_is, question=_as_it_is, end=None, between=""),
 }
 
+SAID = "\x00"
+"""Stands for what is said where a shape is spelled."""
+
 BUILT_IN = tuple(_SHAPES)
 """Names of the built-in templates; ``plain`` adds nothing but the end-of-sequence token."""
 
@@ -120,7 +125,7 @@ class BuiltInTemplate:
                 + f", so the template {name!r} has nothing to end an answer with: give it an eos_token"
                 + ("" if end is not None else ", or name another template with --template, such as chatml")
             )
-        self._stops = find_stops(tokenizer, () if end is None else (end,))
+        self.stops = find_stops(tokenizer, () if end is None else (end,))
         sample = Conversation(
             turns=tuple(Turn(role=role, content=f"<{role}>") for role in ("system", "user", "assistant"))
         )
@@ -131,7 +136,7 @@ class BuiltInTemplate:
         shape = self._shape
         eos: Piece = (self._eos if self._eos is not None else "", False)
         end = shape.end if shape.end is not None else eos[0]
-        turns = spell_out_tools(without_stops(conversation, self._stops)).turns
+        turns = spell_out_tools(without_stops(conversation, self.stops)).turns
         if shape.default_system and turns[0].role != "system":
             turns = (Turn(role="system", content=shape.default_system), *turns)
         pieces: list[Piece] = []
@@ -148,8 +153,28 @@ class BuiltInTemplate:
             pieces=tuple(piece for piece in pieces if piece[0] != ""),
             whole=False,
             add_bos=True,
-            stops=self._stops,
+            stops=self.stops,
         )
+
+
+def spelled_shape(
+    name: str, tokenizer: Any
+) -> tuple[list[Piece], list[Piece], list[Piece], list[Piece], str]:
+    """Return a built-in template's pieces of a system turn, a question, an answer and what follows one.
+
+    ``SAID`` stands for what is said; its own system turn comes last.
+    """
+    shape = _SHAPES[name]
+    eos: Piece = (tokenizer.eos_token_id if tokenizer.eos_token_id is not None else "", False)
+    end: list[Piece] = [eos] if shape.end is None else [(shape.end, False)]
+    if shape.end is not None and one_token(tokenizer, shape.end) is None:
+        end.append(eos)
+    between: list[Piece] = [(shape.between, False)] if shape.between else []
+    system = shape.system(Turn(role="system", content=SAID), eos)
+    question = shape.question(Turn(role="user", content=SAID), eos)
+    parts = (system, question, [(SAID, False), *end], between)
+    system, question, answer, between = ([piece for piece in part if piece[0] != ""] for part in parts)
+    return system, question, answer, between, shape.default_system
 
 
 def render_text(record: PlainText, stops: Stops) -> Rendered:

@@ -19,6 +19,7 @@ import plotly.offline
 
 from ..spaces.errors import ReportError
 from .datawords import column_lines, cut_words, reason_line
+from .endings import ending_sentence, ending_warnings
 from .facts import StudyFacts, study_facts
 from .figures import COLORS, FONT
 from .files import check_ours, write_text
@@ -178,6 +179,8 @@ def _data(facts: StudyFacts) -> list[tuple[str, str]]:
             f"{cut_words(data.truncated, data.train + data.validation + data.test, data.ends_lost)}; "
             f"it is {counted(data.cutoff_len, 'token')}",
         ),
+        *([("end of an answer", words)] if (words := ending_sentence(data.endings)) else []),
+        *(("note", words) for words in ending_warnings(data.endings)),
         ("fingerprint", data.fingerprint),
     ]
 

@@ -152,7 +152,8 @@ class Verdict:
             f"a trial sees {counted(self.examples, 'example')}, of {show_count(self.train_examples)} that "
             "there are to train on."
         )
-        if self.trials > 1:
+        compared = [one for one in (self.base, self.default) if one is not None and one.interval is not None]
+        if self.trials > 1 and (compared or self.ties):
             found.append(SELECTION.format(trials=self.trials))
         return tuple(found)
 

@@ -18,6 +18,7 @@ from ..spaces.budget import QUANTA, Budget
 from ..spaces.errors import LoratuneError, ReportError
 from ..spaces.space import SearchSpace
 from ..storage.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
+from .endings import EndingsView
 from .words import show_state
 
 T = TypeVar("T")
@@ -115,6 +116,8 @@ class DataView:
     """Conversations whose last turns were cut off."""
     columns: tuple[ColumnUse, ...] = ()
     """Every column of the files; none in studies made before they were kept."""
+    endings: EndingsView = dataclasses.field(default_factory=EndingsView)
+    """How its answers end."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,6 +179,10 @@ class StudyView:
         """What became of the data."""
         stored = self._facts("data")
         bad = tuple(_build(BadRecord, item) for item in stored.get("bad_records", ()))
+        endings = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in stored.get("endings", {}).items()
+        }
         shortened = stored.get("shortened")
         return _build(
             DataView,
@@ -185,6 +192,7 @@ class StudyView:
                 "reasons": tuple(_build(LeftOut, item) for item in stored.get("reasons", ())),
                 "shortened": None if shortened is None else _build(LeftOut, shortened),
                 "columns": tuple(_build(ColumnUse, item) for item in stored.get("columns", ())),
+                "endings": _build(EndingsView, endings),
             },
         )
 

@@ -50,6 +50,7 @@ LIGHT = {
     "objectives.__init__",
     "objectives.base",
     "objectives.columns",
+    "objectives.endings",
     "objectives.fake",
     "objectives.fake_checkpoint",
     "objectives.folder",

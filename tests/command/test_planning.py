@@ -6,6 +6,7 @@ import pytest
 from loratune.command.planning import count, hours, plan, plan_lines, share, size
 from loratune.command.request import choose_preset, make_config, make_request
 from loratune.objectives.base import BadRecord, ColumnUse, LeftOut
+from loratune.objectives.endings import Endings
 from loratune.objectives.fake import FakePlan, FakeWorker
 
 
@@ -138,6 +139,30 @@ def test_what_was_left_out_of_the_data_is_said(planned):
     ]
     assert len(values["data"]["bad_records"]) == 7
     assert values["data"]["bad_records"][6]["where"] == "d.jsonl:7"
+
+
+@pytest.mark.parametrize(
+    ("model_stops", "name", "words"),
+    [
+        ((9,), "answers", "an answer ends with <|im_end|> in training, where the model stops by itself"),
+        (
+            (2,),
+            "warning",
+            "an answer ends with <|im_end|> in training, but the model's generation config stops",
+        ),
+    ],
+)
+def test_a_stop_token_that_the_model_does_not_stop_at_is_warned_of(planned, model_stops, name, words):
+    def ended(facts):
+        tokens = tuple({9: "<|im_end|>", 2: "</s>"}[token] for token in model_stops)
+        endings = Endings(tokens=("<|im_end|>",), ids=(9,), model_ids=model_stops, model_tokens=tokens)
+        return {"data": dataclasses.replace(facts.data, endings=endings)}
+
+    values, _ = planned(ended)
+    assert values["data"]["stops_differ"] == (name == "warning")
+    (found,) = [line for line in plan_lines(values) if line[1].startswith("an answer ends")]
+    assert found[0] == name
+    assert found[1].startswith(words)
 
 
 def test_what_the_worker_found_worth_saying_is_a_note(planned):

@@ -201,3 +201,12 @@ def test_a_page_warns_and_offers_no_export_where_the_base_model_is_as_good(make_
     assert "Warning: the base model is better than the best trial" in page
     assert "tune export" not in page
     assert "tune export" in render(below(make_view, 3.0))
+
+
+def test_what_an_interval_does_not_account_for_is_said_only_where_there_is_one(make_view):
+    view = make_view(4, states={3: "running"}, wanted=4)
+    words = "The intervals are over the validation examples"
+    assert any(words in sentence for sentence in verdict(view).sentences)
+    bare = dataclasses.replace(view, evaluations={})
+    assert verdict(bare).base.interval is None
+    assert not any("interval" in sentence and words in sentence for sentence in verdict(bare).sentences)
