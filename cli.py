@@ -383,7 +383,9 @@ def _export_peft(
     view: StudyView, trial: int | None, output: Path, *, force: bool, storage: str | None
 ) -> None:
     from .command import running
+    from .objectives.identity import find_folder
     from .reports.export_peft import export_peft, why_unusable
+    from .reports.export_tokenizer import notes
     from .reports.full_run import full_run, provenance
 
     record = view.trial(trial)
@@ -404,8 +406,11 @@ def _export_peft(
             )
             with running.interrupted_by_sigterm(), running.private_files():
                 adapter = running.train_again(store, view.study, record, folder)
-        export_peft(view, record.number, adapter, output, force=force)
+        base = find_folder(str(view.model_config["name_or_path"]), view.model.revision)
+        export_peft(view, record.number, adapter, output, force=force, base=base)
     _wrote(output)
+    for note in notes(view.data.endings, base):
+        say(ERR, Text(note[0].upper() + note[1:] + ".", style="dim"), indent=2)
     for sentence in provenance(view, record, full_run(view, record.params, view.examples_seen(record))):
         say(ERR, Text(sentence, style="dim"), indent=2)
 

@@ -209,9 +209,35 @@ def _notes(view: StudyView, trial: TrialRecord, plain: bool) -> list[str]:
             "The study used the model's own chat template. With no template named, LLaMA-Factory takes it "
             "from the tokenizer; where it knows the model by name (qwen3, llama3), name that instead."
         )
+    ending = None if plain else _ending_note(view)
+    if ending is not None:
+        notes.append(ending)
     if str(view.data_config.get("encoding", "utf-8")).lower() not in ("utf-8", "utf8", "utf-8-sig"):
         notes.append(f"The data is in {view.data_config['encoding']}: convert it to UTF-8 first.")
     return notes
+
+
+def _ending_note(view: StudyView) -> str | None:
+    """Return a sentence where LLaMA-Factory would end an answer otherwise than the study did."""
+    endings, template = view.data.endings, view.data.template
+    if template == "plain":
+        end = endings.tokens[0] if endings.tokens else "the tokenizer's end of a sequence"
+        return (
+            f"LLaMA-Factory's template empty ends no answer, where the study ended each with {end}: write it "
+            "at the end of the data's answers, or the model does not learn to stop."
+        )
+    if template == "chatml" and endings.tokens and endings.tokens != ("<|im_end|>",):
+        return (
+            "LLaMA-Factory's template chatml adds <|im_end|> to the tokenizer as a new token (set resize_vocab: "
+            f"true), where the study ended each answer with {endings.tokens[0]}."
+        )
+    if template not in TEMPLATES and (endings.added or len(endings.tokens) > 1):
+        ends = " or ".join(endings.tokens)
+        return (
+            "The model's chat template does not end every answer by itself, and the study put an end there "
+            f"({ends}); LLaMA-Factory takes the template as it is: write the end into the data's answers."
+        )
+    return None
 
 
 def _entry(view: StudyView, file: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import yaml
 from ..spaces import digest
 from ..spaces.errors import ReportError, StorageError
 from ..storage.records import TrialRecord
+from .export_tokenizer import beside_adapter
 from .files import write_bytes, write_text
 from .full_run import full_run, provenance
 from .view import StudyView
@@ -34,7 +35,13 @@ Tensors = dict[str, npt.NDArray[np.generic]]
 
 
 def export_peft(
-    view: StudyView, number: int | None, adapter: Path | None, folder: Path, *, force: bool = False
+    view: StudyView,
+    number: int | None,
+    adapter: Path | None,
+    folder: Path,
+    *,
+    force: bool = False,
+    base: Path | None = None,
 ) -> Path:
     """Write a trial's adapter as a PEFT folder and return it.
 
@@ -44,6 +51,7 @@ def export_peft(
         adapter: its kept file, ``study_dir / trial.adapter``, or one trained again; None where there is none.
         folder: where to; made if missing. An adapter of the same study that lies there is replaced.
         force: write into a folder that holds other things.
+        base: the base model's folder on this machine, whose tokenizer comes along; None where there is none.
 
     Raises ``ReportError``.
     """
@@ -55,6 +63,7 @@ def export_peft(
         )
     tensors, layers = _tensors(adapter, trial)
     config = adapter_config(view, trial, layers)
+    beside = beside_adapter(view.data.endings, base)
     _check_folder(folder, view, force)
     # A folder with this file is an adapter: it goes first and comes last, so a torn export is none.
     config_file = folder / "adapter_config.json"
@@ -64,6 +73,8 @@ def export_peft(
         raise ReportError(f"{config_file}: cannot be replaced ({error.strerror or error})") from error
     weights = safetensors.numpy.save(tensors, metadata={"format": "pt", STUDY: _study_of(view)})
     write_bytes(folder / WEIGHTS, weights)
+    for name, content in beside.items():
+        write_bytes(folder / name, content)
     write_text(folder / "README.md", _readme(view, trial, config))
     write_text(config_file, json.dumps(config, indent=2, sort_keys=True) + "\n")
     return folder
@@ -189,7 +200,12 @@ def _readme(view: StudyView, trial: TrialRecord, config: dict[str, Any]) -> str:
         + f"{what} {share}\n\n"
         + "These are the weights of that short trial itself; a full run with these values should do "
         + "better.\n\n"
-        + "```python\nfrom peft import AutoPeftModelForCausalLM\n\n"
-        + 'model = AutoPeftModelForCausalLM.from_pretrained("path/to/this/folder")\n```\n\n'
+        + "```python\nfrom peft import AutoPeftModelForCausalLM\n"
+        + "from transformers import AutoTokenizer, GenerationConfig\n\n"
+        + 'folder = "path/to/this/folder"\n'
+        + "model = AutoPeftModelForCausalLM.from_pretrained(folder)\n"
+        + "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
+        + "stops = GenerationConfig.from_pretrained(folder)  # for model.generate(generation_config=stops)\n"
+        + "```\n\n"
         + f"| hyperparameter | value |\n|---|---|\n{rows}\n"
     )

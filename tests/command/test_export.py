@@ -230,3 +230,76 @@ def test_a_format_of_files_asks_where_to(refused, finished, kind):
     ended = refused("export", f"--format={kind}", cwd=finished)
     assert ended.code == 2
     assert "-o" in ended.complaint
+
+
+ASKED_AND_STOPPED = """
+import json, sys
+import numpy as np
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from loratune.demo import data_path
+from loratune.objectives.chat_template import ChatTemplate
+from loratune.objectives.encode import encode
+from loratune.objectives.formats import parse_record
+from loratune.objectives.templates import BuiltInTemplate
+
+folder, base, name = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(folder)
+stops = GenerationConfig.from_pretrained(folder)
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder).eval()
+theirs = AutoTokenizer.from_pretrained(base)
+template = ChatTemplate(theirs) if name == "auto" else BuiltInTemplate(name, theirs)
+same = ended = 0
+records = [json.loads(line) for line in open(data_path(), encoding="utf-8")][:8]
+for record in records:
+    conversation = parse_record(record, "alpaca")
+    ((ids, target),) = encode([template.render(conversation)], theirs)
+    messages = [{"role": turn.role, "content": turn.content} for turn in conversation.turns[:-1]]
+    prompt = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    same += prompt == ids[: int(np.flatnonzero(target)[0])].tolist()
+    written = model.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        generation_config=stops,
+        do_sample=False,
+        max_new_tokens=80,
+    )[0, len(prompt) :].tolist()
+    ended += written[-1] == int(ids[target][-1]) and len(written) < 80
+print(json.dumps([len(records), same, ended, stops.eos_token_id]))
+"""
+
+
+@pytest.mark.parametrize("template", ["auto", "alpaca"])
+def test_an_exported_folder_asks_as_training_did_and_stops_where_it_ended(tune, tmp_path, template):
+    trained = tune(
+        "search",
+        "--trials=1",
+        "--workers=1",
+        "--slots=1",
+        f"--template={template}",
+        "--eval-examples=64",
+        "--examples=1536",
+    )
+    assert trained.code == 0, trained.err
+    assert "an answer ends with <|end|> in training, where the model stops by itself" in " ".join(
+        trained.err.split()
+    )
+    ended = tune("export", "--format=peft", "-o", "best")
+    assert ended.code == 0, ended.err
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED_AND_STOPPED, "best", str(model_path()), template],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    records, same, stopped, eos = json.loads(done.stdout)
+    assert same == records
+    assert stopped == records
+    assert eos == 2

@@ -41,10 +41,10 @@ PARAMS = {
 }
 
 
-def make_config(model: Path, data: Path, **changes: object) -> ObjectiveConfig:
+def make_config(model: Path, file: Path, **changes: object) -> ObjectiveConfig:
     values = {
         "model": ModelConfig(name_or_path=str(model), device="cpu"),
-        "data": DataConfig(train=str(data), cutoff_len=64),
+        "data": DataConfig(train=str(file), cutoff_len=64),
         "batch_sizes": (2, 4),
         "lora_ranks": (1, 8),
         "lora_targets": ("all", "q_proj,down_proj"),
@@ -224,16 +224,13 @@ def make_one_token_config(
     model = Path(shutil.copytree(tiny_model, folder / "model"))
     template = "{% for message in messages %}{{ message.content }}{% endfor %}"
     (model / "chat_template.jinja").write_text(template)
-    # With an end of its own, an answer would be two tokens.
-    settings_file = model / "tokenizer_config.json"
-    told = json.loads(settings_file.read_text())
-    del told["eos_token"]
-    settings_file.write_text(json.dumps(told))
     sums = [{"instruction": f"{a}+{b}=", "output": str((a + b) % 10)} for a in range(15) for b in range(10)]
     data = folder / "sums.jsonl"
     data.write_text("\n".join(map(json.dumps, sums)))
+    # An answer is a digit and its end: cut to four tokens, three of the question are kept and the digit.
+    cut = DataConfig(train=str(data), cutoff_len=4)
     return lambda slots: make_config(
-        model, data, batch_sizes=(1, 2), lora_ranks=(1,), lora_targets=("all",), slots=slots
+        model, data, data=cut, batch_sizes=(1, 2), lora_ranks=(1,), lora_targets=("all",), slots=slots
     )
 
 

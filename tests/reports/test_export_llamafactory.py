@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from loratune.objectives.endings import Endings
 from loratune.reports.columns import columns_of
 from loratune.reports.export_llamafactory import export_llamafactory, llamafactory
 from loratune.spaces.errors import ReportError
@@ -271,3 +272,30 @@ def test_columns_are_found_in_every_kind_of_file(tmp_path):
     assert columns_of(tmp_path / "gone.jsonl") == {}
     (tmp_path / "x.jsonl").write_bytes(b"\xff\xfe\x00")
     assert columns_of(tmp_path / "x.jsonl") == {}
+
+
+@pytest.mark.parametrize(
+    ("template", "endings", "words"),
+    [
+        ("default", {"tokens": ("</s>",)}, None),
+        ("alpaca", {"tokens": ("</s>",)}, None),
+        ("chatml", {"tokens": ("<|im_end|>",)}, None),
+        ("chatml", {"tokens": ("</s>",)}, "adds <|im_end|> to the tokenizer as a new token"),
+        (
+            "plain",
+            {"tokens": ("</s>",)},
+            "template empty ends no answer, where the study ended each with </s>",
+        ),
+        ("model's own", {"tokens": ("<|eot|>",)}, None),
+        ("model's own", {"tokens": ("</s>",), "added": True}, "the study put an end there (</s>)"),
+        ("model's own", {"tokens": ("<|user|>", "</s>")}, "does not end every answer by itself"),
+    ],
+)
+def test_where_llama_factory_ends_answers_otherwise_a_sentence_says_so(study, template, endings, words):
+    view = study(data={"format": "alpaca", "template": template, "endings": Endings(**endings)})
+    notes = [note for note in llamafactory(view, None, Path("out")).notes if "LLaMA-Factory" in note]
+    found = [
+        note for note in notes if "end" in note and ("ends" in note or "ended" in note or "new token" in note)
+    ]
+    assert len(found) == (words is not None)
+    assert words is None or words in found[0]
