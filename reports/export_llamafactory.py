@@ -228,8 +228,8 @@ def _ending_note(view: StudyView) -> str | None:
         )
     if template == "chatml" and endings.tokens and endings.tokens != ("<|im_end|>",):
         return (
-            "LLaMA-Factory's template chatml adds <|im_end|> to the tokenizer as a new token (set resize_vocab: "
-            f"true), where the study ended each answer with {endings.tokens[0]}."
+            "LLaMA-Factory's template chatml adds <|im_end|> to the tokenizer as a new token (set "
+            f"resize_vocab: true), where the study ended each answer with {endings.tokens[0]}."
         )
     if template not in TEMPLATES and (endings.added or len(endings.tokens) > 1):
         ends = " or ".join(endings.tokens)
