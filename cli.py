@@ -28,6 +28,8 @@ from .command.group import Commands
 from .command.letters import write_plainly
 from .command.options import (
     Call,
+    Real,
+    Whole,
     at_storage,
     debug_option,
     default_storage,
@@ -39,6 +41,7 @@ from .command.options import (
     study_options,
     take_over_option,
 )
+from .spaces import bounds
 from .spaces.errors import LoratuneError, ReportError, UsageError, WorkerError
 from .storage.store import Store, check_path
 
@@ -77,25 +80,35 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
       tune search --model Qwen/Qwen3-0.6B --data train.jsonl --trials 24
       tune search --set learning_rate=1e-5..1e-3:log --set lora_rank=8,16 --set batch_size=8
     """
-    from .command import running, watching
+    from .command import running, settling, watching
     from .command.request import make_request
     from .storage import engine, rows
 
     request = make_request(config, flags)
-    if request.study is not None:
-        rows.check_name(request.study)
     address = engine.parse(request.storage)
+    if request.study is not None and (address.path is None or not address.path.exists()):
+        rows.check_name(request.study)
     if address.path is not None:
         # A database that cannot be written, or a search that runs, is found before a model is loaded.
         check_path(address.path)
         if address.path.exists():
             with Store.open(request.storage, mode="create") as store:
+                if request.study is not None and request.study not in {one.name for one in store.studies()}:
+                    rows.check_name(request.study)
                 if not take_over:
                     running.check_free(store, request)
-    logs, cache = address.artifacts / running.LOGS, address.artifacts / running.CACHE
-    with running.interrupted_by_sigterm(), running.private_files():
+    with (
+        running.interrupted_by_sigterm(),
+        running.private_files(),
+        # Nothing is made here before the study is; what ends a worker names its log.
+        running.scratch(keep_for=(WorkerError,)) as folder,
+    ):
         prepared = running.prepare(
-            request, logs=logs, cache=cache, starting=_say_preparing, deterministic=deterministic
+            request,
+            logs=folder / settling.LOGS,
+            cache=settling.borrow_cache(address.artifacts, folder),
+            starting=_say_preparing,
+            deterministic=deterministic,
         )
         try:
             workers = running.planned_workers(request, prepared)
@@ -104,6 +117,7 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
                 with watching.resumable(study.name, at_storage(store.url)):
                     if not take_over:
                         store.check_free(study.name)  # another search may have been quicker
+                    settling.settle(prepared.worker, folder, store.artifacts)
                     _print_plan(ERR, prepared, study.trials, workers)
                     watching.run(
                         store,
@@ -121,7 +135,7 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
 
 @tune.command(short_help="Go on with a study where it stood.")
 @study_argument
-@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Trials in all, not in addition.")
+@click.option("--trials", type=Whole(bounds.TRIALS), metavar="N", help="Trials in all, not in addition.")
 @machine_options
 @storage_option
 @take_over_option
@@ -230,7 +244,7 @@ def list_(storage: str | None, as_json: bool) -> None:
 
 @tune.command(short_help="Show a study, or one of its trials.")
 @study_argument
-@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="One trial and its curve.")
+@click.option("--trial", type=Whole(bounds.NUMBER), metavar="N", help="One trial and its curve.")
 @storage_option
 @json_option
 def show(study: str | None, trial: int | None, storage: str | None, as_json: bool) -> None:
@@ -312,7 +326,7 @@ def report(study: str | None, output: Path, storage: str | None) -> None:
 
 @tune.command(short_help="Export the best configuration for your trainer.")
 @study_argument
-@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="A trial; the best by default.")
+@click.option("--trial", type=Whole(bounds.NUMBER), metavar="N", help="A trial; the best by default.")
 @click.option(
     "--format",
     "kind",
@@ -324,7 +338,7 @@ def report(study: str | None, output: Path, storage: str | None) -> None:
 @output_option("A file, or a folder for peft; yaml and json go to the terminal without it.")
 @click.option(
     "--epochs",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Real(bounds.EPOCHS),
     default=3.0,
     show_default=True,
     help="Length of the full run that is written.",

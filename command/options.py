@@ -7,6 +7,7 @@ not here but in the values that are made of them, so that a config file and a fl
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import shlex
 from collections.abc import Callable
@@ -15,6 +16,9 @@ from typing import Any
 
 import click
 
+from ..spaces import bounds
+from ..spaces.bounds import Bounds
+from ..spaces.errors import shown
 from ..storage.store import DEFAULT
 
 Command = Callable[..., Any]
@@ -35,6 +39,9 @@ class CountOrAuto(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
     name = "auto|N"
 
+    def __init__(self, ends: Bounds) -> None:
+        self._ends = ends
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         """Return the number, or ``auto``."""
         if value == "auto":
@@ -43,13 +50,45 @@ class CountOrAuto(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             number = int(value)
         except ValueError:
             number = 0
-        if number < 1:
-            self.fail(f"{value!r} is neither auto nor a whole number of at least 1", param, ctx)
+        ends = self._ends
+        if not ends.low <= number <= ends.high:
+            words = f"is neither auto nor a whole number from {ends.low} to {ends.high}"
+            self.fail(f"{shown(value)} {words}", param, ctx)
         return number
 
 
-COUNT = click.IntRange(min=1)
-POSITIVE = click.FloatRange(min=0, min_open=True)
+class Whole(click.IntRange):
+    """A whole number between two ends, complained of in few letters however long it is."""
+
+    def __init__(self, ends: Bounds) -> None:
+        super().__init__(min=int(ends.low), max=int(ends.high))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{shown(value)} is no whole number from {self.min} to {self.max}", param, ctx)
+
+
+class Real(click.FloatRange):
+    """A number between two ends; neither infinite nor none at all."""
+
+    def __init__(self, ends: Bounds) -> None:
+        super().__init__(min=ends.low, max=ends.high, min_open=ends.above)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        try:
+            number = float(super().convert(value, param, ctx))
+        except click.BadParameter:
+            number = math.nan
+        if math.isnan(number):
+            least = "above" if self.min_open else "from"
+            self.fail(f"{shown(value)} is no number {least} {self.min:g} and up to {self.max:g}", param, ctx)
+        return number
+
+
 FILE = click.Path(path_type=Path)
 FORMATS = click.Choice(["auto", "alpaca", "sharegpt", "messages", "prompt_completion", "text"])
 DTYPES = click.Choice(["auto", "float32", "bfloat16", "float16"])
@@ -70,13 +109,18 @@ STUDY: tuple[tuple[str, Any, str, str], ...] = (
     ),
     ("--template", str, "NAME", "Chat template; the model's own by default."),
     ("--encoding", str, "NAME", "Encoding of text files.  [default: utf-8]"),
-    ("--cutoff-len", click.IntRange(min=2), "TOKENS", "Longest example; more is cut.  [default: 1024]"),
-    ("--trials", COUNT, "N", "Trials of the study in all.  [default: 100]"),
+    ("--cutoff-len", Whole(bounds.CUTOFF_LEN), "TOKENS", "Longest example; more is cut.  [default: 1024]"),
+    ("--trials", Whole(bounds.TRIALS), "N", "Trials of the study in all.  [default: 100]"),
     ("--study", str, "NAME", "The study's name; made of model and data by default."),
     ("--space", str, "PRESET|FILE", "default, tiny, quickllm or a YAML file; by the model's size."),
-    ("--examples", COUNT, "N", "Training examples of a trial; by the batch sizes and the data."),
-    ("--eval-examples", COUNT, "N", "Validation examples of the final evaluation."),
-    ("--max-grad-norm", POSITIVE, "X", "Clip gradients to this norm.  [default: 1.0]"),
+    (
+        "--examples",
+        Whole(bounds.EXAMPLES),
+        "N",
+        "Training examples of a trial; by the batch sizes and the data.",
+    ),
+    ("--eval-examples", Whole(bounds.EXAMPLES), "N", "Validation examples of the final evaluation."),
+    ("--max-grad-norm", Real(bounds.MAX_GRAD_NORM), "X", "Clip gradients to this norm.  [default: 1.0]"),
     ("--dtype", DTYPES, "", "Numbers of the base model.  [default: auto]"),
     ("--device", str, "NAME", "cpu, cuda or cuda:N.  [default: auto]"),
     ("--attn-implementation", click.Choice(["sdpa", "eager"]), "", "Attention.  [default: sdpa]"),
@@ -84,11 +128,11 @@ STUDY: tuple[tuple[str, Any, str, str], ...] = (
     ("--pruner", click.Choice(["asha", "none"]), "", "Who stops bad ones early.  [default: asha]"),
     (
         "--seed",
-        click.IntRange(min=0, max=2**31 - 1),
+        Whole(bounds.SEED),
         "N",
         "Seed of sampler, data order and adapters.  [default: 0]",
     ),
-    ("--keep-adapters", COUNT, "N", "Best adapters kept on disk.  [default: 5]"),
+    ("--keep-adapters", Whole(bounds.KEEP_ADAPTERS), "N", "Best adapters kept on disk.  [default: 5]"),
 )
 """Flag, type, metavar, help."""
 
@@ -135,12 +179,19 @@ def machine_options(command: Command) -> Command:
             help="Let workers wait for each other, and a GPU add up in one order: the same trials each time.",
         ),
         click.option(
-            "--timeout", type=POSITIVE, metavar="SECONDS", help="End after so long; resume goes on."
+            "--timeout",
+            type=Real(bounds.TIMEOUT),
+            metavar="SECONDS",
+            help="End after so long; resume goes on.",
         ),
         click.option(
-            "--workers", type=CountOrAuto(), help="Processes, one per GPU or core.  [default: auto]"
+            "--workers",
+            type=CountOrAuto(bounds.WORKERS),
+            help="Processes, one per GPU or core.  [default: auto]",
         ),
-        click.option("--slots", type=CountOrAuto(), help="Trials at once in a worker.  [default: auto]"),
+        click.option(
+            "--slots", type=CountOrAuto(bounds.SLOTS), help="Trials at once in a worker.  [default: auto]"
+        ),
     ):
         command = option(command)
     return command

@@ -33,12 +33,10 @@ from ..storage.records import StudyRecord, TrialRecord
 from ..storage.store import Store
 from .places import check_device, count_workers, find_places, machine_of, threads_on
 from .request import Request, choose_preset, default_name, fit_to_budget, make_config
+from .settling import CACHE, LOGS
 
 FIRST_SLOTS = 8
 """Slots of the second try where the first one chose a number that memory did not take."""
-
-LOGS = "logs"
-CACHE = "cache"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -355,6 +353,11 @@ def scratch(*, keep_for: tuple[type[BaseException], ...] = ()) -> Iterator[Path]
         yield folder
     except BaseException as error:
         if not isinstance(error, keep_for):
-            shutil.rmtree(folder)
+            _remove(folder)
         raise
-    shutil.rmtree(folder)
+    _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

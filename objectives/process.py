@@ -198,6 +198,16 @@ class ProcessWorker:
         self._inside.discard(trial)
         self._send("remove", trial)
 
+    def move_log(self, to: Path) -> None:
+        """Go on in another log, which begins with what this one holds; only between quanta."""
+        assert not self._running, "move the log only between quanta"
+        with _open_log(to) as log:
+            start = log.tell()
+            log.write(self.log_file.read_bytes())
+        self._send("log_to", to)
+        self._log_start += start
+        self.log_file = to
+
     def close(self) -> None:
         """End the process, by force if it does not answer; a second call does nothing."""
         self._over = True

@@ -137,6 +137,14 @@ class _Service:
             self.inside.remove(trial)
             self.session.remove(trial)
 
+    def log_to(self, file: Path) -> None:
+        """Let everything that this process prints go to the end of another file."""
+        handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(handle, stream.fileno())
+        os.close(handle)
+
     def start(self, save_to: Path) -> None:
         assert self.session is not None
         if not self.inside:  # every trial that was added has failed, and was reported

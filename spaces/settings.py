@@ -6,27 +6,35 @@ may override, are the command's matter. Does not look at models, data or databas
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from . import bounds
+from .bounds import Bounds
 from .dimension import NAMES
 from .errors import SpaceError, UsageError
 from .parse import configuration, dimensions, number
 from .yamlfile import complaint, read_mapping
 
 
-def _count_or_auto(value: object) -> object:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        return value
-    raise ValueError("is neither 'auto' nor a whole number of at least 1")
+def _count_or_auto(ends: Bounds) -> Callable[[object], object]:
+    def check(value: object) -> object:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if value == "auto" or (whole and ends.low <= value <= ends.high):  # type: ignore[operator]
+            return value
+        raise ValueError(f"is neither 'auto' nor a whole number from {ends.low} to {ends.high}")
+
+    return check
+
+
+def _within(ends: Bounds) -> Any:
+    return Field(gt=ends.low, le=ends.high) if ends.above else Field(ge=ends.low, le=ends.high)
 
 
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, BeforeValidator(number), Field(gt=0)]
-CountOrAuto = Annotated[int | str, BeforeValidator(_count_or_auto)]
 
 
 ONE_RUN = ("debug", "deterministic", "take_over")
@@ -56,9 +64,9 @@ class Settings(BaseModel):
     """``auto`` or the name of a built-in template."""
     encoding: Text | None = None
     """Encoding of text files."""
-    cutoff_len: Annotated[int, Field(ge=2)] | None = None
+    cutoff_len: Annotated[int, _within(bounds.CUTOFF_LEN)] | None = None
     """Longest example in tokens."""
-    trials: Count | None = None
+    trials: Annotated[int, _within(bounds.TRIALS)] | None = None
     """Trials of the study in all."""
     study: Text | None = None
     """The study's name."""
@@ -68,11 +76,11 @@ class Settings(BaseModel):
     """A preset's name or a YAML file of parameters."""
     set: dict[str, Any] | None = None
     """Parameters over the space: texts as of ``--set``, numbers, lists, or ``{low, high, log}``."""
-    examples: Count | None = None
+    examples: Annotated[int, _within(bounds.EXAMPLES)] | None = None
     """Training examples of a trial."""
-    eval_examples: Count | None = None
+    eval_examples: Annotated[int, _within(bounds.EXAMPLES)] | None = None
     """Validation examples of the final evaluation."""
-    max_grad_norm: Positive | None = None
+    max_grad_norm: Annotated[float, BeforeValidator(number), _within(bounds.MAX_GRAD_NORM)] | None = None
     """Gradients are clipped to this norm."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number type of the base model."""
@@ -84,19 +92,19 @@ class Settings(BaseModel):
     """Recompute activations in the backward pass."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model."""
-    slots: CountOrAuto = "auto"
+    slots: Annotated[int | str, BeforeValidator(_count_or_auto(bounds.SLOTS))] = "auto"
     """Trials that train at once in one worker."""
-    workers: CountOrAuto = "auto"
+    workers: Annotated[int | str, BeforeValidator(_count_or_auto(bounds.WORKERS))] = "auto"
     """Worker processes."""
     sampler: Literal["tpe", "random"] = "tpe"
     """Who proposes the trials."""
     pruner: Literal["asha", "none"] = "asha"
     """Who stops the bad ones early."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, _within(bounds.SEED)] = 0
     """Seed of the sampler, the data order and the adapters; the split of the data has its own."""
-    timeout: Positive | None = None
+    timeout: Annotated[float, BeforeValidator(number), _within(bounds.TIMEOUT)] | None = None
     """Seconds after which the search ends, ready to be resumed."""
-    keep_adapters: Count | None = None
+    keep_adapters: Annotated[int, _within(bounds.KEEP_ADAPTERS)] | None = None
     """How many of the best adapters stay on disk."""
     enqueue: list[dict[str, Any]] | None = None
     """Configurations to try first, each a mapping from parameters to values."""

@@ -32,7 +32,7 @@ _TRIAL = pydantic.TypeAdapter(TrialRecord)
 _POINT = pydantic.TypeAdapter(CurvePoint)
 _EVENT = pydantic.TypeAdapter(EventRecord)
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
 def now() -> datetime.datetime:
@@ -44,7 +44,8 @@ def check_name(name: str) -> str:
     """Return a study's name, or raise ``StorageError``; names go into URLs, logs and file names."""
     if not _NAME.fullmatch(name):
         raise StorageError(
-            f"study name {name!r}: use 1 to 64 letters (a-z, A-Z), digits, dots, dashes and underscores"
+            f"study name {name!r}: use 1 to 64 letters (a-z, A-Z), digits, dots, dashes and underscores, "
+            "not a dot or a dash first"
         )
     return name
 

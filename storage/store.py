@@ -166,13 +166,13 @@ class Store:
         self, *, name: str, trials: int, seed: int, config: dict[str, Any], facts: dict[str, Any]
     ) -> StudyRecord:
         """Make a study and its folder; raises ``StudyExists`` where the name is taken."""
-        rows.check_name(name)
         with self._transaction() as connection:
             if queries.study(connection, name) is not None or queries.optuna_has(connection, name):
                 raise StudyExists(
                     f"study {name!r}: exists in {self.url}; tune resume {name} goes on with it, "
                     "or choose another name with --study"
                 )
+            rows.check_name(name)  # one that is there already may be of an older, laxer rule
             least = (connection.execute(select(func.max(tables.studies.c.id))).scalar() or 0) + 1
             study_id = files.reserve(self.artifacts, least)
             at = rows.now()

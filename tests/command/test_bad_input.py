@@ -139,16 +139,27 @@ REFUSED: dict[Callable[[Path], list[str]], tuple[str, ...]] = {
 """By what is wrong, what the line must say."""
 
 
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Return everything below a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
 @pytest.fixture(scope="module")
-def refusals(tmp_path_factory: pytest.TempPathFactory, run_tune) -> dict[str, tuple[object, Path]]:
-    """How a search of each of these ended, and its folder; two at a time, since each loads torch."""
+def refusals(tmp_path_factory: pytest.TempPathFactory, run_tune) -> dict[str, tuple[object, bool]]:
+    """How a search of each ended, and whether its folder is as it was; two at a time: each loads torch."""
 
     # Made here: two threads that both ask for the session's first folder trip over each other.
     folders = {spoil: tmp_path_factory.mktemp(spoil.__name__) for spoil in REFUSED}
 
-    def attempt(spoil: Callable[[Path], list[str]]) -> tuple[str, tuple[object, Path]]:
+    def attempt(spoil: Callable[[Path], list[str]]) -> tuple[str, tuple[object, bool]]:
         folder = folders[spoil]
-        return spoil.__name__, (run_tune("search", "--trials=2", *spoil(folder), cwd=folder), folder)
+        words = spoil(folder)
+        before = contents(folder)
+        ended = run_tune("search", "--trials=2", *words, cwd=folder)
+        return spoil.__name__, (ended, contents(folder) == before)
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         return dict(pool.map(attempt, REFUSED))
@@ -156,12 +167,12 @@ def refusals(tmp_path_factory: pytest.TempPathFactory, run_tune) -> dict[str, tu
 
 @pytest.mark.parametrize("spoil", REFUSED, ids=lambda spoil: spoil.__name__)
 def test_a_worker_says_what_is_wrong_before_a_study_is_made(refusals, spoil):
-    ended, folder = refusals[spoil.__name__]
+    ended, untouched = refusals[spoil.__name__]
     assert ended.code == 1
     for words in REFUSED[spoil]:
         assert words in ended.complaint
     assert ended.out == ""
-    assert not (folder / "tune.db").exists()
+    assert untouched
 
 
 # Space
@@ -273,9 +284,9 @@ def test_a_search_that_runs_elsewhere_is_found_before_anything_is_loaded(refused
     assert "--take-over" in ended.complaint
 
 
-@pytest.mark.parametrize("name", ["../etc", "", "a b", "x" * 65, "ü", "a/b", "a\nb"])
+@pytest.mark.parametrize("name", ["../etc", "", "a b", "x" * 65, "ü", "a/b", "a\nb", ".", "..", "-x", ".x"])
 def test_a_bad_name_of_a_study_is_refused(refused, tmp_path, name):
-    ended = refused("search", "--trials=2", "--study", name)
+    ended = refused("search", "--trials=2", f"--study={name}")
     assert ended.code == 1
     assert "1 to 64" in ended.complaint
     assert list(tmp_path.iterdir()) == []

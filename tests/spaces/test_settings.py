@@ -68,8 +68,8 @@ def test_a_key_left_blank_is_a_key_left_out(config):
         ("trials: 0", "trials: 0: input should be greater than or equal to 1"),
         ("trials: true", "trials: True: input should be a valid integer"),
         ("trials: '5'", "trials: '5': input should be a valid integer"),
-        ("slots: 0", "slots: 0: is neither 'auto' nor a whole number of at least 1"),
-        ("workers: many", "workers: 'many': is neither 'auto' nor a whole number of at least 1"),
+        ("slots: 0", "slots: 0: is neither 'auto' nor a whole number from 1 to 4096"),
+        ("workers: many", "workers: 'many': is neither 'auto' nor a whole number from 1 to 1024"),
         ("timeout: .nan", "timeout: nan: is not a finite number"),
         ("timeout: -1", "timeout: -1: input should be greater than 0"),
         ("sampler: tpee", "sampler: 'tpee': input should be 'tpe' or 'random'"),
@@ -121,3 +121,21 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_every_setting_says_what_it_is_for():
     assert {"model", "data", "trials", "space", "set", "storage", "study"} <= Settings.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"{name}: 1{30 * '0'}" for name in ("trials", "examples", "eval_examples", "cutoff_len")),
+        *(f"{name}: 1{30 * '0'}" for name in ("keep_adapters", "seed", "slots", "workers")),
+        "timeout: 1e300",
+        "max_grad_norm: 1e300",
+        "timeout: .inf",
+        "max_grad_norm: .nan",
+    ],
+)
+def test_a_number_without_measure_is_refused_by_its_field(config, text):
+    with pytest.raises(UsageError) as caught:
+        load_settings(config(text))
+    assert f": {text.partition(':')[0]}: " in str(caught.value)
+    assert len(str(caught.value)) < 300

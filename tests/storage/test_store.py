@@ -77,6 +77,21 @@ class TestStudies:
         assert "\n" not in str(caught.value)
         assert store.studies() == ()
 
+    @pytest.mark.parametrize("name", [".", "..", "-x", ".x", "", "a/b", "x" * 65])
+    def test_a_name_that_is_none_is_refused(self, store, make_study, name):
+        with pytest.raises(StorageError, match="1 to 64 letters"):
+            make_study(store, name)
+        assert store.studies() == ()
+
+    def test_a_study_whose_name_was_taken_by_older_code_opens(self, store, make_study):
+        made = make_study(store)
+        with store._transaction() as connection:
+            connection.exec_driver_sql("UPDATE tune_studies SET name = '-x'")
+        assert store.study("-x").id == made.id
+        store.acquire(made.id)
+        with pytest.raises(StudyExists):
+            make_study(store, "-x")
+
     def test_a_name_that_optuna_uses_for_another_study_is_refused(self, store, make_study, tmp_path):
         first = make_study(store, "first")
         store.project(first.id, {}, {})  # makes Optuna's tables

@@ -1,0 +1,55 @@
+"""What a first look at model and data leaves: in a folder of its own, until there is a study to keep it for.
+
+So a search that is refused leaves nothing behind where it was started.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import shutil
+from pathlib import Path
+
+from ..objectives.process import ProcessWorker
+
+LOGS = "logs"
+CACHE = "cache"
+
+
+def borrow_cache(artifacts: Path, folder: Path) -> Path:
+    """Return a cache in ``folder`` that finds what an earlier search kept, and adds nothing to that."""
+    cache = folder / CACHE
+    cache.mkdir(mode=0o700)
+    kept = artifacts / CACHE
+    if kept.is_dir():
+        for file in kept.iterdir():
+            if file.is_file() and not file.name.startswith("."):
+                (cache / file.name).symlink_to(file)
+    return cache
+
+
+def settle(worker: ProcessWorker, folder: Path, artifacts: Path) -> None:
+    """Move what a first look left in ``folder`` to the files of the study that was made of it."""
+    worker.move_log(artifacts / LOGS / worker.log_file.name)
+    kept = artifacts / CACHE
+    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for file in (folder / CACHE).iterdir():
+        if file.is_file() and not file.is_symlink():
+            _move(file, kept / file.name)
+    shutil.rmtree(folder)
+
+
+def _move(file: Path, to: Path) -> None:
+    """Move a file, so that the new name is there whole or not at all, also onto another disk."""
+    try:
+        file.replace(to)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        temporary = to.with_name(f".{to.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            shutil.copy(file, temporary)
+            temporary.replace(to)
+        finally:
+            temporary.unlink(missing_ok=True)
+        file.unlink()
