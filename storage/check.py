@@ -38,7 +38,7 @@ def findings(store: Store) -> tuple[str, ...]:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return " ".join(str(error).split())[:400] or type(error).__name__
 
 
 def _database(store: Store) -> Iterator[str]:

@@ -71,7 +71,7 @@ def test_a_file_that_is_missing_or_damaged_is_named(study):
         ),
         (
             "UPDATE tune_evaluations SET losses = x'0011' WHERE trial = 2",
-            "trial 2, quantum 1: its stored losses",
+            "losses of trial 2 after quantum 1 cannot be read",
         ),
         ("UPDATE tune_trials SET params = 'no json' WHERE number = 2", "its rows cannot be read"),
         ("DELETE FROM trial_user_attributes", "Optuna's tables lack 1 trials"),
