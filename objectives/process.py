@@ -158,7 +158,9 @@ class ProcessWorker:
                 f"the process counts too (ulimit -v); see {self.log_file}"
             )
         if isinstance(answer, WorkerFailed):
-            raise WorkerError(answer.reason)
+            died = WorkerError(answer.reason)
+            died.killed = answer.killed
+            raise died
         kind, message = answer
         raise getattr(errors, kind)(message)
 

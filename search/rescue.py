@@ -82,7 +82,8 @@ class Rescue:
             self._limit(seat, str(error))
             return True
         seat.failed_starts += 1
-        if seat.failed_starts < self._limits.starts and not isinstance(error, OutOfMemory):
+        patience = self._limits.killed_starts if error.killed else self._limits.starts
+        if seat.failed_starts < patience and not isinstance(error, OutOfMemory):
             self._view.say(f"{error}; starting it again")
             return True
         seat.given_up = True

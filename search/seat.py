@@ -30,6 +30,8 @@ class Limits:
     """Seconds that a search asked to end waits for a boundary."""
     starts: int = 3
     """How often in a row a worker may fail to start before it is given up."""
+    killed_starts: int = 10
+    """The same, where another process ended it each time."""
     failures: int = 3
     """How many trials in a row may kill their workers before the machine is to blame."""
     lock_news: float = 3.0

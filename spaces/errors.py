@@ -81,6 +81,9 @@ class DamagedFile(StorageError):  # noqa: N818
 class WorkerError(LoratuneError):
     """A training process cannot start, or keeps dying."""
 
+    killed = False
+    """Whether another process ended it, so that trying again may well help."""
+
 
 class OutOfMemory(WorkerError):  # noqa: N818
     """Memory ran out while a training process made model and data ready; fewer slots may fit."""

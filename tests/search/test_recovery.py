@@ -147,6 +147,17 @@ def test_a_trial_is_stopped_or_not_whoever_died_before(
     assert bench.sequence() == (undisturbed if count == 1 else undisturbed_by_two)(new_bench)
 
 
+@pytest.mark.parametrize(("killed", "starts"), [(False, 3), (True, 10)])
+def test_a_start_that_another_process_ended_is_tried_more_often(bench, killed: bool, starts: int) -> None:
+    error = WorkerError("worker 0 was killed by SIGKILL")
+    error.killed = killed
+    bench.create(TRIALS)
+    fleet = FakeFleet(dataclasses.replace(PLAN, prepare_error=error))
+    with pytest.raises(WorkerError, match="no worker can be started"):
+        bench.run(fleet=fleet)
+    assert len(fleet.made) == starts
+
+
 def test_a_worker_that_does_not_come_up_again_changes_nothing(bench, undisturbed_by_two, new_bench) -> None:
     """The other one trains its trials as well, in passes, and as many are in flight as before."""
     plan = dataclasses.replace(PLAN, faults=(Fault(kind="die", worker=1, nth=2),))
