@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..spaces.errors import DataError
+from .clip import characters_kept, clip
 from .columns import Reading
 from .encode import Example, encode, ends_lost, truncate
 from .formats import Conversation, PlainText, RecordError, key_of
@@ -118,7 +120,8 @@ def read_items(
     """
     log, items = Log(file.name, file.place), Items()
     lost = 0
-    for batch in _batches(_parsed(file, reading, template, find_stops(tokenizer))):
+    characters = characters_kept(cutoff_len) if reading.rules >= 2 else sys.maxsize
+    for batch in _batches(_parsed(file, reading, template, find_stops(tokenizer), characters)):
         encoded = encode([one for _, _, _, one in batch if isinstance(one, Rendered)], tokenizer)
         for line, key, cut_off, one in batch:
             if isinstance(one, str):
@@ -171,14 +174,16 @@ Parsed = tuple[int, bytes, int, Rendered | str]
 """Line, key, turns that were cut off, and the text in pieces or the reason why there is none."""
 
 
-def _parsed(file: RecordFile, reading: Reading, template: Template | None, stops: Stops) -> Iterator[Parsed]:
+def _parsed(
+    file: RecordFile, reading: Reading, template: Template | None, stops: Stops, characters: int
+) -> Iterator[Parsed]:
     for line, record in file.read():
         if isinstance(record, str):
             yield line, b"", 0, record
             continue
         try:
             parsed = reading.parse(record)
-            rendered = _render(parsed, template, stops)
+            rendered = _render(clip(parsed, characters), template, stops)
         except RecordError as error:
             yield line, b"", 0, str(error)
         else:

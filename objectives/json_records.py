@@ -60,6 +60,7 @@ class _ListReader:
         self._blocks = blocks
         self._decode = json.JSONDecoder().raw_decode
         self._text, self._at = "", 0
+        self._ended = False
         # Line's ends before the text, and characters of its first line that lie before it.
         self._lines, self._column = 0, 0
 
@@ -77,8 +78,8 @@ class _ListReader:
         if self._peek():
             raise self._complaint(json.JSONDecodeError("Extra data", self._text, self._at))
 
-    def _more(self) -> bool:
-        """Forget what was read and read on, twice as far as before; say whether there was more."""
+    def _more(self) -> None:
+        """Forget what was read and read on, twice as far as before; note where there is no more."""
         done = self._text[: self._at]
         ends = done.count("\n")
         self._lines += ends
@@ -92,7 +93,7 @@ class _ListReader:
             if length >= wanted:
                 break
         self._text = "".join(found)
-        return len(found) > 1
+        self._ended = len(found) == 1
 
     def _peek(self) -> str:
         """Return the next character that is no space, and stand before it; nothing at the end."""
@@ -101,8 +102,9 @@ class _ListReader:
                 if self._text[self._at] not in _SPACE:
                     return self._text[self._at]
                 self._at += 1
-            if not self._more():
+            if self._ended:
                 return ""
+            self._more()
 
     def _expect(self, character: str, otherwise: str) -> None:
         if self._peek() != character:
@@ -116,24 +118,24 @@ class _ListReader:
                 value, end = self._decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 near = error.pos > len(self._text) - _MARGIN or error.msg.startswith("Unterminated")
-                if near and self._more():
-                    continue
-                raise self._complaint(error) from error
+                if self._ended or not near:
+                    raise self._complaint(error) from error
+                self._more()
+                continue
             except (RecursionError, ValueError) as error:
                 raise DataError(f"{self._name} cannot be read as JSON: {_short(error)}") from error
-            # A number may go on in the next block.
-            if end == len(self._text) and not isinstance(value, dict) and self._more():
+            # A number may go on in the next block, as 1 does in 1e5.
+            if end > len(self._text) - _MARGIN and not isinstance(value, dict) and not self._ended:
+                self._more()
                 continue
             self._at = end
             return value
 
     def _complaint(self, error: json.JSONDecodeError) -> DataError:
         column = error.colno + (self._column if error.lineno == 1 else 0)
-        left = self._text[error.pos :] if not self._blocks_left() else self._text[error.pos :] + "  more"
+        # What was not read yet may be space alone, but never is where a file was cut.
+        left = self._text[error.pos :] if next(self._blocks, None) is None else "more"
         return _broken(self._name, error, self._lines + error.lineno, column, left)
-
-    def _blocks_left(self) -> bool:
-        return next(self._blocks, None) is not None
 
 
 def _broken(name: str, error: json.JSONDecodeError, line: int, column: int, left: str) -> DataError:

@@ -55,9 +55,7 @@ def unreadable(path: Path, error: OSError) -> DataError:
 
 def _undecodable(path: Path, encoding: str) -> DataError:
     """Return the complaint about the first byte that is not in the encoding, with what it may be in."""
-    decoder = codecs.getincrementaldecoder(
-        "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-    )()
+    decoder = codecs.getincrementaldecoder(encoding)()
     before, line = 0, 1
     with path.open("rb") as file:
         while True:
