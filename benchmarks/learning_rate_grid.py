@@ -11,7 +11,8 @@ range, at the values of its trial 0 otherwise:
 
 Both are measured on the study's own final evaluation set, with its seed and its data order (a longer
 trial reads on in it), and compared with the best trial of the search example by example. The search chose
-its best of many on that same set, a grid of five: the comparison favours the search by a little.
+its best of many on that same set, a grid of five, which favours the search; by how much is not measured. The
+intervals are over examples and know nothing of the luck of a run.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ def main() -> None:
         cells = (f"grid, {grid.name}", grid.examples, POINTS * grid.examples)
         found = f"{grid.best.params.learning_rate:.2g} | {grid.best.loss:.4f} | {versus(search, grid.best)}"
         print(f"| {' | '.join(map(str, cells))} | {found} |")
-    print()
+    print("\n95 % intervals over the validation examples; they know nothing of the luck of a run.\n")
     for grid in grids:
         each = ", ".join(f"{point.params.learning_rate:.2g}: {point.loss:.4f}" for point in grid.points)
         print(f"{grid.name} ({grid.seconds:.0f} s): {each}")

@@ -4,9 +4,10 @@
     python benchmarks/slots.py --real                stories260K on disfl_qa, from ../shared
 
 One process, one thread, and processor time instead of the clock, so that a busy machine matters little.
-A row is one example of one trial: forward, backward and its share of the optimizer step. Training is
-measured over the quanta that end without an evaluation, evaluation over the difference to those that
-end with one. The largest weight matrix of the base is looked for in memory at every K: it is there once.
+A row is one example of one trial: forward, backward and its share of the optimizer step and of a checkpoint.
+Training is measured over the quanta that end without an evaluation, evaluation over the difference to those
+that end with one. At every K the largest weight matrix of the base is looked for among the tensors that
+Python knows of: those of its shape and its values, in its number type.
 """
 
 from __future__ import annotations

@@ -6,10 +6,11 @@
 
 Both sides train the same trials in full (no pruning): same configurations, drawn once from the space,
 same examples in the same order, same adapters to begin with, evaluated on the same sets at the same
-points. (A) is the command ``tune search --pruner none`` as a user types it, (B) is trainer_peer.py. Each
-runs in processes of its own, A B A B; the ratio is the median of the rounds'. Speed counts only where
-the final losses agree, so their greatest relative difference is printed with it, and a trial that ended
-early on one side makes the call fail.
+points. (A) is the command ``tune search --pruner none`` as a user types it, (B) is trainer_peer.py, as one
+process or as several that share the trials. Each runs in processes of its own, A B A B; the ratio is the
+median of the rounds'. With --strongest several peers take their turns, and the claim is against the fastest.
+Speed counts only where the final losses agree, so their greatest relative difference is printed with it,
+and a trial that ended early on one side makes the call fail.
 
 Learning rates are drawn up to --highest-rate: above it these small models no longer train stably, two
 correct programs drift apart by rounding alone, and there would be nothing to compare; a step costs the
@@ -23,20 +24,15 @@ import dataclasses
 import json
 import math
 import os
-import resource
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-import psutil
 import yaml
 from loratune.demo import data_path, model_path
 from loratune.search.study import facts_of
@@ -46,6 +42,8 @@ from loratune.spaces.presets import PRESETS
 from loratune.spaces.space import Dimension, SearchSpace
 from loratune.storage.records import Evaluation
 from loratune.storage.store import Store
+from throughput_parts.report import Round, Side, mib, report
+from throughput_parts.watching import Watched, watch
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 REAL_MODEL = SHARED / "models" / "stories260K"
@@ -55,71 +53,28 @@ SAME = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Side:
-    """One side's run."""
+class Peer:
+    """How many processes of Trainer share the trials, and the threads of each."""
 
-    wall: float
-    """Seconds from the start of the process to its end."""
-    seconds: float
-    """Seconds of the study alone, start-up left out."""
-    cpu: float
-    """Processor time of all its processes, start-up included."""
-    losses: tuple[float, ...]
-    """Final eval loss of each trial, in the order of the configurations."""
-    start: str
-    """What the start-up was spent on, in words."""
-    peak_pss: int
-    """Most memory of all its processes together, shared pages counted once, bytes."""
-    peak_rss: int
-    """The same with shared pages counted in every process."""
-    device_peak: int | None = None
-    """Most memory on the GPU, bytes; None without one."""
-    notes: tuple[str, ...] = ()
-    """What else there is to say."""
+    processes: int
+    """Side by side on this machine."""
+    threads: int | None
+    """Of each process; None takes as many as torch does by itself."""
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        processes = "1 process" if self.processes == 1 else f"{self.processes} processes"
+        threads = "torch's threads" if self.threads is None else f"{self.threads} thread"
+        return f"Trainer, {processes} of {threads}{'s' if (self.threads or 0) > 1 else ''}"
 
 
-class Memory(threading.Thread):
-    """Watches the memory of a process and all that descend from it."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.pss = self.rss = 0
-        self._root = pid
-        self._over = threading.Event()
-
-    def run(self) -> None:
-        """Look twice a second."""
-        while not self._over.wait(0.5):
-            pss = rss = 0
-            try:
-                root = psutil.Process(self._root)
-                family = [root, *root.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                return
-            for process in family:
-                try:
-                    resident = process.memory_info().rss
-                except psutil.Error:
-                    continue
-                rss += resident
-                pss += shared_once(process.pid) or resident
-            self.pss, self.rss = max(self.pss, pss), max(self.rss, rss)
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._over.set()
-        self.join()
-
-
-def shared_once(pid: int) -> int | None:
-    """Return a process's proportional set size in bytes, None where the system does not say."""
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        return None
-    return None
+def peers_of(arguments: argparse.Namespace, cores: int) -> list[Peer]:
+    """Return the peers to measure: the one that was asked for, or those of whom the strongest counts."""
+    if not arguments.strongest:
+        return [Peer(processes=arguments.peer_processes, threads=arguments.peer_threads)]
+    shapes = dict.fromkeys(((1, cores), (1, 1), (cores, 1)))
+    return [Peer(processes=processes, threads=threads) for processes, threads in shapes]
 
 
 def draw(space: SearchSpace, default: LoraParams, count: int, seed: int, highest: float) -> list[LoraParams]:
@@ -134,41 +89,6 @@ def draw(space: SearchSpace, default: LoraParams, count: int, seed: int, highest
     while len(drawn) < count:
         drawn[calm.decode(study.ask(calm.distributions()).params)] = None
     return list(drawn)[:count]
-
-
-def watched(command: list[str], folder: Path, threads: int | None = None) -> tuple[float, float, Memory]:
-    """Run a command to its end; return its seconds, its processor time and its memory.
-
-    Its output is shown if it fails. Its threads are as many as torch takes by itself, whatever this
-    process was told, unless they are given.
-    """
-    log = folder / "output.log"
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
-    environment |= {"HF_HUB_OFFLINE": "1", "TUNE_PLAIN": "1"}
-    if threads is not None:
-        environment["OMP_NUM_THREADS"] = str(threads)
-    with log.open("wb") as output:
-        began, spent = time.perf_counter(), processor_time()
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, env=environment)
-        memory = Memory(process.pid)
-        memory.start()
-        try:
-            code = process.wait()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-        wall = time.perf_counter() - began
-        memory.stop()
-    if code != 0:
-        sys.exit(f"{' '.join(command[:4])} … ended with {code}:\n{log.read_text()[-3000:]}")
-    return wall, processor_time() - spent, memory
-
-
-def processor_time() -> float:
-    """Return the processor time of all processes that were started here and have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def loratune_side(job: dict[str, Any], arguments: argparse.Namespace) -> tuple[Side, list[Evaluation]]:
@@ -190,7 +110,7 @@ def loratune_side(job: dict[str, Any], arguments: argparse.Namespace) -> tuple[S
             yaml.safe_dump({key: value for key, value in settings.items() if value is not None})
         )
         command = [sys.executable, "-m", "loratune", "search", "--config", "search.yaml"]
-        wall, cpu, memory = watched(command, folder)
+        seen = watch([command], folder)
         with Store.open(str(folder / "tune.db"), mode="read") as store:
             study = store.study(None)
             facts = facts_of(study)
@@ -213,18 +133,15 @@ def loratune_side(job: dict[str, Any], arguments: argparse.Namespace) -> tuple[S
         on_gpu = facts.model.device.startswith("cuda")
         share = detail["orchestration_seconds"] / detail["seconds"]
         side = Side(
-            wall=wall,
+            watched=seen,
             seconds=detail["seconds"],
-            cpu=cpu,
             losses=tuple(trial.value or math.nan for trial in trials),
-            start=f"{wall - detail['seconds']:.1f} s: first worker's start, self-check, speed, plan, report",
-            peak_pss=memory.pss,
-            peak_rss=memory.rss,
+            start=f"{seen.wall - detail['seconds']:.1f} s: first worker, self-check, speed, plan, report",
             device_peak=sum(peaks.values()) if on_gpu else None,
             notes=(
                 f"{len(begun)} workers of {facts.slots} slots, the last of which began "
                 f"{max(begun.values()) - min(begun.values()):.1f} s after the first",
-                f"base weights in memory {len(begun)} times, {mib(facts.memory.base_bytes)} each",
+                f"base weights loaded {len(begun)} times, {mib(facts.memory.base_bytes)} each",
                 f"orchestration {100 * share:.1f} % of the study",
                 f"a trial: {facts.budget.examples} examples, evaluated on {facts.budget.eval_examples} after "
                 f"quanta 1, 2, 4 and {facts.budget.final_eval_examples} at the end",
@@ -233,28 +150,45 @@ def loratune_side(job: dict[str, Any], arguments: argparse.Namespace) -> tuple[S
         return side, [evaluations[trial.number] for trial in trials]
 
 
-def trainer_side(job: dict[str, Any], threads: int | None) -> Side:
-    """Run trainer_peer.py."""
+def trainer_side(job: dict[str, Any], peer: Peer) -> Side:
+    """Run trainer_peer.py, once or side by side; the processes take the trials in turn, whoever is free."""
     with tempfile.TemporaryDirectory(prefix="loratune-throughput-") as name:
         folder = Path(name)
-        (folder / "job.json").write_text(json.dumps(job))
-        peer = Path(__file__).with_name("trainer_peer.py")
-        command = [sys.executable, str(peer), "job.json", "result.json"]
-        wall, cpu, memory = watched(command, folder, threads)
-        result = json.loads((folder / "result.json").read_text())
-    parts = ", ".join(f"{key} {result[key]:.1f}" for key in ("imports", "model", "tokens"))
+        (folder / "claims").mkdir()
+        (folder / "job.json").write_text(json.dumps({**job, "claims": str(folder / "claims")}))
+        program = Path(__file__).with_name("trainer_peer.py")
+        files = [folder / f"result-{number}.json" for number in range(peer.processes)]
+        commands = [[sys.executable, str(program), "job.json", file.name] for file in files]
+        seen = watch(commands, folder, peer.threads)
+        results = [json.loads(file.read_text()) for file in files]
+    return merged(results, seen, len(job["configs"]))
+
+
+def merged(results: list[dict[str, Any]], seen: Watched, trials: int) -> Side:
+    """Return what processes did side by side as one side; every trial must have been done once."""
+    done = [int(number) for result in results for number in result["trials"]]
+    if sorted(done) != list(range(trials)):
+        sys.exit(f"not the same work: the peer's processes did the trials {sorted(done)} of {trials}")
+    by_number = {int(number): own for result in results for number, own in result["trials"].items()}
+    seconds = max(result["ended"] for result in results) - min(result["began"] for result in results)
+    parts = (
+        f"{key} {statistics.fmean(result[key] for result in results):.1f}"
+        for key in ("imports", "model", "tokens")
+    )
+    peaks = [result["device_peak"] for result in results if result["device_peak"] is not None]
+    idle = max(result["ended"] for result in results) - min(result["ended"] for result in results)
+    each = ", ".join(str(len(result["trials"])) for result in results)
+    median = statistics.median(own["seconds"] for own in by_number.values())
     return Side(
-        wall=wall,
-        seconds=result["seconds"],
-        cpu=cpu,
-        losses=tuple(losses[-1] for losses in result["losses"]),
-        start=f"{wall - result['seconds']:.1f} s: {parts}",
-        peak_pss=memory.pss,
-        peak_rss=memory.rss,
-        device_peak=result["device_peak"],
+        watched=seen,
+        seconds=seconds,
+        losses=tuple(by_number[number]["losses"][-1] for number in range(trials)),
+        start=f"{seen.wall - seconds:.1f} s: {', '.join(parts)}",
+        device_peak=sum(peaks) if peaks else None,
         notes=(
-            f"{result['threads']} threads; base weights in memory once",
-            f"seconds of a trial: median {statistics.median(result['trial_seconds']):.2f}",
+            f"threads of each process {results[0]['threads']}; base weights loaded {len(results)} times",
+            f"trials of each process {each}; the last ended {idle:.1f} s after the first",
+            f"seconds of a trial: median {median:.2f}",
         ),
     )
 
@@ -267,38 +201,6 @@ def as_trainer_reports(evaluation: Evaluation, rows: int) -> float:
         / float(evaluation.tokens[start : start + rows].sum())
         for start in starts
     )
-
-
-def mib(size: float) -> str:
-    """Return bytes in words."""
-    return f"{size / 2**20:,.0f} MiB" if size >= 10 * 2**20 else f"{size / 2**20:.1f} MiB"
-
-
-def report(name: str, trials: int, rounds: list[tuple[Side, Side]]) -> None:
-    """Print the rounds and what they come to."""
-    print(f"\n{name}: {trials} trials in full, {len(rounds)} rounds\n")
-    print("| round | side | trials/h | with start-up | start-up | processor time | peak PSS | peak RSS |")
-    print("|---|---|---|---|---|---|---|---|")
-    for number, sides in enumerate(rounds, start=1):
-        for label, side in zip(("loratune", "Trainer"), sides, strict=True):
-            pace, whole = 3600 * trials / side.seconds, 3600 * trials / side.wall
-            cells = (number, label, f"{pace:.0f}", f"{whole:.0f}", f"{side.wall - side.seconds:.1f} s")
-            cells += (f"{side.cpu:.0f} s", mib(side.peak_pss), mib(side.peak_rss))
-            print(f"| {' | '.join(map(str, cells))} |")
-    for label, side in zip(("loratune", "Trainer"), rounds[-1], strict=True):
-        peak = () if side.device_peak is None else (f"peak on the GPU {mib(side.device_peak)}",)
-        print(f"\n{label}: start-up {side.start}")
-        print("\n".join(f"{label}: {note}" for note in (*side.notes, *peak)))
-    ratios = [b.seconds / a.seconds for a, b in rounds]
-    walls = [b.wall / a.wall for a, b in rounds]
-    print(f"\nratio of trials per hour: {summary(ratios)}")
-    print(f"with start-up: {summary(walls)}")
-    print(f"ratio of processor time, start-up included: {summary([b.cpu / a.cpu for a, b in rounds])}")
-
-
-def summary(ratios: list[float]) -> str:
-    """Return the median and the range."""
-    return f"{statistics.median(ratios):.2f} (rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -319,6 +221,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--eval-examples", type=int, help="of the final evaluation (default: as tune search)")
     parser.add_argument("--eval-batch", type=int, default=8, help="Trainer's evaluation batch (default 8)")
     parser.add_argument("--peer-threads", type=int, help="Trainer's threads (default: as torch takes them)")
+    parser.add_argument("--peer-processes", type=int, default=1, help="Trainer's processes (default 1)")
+    parser.add_argument(
+        "--strongest",
+        action="store_true",
+        help="in turns with 1 process of all cores' threads, 1 of 1 thread, and one of 1 thread per core;\n"
+        "the claim is against the one that is fastest",
+    )
     parser.add_argument("--workers", type=int, help="loratune's workers (default: as tune search)")
     parser.add_argument("--slots", type=int, help="loratune's slots a worker (default: as tune search)")
     return parser
@@ -348,24 +257,33 @@ def main() -> None:
         "space": preset.space.to_dict(),
         "configs": [params.to_dict() for params in trials],
     }
-    rounds: list[tuple[Side, Side]] = []
+    if arguments.strongest and (arguments.peer_threads or arguments.peer_processes != 1):
+        sys.exit("--strongest measures peers of its own; leave --peer-threads and --peer-processes out")
+    peers = peers_of(arguments, len(os.sched_getaffinity(0)))
+    rounds: list[Round] = []
+    different = set()
     for number in range(arguments.repeats):
         ours, evaluations = loratune_side(job, arguments)
-        theirs = trainer_side(job, arguments.peer_threads)
-        rounds.append((ours, theirs))
         same = [as_trainer_reports(evaluation, arguments.eval_batch) for evaluation in evaluations]
-        apart = [abs(a - b) / abs(b) for a, b in zip(same, theirs.losses, strict=True)]
-        worst = max(range(len(apart)), key=apart.__getitem__)
-        print(
-            f"round {number + 1}: ratio {theirs.seconds / ours.seconds:.2f}; final losses differ by at most "
-            f"{apart[worst]:.1e} (trial {worst}, learning rate {trials[worst].learning_rate:.2g}), "
-            f"median {statistics.median(apart):.1e}",
-            flush=True,
-        )
-        for trial, one in enumerate(apart):
-            if not one < SAME:
-                print(f"NOT THE SAME WORK: trial {trial} differs by {one:.1e}: {trials[trial]}")
-    report(f"{Path(model).name} on {Path(data).name}, {arguments.device}", len(trials), rounds)
+        theirs: dict[str, Side] = {}
+        for peer in peers:
+            side = theirs[peer.name] = trainer_side(job, peer)
+            apart = [abs(a - b) / abs(b) for a, b in zip(same, side.losses, strict=True)]
+            worst = max(range(len(apart)), key=apart.__getitem__)
+            print(
+                f"round {number + 1}, {peer.name}: ratio {side.seconds / ours.seconds:.2f}; final losses "
+                f"differ by at most {apart[worst]:.1e} (trial {worst}, learning rate "
+                f"{trials[worst].learning_rate:.2g}), median {statistics.median(apart):.1e}",
+                flush=True,
+            )
+            for trial, one in enumerate(apart):
+                if not one < SAME:
+                    different.add(trial)
+                    print(f"NOT THE SAME WORK: trial {trial} differs by {one:.1e}: {trials[trial]}")
+        rounds.append(Round(ours=ours, peers=theirs))
+    print("\n" + report(f"{Path(model).name} on {Path(data).name}, {arguments.device}", len(trials), rounds))
+    if different:
+        sys.exit(f"not the same work: the ratios do not count, as trials {sorted(different)} differ")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     python benchmarks/trainer_peer.py JOB.json RESULT.json
 
-Started by throughput.py, which says in JOB what to train; one trial after another in this process, with
-all the threads that torch takes by itself. Nothing is done here that would hold a user's script back:
-the base model is loaded and the data is tokenized once for all trials, the study is in memory, nothing
-is saved, logged or drawn.
+Started by throughput.py, which says in JOB what to train, once or several times side by side. A process takes
+the next trial that no other has taken, trains it, and takes another. Nothing is done here that would hold a
+user's script back: the base model is loaded and the data is tokenized once for all trials of a process, each
+process has a study of its own in memory, nothing is saved, logged or drawn.
 
 The data order is that of loratune (``train_sampling_strategy="sequential"`` over its stream) and so are
 the adapters' first values, so that the losses of both can be compared.
@@ -143,7 +143,7 @@ def train(
 
 
 def run(job: dict[str, Any], base: BaseModel, tokenizer: Any, data: TokenizedData) -> dict[str, Any]:
-    """Run the study; return seconds and losses of every trial."""
+    """Run what is left of the study; return when it began and ended, and this process's trials."""
     space = SearchSpace.from_dict(job["space"])
     trials = [LoraParams.from_dict(values) for values in job["configs"]]
     budget = plan_budget(
@@ -157,8 +157,8 @@ def run(job: dict[str, Any], base: BaseModel, tokenizer: Any, data: TokenizedDat
     rows = rows_of(data.train, np.concatenate([stream.quantum(q).reshape(-1) for q in range(QUANTA)]))
     sizes = {budget.eval_examples, budget.final_eval_examples}
     sets = {size: rows_of(data.validation, range(size)) for size in sizes}
-    losses: list[list[float]] = []
-    seconds: list[float] = []
+    done: dict[int, dict[str, Any]] = {}
+    number = 0
 
     with tempfile.TemporaryDirectory() as folder:
 
@@ -170,17 +170,26 @@ def run(job: dict[str, Any], base: BaseModel, tokenizer: Any, data: TokenizedDat
             measured = train(base, tokenizer, params, rows, sets, budget, job, folder)
             for rung, loss in zip(RUNGS, measured, strict=True):
                 trial.report(loss, rung)
-            losses.append(measured)
-            seconds.append(time.perf_counter() - began)
+            done[number] = {"losses": measured, "seconds": time.perf_counter() - began}
             return measured[-1]
 
         study = optuna.create_study(pruner=optuna.pruners.NopPruner())
-        for params in trials:
-            study.enqueue_trial(space.encode(params))
-        began = time.perf_counter()
-        study.optimize(objective, n_trials=len(trials))
-        whole = time.perf_counter() - began
-    return {"seconds": whole, "trial_seconds": seconds, "losses": losses, "examples": budget.examples}
+        began = time.time()
+        for number, params in enumerate(trials):
+            if claim(Path(job["claims"]), number):
+                study.enqueue_trial(space.encode(params))
+                study.optimize(objective, n_trials=1)
+        ended = time.time()
+    return {"began": began, "ended": ended, "trials": done, "examples": budget.examples}
+
+
+def claim(folder: Path, number: int) -> bool:
+    """Take a trial, unless another process has."""
+    try:
+        (folder / str(number)).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def main() -> None:

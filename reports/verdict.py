@@ -16,6 +16,8 @@ SELECTION = (
     "The test set was not looked at."
 )
 
+LUCK = "The interval is over validation examples alone: it knows nothing of the luck of one training run."
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -155,6 +157,8 @@ class Verdict:
         compared = [one for one in (self.base, self.default) if one is not None and one.interval is not None]
         if self.trials > 1 and (compared or self.ties):
             found.append(SELECTION.format(trials=self.trials))
+        elif self.base is not None and self.base.interval is not None:
+            found.append(LUCK)
         return tuple(found)
 
 

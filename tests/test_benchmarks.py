@@ -68,3 +68,62 @@ def test_the_grid_spans_the_range_evenly_in_log(load_benchmark: Load) -> None:
     assert rates[-1] == pytest.approx(1e-1)
     steps = np.diff(np.log(rates))
     assert np.allclose(steps, steps[0])
+
+
+def peer_result(began: float, ended: float, **trials: float) -> dict[str, object]:
+    return {
+        **{"began": began, "ended": ended, "imports": 1.0, "model": 1.0, "tokens": 1.0, "threads": 1},
+        "device_peak": None,
+        "trials": {name[1:]: {"losses": [9.0, loss], "seconds": 1.0} for name, loss in trials.items()},
+    }
+
+
+def test_processes_side_by_side_count_from_the_first_begin_to_the_last_end(load_benchmark: Load) -> None:
+    throughput = load_benchmark("throughput")
+    seen = throughput.Watched(wall=20.0, cpu=30.0, peak_pss=1, peak_rss=2)
+    results = [peer_result(100.0, 110.0, t1=1.5, t2=2.5), peer_result(101.0, 114.0, t0=0.5)]
+    side = throughput.merged(results, seen, 3)
+    assert side.seconds == pytest.approx(14.0)
+    assert side.losses == (0.5, 1.5, 2.5)
+
+
+@pytest.mark.parametrize("second", [{"t1": 1.0}, {"t0": 1.0, "t2": 1.0}, {}])
+def test_a_trial_that_the_peers_left_out_or_did_twice_ends_the_measurement(
+    load_benchmark: Load, second: dict[str, float]
+) -> None:
+    throughput = load_benchmark("throughput")
+    seen = throughput.Watched(wall=20.0, cpu=30.0, peak_pss=1, peak_rss=2)
+    with pytest.raises(SystemExit, match="not the same work"):
+        throughput.merged([peer_result(0.0, 1.0, t0=1.0), peer_result(0.0, 1.0, **second)], seen, 3)
+
+
+def test_a_trial_is_taken_by_one_process_alone(load_benchmark: Load, tmp_path: Path) -> None:
+    claim = load_benchmark("trainer_peer").claim
+    assert [claim(tmp_path, number) for number in (0, 1, 0, 1, 2)] == [True, True, False, False, True]
+
+
+def test_the_claim_is_against_the_peer_that_took_the_least_time(load_benchmark: Load) -> None:
+    throughput = load_benchmark("throughput")
+
+    def side(seconds: float) -> object:
+        seen = throughput.Watched(wall=seconds + 5, cpu=seconds, peak_pss=1, peak_rss=2)
+        return throughput.Side(watched=seen, seconds=seconds, losses=(), start="")
+
+    paces = {"one": (30.0, 31.0, 90.0), "two": (33.0, 35.0, 34.0)}
+    rounds = [
+        throughput.Round(ours=side(10.0), peers={name: side(own[number]) for name, own in paces.items()})
+        for number in range(3)
+    ]
+    said = throughput.report("demo", 8, rounds)
+    assert said.splitlines()[-1].startswith(
+        "against one, the strongest of them: 3.10 (rounds: 3.00, 3.10, 9.00)"
+    )
+
+
+def test_the_strongest_peer_is_looked_for_among_threads_and_processes(load_benchmark: Load) -> None:
+    throughput = load_benchmark("throughput")
+    arguments = throughput.make_parser().parse_args(["--strongest"])
+    shapes = [(peer.processes, peer.threads) for peer in throughput.peers_of(arguments, 2)]
+    assert shapes == [(1, 2), (1, 1), (2, 1)]
+    one = throughput.make_parser().parse_args(["--peer-processes", "2", "--peer-threads", "1"])
+    assert [peer.name for peer in throughput.peers_of(one, 2)] == ["Trainer, 2 processes of 1 thread"]

@@ -112,6 +112,16 @@ def test_one_trial_alone_is_no_winner_among_others(make_view):
     assert not any("picking the best" in sentence for sentence in found.sentences)
 
 
+def test_the_luck_of_a_run_is_said_wherever_an_interval_is(make_view):
+    many, one = verdict(make_view(20)), verdict(make_view(1))
+    assert many.base.interval is not None
+    assert one.base.interval is not None
+    assert any("luck of one training seed" in sentence for sentence in many.sentences)
+    assert any("luck of one training run" in sentence for sentence in one.sentences)
+    bare = verdict(dataclasses.replace(make_view(1), evaluations={}))
+    assert not any("luck" in sentence for sentence in bare.sentences)
+
+
 def test_a_study_that_goes_on_says_so_far(make_view):
     assert "is the best of 20 so far" in verdict(make_view(20, wanted=40)).headline
     assert verdict(make_view(0, wanted=10)).headline == "No trial has ended yet."
