@@ -433,6 +433,7 @@ def says_out_of_memory(words: str) -> bool:
         "bad_alloc",
         "failed to map segment from shared object",
         "can't start new thread",
+        "error return without exception set",  # an extension that could not even allocate its exception
     )
     return any(text in words.lower() for text in known)
 

@@ -292,7 +292,7 @@ class TestProcess:
         assert event.reason.endswith(f"{worker.log_file} does not say why")
         assert " INFO " in worker.log_file.read_text()
 
-    @pytest.mark.parametrize("model", ["two slots fit", "a model too large"])
+    @pytest.mark.parametrize("model", ["two slots fit", "a model too large", "a file that cannot be mapped"])
     def test_memory_that_runs_out_in_prepare_is_told_from_other_failures(
         self, tiny: Callable[..., ProcessWorker], model: str
     ) -> None:

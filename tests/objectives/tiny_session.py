@@ -36,10 +36,14 @@ class TinySession:
             os._exit(5)
         if self.act == "two slots fit" and (config.slots or 8) > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
-        if self.act == "a model too large":
+        causes = {
+            "a model too large": MemoryError("std::bad_alloc"),
+            "a file that cannot be mapped": SystemError("error return without exception set"),
+        }
+        if self.act in causes:
             try:
-                raise MemoryError("std::bad_alloc")
-            except MemoryError as error:
+                raise causes[self.act]
+            except (MemoryError, SystemError) as error:
                 raise ModelError("model: cannot be loaded") from error
         self.fake = FakeWorker()
         facts = self.fake.prepare(config)
