@@ -79,11 +79,11 @@ _SAMPLE = tuple(
         turns=(
             *((Turn(role="system", content="Answer in one word."),) if system else ()),
             *(
-                Turn(role=role, content=text)
+                turn
                 for question, answer in (*history, (last, "Yes."))
-                for role, text in (("user", question), ("assistant", answer))
+                for turn in (Turn(role="user", content=question), Turn(role="assistant", content=answer))
             ),
-        )  # type: ignore[arg-type]
+        )
     )
     for system in (False, True)
     for history in ((), (("Is 7 a prime?", "It is."), ("And 8?\nThink.", "No: 2 x 4.\n\nSee?")))

@@ -148,17 +148,18 @@ def _load_data(config: ObjectiveConfig, base: BaseModel, tokenizer: Any) -> Toke
     highest = max(int(split.tokens.max(initial=0)) for split in (data.train, data.validation, data.test))
     if highest >= base.summary.vocab_size:
         raise _without_a_row(config.model.name_or_path, tokenizer, highest, base.summary.vocab_size)
-    endings = dataclasses.replace(data.summary.endings, **_model_stops(base, tokenizer))
+    ids, tokens = _model_stops(base, tokenizer)
+    endings = dataclasses.replace(data.summary.endings, model_ids=ids, model_tokens=tokens)
     return dataclasses.replace(data, summary=dataclasses.replace(data.summary, endings=endings))
 
 
-def _model_stops(base: BaseModel, tokenizer: Any) -> dict[str, tuple[Any, ...]]:
-    """Return the tokens at which the model's generation stops, and their ids."""
+def _model_stops(base: BaseModel, tokenizer: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the ids of the tokens at which the model's generation stops, and their spellings."""
     generation = getattr(base.model, "generation_config", None)
     stops = getattr(generation, "eos_token_id", None)
-    ids = () if stops is None else tuple(stops) if isinstance(stops, list | tuple) else (stops,)
-    tokens = (tokenizer.convert_ids_to_tokens(int(token)) for token in ids)
-    return {"model_ids": ids, "model_tokens": tuple(str(token) for token in tokens)}
+    listed = [] if stops is None else stops if isinstance(stops, list | tuple) else [stops]
+    ids = tuple(int(token) for token in listed)
+    return ids, tuple(str(tokenizer.convert_ids_to_tokens(token)) for token in ids)
 
 
 def _without_a_row(name: str, tokenizer: Any, token: int, rows: int) -> ModelError:

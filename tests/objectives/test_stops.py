@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loratune.objectives.base import DataConfig, ModelConfig, ObjectiveConfig
 from loratune.objectives.chat_template import ChatTemplate
 from loratune.objectives.encode import encode, ends_lost, truncate
 from loratune.objectives.formats import Conversation, PlainText, RecordError, ToolCall, Turn, parse_record
+from loratune.objectives.preparation import prepare
 from loratune.objectives.stops import find_stops
 from loratune.objectives.templates import BUILT_IN, BuiltInTemplate, Template, render_text
 from loratune.spaces.errors import DataError
@@ -358,3 +361,30 @@ def test_an_answer_that_is_cut_is_known_to_have_lost_its_end(make_tokenizer: Mak
     assert lost[len(tokens)] == 0
     assert lost[len(tokens) - 1] == 1
     assert lost[5] == 2
+
+
+def test_a_worker_finds_that_the_model_stops_elsewhere(
+    tiny_model: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    (model / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}<pad>{% endfor %}"
+    )
+    config = ObjectiveConfig(
+        model=ModelConfig(name_or_path=str(model), device="cpu"),
+        data=DataConfig(train=str(tiny_data), cutoff_len=64),
+        batch_sizes=(2,),
+        lora_ranks=(1,),
+        lora_targets=("all",),
+        examples=64,
+        eval_examples=16,
+        slots=1,
+        cache_dir=str(tmp_path / "cache"),
+    )
+    # The second worker takes the tokens from the cache.
+    for endings in (prepare(config).facts.data.endings, prepare(config).facts.data.endings):
+        assert (endings.tokens, endings.ids) == (("<pad>",), (2,))
+        assert (endings.model_tokens, endings.model_ids) == (("</s>",), (1,))
+        assert endings.tokenizer_token == "</s>"
+        assert not endings.added
+        assert (endings.chat_template, endings.prompts_differ) == ("", 0)
