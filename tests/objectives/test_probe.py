@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -102,13 +103,18 @@ def test_slots_are_chosen_from_what_was_seen(
 
 
 def test_one_and_two_slots_live_the_longest_micro_step(
-    config: ObjectiveConfig, monkeypatch: pytest.MonkeyPatch
+    config: ObjectiveConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    records = [{"instruction": "a" * (number % 100 + 1), "output": str(number)} for number in range(150)]
+    data = tmp_path / "lengths.jsonl"
+    data.write_text("\n".join(map(json.dumps, records)))
+    config = dataclasses.replace(config, data=DataConfig(train=str(data), cutoff_len=128))
     meter = PretendedMeter(monkeypatch, base=2 * GIB, slot=GIB)
     monkeypatch.setattr(preparation, "free_memory", lambda device: 5 * GIB)
     monkeypatch.setattr(preparation, "process_memory", lambda: 0)
     prepared = prepare(config)
     longest = max(prepared.facts.geometry.tick_lengths)
+    assert min(prepared.facts.geometry.tick_lengths) < longest
     m = prepared.facts.budget.micro_batch
     assert meter.packs == [1, 2, prepared.facts.slots]
     # And once more with all slots in use, before the time is taken.
