@@ -7,7 +7,6 @@ the arrays mean.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -19,6 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
+
+from ..spaces import digest
+from ..spaces.errors import DamagedFile
 
 LAYOUT = 5
 """Grows when the same input would give other tokens or another file."""
@@ -42,13 +44,15 @@ def load(cache_dir: Path | None, key: str, make: Callable[[Arrays, dict[str, Any
         return None
     path = path_of(cache_dir, key)
     try:
+        if not digest.check(path):
+            raise ValueError("it carries no digest")
         mapped = np.memmap(path, dtype=np.uint8, mode="r")
         header_len = int(mapped[:8].view("<u8")[0])
         header = json.loads(bytes(mapped[8 : 8 + header_len]))
         metadata = header.pop("__metadata__")
         body = mapped[8 + header_len :]
-        if metadata["key"] != key or metadata["sha256"] != hashlib.sha256(body.data).hexdigest():
-            raise ValueError("its contents do not match its header")
+        if metadata["key"] != key:
+            raise ValueError("it holds other data")
         arrays: Arrays = {
             name: np.asarray(body[slice(*entry["data_offsets"])]).view(_DTYPES[entry["dtype"]])
             for name, entry in header.items()
@@ -57,7 +61,15 @@ def load(cache_dir: Path | None, key: str, make: Callable[[Arrays, dict[str, Any
     except FileNotFoundError:
         return None
     # Whatever a foreign file holds, the data can be made again.
-    except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
+    except (
+        DamagedFile,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         _logger.warning("%s is not usable and is made again: %s", path, error)
         return None
 
@@ -75,17 +87,13 @@ def store(cache_dir: Path | None, key: str, arrays: Mapping[str, npt.NDArray[Any
 def _write(path: Path, key: str, arrays: Mapping[str, npt.NDArray[Any]], summary: Any) -> None:
     """Write a file under a name of its own, sync it and rename it, so that it is whole or absent."""
     plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    metadata = {"key": key, "summary": json.dumps(summary), "sha256": "0" * 64}
-    blank = safetensors.numpy.save(plain, metadata=metadata)
-    body = memoryview(blank)[8 + int.from_bytes(blank[:8], "little") :]
-    # The hash takes the place of as many zeros, so the body stays what it was.
-    metadata["sha256"] = hashlib.sha256(body).hexdigest()
-    content = safetensors.numpy.save(plain, metadata=metadata)
+    metadata = {"key": key, "summary": json.dumps(summary), **digest.LABELS}
+    content = digest.seal(safetensors.numpy.save(plain, metadata=metadata))
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)

@@ -96,6 +96,19 @@ def test_a_flipped_bit_anywhere_in_the_arrays_is_noticed(tmp_path: Path) -> None
         assert _load(tmp_path) is None, at
 
 
+def test_every_flipped_bit_of_a_file_is_noticed_header_and_summary_included(tmp_path: Path) -> None:
+    token_cache.store(tmp_path, KEY, {"tokens": np.arange(8, dtype=np.int32)}, SUMMARY)
+    content = bytearray(_path(tmp_path).read_bytes())
+    assert _load(tmp_path) is not None
+    for bit in range(8 * len(content)):
+        content[bit // 8] ^= 1 << bit % 8
+        _path(tmp_path).write_bytes(content)
+        assert _load(tmp_path) is None, f"bit {bit}"
+        content[bit // 8] ^= 1 << bit % 8
+    _path(tmp_path).write_bytes(content)
+    assert _load(tmp_path) is not None
+
+
 def test_a_file_of_another_study_s_shape_is_as_good_as_none(tmp_path: Path) -> None:
     token_cache.store(tmp_path, KEY, ARRAYS, {})
     assert token_cache.load(tmp_path, KEY, lambda _, summary: summary["train"]) is None
