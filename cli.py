@@ -409,7 +409,8 @@ def _export_peft(
                 f"trial {record.number} is {view.state_of(record)}: it has no adapter to export"
             )
         running.check_model(store, view.study)
-        why, adapter = "was not kept", folder
+        why: str | None = "was not kept"
+        adapter = folder
         if record.adapter is not None:
             adapter = store.study_dir(view.study.id) / record.adapter
             why = why_unusable(adapter, record)
