@@ -482,6 +482,9 @@ def _carry_out(call: Call) -> int:
         tune.main(standalone_mode=False, obj=call)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx is not None else "")
+    except click.BadParameter as error:
+        _complain(_of_parameter(error), error, call)
+        return 2
     except click.UsageError as error:
         hint = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
         _complain(error.format_message() + hint)
@@ -508,6 +511,15 @@ def _carry_out(call: Call) -> int:
         _complain(unexpected(error, call), error, call)
         return 1
     return 0
+
+
+def _of_parameter(error: click.BadParameter) -> str:
+    """Return what is wrong with an option's value: the option, the value, what may be given."""
+    hint = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
+    if error.param is None or isinstance(error, click.MissingParameter):
+        return error.format_message() + hint
+    name = max(error.param.opts, key=len) if isinstance(error.param, click.Option) else error.param.name
+    return f"{name}: {error.message.rstrip('.')}{hint}"
 
 
 def _system_words(error: OSError) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -46,10 +47,8 @@ class CountOrAuto(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         """Return the number, or ``auto``."""
         if value == "auto":
             return "auto"
-        try:
-            number = int(value)
-        except ValueError:
-            number = 0
+        # Python itself refuses to read thousands of digits, and reads those of all alphabets.
+        number = int(value) if re.fullmatch(r"\+?\d{1,20}", str(value), re.ASCII) else 0
         ends = self._ends
         if not ends.low <= number <= ends.high:
             words = f"is neither auto nor a whole number from {ends.low} to {ends.high}"
@@ -65,10 +64,10 @@ class Whole(click.IntRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number."""
-        try:
-            return int(super().convert(value, param, ctx))
-        except click.BadParameter:
-            self.fail(f"{shown(value)} is no whole number from {self.min} to {self.max}", param, ctx)
+        whole = re.fullmatch(r"[+-]?\d{1,20}", str(value), re.ASCII)
+        if whole and int(self.min or 0) <= int(value) <= int(self.max or 0):
+            return int(value)
+        return self.fail(f"{shown(value)} is no whole number from {self.min} to {self.max}", param, ctx)
 
 
 class Real(click.FloatRange):
@@ -89,7 +88,19 @@ class Real(click.FloatRange):
         return number
 
 
-FILE = click.Path(path_type=Path)
+class _File(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A path; whether something lies there is for whoever opens it to say."""
+
+    name = "PATH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        if isinstance(value, str) and not value.strip():
+            self.fail("is empty; name a file", param, ctx)
+        return Path(value)
+
+
+FILE = _File()
 FORMATS = click.Choice(["auto", "alpaca", "sharegpt", "messages", "prompt_completion", "text"])
 DTYPES = click.Choice(["auto", "float32", "bfloat16", "float16"])
 

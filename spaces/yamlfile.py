@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from .errors import LoratuneError, nearest, shown
 
@@ -73,15 +74,37 @@ def read_mapping(path: Path, error: type[LoratuneError]) -> dict[str, Any]:
 
 def complaint(cause: ValidationError, known: Iterable[str]) -> str:
     """Return the first complaint of pydantic as ``path: value: what is wrong``, with the nearest name."""
-    problems = cause.errors(include_url=False, include_context=False)
+    problems = cause.errors(include_url=False)
     # A misspelt key is also a missing one; the misspelling is what to say.
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][-1])
         return f"{_one_line(path)}: is not known here{nearest(name, known)}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{_one_line(path)}: {shown(first['input'])}: {_one_line(message[:1].lower() + message[1:])}"
+    return f"{_one_line(path)}: {shown(first['input'])} {_one_line(_words(first))}"
+
+
+def _words(problem: ErrorDetails) -> str:
+    """Return what pydantic complains of, as what the value is not."""
+    context = problem.get("ctx", {})
+    kinds = {
+        "int_type": "is not a whole number",
+        "int_parsing": "is not a whole number",
+        "int_from_float": "is not a whole number",
+        "bool_type": "is neither true nor false",
+        "string_type": "is not a text; put it in quotes",
+        "string_too_short": "is empty",
+        "string_too_long": f"is longer than {context.get('max_length')} characters",
+        "dict_type": "is not a mapping of names to values",
+        "list_type": "is not a list",
+        "greater_than": f"is not above {context.get('gt')}",
+        "greater_than_equal": f"is less than {context.get('ge')}",
+        "less_than_equal": f"is more than {context.get('le')}",
+        "literal_error": f"is not {context.get('expected')}",
+        "missing": "has no value",
+    }
+    message = problem["msg"].removeprefix("Value error, ")
+    return kinds.get(problem["type"], message[:1].lower() + message[1:])
 
 
 def _one_line(words: object) -> str:

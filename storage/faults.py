@@ -28,6 +28,10 @@ _SQLITE = {
 }
 
 
+_ODD = ("Could not decode to UTF-8", "no such column", "no such table", "malformed database schema")
+"""What SQLite says of a file that no migration leaves so."""
+
+
 class DamagedError(Exception):
     """What is stored cannot be what was written; ``translated`` tells the user so, without its content."""
 
@@ -91,6 +95,8 @@ def _words(error: BaseException) -> str | None:
     damaged = next((c for c in _causes(error) if isinstance(c, DamagedError)), None)
     if damaged is not None:
         return f"damaged, {damaged} cannot be read; {_MEND}"
+    if any(isinstance(cause, UnicodeDecodeError) for cause in _causes(error)):
+        return f"damaged, a name in it cannot be read; {_MEND}"
     code = sqlite_code(error)
     if code in _SQLITE:
         return _SQLITE[code]
@@ -98,8 +104,8 @@ def _words(error: BaseException) -> str | None:
         return f"the disk failed or is full ({_last(error)}); check it, free some space and tune resume"
     database = next((c for c in _causes(error) if isinstance(c, sqlalchemy.exc.SQLAlchemyError)), None)
     if isinstance(database, sqlalchemy.exc.DBAPIError):
-        if "Could not decode to UTF-8" in str(database.orig):
-            return f"damaged, a text cannot be read; {_MEND}"  # the driver would show the text
+        if any(words in str(database.orig) for words in _ODD):
+            return f"damaged, a text or a table cannot be read; {_MEND}"  # the driver would show the text
         if isinstance(database, sqlalchemy.exc.IntegrityError):
             return f"a row was refused ({_last(error)}); another program may have written it"
         return f"{_last(error)}; check the database and try again"

@@ -496,5 +496,7 @@ def check_path(path: Path) -> None:
     with faults.translated_files(path):
         if path.is_dir():
             raise StorageError(f"{path}: is a folder; name a file in it, such as {path / 'tune.db'}")
+        if path.exists() and not path.is_file():
+            raise StorageError(f"{path}: is a device or a pipe; name a file, such as tune.db")
         if not path.parent.is_dir():
             raise StorageError(f"{path}: its folder does not exist; make it, or name another with --storage")
