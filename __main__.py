@@ -20,7 +20,7 @@ def main() -> None:
             raise
         sys.stderr.write(f"tune: cannot start: {error}; install loratune again\n")
         sys.exit(1)
-    call = Call()
+    call = Call(debug=os.environ.get("TUNE_DEBUG", "") not in ("", "0"))
     hear_strays(call)
     command(call)
 

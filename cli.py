@@ -460,7 +460,7 @@ tune.params.append(debug_option())
 
 def main(call: Call | None = None) -> None:
     """Run the command; the only place where errors become exit codes."""
-    call = Call() if call is None else call
+    call = Call(debug=os.environ.get("TUNE_DEBUG", "") not in ("", "0")) if call is None else call
     write_plainly(sys.stdout, sys.stderr)
     code = _carry_out(call)
     # Here, where it can still be told: at its exit the interpreter only prints a traceback.
@@ -526,6 +526,11 @@ def _system_words(error: OSError) -> str | None:
     """Return what the operating system refused, None where it does not say of what."""
     if error.filename:
         return f"{os.fsdecode(error.filename)}: {error.strerror or error}; check the path and its permissions"
+    if isinstance(error, FileNotFoundError):
+        try:
+            Path.cwd()
+        except FileNotFoundError:
+            return "the working directory is there no more; change to another"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{error.strerror}; free some space and try again"
     return None

@@ -339,6 +339,8 @@ def table(
     # What matters little goes before anything is folded.
     kept, gap = fitting(whole, [(lesser or {}).get(name, 0) for name in header], width)
     room = width - sum(least[index] for index in kept) - gap * (len(kept) - 1)
+    if room < 0:
+        return _pairs(header, lines)
     made = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     to_the_right = set(right)
     for index in kept:
@@ -348,6 +350,19 @@ def table(
         made.add_column(header[index], justify=justify, overflow="fold", width=least[index] + more)
     for line in lines:
         made.add_row(*(line[index] for index in kept))
+    return made
+
+
+def _pairs(header: Sequence[str], lines: Sequence[Sequence[Text]]) -> Table:
+    """Return rows as a name and its cell a line, for a terminal that is too narrow for columns."""
+    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
+    made.add_column(no_wrap=True, style="bold")
+    made.add_column(overflow="fold")
+    for number, line in enumerate(lines):
+        if number:
+            made.add_row("", "")
+        for name, cell in zip(header, line, strict=True):
+            made.add_row(name, cell)
     return made
 
 

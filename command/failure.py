@@ -139,7 +139,7 @@ def _logs(call: Call) -> Path | None:
     """Return the folder of logs beside the database, None where the address is no address."""
     try:
         return engine.parse(call.storage or default_storage()).artifacts / LOGS
-    except (LoratuneError, OSError, ValueError):
+    except (LoratuneError, OSError, RuntimeError, ValueError):
         return None
 
 

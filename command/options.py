@@ -225,7 +225,6 @@ def debug_option() -> click.Option:
         is_flag=True,
         is_eager=True,
         expose_value=False,
-        envvar="TUNE_DEBUG",
         callback=_note_debug,
         help="Show errors whole, with their tracebacks; also TUNE_DEBUG.",
     )

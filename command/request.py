@@ -7,6 +7,7 @@ of the values that are made (``StudyConfig``, ``ModelConfig``, ``DataConfig``), 
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -166,8 +167,12 @@ def _model(request: Request) -> str:
         raise UsageError("--model is missing: --data was given, so name the model to fine-tune as well")
     if data is None:
         raise UsageError("--data is missing: --model was given, so name the records to train on as well")
+    try:
+        Path(model).expanduser()
+    except RuntimeError:
+        raise UsageError(f"--model: {model!r} is in the home of a user that there is not") from None
     # A study is resumed from anywhere, so a folder is stored with its whole path.
-    return str(Path(model).resolve()) if Path(model).exists() else str(model)
+    return os.path.realpath(model) if Path(model).exists() else str(model)
 
 
 def _checked(model: ModelConfig) -> ModelConfig:
@@ -182,7 +187,7 @@ def _data(request: Request) -> DataConfig:
     files = _chosen(request, ("validation", "test")) | {"train": given or str(data_path())}
     if request.get("validation") is None and request.get("test") is not None:
         raise UsageError("--test was given without --validation; give both, or neither and the data is split")
-    paths: dict[str, Any] = {name: str(Path(file).resolve()) for name, file in files.items()}
+    paths: dict[str, Any] = {name: os.path.realpath(file) for name, file in files.items()}
     columns = request.get("columns")
     return DataConfig(
         **paths,

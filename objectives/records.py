@@ -109,6 +109,8 @@ def check_file(path: str | Path) -> None:
             f"{path.name}: the extension {path.suffix!r} is not known; "
             f"{', '.join(_SUFFIXES)} are read, so convert or rename it"
         )
+    if not path.is_file():
+        raise DataError(f"{str(path)!r} is a device or a pipe: data is read more than once, so give a file")
     if path.stat().st_size == 0:
         raise DataError(f"{path.name} is empty: give a file with at least one record")
 

@@ -53,7 +53,7 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.write(content)
             return
         if path.is_symlink():
-            path = path.resolve()  # what a link leads to is written, and the link stays
+            path = Path(os.path.realpath(path))  # what a link leads to is written, and the link stays
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:

@@ -5,13 +5,12 @@ Knows nothing of what the keys mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from .errors import LoratuneError, nearest, shown
 
@@ -84,7 +83,7 @@ def complaint(cause: ValidationError, known: Iterable[str]) -> str:
     return f"{_one_line(path)}: {shown(first['input'])} {_one_line(_words(first))}"
 
 
-def _words(problem: ErrorDetails) -> str:
+def _words(problem: Mapping[str, Any]) -> str:
     """Return what pydantic complains of, as what the value is not."""
     context = problem.get("ctx", {})
     kinds = {

@@ -106,7 +106,10 @@ def _file(path: str) -> Address:
         raise StorageError("--storage: a study must outlive the program; write a path such as tune.db")
     if "\0" in path:
         raise StorageError(f"--storage: {path!r} is no path; write one such as tune.db")
-    absolute = Path(path).expanduser().absolute()
+    try:
+        absolute = Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise StorageError(f"--storage: {path!r} is in the home of a user that there is not") from None
     return Address(url=sqlalchemy.URL.create("sqlite", database=str(absolute)), path=absolute)
 
 
