@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +25,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Carry out a command; Ctrl-C leaves it as ``Abort``, before click prints an empty line."""
+        Path.cwd()  # raises where it is gone; further on libraries of a worker would trip over that
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
