@@ -161,6 +161,7 @@ def _csv(name: str, lines: Iterator[str]) -> Iterator[Found]:
             if repeated:
                 raise DataError(f"{name}: the header names {repeated[0]!r} twice; rename one of the columns")
         elif len(row) != len(header):
-            yield line, f"{len(row)} fields where the header has {len(header)}"
+            fields = f"{len(row)} field{'' if len(row) == 1 else 's'}"
+            yield line, f"{fields} where the header has {len(header)}"
         else:
             yield line, dict(zip(header, row, strict=True))

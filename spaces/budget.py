@@ -172,8 +172,9 @@ def _sizes_that_fit(sizes: tuple[int, ...], train_examples: int) -> tuple[tuple[
     if not left:
         least = QUANTA * _default_quantum(sizes[:1])
         raise BudgetError(
-            f"{train_examples} training examples are too few: at batch size {sizes[0]} a trial takes {least} "
-            f"examples and at most {MAX_EPOCHS} epochs, so it needs {-(-least // MAX_EPOCHS)}; "
+            f"{_examples(train_examples, 'training')} {'is' if train_examples == 1 else 'are'} too few: "
+            f"at batch size {sizes[0]} a trial takes {least} examples and at most {MAX_EPOCHS} epochs, "
+            f"so it needs {-(-least // MAX_EPOCHS)}; "
             "give more data, a smaller batch size (--set batch_size=N), or a trial's examples (--examples)"
         )
     if left == sizes:
@@ -204,7 +205,7 @@ def _asked_quantum(sizes: tuple[int, ...], examples: int, train_examples: int) -
         )
     if total > MAX_EPOCHS * train_examples:
         notes.append(
-            f"A trial sees the {train_examples} training examples {total / train_examples:.1f} times, "
+            f"A trial sees the {_examples(train_examples, 'training')} {total / train_examples:.1f} times, "
             f"as asked; more than {MAX_EPOCHS} times is seldom worth it."
         )
     return quantum, notes
@@ -225,4 +226,9 @@ def _evaluations(quantum: int, validation: int, asked: int | None) -> tuple[int,
         rung = max(1, min(rung, final // 4))
     if final == wanted:
         return rung, final, []
-    return rung, final, [f"The final loss is taken over {final} validation examples; {wanted} were wanted."]
+    taken = _examples(final, "validation")
+    return rung, final, [f"The final loss is taken over {taken}; {wanted} were wanted."]
+
+
+def _examples(number: int, kind: str) -> str:
+    return f"{number} {kind} example{'' if number == 1 else 's'}"

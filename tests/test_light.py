@@ -35,6 +35,7 @@ MODULES = (
     "storage.store",
     "objectives.base",
     "objectives.fake",
+    "objectives.precheck",
     "objectives.process",
     "search.study",
     "search.loop",

@@ -154,7 +154,7 @@ def test_a_csv_row_of_another_width_is_a_bad_record(tmp_path: Path) -> None:
     file = open_records(_written(tmp_path, "a.csv", "prompt,completion\na,b\nc\nd,e,f\ng,h\n"))
     assert _values(file) == [{"prompt": "a", "completion": "b"}, {"prompt": "g", "completion": "h"}]
     assert [(bad.line, bad.reason) for bad in _bad(file)] == [
-        (3, "1 fields where the header has 2"),
+        (3, "1 field where the header has 2"),
         (4, "3 fields where the header has 2"),
     ]
 

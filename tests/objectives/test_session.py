@@ -23,6 +23,7 @@ from loratune.objectives.session import Session
 from loratune.spaces.budget import QUANTA
 from loratune.spaces.errors import LoratuneError, ModelError, StorageError
 from loratune.spaces.params import LoraParams
+from transformers import AutoConfig, AutoTokenizer
 
 PARAMS = {
     1: LoraParams(learning_rate=3e-3, batch_size=4, lora_rank=4, lora_alpha=8),
@@ -394,6 +395,22 @@ def test_facts_say_what_was_found(session: Session) -> None:
     assert facts.memory.base_bytes == 4 * facts.model.parameters
     assert facts.environment["instruction_set"]
     assert len(facts.geometry.tick_lengths) == facts.budget.ticks
+
+
+def test_tokens_that_were_added_without_resizing_are_told_from_another_model(
+    tiny_model: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    model, rows = tmp_path / "model", AutoConfig.from_pretrained(tiny_model).vocab_size
+    shutil.copytree(tiny_model, model)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_tokens(["+0?"])
+    tokenizer.save_pretrained(model)
+    with pytest.raises(ModelError) as caught:
+        Session(make_config(model, tiny_data))
+    words = str(caught.value)
+    assert f"the tokenizer has {rows + 1} tokens, but the model's embedding has {rows} rows" in words
+    assert f"uses token {rows} ('+0?')" in words
+    assert f"model.resize_token_embeddings({rows + 1})" in words
 
 
 def test_what_cannot_be_had_is_a_plain_error(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from html import unescape
 from html.parser import HTMLParser
 
 import pytest
-from loratune.objectives.base import BadRecord
+from loratune.objectives.base import BadRecord, ColumnUse, LeftOut
 from loratune.reports.page import _inside_script, render, write_report
 from loratune.spaces.errors import ReportError
 
@@ -153,6 +153,38 @@ def test_bad_records_are_named_by_file_and_line(page):
     text = " ".join(page.text)
     assert "train.jsonl:17 no field 'output'" in text
     assert "… and 2 more." in text
+
+
+def test_columns_and_reasons_are_in_the_data_section(make_view):
+    data = {
+        "columns": (
+            ColumnUse(file="train.csv", name="question", used_as="prompt"),
+            ColumnUse(file="train.csv", name="id", used_as=""),
+        ),
+        "reasons": (LeftOut(reason="'text' is empty", count=3, places=("train.csv:17", "train.csv:20")),),
+        "shortened": LeftOut(reason="turns were cut off", count=1, places=("train.csv:9",)),
+        "truncated": 5,
+        "ends_lost": 4,
+        "rendered_cut": "9 tokens of its answer were cut off",
+    }
+    text = " ".join(" ".join(Page(render(make_view(30, data=data))).text).split())
+    for words in (
+        "columns prompt: question; not used: id",
+        "left out: 3 records 'text' is empty (train.csv:17, train.csv:20, …)",
+        "cut short: 1 record turns were cut off (train.csv:9)",
+        "5 of 4000 examples cut to length, where 4 answers lost the end and the stop token with it",
+        "Cut to length: 9 tokens of its answer were cut off.",
+    ):
+        assert words in text
+
+
+def test_a_study_made_before_columns_were_kept_has_a_report(make_view):
+    view = make_view(30)
+    for name in ("columns", "reasons", "shortened", "ends_lost", "rendered_cut"):
+        del view.study.facts["data"][name]
+    text = " ".join(Page(render(view)).text)
+    assert "left out as bad" in text
+    assert "columns prompt" not in text
 
 
 def test_a_bad_record_of_a_file_without_lines_is_named_by_its_position(make_view):

@@ -159,3 +159,11 @@ def test_evaluations_come_after_quanta_1_2_4_and_8():
     assert [budget.eval_size(quantum) for quantum in range(1, 9)] == [96, 96, 0, 96, 0, 0, 0, 384]
     assert budget.ticks * budget.micro_batch == budget.quantum
     assert math.gcd(*budget.batch_sizes) % budget.micro_batch == 0
+
+
+def test_one_example_is_spoken_of_as_one():
+    with pytest.raises(BudgetError, match=r"^1 training example is too few: "):
+        plan(train=1)
+    notes = " ".join(plan(train=1, validation=1, examples=256).notes)
+    assert "the 1 training example 256.0 times" in notes
+    assert "over 1 validation example; " in notes
