@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -344,7 +344,7 @@ class StudyView:
 
 
 @functools.cache
-def _reader(kind: type[T]) -> pydantic.TypeAdapter[T]:
+def _reader(kind: Hashable) -> pydantic.TypeAdapter[Any]:
     return pydantic.TypeAdapter(kind)
 
 
@@ -352,6 +352,7 @@ def _build(kind: type[T], stored: Any) -> T:
     """Make a value from JSON: lists become tuples, keys that it does not know are left."""
     try:
         names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-        return _reader(kind).validate_python({key: stored[key] for key in stored if key in names})
+        made: T = _reader(kind).validate_python({key: stored[key] for key in stored if key in names})
+        return made
     except (LoratuneError, TypeError, ValueError) as error:
         raise ReportError(f"a stored {kind.__name__} cannot be read; {_OTHERWISE}") from error

@@ -102,7 +102,7 @@ def _words(problem: Mapping[str, Any]) -> str:
         "literal_error": f"is not {context.get('expected')}",
         "missing": "has no value",
     }
-    message = problem["msg"].removeprefix("Value error, ")
+    message = str(problem["msg"]).removeprefix("Value error, ")
     return kinds.get(problem["type"], message[:1].lower() + message[1:])
 
 
