@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -343,9 +343,14 @@ class StudyView:
         return stored[key]
 
 
-@functools.cache
-def _reader(kind: Hashable) -> pydantic.TypeAdapter[Any]:
-    return pydantic.TypeAdapter(kind)
+_READERS: dict[type, pydantic.TypeAdapter[Any]] = {}
+"""Made once for each kind of value: making one takes far longer than reading with it."""
+
+
+def _reader(kind: type[Any]) -> pydantic.TypeAdapter[Any]:
+    if kind not in _READERS:
+        _READERS[kind] = pydantic.TypeAdapter(kind)
+    return _READERS[kind]
 
 
 def _build(kind: type[T], stored: Any) -> T:
