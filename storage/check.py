@@ -62,6 +62,7 @@ def _study(store: Store, study: StudyRecord) -> Iterator[str]:
         curve = queries.curve(connection, study.id, None)
         copied = _copied(connection, study.name)
         torn = tuple(_evaluations(connection, study.id, trials))
+        queries.events(connection, study.id, None)
     yield from trial_findings(trials, curve)
     yield from torn
     yield from copy_findings(trials, copied, live=live)

@@ -85,10 +85,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             acquired_at TEXT
         )""",
     ),
+    # 2: a digest in every row of the record (seals.py); rows of before have none.
+    (
+        "ALTER TABLE tune_studies ADD COLUMN seal TEXT",
+        "ALTER TABLE tune_trials ADD COLUMN seal TEXT",
+        "ALTER TABLE tune_curve ADD COLUMN seal TEXT",
+        "ALTER TABLE tune_evaluations ADD COLUMN seal TEXT",
+        "ALTER TABLE tune_events ADD COLUMN seal TEXT",
+    ),
 )
 
 LATEST = len(MIGRATIONS)
 """The version that this program reads and writes."""
+
+SEALED = 2
+"""The first version whose rows have seals."""
+
+READABLE = 1
+"""The oldest version that can be read as it is; older ones must be brought up to date first."""
 
 _WORDS = {
     "sqlite": {"bytes": "BLOB", "counter": "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT"},

@@ -6,18 +6,19 @@ Changes nothing; what is written is written by trials.py, ownership.py and the s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy
 from sqlalchemy import func, select
 
-from . import rows, tables
+from . import rows, seals, tables
 from .progress import Progress
 from .records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
 
 
 def studies(connection: sqlalchemy.Connection) -> tuple[StudyRecord, ...]:
     """Return every study, oldest first."""
-    query = select(tables.studies).order_by(tables.studies.c.id)
+    query = _rows(connection, tables.studies).order_by(tables.studies.c.id)
     return tuple(rows.study(row) for row in connection.execute(query).mappings())
 
 
@@ -25,18 +26,18 @@ def study(connection: sqlalchemy.Connection, name: str | None) -> StudyRecord | 
     """Return a study by its name, or the one last worked on; None where there is none."""
     table = tables.studies
     if name is None:
-        query = select(table).order_by(table.c.touched_at.desc(), table.c.id.desc()).limit(1)
+        query = _rows(connection, table).order_by(table.c.touched_at.desc(), table.c.id.desc()).limit(1)
     elif not name.isprintable():
         return None  # no study has such a name, and a driver may not take it
     else:
-        query = select(table).where(table.c.name == name)
+        query = _rows(connection, table).where(table.c.name == name)
     row = connection.execute(query).mappings().first()
     return None if row is None else rows.study(row)
 
 
 def study_of(connection: sqlalchemy.Connection, study_id: int) -> StudyRecord:
     """Return a study that is there by its id."""
-    query = select(tables.studies).where(tables.studies.c.id == study_id)
+    query = _rows(connection, tables.studies).where(tables.studies.c.id == study_id)
     return rows.study(connection.execute(query).mappings().one())
 
 
@@ -48,7 +49,7 @@ def names(connection: sqlalchemy.Connection) -> tuple[str, ...]:
 def trials(connection: sqlalchemy.Connection, study_id: int) -> tuple[TrialRecord, ...]:
     """Return a study's trials by number."""
     table = tables.trials
-    query = select(table).where(table.c.study_id == study_id).order_by(table.c.number)
+    query = _rows(connection, table).where(table.c.study_id == study_id).order_by(table.c.number)
     return tuple(rows.trial(row) for row in connection.execute(query).mappings())
 
 
@@ -57,7 +58,9 @@ def curve(
 ) -> tuple[CurvePoint, ...]:
     """Return the points of some trials or, with None, of all, by trial and quantum."""
     table = tables.curve
-    query = select(table).where(table.c.study_id == study_id).order_by(table.c.trial, table.c.quantum)
+    query = (
+        _rows(connection, table).where(table.c.study_id == study_id).order_by(table.c.trial, table.c.quantum)
+    )
     if numbers is not None:
         query = query.where(table.c.trial.in_(numbers))
     return tuple(rows.point(row) for row in connection.execute(query).mappings())
@@ -68,7 +71,7 @@ def evaluations(
 ) -> dict[int, Evaluation]:
     """Return the losses per example after a quantum, by trial; of one trial or of all."""
     table = tables.evaluations
-    query = select(table).where(table.c.study_id == study_id, table.c.quantum == quantum)
+    query = _rows(connection, table).where(table.c.study_id == study_id, table.c.quantum == quantum)
     if trial is not None:
         query = query.where(table.c.trial == trial)
     found = connection.execute(query.order_by(table.c.trial)).mappings()
@@ -78,7 +81,7 @@ def evaluations(
 def events(connection: sqlalchemy.Connection, study_id: int, kind: str | None) -> tuple[EventRecord, ...]:
     """Return what happened, in order; all kinds or one."""
     table = tables.events
-    query = select(table).where(table.c.study_id == study_id).order_by(table.c.id)
+    query = _rows(connection, table).where(table.c.study_id == study_id).order_by(table.c.id)
     if kind is not None:
         query = query.where(table.c.kind == kind)
     return tuple(rows.event(row) for row in connection.execute(query).mappings())
@@ -98,3 +101,9 @@ def optuna_has(connection: sqlalchemy.Connection, name: str) -> bool:
         return False
     query = sqlalchemy.text("SELECT 1 FROM studies WHERE study_name = :name")
     return connection.execute(query, {"name": name}).first() is not None
+
+
+def _rows(connection: sqlalchemy.Connection, table: sqlalchemy.Table) -> sqlalchemy.Select[Any]:
+    """Return a query of whole rows; without their seals where the database is of before there were any."""
+    unsealed = connection.get_execution_options().get("unsealed", False)
+    return select(*(column for column in table.columns if not unsealed or column.name != seals.SEAL))

@@ -14,7 +14,7 @@ import sqlalchemy
 
 from ..spaces.errors import StorageError
 from ..spaces.params import LoraParams
-from . import faults, leases
+from . import faults, leases, seals
 from .records import (
     FINAL_STATES,
     CurvePoint,
@@ -53,28 +53,37 @@ def check_name(name: str) -> str:
 def study(row: sqlalchemy.RowMapping) -> StudyRecord:
     """Read a row of tune_studies."""
     keys = ("id", "name", "created_at", "trials", "seed", "config", "facts")
-    with faults.readable(f"study {row['name']!r}"):
+    what = f"study {row['name']!r}"
+    with faults.readable(what):
+        seals.check(row, what)
         return _STUDY.validate_python({key: row[key] for key in keys})
 
 
 def trial(row: sqlalchemy.RowMapping) -> TrialRecord:
     """Read a row of tune_trials."""
-    with faults.readable(f"trial {row['number']!r}"):
-        values = {key: value for key, value in row.items() if key not in ("study_id", "params")}
+    what = f"trial {row['number']!r}"
+    with faults.readable(what):
+        seals.check(row, what)
+        values = {key: value for key, value in row.items() if key not in ("study_id", "params", seals.SEAL)}
         values["params"] = LoraParams.from_dict(row["params"])
         return _TRIAL.validate_python(values)
 
 
 def point(row: sqlalchemy.RowMapping) -> CurvePoint:
     """Read a row of tune_curve."""
-    with faults.readable(f"a point of trial {row['trial']!r}"):
-        return _POINT.validate_python({key: value for key, value in row.items() if key != "study_id"})
+    what = f"a point of trial {row['trial']!r}"
+    with faults.readable(what):
+        seals.check(row, what)
+        return _POINT.validate_python(
+            {key: value for key, value in row.items() if key not in ("study_id", seals.SEAL)}
+        )
 
 
 def evaluation(row: sqlalchemy.RowMapping) -> Evaluation:
     """Read a row of tune_evaluations; raises ``DamagedError`` where its bytes are no vectors."""
     what = f"the losses of trial {row['trial']!r} after quantum {row['quantum']!r}"
     with faults.readable(what):
+        seals.check(row, what)
         losses, tokens = bytes(row["losses"]), bytes(row["tokens"])
         found = Evaluation(
             losses=np.frombuffer(losses, dtype="<f4").astype(np.float32),
@@ -88,6 +97,7 @@ def evaluation(row: sqlalchemy.RowMapping) -> Evaluation:
 def event(row: sqlalchemy.RowMapping) -> EventRecord:
     """Read a row of tune_events."""
     with faults.readable("an event"):
+        seals.check(row, "an event")
         return _EVENT.validate_python({key: row[key] for key in ("at", "kind", "detail")})
 
 
@@ -95,7 +105,8 @@ def owner(row: sqlalchemy.RowMapping) -> leases.Process | None:
     """Read the owner from a row of tune_leases; None where it was released."""
     if row["host"] is None:
         return None
-    return leases.Process.of(row["host"], row["pid"], row["pid_started"], row["identity"])
+    with faults.readable("who owns a study"):
+        return leases.Process.of(row["host"], row["pid"], row["pid_started"], row["identity"])
 
 
 def lease(process: leases.Process, token: int, *, alive: bool) -> LeaseRecord:

@@ -28,6 +28,7 @@ from . import (
     progress,
     queries,
     rows,
+    seals,
     tables,
     trials,
     upkeep,
@@ -67,6 +68,7 @@ class Store:
             else engine.make_writer(address, self._fence, timeout=timeout)
         )
         self._projection: Projection | None = None
+        self._unsealed = False
         self._file: tuple[int, int] | None = None
         if address.path is not None:
             with faults.translated_files(address.path):
@@ -119,10 +121,11 @@ class Store:
                     f"{self.url}: holds no study of loratune; tune search makes one, "
                     "or name another database with --storage"
                 )
-            elif found < migrations.LATEST:
+            elif found < migrations.READABLE:
                 raise StorageError(
                     f"{self.url}: written by an older loratune; tune resume brings it up to date"
                 )
+            self._unsealed = self._mode == "read" and found is not None and found < migrations.SEALED
 
     @property
     def url(self) -> str:
@@ -179,6 +182,7 @@ class Store:
             row = {"id": study_id, "name": name, "created_at": at, "touched_at": at}
             row |= {"trials": trials, "seed": seed, "config": config, "facts": facts}
             connection.execute(insert(tables.studies).values(row))
+            seals.put(connection, tables.studies, tables.studies.c.id == study_id)
         return self.study(name)
 
     def studies(self) -> tuple[StudyRecord, ...]:
@@ -202,16 +206,12 @@ class Store:
     def set_trials(self, study_id: int, trials: int) -> None:
         """Change how many trials a study is to have in all."""
         with self._writing(study_id) as connection:
-            connection.execute(
-                update(tables.studies).where(tables.studies.c.id == study_id).values(trials=trials)
-            )
+            self._change_study(connection, study_id, trials=trials)
 
     def set_facts(self, study_id: int, facts: dict[str, Any]) -> None:
         """Add to what is known of a study: facts that were not taken yet when it was made."""
         with self._writing(study_id) as connection:
-            connection.execute(
-                update(tables.studies).where(tables.studies.c.id == study_id).values(facts=facts)
-            )
+            self._change_study(connection, study_id, facts=facts)
 
     # Ownership
 
@@ -324,7 +324,9 @@ class Store:
         """Record something that happened; the details must be JSON."""
         with self._writing(study_id) as connection:
             row = {"study_id": study_id, "at": rows.now(), "kind": kind, "detail": detail}
-            connection.execute(insert(tables.events).values(row))
+            added = connection.execute(insert(tables.events).values(row)).inserted_primary_key
+            assert added is not None
+            seals.put(connection, tables.events, tables.events.c.id == added[0])
 
     def events(self, study_id: int, kind: str | None = None) -> tuple[EventRecord, ...]:
         """Return what happened, in order; all kinds or one."""
@@ -468,7 +470,7 @@ class Store:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlalchemy.Connection]:
         with faults.translated(self.url), self._engine.connect() as connection:
-            yield connection.execution_options(reading=True)
+            yield connection.execution_options(reading=True, unsealed=self._unsealed)
 
     @contextlib.contextmanager
     def _writing(self, study_id: int) -> Iterator[sqlalchemy.Connection]:
@@ -480,6 +482,12 @@ class Store:
                 ownership.check_not_lost(connection, study_id)
             self._touch(connection, study_id)
             yield connection
+
+    def _change_study(self, connection: sqlalchemy.Connection, study_id: int, **values: Any) -> None:
+        queries.study_of(connection, study_id)  # refused where it is damaged
+        chosen = tables.studies.c.id == study_id
+        connection.execute(update(tables.studies).where(chosen).values(values))
+        seals.put(connection, tables.studies, chosen)
 
     def _touch(self, connection: sqlalchemy.Connection, study_id: int) -> str:
         """Mark a study as the one last worked on and return its name; ``StudyNotFound`` without it."""

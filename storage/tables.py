@@ -104,6 +104,7 @@ studies = Table(
     Column("seed", BigInteger, nullable=False),
     Column("config", Json, nullable=False),
     Column("facts", Json, nullable=False),
+    Column("seal", Text),
 )
 
 trials = Table(
@@ -123,6 +124,7 @@ trials = Table(
     Column("adapter", Text),
     Column("started_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime),
+    Column("seal", Text),
 )
 
 curve = Table(
@@ -141,6 +143,7 @@ curve = Table(
     Column("worker", Integer, nullable=False),
     Column("started_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime, nullable=False),
+    Column("seal", Text),
 )
 
 evaluations = Table(
@@ -151,6 +154,7 @@ evaluations = Table(
     Column("quantum", Integer, primary_key=True, autoincrement=False),
     Column("losses", LargeBinary, nullable=False),
     Column("tokens", LargeBinary, nullable=False),
+    Column("seal", Text),
 )
 
 events = Table(
@@ -161,6 +165,7 @@ events = Table(
     Column("at", UtcTime, nullable=False),
     Column("kind", Text, nullable=False),
     Column("detail", Json, nullable=False),
+    Column("seal", Text),
 )
 
 leases = Table(

@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, select, update
 
 from ..spaces.errors import StorageError
 from ..spaces.params import LoraParams
-from . import rows, tables
+from . import rows, seals, tables
 from .records import Ending, QuantumUpdate
 
 
@@ -29,6 +29,9 @@ def add(
     row = {"study_id": study_id, "number": number, "params": params.to_dict(), "seed": seed}
     row |= {"source": source, "state": "running", "quanta": 0, "attempt": 0, "started_at": rows.now()}
     connection.execute(insert(tables.trials).values(row))
+    seals.put(
+        connection, tables.trials, tables.trials.c.study_id == study_id, tables.trials.c.number == number
+    )
 
 
 def begin_attempt(connection: sqlalchemy.Connection, study_id: int, number: int) -> int:
@@ -49,9 +52,9 @@ def record(
                 f"trial {found.trial}: quantum {found.quantum} does not follow {row['quanta']}; "
                 "read the trials again"
             )
-        connection.execute(insert(tables.curve).values(rows.point_values(study_id, found)))
+        _add(connection, tables.curve, rows.point_values(study_id, found))
         if found.evaluation is not None:
-            connection.execute(insert(tables.evaluations).values(rows.evaluation_values(study_id, found)))
+            _add(connection, tables.evaluations, rows.evaluation_values(study_id, found))
         checkpoint = rows.relative(folder, found.checkpoint)
         _change(connection, study_id, found.trial, quanta=found.quantum, checkpoint=checkpoint)
 
@@ -79,7 +82,9 @@ def forget_adapters(connection: sqlalchemy.Connection, study_id: int, keep: Coll
     """Name no adapter any more but those of the trials in ``keep``: all that may change of an ended trial."""
     table = tables.trials
     named = (table.c.study_id == study_id, table.c.adapter.is_not(None), table.c.number.not_in(keep))
-    connection.execute(update(table).where(*named).values(adapter=None))
+    for row in connection.execute(select(table).where(*named)).mappings().all():
+        seals.check(row, f"trial {row['number']!r}")
+        _change(connection, study_id, row["number"], adapter=None)
 
 
 def _running(connection: sqlalchemy.Connection, study_id: int, number: int) -> sqlalchemy.RowMapping:
@@ -89,6 +94,7 @@ def _running(connection: sqlalchemy.Connection, study_id: int, number: int) -> s
     row = connection.execute(query).mappings().first()
     if row is None:
         raise StorageError(f"trial {number}: not in study {study_id}; read the trials again")
+    seals.check(row, f"trial {number}")
     if row["state"] != "running":
         raise StorageError(f"trial {number}: has ended ({row['state']}) and cannot be changed")
     return row
@@ -98,3 +104,10 @@ def _change(connection: sqlalchemy.Connection, study_id: int, number: int, **val
     table = tables.trials
     chosen = (table.c.study_id == study_id, table.c.number == number)
     connection.execute(update(table).where(*chosen).values(values))
+    seals.put(connection, table, *chosen)
+
+
+def _add(connection: sqlalchemy.Connection, table: sqlalchemy.Table, values: dict[str, Any]) -> None:
+    """Add a row of one trial and quantum."""
+    connection.execute(insert(table).values(values))
+    seals.put(connection, table, *(column == values[column.name] for column in table.primary_key))

@@ -66,7 +66,7 @@ def test_a_file_that_is_missing_or_damaged_is_named(study):
     [
         ("DELETE FROM tune_trials WHERE number = 1", "trials 1 are missing"),
         (
-            "UPDATE tune_trials SET quanta = 2 WHERE number = 2",
+            "UPDATE tune_trials SET quanta = 2, seal = NULL WHERE number = 2",
             "trial 2: its curve does not hold quanta 1 to 2",
         ),
         (
