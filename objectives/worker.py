@@ -74,7 +74,9 @@ def main(*, fd: int, session: str, index: int, threads: int, parent: int | None)
     try:
         _Service(connection, _session_maker(session, threads)).serve(commands)
     except Exception as error:
-        log.exception("worker %d: cannot go on", index)
+        # What was foreseen is told in its own words; a traceback is for what was not.
+        foreseen = isinstance(error, LoratuneError) or ran_out_of_memory(error)
+        log.error("worker %d: cannot go on: %s", index, error, exc_info=not foreseen)
         words = " ".join(str(error).split())[:300]
         if not isinstance(error, LoratuneError):
             words = f"{type(error).__name__}: {words}"

@@ -366,6 +366,19 @@ class TestProcess:
         assert "Traceback" in log
         assert "tiny_session.py" in log.partition("Segmentation fault")[2]
 
+    @pytest.mark.parametrize("act", ["run out of memory", "fill the disk"])
+    def test_the_log_holds_a_line_and_no_traceback_of_what_was_foreseen(
+        self, tiny: Callable[..., ProcessWorker], tmp_path: Path, act: str
+    ) -> None:
+        worker = tiny()
+        self.start(worker, act, tmp_path)
+        failed = next_event(worker)
+        assert isinstance(failed, WorkerFailed)
+        assert failed.storage is (act == "fill the disk")
+        log = worker.log_file.read_text()
+        assert "cannot go on: no " in log
+        assert "Traceback" not in log
+
     def test_errors_of_prepare_cross_as_their_class(self, tiny: Callable[..., ProcessWorker]) -> None:
         worker = tiny()
         with pytest.raises(ModelError, match="'refuse' cannot be packed") as caught:

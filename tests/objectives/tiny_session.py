@@ -81,6 +81,8 @@ class TinySession:
             raise RuntimeError("the tensors\nare of different sizes")
         if self.act == "run out of memory":
             raise MemoryError("no 3 GB more")
+        if self.act == "fill the disk":
+            raise StorageError(f"no space left on the disk of {save_to}")
         if self.act == "crash":
             ctypes.string_at(0)
         if self.act == "exit":
