@@ -82,7 +82,7 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
     """
     from .command import running, settling, watching
     from .command.request import make_request
-    from .storage import engine, rows
+    from .storage import engine, files, rows
 
     request = make_request(config, flags)
     address = engine.parse(request.storage)
@@ -105,7 +105,7 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
     ):
         prepared = running.prepare(
             request,
-            logs=folder / settling.LOGS,
+            logs=folder / files.LOGS,
             cache=settling.borrow_cache(address.artifacts, folder),
             starting=_say_preparing,
             deterministic=deterministic,

@@ -20,15 +20,13 @@ from types import TracebackType
 
 from .. import __version__
 from ..spaces.errors import LoratuneError
-from ..storage import engine
+from ..storage import engine, files
 from .letters import visible
 from .options import Call, default_storage
 
-LOGS = "logs"
-"""Folder of logs below the artifacts."""
-
 _SECRETS = (
-    (re.compile(r"(://[^:/@\s'\"]*):[^@\s'\"]*@"), r"\1:***@"),
+    # To the last @ of a word: a password may hold one, and quotes.
+    (re.compile(r"(://[^:/@\s'\"]*):\S*@"), r"\1:***@"),
     (re.compile(r"(password=)[^\s&'\"]+", re.IGNORECASE), r"\1***"),
     (re.compile(r"\bhf_[A-Za-z0-9]{8,}"), "hf_***"),
 )
@@ -61,7 +59,7 @@ def write_log(error: BaseException, call: Call) -> Path | None:
             continue
         # A name may be taken: two errors of one second, as of two threads.
         for end in ("", *(f"-{number}" for number in range(2, 10))):
-            path = folder / f"{'' if folder.name == LOGS else 'loratune-'}{name}{end}.log"
+            path = folder / f"{'' if folder.name == files.LOGS else 'loratune-'}{name}{end}.log"
             try:
                 handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             except FileExistsError:
@@ -138,7 +136,7 @@ def hear_strays(call: Call) -> None:
 def _logs(call: Call) -> Path | None:
     """Return the folder of logs beside the database, None where the address is no address."""
     try:
-        return engine.parse(call.storage or default_storage()).artifacts / LOGS
+        return engine.parse(call.storage or default_storage()).artifacts / files.LOGS
     except (LoratuneError, OSError, RuntimeError, ValueError):
         return None
 

@@ -29,11 +29,11 @@ from ..search.study import SAME_LOSS, changed_file, compare_facts, config_of, cr
 from ..spaces.budget import RUNGS
 from ..spaces.errors import ModelError, OutOfMemory, StudyExists, WorkerError
 from ..spaces.presets import preset, preset_for
+from ..storage.files import CACHE, LOGS
 from ..storage.records import StudyRecord, TrialRecord
 from ..storage.store import Store
 from .places import check_device, count_workers, find_places, machine_of, threads_on
 from .request import Request, choose_preset, default_name, fit_to_budget, make_config
-from .settling import CACHE, LOGS
 
 FIRST_SLOTS = 8
 """Slots of the second try where the first one chose a number that memory did not take."""
@@ -359,5 +359,5 @@ def scratch(*, keep_for: tuple[type[BaseException], ...] = ()) -> Iterator[Path]
 
 
 def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+    # What cannot be removed hides neither an error nor a result: it lies in the system's folder for such.
+    shutil.rmtree(folder, ignore_errors=True)

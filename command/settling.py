@@ -11,9 +11,7 @@ import shutil
 from pathlib import Path
 
 from ..objectives.process import ProcessWorker
-
-LOGS = "logs"
-CACHE = "cache"
+from ..storage.files import CACHE, LOGS
 
 
 def borrow_cache(artifacts: Path, folder: Path) -> Path:

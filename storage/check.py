@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import sqlalchemy
 
 from ..spaces import digest
-from ..spaces.errors import DamagedFile, LoratuneError, StorageError
-from . import progress, queries, tables
+from ..spaces.errors import DamagedFile, LoratuneError
+from . import faults, progress, queries, tables
 from .records import CurvePoint, StudyRecord, TrialRecord
 from .store import Store
 from .told import NUMBER
@@ -147,8 +147,8 @@ def _evaluations(
     for trial, quantum in connection.execute(present.order_by(table.c.trial, table.c.quantum)).all():
         try:
             queries.evaluations(connection, study_id, quantum, trial)
-        except StorageError as error:
-            yield str(error)
+        except faults.DamagedError as error:
+            yield f"trial {trial}: {error} cannot be read"
         if trial not in known:
             yield f"trial {trial}: has an evaluation and no row"
 

@@ -25,6 +25,12 @@ CHECKPOINTS = "checkpoints"
 ADAPTERS = "adapters"
 """Folder of kept adapters inside a study's folder."""
 
+LOGS = "logs"
+"""Folder of logs, of all studies of a database."""
+
+CACHE = "cache"
+"""Folder of tokenized data and of digests of models, of all studies of a database."""
+
 _CHECKPOINT = re.compile(CHECKPOINTS + r"/\.?trial-(\d+)-q(\d+)-a(\d+)\b.*")
 _ADAPTER = re.compile(ADAPTERS + r"/\.?trial-(\d+)\b.*")
 

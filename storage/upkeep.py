@@ -41,8 +41,8 @@ def fold(path: Path) -> bool:
             return not busy
         finally:
             connection.close()
-    except sqlite3.OperationalError:
-        # Busy, or a full disk: nothing is lost, since the log stays; a write that cannot be made says so.
+    except sqlite3.Error:
+        # Busy, a full disk or damage: what the log holds stays; a write that cannot be made says so.
         return False
 
 
@@ -59,8 +59,9 @@ def backup(path: Path, to: Path) -> None:
     temporary = to.with_name(f".{to.name}.{secrets.token_hex(4)}.tmp")
     engine.create_file(temporary)
     try:
-        with faults.translated(str(to)):
+        with faults.translated(str(path)):
             source = engine.connect_to_read(path, 30.0)
+        with faults.translated(str(to)):
             try:
                 target = sqlite3.connect(temporary, isolation_level=None)
                 try:

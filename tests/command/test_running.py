@@ -144,3 +144,14 @@ def test_a_gpu_that_is_not_there_is_found_before_anything_starts(study, monkeypa
         )
     assert started == Worker.made == []
     assert not (tmp_path / "logs").exists()
+
+
+def test_what_cannot_be_cleaned_up_hides_no_error(monkeypatch, tmp_path):
+    def refuse(*_args, **_options):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr("os.rmdir", refuse)
+        with pytest.raises(ModelError, match="the reason"), running.scratch():
+            raise ModelError("the reason")

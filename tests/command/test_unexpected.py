@@ -149,6 +149,15 @@ def test_no_password_reaches_the_screen_or_the_file(tmp_path):
     assert "s3cret" not in log.read_text() + done.stderr + done.stdout
 
 
+@pytest.mark.parametrize("password", ["s3cret", "p@ss@word", "it's", "a:b", 'quo"ted'])
+def test_passwords_are_hidden_whatever_they_hold(password):
+    called = repr(f"postgresql://me:{password}@host/db")
+    assert (
+        hide_secrets(f"called: {called} 'a@b'")
+        == f"called: {called[0]}postgresql://me:***@host/db{called[0]} 'a@b'"
+    )
+
+
 def test_tokens_of_the_hub_are_hidden():
     assert hide_secrets("--revision hf_abcdefghij") == "--revision hf_***"
 

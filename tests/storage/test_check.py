@@ -96,6 +96,25 @@ def test_a_record_that_does_not_hold_together_is_told(path, study, statement, wo
     assert not any("\n" in finding for finding in found)
 
 
+def test_a_damaged_evaluation_hides_nothing_else(path, study):
+    store, made = study
+    if store.url != str(path):
+        pytest.skip("written past the rules of a file")
+    (store.study_dir(made.id) / "checkpoints/trial-1-q1").unlink()
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE tune_evaluations SET losses = x'0011' WHERE trial IN (0, 2)")
+    connection.commit()
+    connection.close()
+    with Store.open(str(path), mode="read") as reader:
+        found = findings(reader)
+    assert [finding.partition(": ")[2] for finding in found[:2]] == [
+        f"trial {number}: the losses of trial {number} after quantum 1 cannot be read" for number in (0, 2)
+    ]
+    assert len(found) == 3
+    assert "trial-1-q1 is not there" in found[2]
+
+
 def test_a_damaged_page_is_told(path, study, params):
     store, made = study
     if store.url != str(path):

@@ -9,7 +9,7 @@ import pytest
 from loratune.spaces.errors import StorageError
 from loratune.storage.records import Ending
 from loratune.storage.store import Store
-from loratune.storage.upkeep import log_of
+from loratune.storage.upkeep import fold, log_of
 
 
 @pytest.fixture
@@ -42,6 +42,13 @@ def test_after_folding_the_file_alone_holds_everything(path, owned, params, tmp_
     assert store.fold_log()
     assert log_of(path).stat().st_size == 0
     assert alone(path, tmp_path / "after") == store.trials(study.id)
+
+
+def test_folding_a_file_that_is_no_database_any_more_raises_nothing(tmp_path):
+    path = tmp_path / "tune.db"
+    path.write_bytes(b"no database" * 1000)
+    log_of(path).write_bytes(b"a log")
+    assert not fold(path)
 
 
 def test_a_reader_in_the_middle_only_puts_it_off(path, owned, params, tmp_path):
