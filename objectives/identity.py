@@ -63,7 +63,9 @@ def files(folder: Path) -> tuple[Path, ...]:
         if not (folder / "model.safetensors").is_file():
             weights = {folder / str(name) for name in index.get("weight_map", {}).values()}
     candidates = {folder / name for name in NAMES} | weights | set(folder.glob("*.py"))
-    return tuple(sorted(path for path in candidates if path.is_file()))
+    # An index that names a file elsewhere is no model's; whoever loads the weights refuses it.
+    inside = (path for path in candidates if path.is_relative_to(folder))
+    return tuple(sorted(path for path in inside if path.is_file()))
 
 
 def digests(folder: Path, cache_dir: Path | None = None) -> Digests:

@@ -67,6 +67,15 @@ def test_every_shard_that_the_index_names_is_part_of_it(model):
     assert digests(model)["a-2.safetensors"] != before["a-2.safetensors"]
 
 
+def test_an_index_leads_to_no_file_outside_of_the_model(model, tmp_path):
+    elsewhere = tmp_path / "elsewhere.safetensors"
+    elsewhere.write_bytes(b"not the model's")
+    (model / "model.safetensors").unlink()
+    (model / identity.WEIGHTS_INDEX).write_text(json.dumps({"weight_map": {"a": str(elsewhere)}}))
+    assert "config.json" in digests(model)
+    assert elsewhere not in files(model)
+
+
 def test_a_model_is_read_once(model, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     found = digests(model, cache)
