@@ -38,6 +38,8 @@ def findings(store: Store) -> tuple[str, ...]:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error.__cause__, faults.DamagedError):
+        return f"{error.__cause__} is damaged"  # the rest of the error would send the user here
     return " ".join(str(error).split())[:400] or type(error).__name__
 
 
@@ -61,8 +63,7 @@ def _study(store: Store, study: StudyRecord) -> Iterator[str]:
         trials = queries.trials(connection, study.id)
         curve = queries.curve(connection, study.id, None)
         copied = _copied(connection, study.name)
-        torn = tuple(_evaluations(connection, study.id, trials))
-        queries.events(connection, study.id, None)
+        torn = (*_evaluations(connection, study.id, trials), *_events(connection, study.id))
     yield from trial_findings(trials, curve)
     yield from torn
     yield from copy_findings(trials, copied, live=live)
@@ -151,6 +152,14 @@ def _evaluations(
             yield f"trial {trial}: {error} cannot be read"
         if trial not in known:
             yield f"trial {trial}: has an evaluation and no row"
+
+
+def _events(connection: sqlalchemy.Connection, study_id: int) -> Iterator[str]:
+    """Yield whether what happened can be read."""
+    try:
+        queries.events(connection, study_id, None)
+    except faults.DamagedError as error:
+        yield f"{error} cannot be read"
 
 
 def _changed(store: Store, study: StudyRecord, before: TrialRecord) -> bool:

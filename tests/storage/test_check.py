@@ -73,7 +73,10 @@ def test_a_file_that_is_missing_or_damaged_is_named(study):
             "UPDATE tune_evaluations SET losses = x'0011' WHERE trial = 2",
             "losses of trial 2 after quantum 1 cannot be read",
         ),
-        ("UPDATE tune_trials SET params = 'no json' WHERE number = 2", "its rows cannot be read"),
+        (
+            "UPDATE tune_trials SET params = 'no json' WHERE number = 2",
+            "its rows cannot be read (a stored JSON value is damaged)",
+        ),
         ("DELETE FROM trial_user_attributes", "Optuna's tables lack 1 trials"),
         (
             "UPDATE trial_user_attributes SET value_json = '2' WHERE key = 'loratune_number'",
@@ -101,18 +104,24 @@ def test_a_damaged_evaluation_hides_nothing_else(path, study):
     if store.url != str(path):
         pytest.skip("written past the rules of a file")
     (store.study_dir(made.id) / "checkpoints/trial-1-q1").unlink()
+    store.add_event(made.id, "created")
     store.close()
     connection = sqlite3.connect(path)
     connection.execute("UPDATE tune_evaluations SET losses = x'0011' WHERE trial IN (0, 2)")
+    connection.execute("UPDATE tune_events SET kind = 'other'")
     connection.commit()
     connection.close()
     with Store.open(str(path), mode="read") as reader:
         found = findings(reader)
-    assert [finding.partition(": ")[2] for finding in found[:2]] == [
-        f"trial {number}: the losses of trial {number} after quantum 1 cannot be read" for number in (0, 2)
+    assert [finding.partition(": ")[2] for finding in found[:3]] == [
+        *(
+            f"trial {number}: the losses of trial {number} after quantum 1 cannot be read"
+            for number in (0, 2)
+        ),
+        "an event cannot be read",
     ]
-    assert len(found) == 3
-    assert "trial-1-q1 is not there" in found[2]
+    assert len(found) == 4
+    assert "trial-1-q1 is not there" in found[3]
 
 
 def test_a_damaged_page_is_told(path, study, params):
