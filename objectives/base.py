@@ -17,9 +17,10 @@ from .endings import Endings
 RULES = 2
 """The rules by which records become examples, counted on where the same file would give other tokens.
 
-1: a conversation without an answer at its end is left out, roles are spelled in one way alone, and nulls
-inside the objects of a Parquet file are read as values. 2: its last turns are cut off, roles are read in any
-case, and such nulls are absent fields; a likely label or context is not left unused without a word.
+1: a conversation without an answer at its end is left out, roles are spelled in one way alone, nulls inside
+the objects of a Parquet file are read as values, and what ends an answer is the template's text, a token or
+not. 2: the last turns are cut off, roles are read in any case, such nulls are absent fields, and each answer
+ends with a stop token; a likely label or context is not left unused without a word.
 """
 
 

@@ -7,6 +7,7 @@ cache.
 from __future__ import annotations
 
 import array
+import dataclasses
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -184,6 +185,8 @@ def _parsed(
         try:
             parsed = reading.parse(record)
             rendered = _render(clip(parsed, characters), template, stops)
+            if reading.rules < 2:
+                rendered = dataclasses.replace(rendered, stops=None)
         except RecordError as error:
             yield line, b"", 0, str(error)
         else:

@@ -111,6 +111,17 @@ def test_the_model_s_own_template_is_taken_where_it_has_one(
     assert "### Response:\n⟦" in named.summary.rendered
 
 
+def test_a_study_of_the_first_rules_keeps_answers_that_end_in_no_token(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    config = DataConfig(train=_file(tmp_path, _sums(0, 9)), template="chatml", split=(0.8, 0.2, 0.0))
+    now = load_data(config, tokenizer, cache_dir=None)
+    before = load_data(dataclasses.replace(config, rules=1), tokenizer, cache_dir=None)
+    assert all(answer.endswith("<|im_end|></s>") for answer in _answers(now.train, tokenizer))
+    assert all(answer.endswith("<|im_end|>") for answer in _answers(before.train, tokenizer))
+    assert now.summary.fingerprint != before.summary.fingerprint
+
+
 def test_the_rendered_example_marks_what_is_predicted(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
