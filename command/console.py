@@ -27,8 +27,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from ..reports.words import numbered
 from ..search.snapshot import Snapshot
+from ..spaces.nouns import numbered
 from ..spaces.params import LoraParams
 from .columns import columns, fitting
 from .letters import safe_json, visible

@@ -12,8 +12,9 @@ from ..objectives.base import ColumnUse, LeftOut
 from ..reports.datawords import column_lines, cut_words, reason_line
 from ..reports.endings import EndingsView, ending_sentence, ending_warnings, stops_differ
 from ..reports.paired import MIN_EXAMPLES
-from ..reports.words import counted, numbered, plural
+from ..reports.words import counted
 from ..spaces.budget import LEAST_EVAL_EXAMPLES, RUNGS
+from ..spaces.nouns import numbered, plural
 
 if TYPE_CHECKING:
     # Optuna comes with them, as with most of reports; a command that only lists does without.

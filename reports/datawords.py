@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from .words import join, numbered
+from ..spaces.nouns import numbered
+from .words import join
 
 COLUMNS_SHOWN = 8
 """Unused columns that are named, of those that are counted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..spaces.nouns import plural
 from ..spaces.params import LoraParams
 from ..storage.records import State
 
@@ -44,19 +45,9 @@ def show_count(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
-def plural(number: int, noun: str) -> str:
-    """Return a noun as it stands behind a number: ``trial`` behind 1, else ``trials``."""
-    return noun if number == 1 else noun + "s"
-
-
 def counted(number: int, noun: str) -> str:
     """Return a number of things: ``1 trial``, ``3 trials``."""
     return f"{show_count(number)} {plural(number, noun)}"
-
-
-def numbered(number: int, noun: str) -> str:
-    """Return a number of things in digits alone, as tables and programs want it: ``1536 examples``."""
-    return f"{number} {plural(number, noun)}"
 
 
 def have_ended(ended: int, wanted: int) -> str:

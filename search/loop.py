@@ -29,6 +29,7 @@ from ..objectives.base import (
     WorkerFailed,
 )
 from ..spaces.errors import OutOfMemory, StorageError, WorkerError
+from ..spaces.nouns import numbered
 from ..storage import files
 from ..storage.records import State, StudyRecord
 from ..storage.store import Store
@@ -508,7 +509,11 @@ class _Search:
         running = self.ledger.running()
         self.ledger.store.add_event(self.ledger.study.id, "resumed", running=list(running))
         ended = len(self.ledger.trials) - len(running)
-        self.view.say(f"resumed: {ended} of {self.supply.total} trials have ended, {len(running)} go on")
+        total = self.supply.total
+        self.view.say(
+            f"resumed: {ended} of {numbered(total, 'trial')} {'has' if total == 1 else 'have'} ended, "
+            f"{len(running)} {'goes' if len(running) == 1 else 'go'} on"
+        )
 
     # Small things
 

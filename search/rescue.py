@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..objectives.base import SlotFailed, WorkerFailed
 from ..spaces.errors import OutOfMemory, StorageError, WorkerError
+from ..spaces.nouns import numbered
 from ..storage.records import State
 from .isolate import Suspicion
 from .ledger import Ledger
@@ -70,7 +71,7 @@ class Rescue:
         if _free_bytes(folder) < LEAST_FREE_BYTES:
             raise StorageError(f"no space left on the disk of {folder}; free some and tune resume")
         self._note("worker", worker=seat.index, reason=event.reason, trials=list(pack))
-        self._view.say(f"{event.reason}; its {len(pack)} trials go on from their last checkpoints")
+        self._view.say(f"{event.reason}{_going_on(len(pack))}")
         if pack:
             self._respond(seat, pack, event)
 
@@ -118,7 +119,8 @@ class Rescue:
     def _limit(self, seat: Seat, reason: str) -> None:
         """Keep with the study that memory takes no more than a worker's slots at once."""
         self._ledger.limit_slots(seat.passes.slots, worker=seat.index, reason=reason)
-        self._view.say(f"memory ran out: at most {seat.passes.slots} trials at once in a worker from now on")
+        trials = numbered(seat.passes.slots, "trial")
+        self._view.say(f"memory ran out: at most {trials} at once in a worker from now on")
 
     def _finish(self, seat: Seat, number: int, state: State, reason: str) -> None:
         """End a trial that has no result."""
@@ -139,3 +141,11 @@ def _free_bytes(folder: Path) -> int:
         return shutil.disk_usage(folder).free
     except OSError as error:
         raise StorageError(f"{folder}: cannot be used any more ({error.strerror}); restore it") from error
+
+
+def _going_on(trials: int) -> str:
+    if not trials:
+        return ""
+    if trials == 1:
+        return "; its trial goes on from its last checkpoint"
+    return f"; its {trials} trials go on from their last checkpoints"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..spaces.nouns import numbered
 from .admit import DUPLICATES, in_flight_limit, twin_of
 from .ledger import Ledger
 from .propose import propose
@@ -50,6 +51,6 @@ class Supply:
         self.exhausted = True
         self._view.say(
             f"the space is exhausted: {DUPLICATES} proposals in a row were of configurations tried before; "
-            f"the study ends with {number} trials"
+            f"the study ends with {numbered(number, 'trial')}"
         )
         return None

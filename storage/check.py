@@ -13,6 +13,7 @@ import sqlalchemy
 
 from ..spaces import digest
 from ..spaces.errors import DamagedFile, LoratuneError
+from ..spaces.nouns import numbered, plural
 from . import faults, progress, queries, tables
 from .records import CurvePoint, StudyRecord, TrialRecord
 from .store import Store
@@ -98,7 +99,8 @@ def trial_findings(trials: Sequence[TrialRecord], curve: Sequence[CurvePoint]) -
     numbers = [trial.number for trial in trials]
     if numbers != list(range(len(numbers))):
         missing = sorted(set(range(max(numbers) + 1)) - set(numbers))
-        yield f"trials {', '.join(map(str, missing))} are missing"
+        which = ", ".join(map(str, missing))
+        yield f"{plural(len(missing), 'trial')} {which} {'is' if len(missing) == 1 else 'are'} missing"
     quanta: dict[int, list[int]] = {}
     for point in curve:
         quanta.setdefault(point.trial, []).append(point.quantum)
@@ -124,7 +126,11 @@ def copy_findings(
             yield f"trial {number}: is in Optuna's tables and has not ended; tune resume writes them anew"
     lacking = sorted(ended - copied.keys())
     if lacking and not live:
-        yield f"Optuna's tables lack {len(lacking)} trials that have ended; tune resume adds them"
+        few = len(lacking) == 1
+        yield (
+            f"Optuna's tables lack {numbered(len(lacking), 'trial')} that {'has' if few else 'have'} ended; "
+            f"tune resume adds {'it' if few else 'them'}"
+        )
 
 
 def _copied(connection: sqlalchemy.Connection, name: str) -> dict[int, int] | None:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..spaces.nouns import numbered
 from . import faults
 from .records import TrialRecord
 
@@ -38,7 +39,8 @@ class Progress:
     @property
     def words(self) -> str:
         """It in words."""
-        return f"{self.trials} trials, {self.ended} ended, {self.quanta} quanta"
+        quanta = "quantum" if self.quanta == 1 else "quanta"
+        return f"{numbered(self.trials, 'trial')}, {self.ended} ended, {self.quanta} {quanta}"
 
 
 def of(trials: Iterable[TrialRecord]) -> Progress:

@@ -1,7 +1,8 @@
 import pytest
 from loratune.reports.outcomes import outcomes
 from loratune.reports.verdict import verdict
-from loratune.reports.words import counted, have_ended, numbered
+from loratune.reports.words import counted, have_ended
+from loratune.spaces.nouns import numbered
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 trials"), (1, "1 trial"), (2, "2 trials")])

@@ -341,6 +341,18 @@ def test_out_of_memory_halves_the_slots_of_that_worker(bench) -> None:
     assert len(bench.events("worker")) == 2
     assert not any(trial.state in ("infeasible", "failed") for trial in bench.trials())
     bench.assert_whole(plan, 20)
+    assert any("at most 1 trial at once" in message for message in bench.onlooker.messages)
+
+
+def test_a_search_of_one_trial_never_speaks_of_several(bench) -> None:
+    plan = dataclasses.replace(PLAN, faults=(Fault(kind="die", nth=2),))
+    bench.create(1)
+    bench.run(plan, crash=(1, True))
+    bench.run(plan)
+    said = bench.onlooker.messages
+    assert "resumed: 0 of 1 trial has ended, 1 goes on" in said
+    assert any("its trial goes on from its last checkpoint" in message for message in said)
+    assert not any("1 trials" in message for message in said)
 
 
 def test_a_trial_that_does_not_fit_alone_is_infeasible(bench) -> None:

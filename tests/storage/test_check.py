@@ -6,7 +6,8 @@ import sqlite3
 import numpy as np
 import pytest
 from loratune.spaces import digest
-from loratune.storage.check import copy_findings, findings
+from loratune.storage import progress
+from loratune.storage.check import copy_findings, findings, trial_findings
 from loratune.storage.records import Ending
 from loratune.storage.store import Store
 from safetensors.numpy import save
@@ -64,7 +65,7 @@ def test_a_file_that_is_missing_or_damaged_is_named(study):
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("DELETE FROM tune_trials WHERE number = 1", "trials 1 are missing"),
+        ("DELETE FROM tune_trials WHERE number = 1", "trial 1 is missing"),
         (
             "UPDATE tune_trials SET quanta = 2, seal = NULL WHERE number = 2",
             "trial 2: its curve does not hold quanta 1 to 2",
@@ -77,7 +78,7 @@ def test_a_file_that_is_missing_or_damaged_is_named(study):
             "UPDATE tune_trials SET params = 'no json' WHERE number = 2",
             "its rows cannot be read (a stored JSON value is damaged)",
         ),
-        ("DELETE FROM trial_user_attributes", "Optuna's tables lack 1 trials"),
+        ("DELETE FROM trial_user_attributes", "Optuna's tables lack 1 trial that has ended"),
         (
             "UPDATE trial_user_attributes SET value_json = '2' WHERE key = 'loratune_number'",
             "trial 2: is in Optuna's tables and has not ended",
@@ -170,7 +171,15 @@ def test_what_a_running_search_has_not_copied_yet_is_no_finding(study, quantum):
     trials = store.trials(made.id)
     assert list(copy_findings(trials, {0: 1}, live=True)) == []
     assert list(copy_findings(trials, {0: 1}, live=False)) == [
-        "Optuna's tables lack 1 trials that have ended; tune resume adds them"
+        "Optuna's tables lack 1 trial that has ended; tune resume adds it"
     ]
     assert list(copy_findings(trials, {0: 2, 2: 1}, live=True)) == ["trial 0: is 2 times in Optuna's tables"]
     assert list(copy_findings(trials, None, live=False)) == []
+
+
+def test_one_is_spoken_of_as_one(study):
+    store, made = study
+    trials = store.trials(made.id)
+    assert list(trial_findings(trials[1:], []))[:1] == ["trial 0 is missing"]
+    assert list(trial_findings(trials[2:], []))[:1] == ["trials 0, 1 are missing"]
+    assert progress.of(trials[:1]).words == "1 trial, 1 ended, 1 quantum"
