@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pyarrow
@@ -215,3 +216,24 @@ def test_the_digest_is_of_the_contents(tmp_path: Path) -> None:
     same = open_records(_written(tmp_path, "b.jsonl", '{"text": "x"}'))
     other = open_records(_written(tmp_path, "c.jsonl", '{"text": "y"}'))
     assert one.digest == same.digest != other.digest
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
+def test_reading_holds_no_more_for_more_records(tmp_path: Path, kind: str) -> None:
+    held = {}
+    for count in (4_000, 40_000):
+        texts = [f"t {number}" for number in range(count)]
+        path = tmp_path / f"{count}.{kind}"
+        if kind == "csv":
+            path.write_text("\n".join(["text", *texts]))
+        elif kind == "json":
+            path.write_text(json.dumps([{"text": text} for text in texts]))
+        else:
+            path.write_text("\n".join(json.dumps({"text": text}) for text in texts))
+        del texts
+        tracemalloc.start()
+        assert sum(1 for _ in open_records(path).read()) == count
+        held[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    # A record more would hold several hundred bytes if it were kept.
+    assert held[40_000] - held[4_000] < 36_000 * 60
