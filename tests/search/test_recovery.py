@@ -383,7 +383,7 @@ def test_a_worker_that_cannot_be_started_again_leaves_its_trials_to_the_other(be
     bench.assert_whole(plan, TRIALS)
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "one bit"])
 def test_a_trial_whose_checkpoint_is_damaged_starts_over(bench, damage: str) -> None:
     bench.create(TRIALS)
     bench.run(PLAN, crash=(7, True))
@@ -392,6 +392,10 @@ def test_a_trial_whose_checkpoint_is_damaged_starts_over(bench, damage: str) -> 
         file = store.study_dir(1) / victim.checkpoint
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:100])
+    elif damage == "one bit":
+        content = bytearray(file.read_bytes())
+        content[-5] ^= 1
+        file.write_bytes(content)
     else:
         file.unlink()
     bench.run(PLAN)
