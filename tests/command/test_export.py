@@ -94,7 +94,7 @@ def test_a_trial_without_its_adapter_is_trained_again_to_the_same_numbers(tune, 
     words = ("export", "--format=peft", f"--trial={best.number}", "-o")
     assert tune(*words, str(tmp_path / "kept"), cwd=study).code == 0
     with sqlite3.connect(study / "tune.db") as database:
-        database.execute("UPDATE tune_trials SET adapter = NULL")
+        database.execute("UPDATE tune_trials SET adapter = NULL, seal = NULL")
     database.close()
     for file in (study / "tune-artifacts" / "1").rglob("*.safetensors"):
         file.unlink()
