@@ -1,14 +1,54 @@
-"""Which columns a data file has, for the registry of a trainer that fails on one that is not there."""
+"""Which columns a data file has and what a study read each as, for the registry of a trainer.
+
+A trainer fails on a column that is not there, and trains on the wrong one without a word.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-BOM = "\ufeff"
+WORDS = {
+    "prompt": "prompt",
+    "instruction": "prompt",
+    "input": "prompt",
+    "completion": "answer",
+    "output": "answer",
+    "text": "text",
+}
+"""What a column of each field is used as."""
+
+
+def read_as(
+    fields: Iterable[str], given: Sequence[str] | None, used: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the columns that a study read each field of its format from; empty where by the fields' names.
+
+    Args:
+        fields: those of the format that a prompt, an answer or a text may lie in.
+        given: ``--columns``, each ``role=column``.
+        used: what each column was used as, in words; empty in a study of before.
+
+    >>> read_as(("prompt", "completion"), None, {"Question": "prompt", "answer": "answer"})
+    {'prompt': ('Question',), 'completion': ('answer',)}
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    if given:
+        for role, _, column in (one.partition("=") for one in given):
+            found[role] = (*found.get(role, ()), column)
+        return found
+    if any(field in used for field in fields):
+        return {}
+    for field in fields:
+        alike = [column for column, words in used.items() if words == WORDS.get(field)]
+        # Of two prompts, an instruction and its input, each is the one that has the field's name.
+        named = [column for column in alike if column.strip().lower() == field]
+        if chosen := named or (alike if len(alike) == 1 else []):
+            found[field] = (chosen[0],)
+    return found
 
 
 def columns_of(path: Path, encoding: str = "utf-8") -> dict[str, Any]:

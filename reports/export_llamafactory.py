@@ -14,7 +14,7 @@ from typing import Any
 
 from ..spaces.errors import ReportError
 from ..storage.records import TrialRecord
-from .columns import columns_of
+from .columns import columns_of, read_as
 from .export_peft import model_name
 from .export_yaml import dump_yaml
 from .files import check_free, write_text
@@ -248,18 +248,28 @@ def _entry(view: StudyView, file: str) -> dict[str, Any]:
     wanted = COLUMNS.get(kind)
     if wanted is None:
         raise ReportError(f"data format {kind!r} cannot be handed to LLaMA-Factory; use --format yaml")
-    if kind == "prompt_completion" and isinstance(present.get("prompt"), list):
+    used = {use.name: use.used_as for use in view.data.columns if use.file == path.name and use.used_as}
+    named = read_as(tuple(wanted.values()), view.data_config.get("columns"), used)
+    prompts = named.get("prompt", ("prompt",))
+    if kind == "prompt_completion" and any(isinstance(present.get(column), list) for column in prompts):
         raise ReportError(
             f"{file}: prompts that are lists of messages cannot be read by LLaMA-Factory; "
             "convert them to 'messages', or use --format yaml"
         )
-    columns = {
-        ours: column
-        for ours, column in wanted.items()
-        if column in present or (not present and ours in NEEDED)
-    }
     if kind != "text":
-        columns |= {extra: extra for extra in ("system", "tools") if extra in present}
+        wanted = wanted | {"system": "system", "tools": "tools"}
+    if named:
+        columns = {
+            ours: _one_of_text(file, field, named[field], present)
+            for ours, field in wanted.items()
+            if field in named
+        }
+    else:
+        columns = {
+            ours: column
+            for ours, column in wanted.items()
+            if column in present or (not present and ours in NEEDED)
+        }
     entry: dict[str, Any] = {"file_name": str(path.resolve())}
     if kind in ("messages", "sharegpt"):
         entry["formatting"] = "sharegpt"
@@ -267,3 +277,22 @@ def _entry(view: StudyView, file: str) -> dict[str, Any]:
     if kind == "messages":
         entry["tags"] = dict(MESSAGE_TAGS)
     return entry
+
+
+def _one_of_text(file: str, field: str, columns: tuple[str, ...], present: dict[str, Any]) -> str:
+    """Return the column that a field was read from.
+
+    Raises ``ReportError`` where LLaMA-Factory would read it otherwise.
+    """
+    if len(columns) > 1:
+        raise ReportError(
+            f"{file}: the study joined {', '.join(map(repr, columns))} as {field}, which LLaMA-Factory "
+            "cannot; write them into one column, or use --format yaml"
+        )
+    (column,) = columns
+    if isinstance(present.get(column), bool | int | float):
+        raise ReportError(
+            f"{file}: the column {column!r} holds numbers, which LLaMA-Factory leaves out without a word; "
+            "write them as text, or use --format yaml"
+        )
+    return column

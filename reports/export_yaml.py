@@ -31,6 +31,7 @@ def configuration(view: StudyView, number: int | None = None, *, epochs: float =
         "data": {
             **{key: data.get(key) for key in ("train", "validation", "test")},
             "format": view.data.format,
+            **({"columns": list(data["columns"])} if data.get("columns") else {}),
             "template": view.data.template,
             "cutoff_len": view.data.cutoff_len,
             "fingerprint": view.data.fingerprint,

@@ -112,8 +112,8 @@ def compare_facts(stored: Facts, found: Facts) -> tuple[str, ...]:
     if stored.data.fingerprint != found.data.fingerprint:
         raise DataError(
             "the data, its template or its tokenizer have changed since the study was made "
-            f"({stored.data.fingerprint[:12]}, now {found.data.fingerprint[:12]}), or another loratune made "
-            "it, which ended answers otherwise; restore what changed, or begin a new study"
+            f"({stored.data.fingerprint[:12]}, now {found.data.fingerprint[:12]}); "
+            "restore them, or begin a new study"
         )
     if dataclasses.replace(stored.budget, notes=()) != dataclasses.replace(found.budget, notes=()):
         raise BudgetError(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from loratune.objectives.endings import Endings
-from loratune.reports.columns import columns_of
+from loratune.reports.columns import WORDS, columns_of
 from loratune.reports.export_llamafactory import export_llamafactory, llamafactory
 from loratune.spaces.errors import ReportError
 from loratune.spaces.params import LoraParams
@@ -140,6 +140,61 @@ def test_the_entry_lists_the_columns_that_the_file_has(study, kind, entry):
     assert stored == entry
     assert (tags is not None) == (kind == "messages")
     assert found.arguments["stage"] == ("pt" if kind == "text" else "sft")
+
+
+def test_the_entry_names_the_columns_that_the_user_named(study):
+    record = {
+        "instruction": "Say",
+        "question": "Which?",
+        "reply": "This.",
+        "output": "That.",
+        "system": "No.",
+    }
+    given = {"config": {"columns": ["prompt=question", "completion=reply"]}}
+    found = llamafactory(study("prompt_completion", record=record, **given), None, Path("out"))
+    assert found.datasets["loratune_demo"]["columns"] == {"prompt": "question", "response": "reply"}
+
+
+def test_the_entry_names_the_columns_that_a_file_of_other_names_was_read_by(study):
+    uses = [
+        {"file": "train.jsonl", "name": name, "used_as": used_as}
+        for name, used_as in (("id", ""), ("Question", "prompt"), ("answer", "answer"))
+    ]
+    record = {"id": 1, "Question": "Which?", "answer": "This."}
+    found = llamafactory(study("prompt_completion", record=record, data={"columns": uses}), None, Path("out"))
+    assert found.datasets["loratune_demo"]["columns"] == {"prompt": "Question", "response": "answer"}
+    uses = [
+        {"file": "train.jsonl", "name": name, "used_as": used_as}
+        for name, used_as in (("Input", "prompt"), ("Instruction", "prompt"), ("Response", "answer"))
+    ]
+    record = {"Input": "it", "Instruction": "Say", "Response": "again"}
+    found = llamafactory(study("alpaca", record=record, data={"columns": uses}), None, Path("out"))
+    assert found.datasets["loratune_demo"]["columns"] == {
+        "prompt": "Instruction",
+        "query": "Input",
+        "response": "Response",
+    }
+
+
+def test_what_columns_are_used_as_is_said_in_the_words_of_who_reads_them():
+    from loratune.objectives.columns import USES
+
+    assert {field: USES[field] for field in WORDS} == WORDS
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (["prompt=text", "prompt=more", "completion=label"], "joined 'text', 'more' as prompt"),
+        (["prompt=text", "completion=label"], "the column 'label' holds numbers"),
+        (["prompt=turns", "completion=text"], "prompts that are lists of messages"),
+    ],
+)
+def test_columns_that_it_would_read_otherwise_are_refused(study, columns, words):
+    record = {"text": "a", "more": "b", "label": 1, "turns": [{"role": "user", "content": "a"}]}
+    view = study("prompt_completion", record=record, config={"columns": columns})
+    with pytest.raises(ReportError, match=words):
+        llamafactory(view, None, Path("out"))
 
 
 def test_system_history_and_tools_are_listed_where_a_record_has_them(study):

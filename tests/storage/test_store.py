@@ -86,7 +86,7 @@ class TestStudies:
     def test_a_study_whose_name_was_taken_by_older_code_opens(self, store, make_study):
         made = make_study(store)
         with store._transaction() as connection:
-            connection.exec_driver_sql("UPDATE tune_studies SET name = '-x'")
+            connection.exec_driver_sql("UPDATE tune_studies SET name = '-x', seal = NULL")
         assert store.study("-x").id == made.id
         store.acquire(made.id)
         with pytest.raises(StudyExists):
