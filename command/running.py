@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -25,7 +25,16 @@ from ..search import loop
 from ..search.config import StudyConfig
 from ..search.snapshot import Observer
 from ..search.stop import StopSignal
-from ..search.study import SAME_LOSS, changed_file, compare_facts, config_of, create, facts_of, objective_of
+from ..search.study import (
+    SAME_LOSS,
+    changed_file,
+    check_files,
+    compare_facts,
+    config_of,
+    create,
+    facts_of,
+    objective_of,
+)
 from ..spaces.budget import RUNGS
 from ..spaces.errors import ModelError, OutOfMemory, StudyExists, WorkerError
 from ..spaces.presets import preset, preset_for
@@ -195,6 +204,7 @@ def run_study(
     def look_first() -> None:
         if prepared is None:
             precheck(objective, sized=False)
+            check_files(facts.model, _digests_now(store, facts))
 
     def factory(index: int) -> ProcessWorker:
         look_first()
@@ -222,15 +232,20 @@ def check_model(store: Store, study: StudyRecord) -> None:
 
     Its files are read, without loading it; one that is not on this machine is not asked for.
     """
-    stored = facts_of(study).model
-    folder = find_folder(stored.name_or_path, stored.revision)
-    if folder is None or not stored.files:
-        return
-    changed = changed_file(stored.files, digests(folder, store.artifacts / CACHE))
+    facts = facts_of(study)
+    changed = changed_file(facts.model.files, _digests_now(store, facts))
     if changed is not None:
         raise ModelError(
-            f"{stored.name_or_path}: {changed}, so the adapter would not fit it; restore the model"
+            f"{facts.model.name_or_path}: {changed}, so the adapter would not fit it; restore the model"
         )
+
+
+def _digests_now(store: Store, facts: Facts) -> Mapping[str, str]:
+    """Return the digests of the base model's files; none where they are not here, or none were stored."""
+    folder = find_folder(facts.model.name_or_path, facts.model.revision)
+    if folder is None or not facts.model.files:
+        return {}
+    return digests(folder, store.artifacts / CACHE)
 
 
 def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pydantic
 
-from ..objectives.base import Facts, ObjectiveConfig, to_json
+from ..objectives.base import Facts, ModelSummary, ObjectiveConfig, to_json
 from ..spaces.errors import BudgetError, DataError, LoratuneError, ModelError, StorageError, StudyExists
 from ..storage.records import StudyRecord
 from ..storage.store import Store
@@ -84,6 +84,12 @@ def objective_of(
     )
 
 
+def check_files(stored: ModelSummary, found: Mapping[str, str]) -> None:
+    """Raise ``ModelError`` where a file of the base model is another one now; ``found``: digests by name."""
+    if (changed := changed_file(stored.files, found)) is not None:
+        raise ModelError(f"{stored.name_or_path}: {changed}; restore the model, or begin a new study")
+
+
 def changed_file(stored: Mapping[str, str], found: Mapping[str, str]) -> str | None:
     """Return in words which file of a model is another one now; None where none is, or digests lack.
 
@@ -107,8 +113,7 @@ def compare_facts(stored: Facts, found: Facts) -> tuple[str, ...]:
     Raises ``DataError``, ``BudgetError`` or ``ModelError`` where the trials to come could not be
     compared with those that were made.
     """
-    if (changed := changed_file(stored.model.files, found.model.files)) is not None:
-        raise ModelError(f"{stored.model.name_or_path}: {changed}; restore the model, or begin a new study")
+    check_files(stored.model, found.model.files)
     if stored.data.fingerprint != found.data.fingerprint:
         raise DataError(
             "the data, its template or its tokenizer have changed since the study was made "

@@ -389,7 +389,7 @@ def test_a_file_that_is_no_database_is_left_as_it_is(refused, tmp_path, words):
 )
 def test_a_database_of_a_newer_version_is_left_as_it_is(refused, study, words):
     with sqlite3.connect(study / "tune.db") as database:
-        database.execute("UPDATE tune_schema SET version = 99")
+        database.execute("INSERT INTO tune_schema VALUES (99)")
     database.close()
     before = (study / "tune.db").read_bytes()
     ended = refused(*words, cwd=study)

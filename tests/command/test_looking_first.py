@@ -12,6 +12,7 @@ import pytest
 from loratune.command import running
 from loratune.command.request import make_config, make_request
 from loratune.demo import model_path
+from loratune.objectives.identity import digests
 from loratune.spaces.errors import DataError
 from loratune.spaces.presets import preset
 
@@ -76,6 +77,21 @@ def test_a_resumed_study_is_looked_at_before_a_worker_is_started(
     ended = refused("resume", "done", "--trials=8", cwd=folder)
     assert ended.code == 1
     assert "the data is gone" in ended.err
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_another_base_model_is_found_before_a_worker_is_started(
+    refused: Callable[..., Any], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(*args: Any) -> dict[str, str]:
+        return {**digests(*args), "model.safetensors": "0" * 64}
+
+    folder = tmp_path / "study"
+    shutil.copytree(finished, folder)
+    monkeypatch.setattr(running, "digests", changed)
+    ended = refused("resume", "done", "--trials=8", cwd=folder)
+    assert ended.code == 1
+    assert "model.safetensors is not the file that the study was made with; restore the model" in ended.err
 
 
 @pytest.mark.parametrize(
