@@ -100,6 +100,18 @@ def test_what_differs_in_its_last_bit_is_counted(part, change):
     assert counts(part, changed(make_record(part), 1, **change)) == (0, 0, 0, 1)
 
 
+def test_an_earlier_state_is_told_from_another_one(part):
+    earlier, whole = part("record").earlier, make_record(part)
+    assert earlier(whole, whole)
+    assert earlier(make_record(part, range(2)), whole)
+    shorter = changed(whole, 1, rounds=whole.trials[1].rounds[:3], outcome='["running", null, null, 3]')
+    assert earlier(dataclasses.replace(shorter, running=(1,)), whole)
+    assert not earlier(shorter, whole)
+    assert not earlier(make_record(part, range(4)), whole)
+    for change in ({"configuration": "another"}, {"evaluations": ((1, "another"),)}, {"adapter": "digest"}):
+        assert not earlier(changed(whole, 1, **change), whole)
+
+
 @pytest.mark.parametrize("way", ["a bit flipped", "4 KiB zeroed", "cut short", "deleted"])
 def test_a_damage_is_never_none(part, way):
     damage, rng = part("damage"), random.Random(0)

@@ -1,12 +1,16 @@
 """Bytes that change on disk: how files are damaged, and whether those who read them notice.
 
 A damage is found where the reading function refuses the file (or, of what can be made again, takes it
-for none), harmless where everything read is what it was, and else it has gone unnoticed.
+for none), harmless where everything read is what it was, and else it has gone unnoticed. SQLite reads a
+damaged log as far as it is whole; what follows the last quantum that was noted beside the files may then be
+gone, and a search makes it again alike: that is told apart as an earlier state.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import logging
 import random
 import shutil
 import sqlite3
@@ -25,6 +29,7 @@ from loratune.storage.check import findings
 from loratune.storage.store import Store
 
 from . import record
+from .record import Record
 from .study import NAME, Bench, Case
 from .tally import Tally
 
@@ -33,6 +38,23 @@ WAYS = ("a bit flipped", "4 KiB zeroed", "cut short", "deleted")
 
 Reading = Callable[[Path], Any]
 """Returns something that can be compared, None where a file is taken for none; raises ``LoratuneError``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class State:
+    """What is read of a database."""
+
+    record: Record
+    """The study's trials."""
+    told: list[Any]
+    """Its events."""
+    study: Any
+    """What the user chose and what was found when it was made."""
+
+    def precedes(self, other: State) -> bool:
+        """Return whether this is an earlier state of the same study."""
+        same = self.study == other.study and self.told == other.told[: len(self.told)]
+        return same and record.earlier(self.record, other.record)
 
 
 def damaged(content: bytes, way: str, rng: random.Random) -> bytes | None:
@@ -62,6 +84,8 @@ def strike(path: Path, way: str, rng: random.Random) -> None:
 
 def damage_files(bench: Bench, times: int) -> list[Tally]:
     """Damage the files of a killed search one at a time and read them as the product does."""
+    # Each damage of the token cache is a warning of its reader.
+    logging.getLogger("loratune").setLevel(logging.ERROR)
     case = bench.case("victim")
     running = case.begin()
     search = psutil.Process(running.process.pid)
@@ -111,11 +135,13 @@ def _damage(bench: Bench, kind: str, files: list[Path], reading: Reading, times:
                 found = "taken for none"
             elif now == intact[path]:
                 found = "harmless"
+            elif isinstance(now, State) and path.name.endswith("-wal") and now.precedes(intact[path]):
+                found = "earlier state"
         except LoratuneError as error:
             found, words = "refused", str(error)
         except Exception as error:  # what a user would see as a traceback
             found, words = "traceback", f"{type(error).__name__}: {error}"
-        tally.harmless += found == "harmless"
+        tally.harmless += found in ("harmless", "earlier state")
         tally.differing += found == "missed"
         tally.tracebacks += found == "traceback"
         if found in ("missed", "traceback"):
@@ -177,9 +203,9 @@ def _readings(case: Case, folder: Path) -> Iterator[list[tuple[str, float, list[
         with Store.open(str(path), mode="read") as store:
             found, study = findings(store), store.study(NAME)
             told = [(event.kind, event.detail) for event in store.events(study.id)]
-        if found != known.setdefault(path, found):
-            raise StorageError("; ".join(found))
-        return record.read(path, NAME), study.config, study.facts, told
+        if new := sorted(set(found) - set(known.setdefault(path, found))):
+            raise StorageError("; ".join(new))
+        return State(record=record.read(path, NAME), told=told, study=(study.config, study.facts))
 
     yield [
         ("training state", 0.4, sorted(states), state),

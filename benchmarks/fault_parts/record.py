@@ -176,6 +176,24 @@ def compare(reference: Record, found: Record) -> Comparison:
     )
 
 
+def earlier(found: Record, intact: Record) -> bool:
+    """Return whether a record is an earlier state of another: the same as far as it goes."""
+    if not set(found.trials) <= set(intact.trials):
+        return False
+    for number, now in found.trials.items():
+        then = intact.trials[number]
+        same = now.configuration == then.configuration and (
+            number in found.running or (now.outcome, now.adapter) == (then.outcome, then.adapter)
+        )
+        if not (same and _begins(then.rounds, now.rounds) and _begins(then.evaluations, now.evaluations)):
+            return False
+    return True
+
+
+def _begins(whole: tuple[Any, ...], part: tuple[Any, ...]) -> bool:
+    return whole[: len(part)] == part
+
+
 def _adapter(path: Path) -> str:
     try:
         return weights_of(path)
