@@ -205,7 +205,9 @@ def _readings(case: Case, folder: Path) -> Iterator[list[tuple[str, float, list[
             told = [(event.kind, event.detail) for event in store.events(study.id)]
         if new := sorted(set(found) - set(known.setdefault(path, found))):
             raise StorageError("; ".join(new))
-        return State(record=record.read(path, NAME), told=told, study=(study.config, study.facts))
+        # Optuna's tables are a copy, which is written and never read.
+        read = dataclasses.replace(record.read(path, NAME), optuna=())
+        return State(record=read, told=told, study=(study.config, study.facts))
 
     yield [
         ("training state", 0.4, sorted(states), state),
