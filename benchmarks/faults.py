@@ -85,7 +85,7 @@ def _changes(bench: Bench, times: int) -> list[Tally]:
 KINDS: dict[str, tuple[Kind, int, int, str]] = {
     "peace": (_undisturbed, 2, 0, "studies that are left in peace, with 1 and with 2 workers"),
     "kills": (_kills, 100, 3, "kills of the search"),
-    "worker-kills": (_worker_kills, 50, 2, "kills of a worker"),
+    "worker-kills": (_worker_kills, 50, 1, "kills of a worker"),
     "stops": (strikes.stop_for_a_while, 10, 0, "stops of the search or a worker for some seconds"),
     "displaced": (strikes.displace, 5, 0, "searches that are stopped, displaced and awake again"),
     "twice": (strikes.two_at_once, 10, 0, "searches of one study at once"),
