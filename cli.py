@@ -421,6 +421,8 @@ def _export_peft(
             )
             with running.interrupted_by_sigterm(), running.private_files():
                 adapter = running.train_again(store, view.study, record, folder)
+                if record.adapter is not None:
+                    say(ERR, running.put_back(store, view.study, record, adapter), indent=2)
         base = find_folder(str(view.model_config["name_or_path"]), view.model.revision)
         export_peft(view, record.number, adapter, output, force=force, base=base)
     _wrote(output)

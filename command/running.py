@@ -36,9 +36,9 @@ from ..search.study import (
     objective_of,
 )
 from ..spaces.budget import RUNGS
-from ..spaces.errors import ModelError, OutOfMemory, StudyExists, WorkerError
+from ..spaces.errors import ModelError, OutOfMemory, StorageError, StudyExists, WorkerError
 from ..spaces.presets import preset, preset_for
-from ..storage.files import CACHE, LOGS
+from ..storage.files import CACHE, LOGS, write_adapter
 from ..storage.records import StudyRecord, TrialRecord
 from ..storage.store import Store
 from .places import check_device, count_workers, find_places, machine_of, threads_on
@@ -269,6 +269,17 @@ def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Pa
         worker.close()
     _check_same(store, study, trial, results)
     return Path(str(results[-1].checkpoint))
+
+
+def put_back(store: Store, study: StudyRecord, trial: TrialRecord, checkpoint: Path) -> str:
+    """Keep the adapter of a trial that was trained again where the lost one lay; say whether it is."""
+    assert trial.adapter is not None, "it was never kept"
+    try:
+        write_adapter(checkpoint, store.study_dir(study.id) / trial.adapter)
+    except StorageError as error:
+        # It is exported all the same; the next export trains it again.
+        return f"it could not be put back where it was kept: {error}"
+    return f"it is kept again as {trial.adapter}"
 
 
 def planned_workers(request: Request, prepared: Prepared) -> int:

@@ -223,8 +223,16 @@ def _format_of(columns: Sequence[str]) -> str:
             if other:
                 raise DataError(f"--columns: {other[0]!r} does not go with {' and '.join(needed)}")
             return format
+    for needed in FORMATS.values():
+        missing = [role for role in needed if role not in roles]
+        if len(missing) < len(needed):
+            example = ",".join(f"{role}=…" for role in needed)
+            raise DataError(
+                f"--columns: {listed(missing)} {'is' if len(missing) == 1 else 'are'} missing beside "
+                f"{listed(role for role in needed if role in roles)}; write --columns {example}"
+            )
     options = "; ".join(" and ".join(needed) for needed in FORMATS.values())
-    raise DataError(f"--columns: {', '.join(roles)} make no record; give one of: {options}")
+    raise DataError(f"--columns: no record is made of {listed(roles)} alone; give one of: {options}")
 
 
 def _by_other_names(name: str, survey: Survey, rules: int) -> Reading:

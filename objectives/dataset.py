@@ -162,7 +162,7 @@ def _make(
     keys = {part: keys_of(usable[part], positions) for part, positions in distinct.items()}
     chosen = {
         part: (of, distinct[of][np.asarray(taken, np.int64)])
-        for part, (of, taken) in split_keys(keys, files.keys(), config).items()
+        for part, (of, taken) in split_keys(keys, files.keys(), config, logs.values()).items()
     }
     splits = {part: _split(usable[of], positions) for part, (of, positions) in chosen.items()}
     lost = np.concatenate([usable[of].lost(positions) for of, positions in chosen.values()])

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from ..spaces.nouns import numbered
 from .base import BadRecord, LeftOut
 
 BAD_RECORDS_KEPT = 10_000
@@ -111,3 +112,13 @@ def together(parts: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
 def first_of(bad: list[BadRecord]) -> str:
     """Return words for the first of some bad records."""
     return f"the first, {bad[0].place} {bad[0].line}: {bad[0].reason}" if bad else "it is empty"
+
+
+def first_left_out(logs: Sequence[Log]) -> str:
+    """Return a clause in brackets on what was left out of some files; empty where nothing was."""
+    count = sum(log.count for log in logs)
+    if not count:
+        return ""
+    first = next(record for log in logs for record in log.bad)
+    left = f"{numbered(count, 'record')} {'was' if count == 1 else 'were'} left out"
+    return f" ({left}; the first, {first.where}: {first.reason})"

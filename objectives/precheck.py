@@ -91,7 +91,7 @@ def _examples(
     kept = dict(zip(PARTS, distinct([keys[part] for part in PARTS]), strict=True))
     check_distinct(kept, files)
     chosen = split_keys(
-        {part: [keys[part][at] for at in kept[part]] for part in PARTS}, files.keys(), config.data
+        {part: [keys[part][at] for at in kept[part]] for part in PARTS}, files.keys(), config.data, logs
     )
     return len(chosen["train"][1]), len(chosen["validation"][1]), logs
 

@@ -5,13 +5,13 @@ Knows nothing of templates, tokenizers or tokens, so that a mistake is found bef
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 
 from ..spaces.errors import DataError
 from .base import DataConfig
 from .columns import Reading, Survey, check_columns, choose
 from .formats import check_format
-from .left_out import Log, first_of
+from .left_out import Log, first_left_out, first_of
 from .records import RecordFile, open_records
 from .split import PARTS, check_shares, shuffled, take_shares
 from .templates import check_template
@@ -64,22 +64,27 @@ def check_distinct(distinct: Mapping[str, Sized], files: Mapping[str, RecordFile
 
 
 def split_keys(
-    keys: Mapping[str, Sequence[bytes]], given: Collection[str], config: DataConfig
+    keys: Mapping[str, Sequence[bytes]], given: Collection[str], config: DataConfig, logs: Iterable[Log]
 ) -> dict[str, tuple[str, list[int]]]:
     """Return for each part the part whose file its examples come from, and their positions among its keys.
 
     ``given`` are the parts with a file of their own; the others are taken out of the training file.
+    ``logs`` say what was left out before.
 
     Raises:
-        DataError: there are too few for one example in each.
+        DataError: there are too few for one example in each; where records were left out, it says why the
+            first was.
     """
-    positions = take_shares(
-        keys["train"],
-        config.split,
-        config.seed,
-        validation="validation" not in given,
-        test="test" not in given,
-    )
+    try:
+        positions = take_shares(
+            keys["train"],
+            config.split,
+            config.seed,
+            validation="validation" not in given,
+            test="test" not in given,
+        )
+    except DataError as error:
+        raise DataError(f"{error}{first_left_out(tuple(logs))}") from None
     chosen = {part: ("train", taken) for part, taken in zip(PARTS, positions, strict=True)}
     for part in PARTS:
         if part in given and part != "train":

@@ -174,8 +174,7 @@ def _sizes_that_fit(sizes: tuple[int, ...], train_examples: int) -> tuple[tuple[
         raise BudgetError(
             f"{_examples(train_examples, 'training')} {'is' if train_examples == 1 else 'are'} too few: "
             f"at batch size {sizes[0]} a trial takes {least} examples and at most {MAX_EPOCHS} epochs, "
-            f"so it needs {-(-least // MAX_EPOCHS)}; "
-            "give more data, a smaller batch size (--set batch_size=N), or a trial's examples (--examples)"
+            f"so it needs {-(-least // MAX_EPOCHS)}; give more data, or {_smaller(train_examples)}"
         )
     if left == sizes:
         return left, []
@@ -193,8 +192,9 @@ def _asked_quantum(sizes: tuple[int, ...], examples: int, train_examples: int) -
     if isinstance(examples, bool) or examples < QUANTA * sizes[-1]:
         raise BudgetError(
             f"examples: {examples} is too few for batch size {sizes[-1]}; a trial of {QUANTA} quanta takes "
-            f"at least {QUANTA * multiple}: give more (--examples), or smaller batch sizes "
-            "(--set batch_size=N)"
+            f"at least {QUANTA * multiple}: give more (--examples), or a smaller batch size "
+            f"(--set batch_size={_power_of_two(max(1, examples // QUANTA))}"
+            f"{f' --examples {QUANTA}' if examples < QUANTA else ''})"
         )
     quantum = _rounded_up(-(-examples // QUANTA), multiple)
     total, notes = QUANTA * quantum, []
@@ -232,3 +232,20 @@ def _evaluations(quantum: int, validation: int, asked: int | None) -> tuple[int,
 
 def _examples(number: int, kind: str) -> str:
     return f"{number} {kind} example{'' if number == 1 else 's'}"
+
+
+def _smaller(train_examples: int) -> str:
+    """Return what can be asked for that so few training examples are enough for."""
+    fits = [size for size in (2**power for power in range(16)) if _default_fits(size, train_examples)]
+    if fits:
+        return f"a smaller batch size (--set batch_size={fits[-1]}), or a trial's examples (--examples)"
+    return f"a trial of fewer examples (--set batch_size=1 --examples {QUANTA})"
+
+
+def _default_fits(size: int, train_examples: int) -> bool:
+    return QUANTA * _default_quantum((size,)) <= MAX_EPOCHS * train_examples
+
+
+def _power_of_two(number: int) -> int:
+    """Return the greatest power of two that is not above a number of at least 1."""
+    return int(2 ** (int(number).bit_length() - 1))

@@ -147,6 +147,10 @@ def test_a_kept_adapter_that_is_missing_or_damaged_is_trained_again(tune, study,
     assert {name: tensor.tobytes() for name, tensor in kept.items()} == {
         name: tensor.tobytes() for name, tensor in again.items()
     }
+    assert f"it is kept again as {best.adapter}" in ended.err
+    once_more = tune(*words, str(tmp_path / "once-more"), cwd=study)
+    assert once_more.code == 0
+    assert "again" not in once_more.err.replace(str(tmp_path), "")
 
 
 def test_one_changed_weight_of_the_base_model_is_refused_by_resume_and_export(tune, small, tmp_path):

@@ -95,6 +95,10 @@ def too_few(config: ObjectiveConfig, folder: Path) -> ObjectiveConfig:
     return _with_data(config, train=_file(folder, _lines([*records, {"instruction": "x"}])))
 
 
+def two_lines_of_which_one_is_broken(config: ObjectiveConfig, folder: Path) -> ObjectiveConfig:
+    return _with_data(config, train=_file(folder, _lines([{"text": "a"}]) + '\n{"text": "b'))
+
+
 def too_few_to_split(config: ObjectiveConfig, folder: Path) -> ObjectiveConfig:
     return _with_data(config, train=_file(folder, _lines([{"text": "a"}] * 9)))
 
@@ -147,6 +151,10 @@ WRONG: dict[Callable[[ObjectiveConfig, Path], ObjectiveConfig], tuple[type, str]
     a_label_unused: (DataError, "--columns prompt=text,completion=label"),
     no_such_column: (DataError, "did you mean 'label'?"),
     a_missing_file: (DataError, "there is no data file"),
+    two_lines_of_which_one_is_broken: (
+        DataError,
+        "(1 record was left out; the first, train.jsonl:2: ",
+    ),
     an_unknown_template: (DataError, "did you mean 'chatml'?"),
     too_few: (BudgetError, "22 training examples are too few"),
     too_few_to_split: (DataError, "1 distinct example cannot be split"),

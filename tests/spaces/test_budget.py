@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -118,6 +119,29 @@ def test_fewer_examples_than_a_trial_needs_are_refused_with_the_least(examples, 
     ):
         plan(examples=examples)
     assert plan(examples=least).examples == least
+
+
+def asked_for(words: str) -> dict[str, int]:
+    """Return what a complaint tells to give on the command line."""
+    found = {"batch_size": re.search(r"--set batch_size=(\d+)", words), "examples": None}
+    found["examples"] = re.search(r"--examples (\d+)", words)
+    return {name: int(match.group(1)) for name, match in found.items() if match is not None}
+
+
+@pytest.mark.parametrize("train", [1, 2, 15, 16, 31, 33, 63])
+def test_what_is_told_to_be_given_for_few_data_is_enough(train):
+    with pytest.raises(BudgetError) as refused:
+        plan((8, 16), train=train)
+    given = asked_for(str(refused.value))
+    assert plan((given["batch_size"],), train=train, examples=given.get("examples")).batch_sizes
+
+
+@pytest.mark.parametrize("examples", [-8, 1, 7, 8, 100, 255])
+def test_what_is_told_to_be_given_for_few_examples_is_enough(examples):
+    with pytest.raises(BudgetError) as refused:
+        plan(examples=examples)
+    given = asked_for(str(refused.value))
+    assert plan((given["batch_size"],), examples=given.get("examples", examples)).examples >= examples
 
 
 def test_the_least_that_is_named_is_accepted_where_batch_sizes_have_a_larger_multiple():
