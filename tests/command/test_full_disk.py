@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -32,8 +33,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def fill(folder: Path, leave: int) -> Path:
     """Fill a disk but for so many bytes."""
     ballast = folder / "ballast"
-    with ballast.open("wb") as file:
-        file.write(bytes(max(0, shutil.disk_usage(folder).free - leave)))
+    with ballast.open("wb", buffering=0) as file:
+        # The search writes at the same time: what it has taken meanwhile is not left to be filled.
+        while (left := shutil.disk_usage(folder).free - leave) > 0:
+            try:
+                file.write(bytes(min(left, 2**20)))
+            except OSError as error:
+                assert error.errno == errno.ENOSPC  # noqa: PT017
+                break
     return ballast
 
 
