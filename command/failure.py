@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib.metadata
 import os
 import platform
 import re
@@ -142,5 +143,4 @@ def _logs(call: Call) -> Path | None:
 
 
 def _versions() -> Sequence[str]:
-    loaded = {name: sys.modules.get(name) for name in _LIBRARIES}
-    return [f"{name} {getattr(module, '__version__', '?')}" for name, module in loaded.items() if module]
+    return [f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES if name in sys.modules]
