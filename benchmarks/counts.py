@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import transformers
 from loratune.demo import data_path, model_path
+from loratune.objectives.attention import never_packed
 from loratune.objectives.base import DataConfig, ModelConfig, ObjectiveConfig
 from loratune.objectives.counting import Counts, counted
 from loratune.objectives.model import load_model
@@ -135,7 +136,7 @@ def _alone(trials: int, model: ModelConfig) -> Counts:
         layer = base.model.get_submodule(name)
         layer.register_forward_hook(lambda _module, _args, output: _Anchored.apply(output, anchor))
     tokens = torch.ones(trials * ROWS, 48, dtype=torch.long)
-    with counted() as counts:
+    with counted() as counts, never_packed():
         hidden = base.model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
         gradient = torch.empty_like(hidden)
         hidden.backward(gradient)

@@ -59,11 +59,13 @@ STAGES = (
     Stage(name="right", seconds=75, question="is it right: kill -9 and resume, plain PEFT, K = 1 and 16"),
     Stage(name="shape_small", seconds=100, question="a micro-step at the shape of 0.5B"),
     Stage(name="shape_large", seconds=90, question="a micro-step at the shape of 8B"),
+    Stage(name="replay", seconds=50, question="a micro-step replayed from a recording"),
     Stage(name="plain", seconds=60, question="the same step in plain PEFT, one trial at a time"),
     Stage(name="boundary", seconds=40, question="what a round's end costs"),
-    Stage(name="memory", seconds=40, question="when memory runs out, at the start and in the midst"),
+    Stage(name="memory", seconds=100, question="when memory runs out, at the start and in the midst"),
     Stage(name="probes", seconds=50, question="what this GPU and torch would allow"),
     Stage(name="four_bit", seconds=40, question="a base of 4 bits"),
+    Stage(name="peers", seconds=240, question="whole trials beside as many Trainer processes as pay"),
 )
 
 
@@ -220,7 +222,8 @@ def run_stages(arguments: argparse.Namespace, folder: Path, environment: dict[st
             (arguments.output / "results.jsonl").write_text("".join(lines))
             (arguments.output / "table.md").write_text(text + "\n")
             logs = [
-                f"== {log.name}\n{log.read_text(errors='replace')[-20_000:]}" for log in folder.glob("*.log")
+                f"== {log.relative_to(folder)}\n{log.read_text(errors='replace')[-20_000:]}"
+                for log in sorted(folder.rglob("*.log"))
             ]
             (arguments.output / "logs.txt").write_text("\n".join(logs))
         print("\n" + text, flush=True)

@@ -7,12 +7,33 @@ half precision, and the memory-efficient one no grouped heads: a float32 model w
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from transformers import masking_utils
 
 GROUPED_HEAD_LIMIT = 256
 """Up to this head size Transformers hands grouped heads to PyTorch as they are; past it they are expanded."""
+
+
+@contextlib.contextmanager
+def never_packed() -> Iterator[None]:
+    """Tell Transformers that no row holds several sequences, which it would otherwise look up in each pass.
+
+    Looking up waits for a GPU. Where it may not wait, because the pass is being recorded, it would assume
+    the contrary and hand attention a mask, with which the fast kernels are out.
+    """
+    known = getattr(masking_utils, "find_packed_sequence_indices", None)
+    if known is None:
+        yield
+        return
+    masking_utils.find_packed_sequence_indices = lambda *_args, **_options: None
+    try:
+        yield
+    finally:
+        masking_utils.find_packed_sequence_indices = known
 
 
 def keeps_scores(config: Any, device: torch.device, dtype: torch.dtype) -> bool:

@@ -18,14 +18,16 @@ from .dataset import Split
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Supervised:
-    """The positions of one trial's rows that the loss is taken on."""
+    """The positions that the loss is taken on, those of the first trial first."""
 
     positions: torch.Tensor
-    """``[s]`` index into the trial's ``rows · T`` hidden states; each predicts the next token."""
+    """``[s]`` index into the ``n · m · T`` hidden states of the batch; each predicts the next token."""
     labels: torch.Tensor
     """``[s]`` the token that follows."""
-    examples: torch.Tensor
-    """``[s]`` the row it belongs to, from 0 within the trial."""
+    rows: torch.Tensor
+    """``[s]`` the row of the batch it belongs to, of ``n · m``."""
+    counts: tuple[int, ...]
+    """``[n]`` how many of them are each trial's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,12 +36,15 @@ class Batch:
 
     tokens: torch.Tensor
     """``[n · m, T]`` token ids, the rows of a trial together."""
-    supervised: tuple[Supervised, ...]
-    """``[n]`` where each trial's loss is taken."""
+    supervised: Supervised
+    """Where the loss is taken."""
     real_tokens: tuple[int, ...]
     """``[n]`` tokens of each trial that are no padding."""
-    target_tokens: tuple[int, ...]
-    """``[n]`` tokens of each trial that the loss is taken on."""
+
+    @property
+    def target_tokens(self) -> tuple[int, ...]:
+        """``[n]`` tokens of each trial that the loss is taken on."""
+        return self.supervised.counts
 
 
 def collate(
@@ -52,46 +57,55 @@ def collate(
 
     Token 0 pads: no real token sees it and no loss is taken on it, so any id would do.
     """
-    rows = sum(len(chosen) for chosen in examples)
-    tokens = np.zeros((rows, length), dtype=np.int64)
-    supervised, real, targets = [], [], []
+    tokens = np.zeros((sum(len(chosen) for chosen in examples), length), dtype=np.int64)
+    positions, labels, rows = [], [], []
+    real, counts = [], []
     row = 0
     for chosen in examples:
-        positions, labels, owners = [], [], []
-        for owner, index in enumerate(chosen):
+        count = 0
+        for index in chosen:
             ids, target = split.example(int(index))
             tokens[row, : len(ids)] = ids
             predicted = np.flatnonzero(target)
-            positions.append(owner * length + predicted - 1)
+            positions.append(row * length + predicted - 1)
             labels.append(np.asarray(ids)[predicted])
-            owners.append(np.full(len(predicted), owner))
+            rows.append(np.full(len(predicted), row))
+            count += len(predicted)
             row += 1
         real.append(int(sum(split.lengths[chosen])))
-        targets.append(sum(len(part) for part in positions))
-        supervised.append(
-            Supervised(
-                positions=_tensor(np.concatenate(positions), device),
-                labels=_tensor(np.concatenate(labels), device),
-                examples=_tensor(np.concatenate(owners), device),
-            )
-        )
+        counts.append(count)
     return Batch(
-        tokens=torch.from_numpy(tokens).to(device),
-        supervised=tuple(supervised),
+        tokens=_upload(tokens, device),
+        supervised=Supervised(
+            positions=_upload(np.concatenate(positions), device),
+            labels=_upload(np.concatenate(labels), device),
+            rows=_upload(np.concatenate(rows), device),
+            counts=tuple(counts),
+        ),
         real_tokens=tuple(real),
-        target_tokens=tuple(targets),
     )
 
 
 def repeated(batch: Batch, times: int) -> Batch:
     """Return a batch of one trial as the same batch for several."""
+    rows, length = batch.tokens.shape
+    own = batch.supervised
+    trial = torch.arange(times, device=batch.tokens.device)[:, None]
     return Batch(
         tokens=batch.tokens.repeat(times, 1),
-        supervised=batch.supervised * times,
+        supervised=Supervised(
+            positions=(own.positions + trial * (rows * length)).flatten(),
+            labels=own.labels.repeat(times),
+            rows=(own.rows + trial * rows).flatten(),
+            counts=own.counts * times,
+        ),
         real_tokens=batch.real_tokens * times,
-        target_tokens=batch.target_tokens * times,
     )
 
 
-def _tensor(values: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.int64)).to(device)
+def _upload(values: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """Return an array as a tensor on a device; Python does not wait until a GPU has it."""
+    tensor = torch.from_numpy(values.astype(np.int64, copy=False))
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import safetensors
@@ -23,19 +25,22 @@ from ..spaces.params import LoraParams
 from .pack import Pack
 
 GROUPS = ("params", "exp_avg", "exp_avg_sq")
+MOST_THREADS = 8
+"""That write at once: each holds a trial's state in memory."""
 
 
 def row_to_tensors(pack: Pack, row: int, params: LoraParams) -> dict[str, torch.Tensor]:
     """Return a copy of a trial's row as named tensors, on the CPU."""
-    tensors = {}
+    parts = {}
     for group in GROUPS:
         numbers = getattr(pack, group)[row]
         for layer in pack.layout.live(params):
-            a = pack.layout.a(numbers, layer)[: params.lora_rank]
-            b = pack.layout.b(numbers, layer)[:, : params.lora_rank]
-            tensors[f"{group}/{layer.name}.lora_A"] = a.to("cpu", copy=True).contiguous()
-            tensors[f"{group}/{layer.name}.lora_B"] = b.to("cpu", copy=True).contiguous()
-    return tensors
+            parts[f"{group}/{layer.name}.lora_A"] = pack.layout.a(numbers, layer)[: params.lora_rank]
+            parts[f"{group}/{layer.name}.lora_B"] = pack.layout.b(numbers, layer)[:, : params.lora_rank]
+    # Brought together first: a GPU hands over one tensor far sooner than hundreds.
+    flat = torch.cat([part.reshape(-1) for part in parts.values()]).cpu()
+    copies = torch.split(flat, [part.numel() for part in parts.values()])
+    return {name: copy.view(part.shape) for (name, part), copy in zip(parts.items(), copies, strict=True)}
 
 
 def tensors_to_row(tensors: dict[str, torch.Tensor], pack: Pack, row: int, params: LoraParams) -> None:
@@ -73,6 +78,37 @@ def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]
                 f"no space left on the disk of {path.parent}; free some, then go on with: tune resume"
             ) from error
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+class Writer:
+    """Writes checkpoints side by side: while one waits for the disk, others are copied and digested.
+
+    A context: on leaving it, all are on disk, or what the first of them met is raised. Each is what
+    ``write`` makes of it, whatever its neighbours.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads or min(MOST_THREADS, max(2, torch.get_num_threads()))
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="checkpoint")
+        self._written: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def write(self, path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+        """Begin to write a checkpoint; waits while as many as there are threads are not done.
+
+        Raises ``StorageError`` where one that was begun before has met a full disk.
+        """
+        while len(self._written) >= self._threads:  # each of them holds a trial's state in memory
+            self._written.popleft().result()
+        self._written.append(self._pool.submit(write, path, tensors, metadata))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+        if kind is None:
+            for written in self._written:
+                written.result()
 
 
 def read(path: Path, expected: dict[str, str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

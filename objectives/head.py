@@ -1,12 +1,14 @@
 """The output head and its cross-entropy, on supervised positions only.
 
-The full ``[rows, T, vocab]`` logits never exist: each trial's supervised hidden states go through
-the head in chunks, and the gradient that comes back is that of the hidden states. Trials go one by
-one, in chunks padded to a multiple of 16 rows, because a matrix product of fewer rows takes another
-path in the CPU's library and rounds differently.
+The full ``[rows, T, vocab]`` logits never exist: the supervised hidden states go through the head in
+chunks, and the gradient that comes back is that of the hidden states. On a CPU trials go one by one, in
+chunks padded to a multiple of 16 rows, because a matrix product of fewer rows takes another path in the
+CPU's library and rounds differently. On a GPU, which rounds by shape in any case, all trials go together.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch.nn import functional
@@ -14,14 +16,14 @@ from torch.nn import functional
 from .batches import Supervised
 
 ROW_MULTIPLE = 16
-CHUNK_BYTES = 64 * 2**20
-"""Most memory of one chunk of float32 logits."""
+CHUNK_BYTES = {"cpu": 64 * 2**20, "cuda": 256 * 2**20}
+"""Most memory of one chunk of float32 logits. A GPU needs more rows to be busy (docs/benchmarks.md)."""
 
 
 def head_loss(
     head: torch.nn.Module,
     hidden: torch.Tensor,
-    supervised: tuple[Supervised, ...],
+    supervised: Supervised,
     *,
     vocab_size: int,
     want_gradient: bool,
@@ -31,7 +33,7 @@ def head_loss(
     Args:
         head: the frozen output embedding.
         hidden: ``[n · m, T, d]`` last hidden states, the rows of a trial together.
-        supervised: ``[n]`` where each trial's loss is taken.
+        supervised: where the loss is taken.
         vocab_size: width of the logits; sets the size of a chunk.
         want_gradient: whether a backward pass follows.
 
@@ -39,30 +41,37 @@ def head_loss(
         Summed cross-entropy of each example ``[n, m]`` in float32, and the gradient of the sum over
         everything with respect to ``hidden``, or None.
     """
-    trials = len(supervised)
-    rows = hidden.shape[0] // trials
-    states = hidden.detach().reshape(trials, -1, hidden.shape[-1])
+    rows = hidden.shape[0]
+    states = hidden.detach().reshape(-1, hidden.shape[-1])
     gradient = torch.zeros_like(states) if want_gradient else None
-    losses = torch.zeros(trials, rows, device=hidden.device)
-    limit = chunk_rows(vocab_size)
-    for trial, own in enumerate(supervised):
-        for start in range(0, len(own.positions), limit):
-            cut = slice(start, start + limit)
-            positions, labels = own.positions[cut], own.labels[cut]
-            picked = _padded(states[trial][positions]).requires_grad_(want_gradient)
-            with torch.set_grad_enabled(want_gradient):
-                logits = head(picked)[: len(labels)].float()
-                loss = functional.cross_entropy(logits, labels, reduction="none")
-            if gradient is not None:
-                (back,) = torch.autograd.grad(loss.sum(), picked)
-                gradient[trial].index_copy_(0, positions, back[: len(labels)])
-            losses[trial].index_add_(0, own.examples[cut], loss.detach())
-    return losses, None if gradient is None else gradient.reshape(hidden.shape)
+    losses = torch.zeros(rows, device=hidden.device)
+    for cut in _chunks(supervised.counts, vocab_size, hidden.device):
+        positions, labels = supervised.positions[cut], supervised.labels[cut]
+        picked = _padded(states[positions]).requires_grad_(want_gradient)
+        with torch.set_grad_enabled(want_gradient):
+            logits = head(picked)[: len(labels)].float()
+            loss = functional.cross_entropy(logits, labels, reduction="none")
+        if gradient is not None:
+            (back,) = torch.autograd.grad(loss.sum(), picked)
+            gradient.index_copy_(0, positions, back[: len(labels)])
+        losses.index_add_(0, supervised.rows[cut], loss.detach())
+    trials = len(supervised.counts)
+    return losses.view(trials, -1), None if gradient is None else gradient.reshape(hidden.shape)
 
 
-def chunk_rows(vocab_size: int) -> int:
+def chunk_rows(vocab_size: int, device: torch.device) -> int:
     """Return how many positions go through the head at once."""
-    return max(ROW_MULTIPLE, CHUNK_BYTES // (4 * vocab_size) // ROW_MULTIPLE * ROW_MULTIPLE)
+    return max(ROW_MULTIPLE, CHUNK_BYTES[device.type] // (4 * vocab_size) // ROW_MULTIPLE * ROW_MULTIPLE)
+
+
+def _chunks(counts: tuple[int, ...], vocab_size: int, device: torch.device) -> Iterator[slice]:
+    """Yield the positions that go through the head together: on a CPU, those of one trial alone."""
+    limit = chunk_rows(vocab_size, device)
+    start = 0
+    for count in (sum(counts),) if device.type == "cuda" else counts:
+        stop = start + count
+        yield from (slice(first, min(first + limit, stop)) for first in range(start, stop, limit))
+        start = stop
 
 
 def _padded(rows: torch.Tensor) -> torch.Tensor:

@@ -60,12 +60,20 @@ def schedule_factor(kind: str, step: int, *, warmup: int, total: int) -> float:
     raise AssertionError(f"unknown schedule {kind!r}")
 
 
-def clip_by_row_norm(row: torch.Tensor, max_norm: float) -> float:
-    """Scale a trial's gradient ``[P]`` in place to at most ``max_norm``; return its norm before."""
-    norm = float(torch.linalg.vector_norm(row))
-    if math.isfinite(norm):
-        row.mul_(min(1.0, max_norm / (norm + 1e-6)))
-    return norm
+def clip_by_row_norm(rows: Sequence[torch.Tensor], max_norm: float) -> list[float]:
+    """Scale each trial's gradient ``[P]`` in place to at most ``max_norm``; return their norms before.
+
+    A norm that is not finite leaves its row as it is. All norms are read from the device at once.
+    """
+    if not rows:
+        return []
+    norms: list[float] = torch.stack(torch._foreach_norm(list(rows))).tolist()
+    finite = [(row, norm) for row, norm in zip(rows, norms, strict=True) if math.isfinite(norm)]
+    if finite:
+        torch._foreach_mul_(
+            [row for row, _ in finite], [min(1.0, max_norm / (norm + 1e-6)) for _, norm in finite]
+        )
+    return norms
 
 
 def adamw(

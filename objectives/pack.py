@@ -21,17 +21,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from ..spaces.errors import ModelError
 from ..spaces.params import LoraParams
+from .attention import never_packed
 from .base import Geometry
 from .batches import Batch
 from .head import head_loss
 from .layout import LayerSlice, RowLayout
 from .model import BaseModel
+from .replay import Replays
 from .rng import dropout_mask, initial_a
 from .targets import features
 
+_PLAIN = (torch.nn.Linear, Conv1D)
+"""Layers whose output is an ordinary tensor, even where PyTorch made it as a view."""
 _WIDE_PRODUCT = hasattr(torch.ops.aten.bmm, "dtype")
 """Whether this PyTorch multiplies half precision into float32 (on CUDA, from 2.8 on)."""
 
@@ -74,6 +79,8 @@ class Pack:
         self._anchor = torch.zeros((), device=base.device, requires_grad=True)
         self._rows = slice(0, 0)
         self._dropout: Sequence[Dropout | None] = ()
+        self.replays: Replays | None = None
+        """Where a GPU replays training passes that it has run before; the numbers are the same."""
         self._hooks = [
             base.model.get_submodule(layer.name).register_forward_hook(self._hook(layer))
             for layer in self.layout.layers
@@ -81,8 +88,13 @@ class Pack:
 
     def close(self) -> None:
         """Take the pack off the base model."""
+        self.replays = None
         for hook in self._hooks:
             hook.remove()
+
+    def replay_passes(self) -> None:
+        """From now on let a GPU replay the training passes of shapes that come again."""
+        self.replays = Replays(self._hidden)
 
     # Rows: one trial's whole training state.
 
@@ -125,7 +137,7 @@ class Pack:
     def losses(self, batch: Batch, rows: slice) -> torch.Tensor:
         """Return ``[n, m]`` the summed loss of each example for the trials in ``rows``, no dropout."""
         with torch.no_grad(), self._using(rows, [None] * (rows.stop - rows.start)):
-            hidden = self._hidden(batch)
+            hidden = self._hidden(batch.tokens)
             losses, _ = head_loss(
                 self._head, hidden, batch.supervised, vocab_size=self._vocab_size, want_gradient=False
             )
@@ -134,15 +146,22 @@ class Pack:
     def accumulate(self, batch: Batch, dropout: Sequence[Dropout | None]) -> torch.Tensor:
         """Add the gradients of the summed losses to ``grads``; return the losses ``[active, m]``."""
         with self._using(slice(0, self.active), dropout):
-            hidden = self._hidden(batch)
+            replay = (
+                None if self.replays is None or any(dropout) else self.replays.of(batch.tokens, self.active)
+            )
+            hidden = self._hidden(batch.tokens) if replay is None else replay.forward(batch.tokens)
             losses, gradient = head_loss(
                 self._head, hidden, batch.supervised, vocab_size=self._vocab_size, want_gradient=True
             )
-            hidden.backward(gradient)  # type: ignore[no-untyped-call]
+            if replay is None:
+                hidden.backward(gradient)  # type: ignore[no-untyped-call]
+            else:
+                replay.backward(gradient)
         return losses
 
-    def _hidden(self, batch: Batch) -> torch.Tensor:
-        hidden: torch.Tensor = self._decoder(input_ids=batch.tokens, use_cache=False).last_hidden_state
+    def _hidden(self, tokens: torch.Tensor) -> torch.Tensor:
+        with never_packed():
+            hidden: torch.Tensor = self._decoder(input_ids=tokens, use_cache=False).last_hidden_state
         return hidden
 
     @contextlib.contextmanager
@@ -155,7 +174,7 @@ class Pack:
             self._rows, self._dropout = slice(0, 0), ()
 
     def _hook(self, layer: LayerSlice) -> Any:
-        def add_update(_module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> Any:
+        def add_update(module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> Any:
             trials = self._rows.stop - self._rows.start
             if trials == 0:
                 return output
@@ -166,6 +185,9 @@ class Pack:
                 raise ModelError(
                     f"{layer.name} has no backward pass, so the layers below it cannot be trained"
                 )
+            if output._is_view() and type(module) not in _PLAIN:
+                # A quantized layer's own backward may have made it; such a view must not be written to.
+                output = output.clone()
             return _Update.apply(  # type: ignore[no-untyped-call]
                 output, args[0], self._anchor, self, layer, self._rows, self._dropout
             )

@@ -34,6 +34,7 @@ from .machine import free_ram, process_memory
 from .model import BaseModel, folder_of, load_model, load_tokenizer
 from .pack import Pack
 from .probe import Footprint, longest_tick, measure, meter_of
+from .replay import SEEN
 from .selfcheck import check_pack
 from .stream import Stream, tick_lengths
 from .targets import features, resolve_targets
@@ -106,7 +107,16 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         held = _measured(held, measure(base, geometry, data, budget, eval_sets, meter))
     slots = config.slots or max(1, min(held.slots_max, SLOTS_CPU if base.device.type == "cpu" else SLOTS_GPU))
     pack, rows_per_second = _pack_that_runs(
-        base, data, budget, geometry, slots, fixed=config.slots is not None
+        base,
+        data,
+        budget,
+        geometry,
+        slots,
+        fixed=config.slots is not None,
+        # A recording keeps activations of its own; what is computed again in a backward pass has none.
+        replay=base.device.type == "cuda"
+        and not geometry.gradient_checkpointing
+        and 2 * slots <= held.slots_max,
     )
     final = eval_sets[budget.final_eval_examples]
     # Nothing has been added yet, so the first row computes as the base model does.
@@ -124,7 +134,9 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         rows_per_second=rows_per_second,
         environment=environment(),
         slots=pack.slots,
-        notes=tuple(note for note in [dtype_note(config.model.dtype, base.device)] if note),
+        notes=tuple(
+            note for note in (dtype_note(config.model.dtype, base.device), _replay_note(pack)) if note
+        ),
     )
     return Prepared(facts=facts, base=base, data=data, pack=pack, eval_sets=eval_sets)
 
@@ -219,7 +231,7 @@ def _memory(base: BaseModel, geometry: Geometry, budget: Budget, available: int)
     )
     slot = memory.slot_bytes(memory.row_parameters(wrapped, geometry.rank_max), activations)
     weights = sum(weight.numel() * weight.element_size() for weight in base.model.parameters())
-    chunk = chunk_rows(shape.vocab_size)
+    chunk = chunk_rows(shape.vocab_size, base.device)
     once = weights + memory.head_bytes(shape, chunk)
     positions = min(chunk, budget.micro_batch * max(geometry.tick_lengths))
     return MemoryFacts(
@@ -253,13 +265,22 @@ def _measured(estimated: MemoryFacts, seen: Footprint) -> MemoryFacts:
 
 
 def _pack_that_runs(
-    base: BaseModel, data: TokenizedData, budget: Budget, geometry: Geometry, slots: int, *, fixed: bool
+    base: BaseModel,
+    data: TokenizedData,
+    budget: Budget,
+    geometry: Geometry,
+    slots: int,
+    *,
+    fixed: bool,
+    replay: bool,
 ) -> tuple[Pack, float]:
     """Return a pack and its examples per second; of fewer slots where memory runs out, unless ``fixed``."""
     while True:
         pack = None
         try:
             pack = Pack(base, geometry, slots)
+            if replay:
+                pack.replay_passes()
             return pack, _speed(pack, base, data, budget, geometry)
         except (RuntimeError, MemoryError) as error:
             if pack is not None:
@@ -294,16 +315,31 @@ def _speed(pack: Pack, base: BaseModel, data: TokenizedData, budget: Budget, geo
     ticks = sorted(range(budget.ticks), key=lambda tick: geometry.tick_lengths[tick])
     chosen = [longest_tick(geometry), *(ticks[len(ticks) * share // 4] for share in (1, 2, 3))]
     pack.fill()
-    for count, tick in enumerate(chosen):
-        if count == 1:  # the first is a warm-up
-            started = time.perf_counter()
+
+    def train(tick: int) -> None:
         batch = collate(data.train, [order[tick]] * pack.slots, geometry.tick_lengths[tick], base.device)
         pack.accumulate(batch, [None] * pack.slots)[0, 0].item()
+
+    train(chosen[0])
+    if pack.replays is not None:  # as fast as it will be once its shapes have come a few times
+        for tick in chosen[1:] * (SEEN + 1):
+            train(tick)
+    started = time.perf_counter()
+    for tick in chosen[1:]:
+        train(tick)
     seconds = time.perf_counter() - started
     for row in range(pack.slots):
         pack.clear(row)
     pack.active = 0
     return (len(chosen) - 1) * pack.slots * budget.micro_batch / seconds
+
+
+def _replay_note(pack: Pack) -> str | None:
+    if pack.replays is None or pack.replays.failed is None:
+        return None
+    return (
+        f"training passes are not recorded for replay, so a small model trains slower: {pack.replays.failed}"
+    )
 
 
 def _dtype_name(base: BaseModel) -> str:

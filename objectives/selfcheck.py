@@ -169,16 +169,17 @@ def _measured(pack: Pack, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _batch(tokens: torch.Tensor) -> Batch:
     """Return random tokens as a batch of which every token but the first of a row is a target."""
-    positions = torch.arange(ROWS * LENGTH, device=tokens.device).view(ROWS, LENGTH)[:, :-1].flatten()
-    examples = torch.arange(ROWS, device=tokens.device).repeat_interleave(LENGTH - 1)
-    rows = tokens.view(SLOTS, ROWS, LENGTH)
+    rows = torch.arange(SLOTS * ROWS, device=tokens.device)
+    positions = torch.arange(tokens.numel(), device=tokens.device).view(tokens.shape)
     return Batch(
         tokens=tokens,
-        supervised=tuple(
-            Supervised(positions=positions, labels=own[:, 1:].flatten(), examples=examples) for own in rows
+        supervised=Supervised(
+            positions=positions[:, :-1].flatten(),
+            labels=tokens[:, 1:].flatten(),
+            rows=rows.repeat_interleave(LENGTH - 1),
+            counts=(ROWS * (LENGTH - 1),) * SLOTS,
         ),
         real_tokens=(ROWS * LENGTH,) * SLOTS,
-        target_tokens=(ROWS * (LENGTH - 1),) * SLOTS,
     )
 
 

@@ -161,9 +161,11 @@ class Session:
             slot.quanta += 1
         yield self._progress("eval", time.monotonic() - started)
         losses_of = yield from self._evaluate(started)
-        results = tuple(
-            self._finish(row, losses_of.get(slot.trial), save_to) for row, slot in enumerate(self._slots)
-        )
+        with checkpoint.Writer() as writer:
+            results = tuple(
+                self._finish(row, losses_of.get(slot.trial), save_to, writer)
+                for row, slot in enumerate(self._slots)
+            )
         yield Done(
             results=results, seconds=time.monotonic() - started, memory_bytes=peak_memory(self._base.device)
         )
@@ -175,17 +177,25 @@ class Session:
 
     def _step(self) -> None:
         """Update every trial whose effective batch is complete."""
+        pack = self._pack
+        ready = [
+            row
+            for row, slot in enumerate(self._slots)
+            if slot.diverged is None and slot.examples % slot.params.batch_size == 0
+        ]
+        if not ready:
+            return
+        gradients = [pack.grads[row] for row in ready]
+        torch._foreach_div_(gradients, [float(self._slots[row].pending_tokens) for row in ready])
+        norms = clip_by_row_norm(gradients, self._config.max_grad_norm)
         rows, steps = [], []
-        for row, slot in enumerate(self._slots):
-            if slot.diverged is not None or slot.examples % slot.params.batch_size:
-                continue
-            gradient = self._pack.grads[row]
-            gradient.div_(slot.pending_tokens)
+        for row, norm in zip(ready, norms, strict=True):
+            slot = self._slots[row]
             slot.pending_tokens = 0
-            slot.norm = clip_by_row_norm(gradient, self._config.max_grad_norm)
-            slot.norms += slot.norm
+            slot.norm = norm
+            slot.norms += norm
             slot.quantum_steps += 1
-            if not math.isfinite(slot.norm):
+            if not math.isfinite(norm):
                 self._diverge(row, "gradient")
                 continue
             total = self._budget.steps(slot.params.batch_size)
@@ -205,17 +215,17 @@ class Session:
                     lr_ratio_b=slot.params.loraplus_lr_ratio,
                 )
             )
-        pack = self._pack
+        gradients = [pack.grads[row] for row in rows]
         adamw(
             [pack.params[row] for row in rows],
-            [pack.grads[row] for row in rows],
+            gradients,
             [pack.exp_avg[row] for row in rows],
             [pack.exp_avg_sq[row] for row in rows],
             steps,
             b_start=pack.layout.b_start,
         )
-        for row in rows:
-            pack.grads[row].zero_()
+        if gradients:
+            torch._foreach_zero_(gradients)
 
     def _diverge(self, row: int, what: str) -> None:
         """End a trial that lost its numbers; its row runs on as the plain base model."""
@@ -247,7 +257,9 @@ class Session:
     def _due(self, slot: Slot) -> int:
         return 0 if slot.diverged is not None else self._budget.eval_size(slot.quanta)
 
-    def _finish(self, row: int, losses: torch.Tensor | None, save_to: Path) -> SlotResult:
+    def _finish(
+        self, row: int, losses: torch.Tensor | None, save_to: Path, writer: checkpoint.Writer
+    ) -> SlotResult:
         slot = self._slots[row]
         if losses is not None and not bool(torch.isfinite(losses).all()):
             slot.diverged = f"the eval loss was no longer finite after {slot.examples} examples"
@@ -257,7 +269,7 @@ class Session:
             metadata = checkpoint.owner(slot.trial, slot.seed, slot.params, self.facts.data.fingerprint)
             metadata |= {"quantum": str(slot.quanta), "attempt": str(slot.attempt)}
             metadata |= {"steps": str(slot.steps), "examples": str(slot.examples)}
-            checkpoint.write(path, checkpoint.row_to_tensors(self._pack, row, slot.params), metadata)
+            writer.write(path, checkpoint.row_to_tensors(self._pack, row, slot.params), metadata)
         return SlotResult(
             trial=slot.trial,
             quantum=slot.quanta,

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from pathlib import Path
 
 import torch
 from gpu_stages import steps
 from gpu_stages.searching import Search
-from gpu_stages.stage import MIB, Stage, make_base, make_config, make_geometry
-from loratune.demo import model_path
+from gpu_stages.stage import MIB, Stage, make_base, make_config, make_geometry, save_model
 
 SLOTS, ROWS, LONG, SHORT = 8, 4, 1024, 64
 CONTEXT = 1500 * MIB
@@ -92,11 +90,7 @@ def _write_model(stage: Stage) -> tuple[Path, int, int]:
     weights = steps.weight_bytes(base)
     slot = steps.estimate(base, geometry, slots=1, rows=ROWS, length=length)
     slot -= steps.estimate(base, geometry, slots=0, rows=ROWS, length=length)
-    folder = stage.folder / "model"
-    base.model.config.use_cache = True
-    base.model.save_pretrained(folder)
-    for file in model_path().glob("tokenizer*"):
-        shutil.copy(file, folder / file.name)
+    folder = save_model(stage, base)
     del base
     stage.free()
     return folder, weights, slot

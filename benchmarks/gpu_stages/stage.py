@@ -9,6 +9,7 @@ import gc
 import importlib
 import json
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from loratune.demo import model_path
 from loratune.objectives.base import Geometry
 from loratune.objectives.batches import Batch, collate
 from loratune.objectives.dataset import Split
@@ -194,6 +196,16 @@ def make_base(
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
     # Buffers that a library makes elsewhere come along.
     return hold(model.to(stage.device), stage.device, dtype, name_or_path=name)
+
+
+def save_model(stage: Stage, base: BaseModel) -> Path:
+    """Write a model with the demo's tokenizer, as a user's folder is; return the folder."""
+    folder = stage.folder / "model"
+    base.model.config.use_cache = True
+    base.model.save_pretrained(folder)
+    for file in model_path().glob("tokenizer*"):
+        shutil.copy(file, folder / file.name)
+    return folder
 
 
 def make_geometry(base: BaseModel, *, rank: int, length: int, checkpointing: bool = False) -> Geometry:

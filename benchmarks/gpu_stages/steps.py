@@ -132,8 +132,7 @@ def measure(
 def step_optimizer(packs: Sequence[Pack], number: int) -> None:
     """Clip and update every trial, as a session does once a batch is whole."""
     for pack in packs:
-        for row in range(pack.slots):
-            clip_by_row_norm(pack.grads[row], 1.0)
+        clip_by_row_norm(list(pack.grads), 1.0)
         steps = [
             Step(number=number, learning_rate=1e-5, weight_decay=0.0, lr_ratio_b=1.0)
             for _ in range(pack.slots)
@@ -170,7 +169,11 @@ def estimate(base: BaseModel, geometry: Geometry, *, slots: int, rows: int, leng
         checkpointing=geometry.gradient_checkpointing,
     )
     slot = memory.slot_bytes(memory.row_parameters(wrapped, geometry.rank_max), activations)
-    return weight_bytes(base) + memory.head_bytes(shape, chunk_rows(shape.vocab_size)) + slots * slot
+    return (
+        weight_bytes(base)
+        + memory.head_bytes(shape, chunk_rows(shape.vocab_size, base.device))
+        + slots * slot
+    )
 
 
 def weight_bytes(base: BaseModel) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 import transformers
 from loratune.objectives import attention
-from loratune.objectives.attention import head_shape, keeps_scores
+from loratune.objectives.attention import head_shape, keeps_scores, never_packed
+from loratune.objectives.counting import counted
+from transformers import masking_utils
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -77,3 +81,32 @@ def test_the_shape_of_heads_is_read_from_any_configuration() -> None:
     assert head_shape(llama(head_dim=16)) == (8, 2, 16)
     assert head_shape(transformers.GPT2Config(n_embd=32, n_head=4)) == (4, 4, 8)
     assert head_shape(transformers.Gemma3Config().get_text_config()) == (8, 4, 256)
+
+
+def test_a_pass_asks_the_device_nothing_and_computes_the_same() -> None:
+    shape = {"vocab_size": 64, "intermediate_size": 32, "num_hidden_layers": 2, "hidden_size": 32}
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(llama(**shape, num_attention_heads=4)).eval()
+    given = torch.randint(64, (3, 16))
+    with torch.no_grad(), counted() as plain:
+        theirs = model.model(input_ids=given, use_cache=False).last_hidden_state
+    with torch.no_grad(), counted() as counts, never_packed():
+        ours = model.model(input_ids=given, use_cache=False).last_hidden_state
+    assert plain.read_total == 1, "Transformers no longer looks; never_packed can go"
+    assert counts.read_total == 0
+    assert torch.equal(ours, theirs)
+
+
+def test_what_others_ask_of_transformers_is_answered_as_before() -> None:
+    packed = torch.tensor([[0, 1, 2, 0, 1, 2]])
+    with contextlib.suppress(KeyError), never_packed():
+        assert masking_utils.find_packed_sequence_indices(packed) is None
+        raise KeyError
+    assert masking_utils.find_packed_sequence_indices(packed).tolist() == [[0, 0, 0, 1, 1, 1]]
+
+
+def test_a_transformers_that_does_not_look_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(masking_utils, "find_packed_sequence_indices")
+    with never_packed():
+        pass
+    assert not hasattr(masking_utils, "find_packed_sequence_indices")

@@ -83,19 +83,33 @@ def test_nothing_steps_without_rows_and_zero_stays_zero() -> None:
     assert all(not row.any() for row in zeros)
 
 
-@pytest.mark.parametrize("size", [0.01, 100.0])
-def test_clipping_is_that_of_torch(size: float) -> None:
+def test_clipping_is_that_of_torch_for_each_trial_by_itself() -> None:
     torch.manual_seed(1)
-    gradient = torch.randn(50) * size
-    theirs = torch.nn.Parameter(torch.zeros(50))
-    theirs.grad = gradient.clone()
-    expected_norm = torch.nn.utils.clip_grad_norm_([theirs], 1.0)
-    norm = clip_by_row_norm(gradient, 1.0)
-    assert norm == pytest.approx(float(expected_norm), rel=1e-6)
-    torch.testing.assert_close(gradient, theirs.grad)
+    gradients = [torch.randn(50) * size for size in (0.01, 100.0, 1.0)]
+    expected, clipped = [], []
+    for gradient in gradients:
+        theirs = torch.nn.Parameter(torch.zeros(50))
+        theirs.grad = gradient.clone()
+        expected.append(float(torch.nn.utils.clip_grad_norm_([theirs], 1.0)))
+        clipped.append(theirs.grad)
+    assert clip_by_row_norm(gradients, 1.0) == pytest.approx(expected, rel=1e-6)
+    for gradient, theirs in zip(gradients, clipped, strict=True):
+        torch.testing.assert_close(gradient, theirs)
+
+
+def test_a_trials_clipped_gradient_is_the_same_bits_beside_any_other() -> None:
+    torch.manual_seed(1)
+    gradients = [torch.randn(999) * size for size in (0.3, 7.0, float("inf"))]
+    alone = [gradient.clone() for gradient in gradients]
+    norms = clip_by_row_norm(gradients, 1.0)
+    for gradient, single, norm in zip(gradients, alone, norms, strict=True):
+        assert str(clip_by_row_norm([single], 1.0)) == str([norm])
+        assert gradient.numpy().tobytes() == single.numpy().tobytes()
 
 
 def test_a_gradient_that_is_not_finite_is_reported_and_left() -> None:
-    gradient = torch.tensor([1.0, float("inf")])
-    assert clip_by_row_norm(gradient, 1.0) == float("inf")
+    gradient, healthy = torch.tensor([1.0, float("inf")]), torch.tensor([3.0, 4.0])
+    assert clip_by_row_norm([gradient, healthy], 1.0) == [float("inf"), 5.0]
     assert gradient[0] == 1.0
+    torch.testing.assert_close(healthy, torch.tensor([0.6, 0.8]))
+    assert clip_by_row_norm([], 1.0) == []

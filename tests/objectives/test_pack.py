@@ -10,9 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loratune.objectives import head as head_module
 from loratune.objectives import pack as packing
 from loratune.objectives.base import Geometry
-from loratune.objectives.batches import collate, repeated
+from loratune.objectives.batches import Batch, Supervised, collate, repeated
 from loratune.objectives.dataset import Split
 from loratune.objectives.head import head_loss
 from loratune.objectives.model import BaseModel, hold
@@ -128,7 +129,7 @@ def test_gradients_are_those_of_plain_autograd() -> None:
 
     hooks = [BASE.model.get_submodule(it.name).register_forward_hook(plain(it)) for it in layout.layers]
     logits = BASE.model(input_ids=batch.tokens).logits.reshape(-1, VOCAB)
-    own = batch.supervised[0]
+    own = batch.supervised
     torch.nn.functional.cross_entropy(logits[own.positions], own.labels, reduction="sum").backward()
     for hook in hooks:
         hook.remove()
@@ -170,6 +171,21 @@ trials = st.fixed_dictionaries(
 )
 
 
+def joined(parts: Sequence[Batch]) -> Batch:
+    """Batches of one trial each as one batch of them all."""
+    rows, length = parts[0].tokens.shape
+    return Batch(
+        tokens=torch.cat([part.tokens for part in parts]),
+        supervised=Supervised(
+            positions=torch.cat([it.supervised.positions + n * rows * length for n, it in enumerate(parts)]),
+            labels=torch.cat([part.supervised.labels for part in parts]),
+            rows=torch.cat([part.supervised.rows + n * rows for n, part in enumerate(parts)]),
+            counts=tuple(count for part in parts for count in part.supervised.counts),
+        ),
+        real_tokens=tuple(count for part in parts for count in part.real_tokens),
+    )
+
+
 def run(pack: Pack, specs: Sequence[dict], micro_batch: int) -> list[tuple[torch.Tensor, ...]]:
     """Two ticks and an evaluation of each trial; its losses and its gradient row."""
     splits, rows = [], []
@@ -185,14 +201,7 @@ def run(pack: Pack, specs: Sequence[dict], micro_batch: int) -> list[tuple[torch
     for tick in range(2):
         # One split per trial: a batch is put together by hand from one-trial batches.
         chosen = np.arange(tick * micro_batch, (tick + 1) * micro_batch) % 4
-        parts = [collate(split, [chosen], 16, BASE.device) for split in splits]
-        batch = dataclasses.replace(
-            parts[0],
-            tokens=torch.cat([part.tokens for part in parts]),
-            supervised=tuple(part.supervised[0] for part in parts),
-            real_tokens=tuple(part.real_tokens[0] for part in parts),
-            target_tokens=tuple(part.target_tokens[0] for part in parts),
-        )
+        batch = joined([collate(split, [chosen], 16, BASE.device) for split in splits])
         dropout = [
             Dropout(p=spec["dropout"], seed=spec["seed"], position=tick) if spec["dropout"] else None
             for spec in specs
@@ -313,7 +322,7 @@ def test_the_head_works_in_chunks_as_in_one_go(monkeypatch: pytest.MonkeyPatch) 
     hidden = torch.randn(4, 16, 32)
     head = BASE.model.get_output_embeddings()
     whole = head_loss(head, hidden, batch.supervised, vocab_size=VOCAB, want_gradient=True)
-    monkeypatch.setattr("loratune.objectives.head.CHUNK_BYTES", 0)
+    monkeypatch.setitem(head_module.CHUNK_BYTES, "cpu", 0)
     parts = head_loss(head, hidden, batch.supervised, vocab_size=VOCAB, want_gradient=True)
     torch.testing.assert_close(whole, parts)
     assert parts[1].abs().sum() > 0
@@ -375,3 +384,52 @@ def test_on_a_gpu_half_precision_is_multiplied_into_float32_by_one_kernel() -> N
         seen.clear()
         packing._accumulate(into, left, right)
     assert seen == ["aten.bmm.dtype", "aten.add_.Tensor"]
+
+
+def test_a_batch_for_several_is_what_collating_them_makes() -> None:
+    split = make_split([4, 2, 1], [16, 11, 9])
+    one, three = np.array([2, 0]), [np.array([2, 0])] * 3
+    for (name, ours), (_, theirs) in zip(
+        vars(repeated(collate(split, [one], 16, BASE.device), 3).supervised).items(),
+        vars(collate(split, three, 16, BASE.device).supervised).items(),
+        strict=True,
+    ):
+        assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs)), name
+
+
+class _AsQuantized(torch.autograd.Function):
+    """A product whose result is a view made by itself, as bitsandbytes returns one with a bias."""
+
+    @staticmethod
+    def forward(ctx, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(weight)
+        return (inputs.flatten(0, 1) @ weight.T + bias).view(*inputs.shape[:-1], len(weight))
+
+    @staticmethod
+    def backward(ctx, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        return gradients[0] @ weight, None, None
+
+
+class _Quantized(torch.nn.Linear):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return _AsQuantized.apply(inputs, self.weight, self.bias)
+
+
+def test_a_quantized_layers_own_view_is_not_written_to() -> None:
+    found = []
+    for kind in (torch.nn.Linear, _Quantized):
+        base = make_base()
+        for block in base.model.get_decoder().layers:
+            plain = block.mlp.up_proj
+            layer = kind(plain.in_features, plain.out_features)
+            layer.weight, layer.bias = plain.weight, torch.nn.Parameter(torch.ones(plain.out_features))
+            block.mlp.up_proj = layer.requires_grad_(False)
+        pack = Pack(base, make_geometry(base), slots=2)
+        for seed in range(2):
+            shake(pack, pack.add(make_params(), seed), make_params(), seed)
+        batch = collate(make_split([4, 2], [16, 11]), [np.array([0, 1])] * 2, 16, base.device)
+        found.append((pack.accumulate(batch, [None, None]), pack.grads.clone()))
+        pack.close()
+    torch.testing.assert_close(found[0], found[1])
+    assert found[0][1].any()
