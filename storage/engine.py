@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from ..spaces.errors import StaleOwner, StorageError
-from . import faults
+from . import faults, header
 
 ARTIFACTS = "tune-artifacts"
 """Folder of checkpoints and adapters, beside the database."""
@@ -206,7 +206,7 @@ def create_file(path: Path) -> None:
     """Make an empty file that the user alone can read; SQLite gives -wal and -shm the same rights."""
     with faults.translated_files(path):
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            header.create(path)
         except FileExistsError:
             return
 
@@ -245,7 +245,9 @@ def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
     while True:
         attempts -= 1
         log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
-        if not _has_log(path):
+        with faults.translated_files(path):
+            writes_to_log = header.has_log(path)
+        if not writes_to_log:
             # Another program's file, with a rollback journal: it must be locked, and nothing is made.
             options = "mode=ro"
         elif index.exists():
@@ -270,12 +272,6 @@ def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-
-
-def _has_log(path: Path) -> bool:
-    """Return whether the header says that the database writes to a log (WAL) and not in place."""
-    with faults.translated_files(path), path.open("rb") as file:
-        return file.read(20)[18:20] == b"\x02\x02"
 
 
 def connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:

@@ -57,8 +57,9 @@ def backup(path: Path, to: Path) -> None:
     if not to.parent.is_dir():
         raise StorageError(f"{to}: its folder does not exist; make it, or name another file with -o")
     temporary = to.with_name(f".{to.name}.{secrets.token_hex(4)}.tmp")
-    engine.create_file(temporary)
     try:
+        with faults.translated_files(to):
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         with faults.translated(str(path)):
             source = engine.connect_to_read(path, 30.0)
         with faults.translated(str(to)):
@@ -72,11 +73,30 @@ def backup(path: Path, to: Path) -> None:
             finally:
                 source.close()
         with faults.translated_files(to):
+            # Opened and closed beside SQLite's back, which header.py says why not to do; but nobody else
+            # knows of this file, and SQLite has closed it.
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            # Not over a file that came meanwhile.
-            os.link(temporary, to)
+            _name(temporary, to)
             files.sync_folder(to.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def _name(temporary: Path, to: Path) -> None:
+    """Give a finished file its name, never over a file that came meanwhile; raises ``OSError``."""
+    try:
+        os.link(temporary, to)
+        return
+    except FileExistsError:
+        raise
+    except OSError:
+        pass  # exFAT, FAT and some network disks know no links
+    # The name is taken by whoever makes the file; what is replaced then is our own empty one.
+    os.close(os.open(to, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        temporary.replace(to)
+    except BaseException:
+        to.unlink()
+        raise

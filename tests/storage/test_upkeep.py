@@ -1,5 +1,7 @@
 """The database is one file: its log is folded into it, and a copy can be taken at any moment."""
 
+import errno
+import os
 import shutil
 import sqlite3
 import stat
@@ -159,3 +161,45 @@ def test_a_torn_note_of_how_far_a_study_was_hinders_nobody(owned, params, conten
     store.release(study.id)
     (store.study_dir(study.id) / "progress.json").write_text(content)
     store.acquire(study.id)
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
+def test_a_backup_onto_a_disk_without_links_is_as_whole_and_replaces_as_little(
+    owned, params, tmp_path, monkeypatch, error
+):
+    store, study = owned
+    write(store, study, params)
+    meanwhile = []
+
+    def link(source, target):
+        for file in meanwhile:
+            file.write_text("mine")
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "link", link)
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    store.backup(folder / "copy.db")
+    assert stat.S_IMODE((folder / "copy.db").stat().st_mode) == 0o600
+    with Store.open(str(folder / "copy.db"), mode="read") as copy:
+        assert copy.trials(study.id) == store.trials(study.id)
+    meanwhile.append(folder / "quicker.db")
+    with pytest.raises(StorageError, match=r"quicker\.db: File exists"):
+        store.backup(folder / "quicker.db")
+    assert (folder / "quicker.db").read_text() == "mine"
+    assert sorted(file.name for file in folder.iterdir()) == ["copy.db", "quicker.db"]
+
+
+def test_a_backup_that_cannot_be_named_leaves_nothing(owned, tmp_path, monkeypatch):
+    store, _ = owned
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr("pathlib.Path.replace", refuse)
+    with pytest.raises(StorageError, match="Operation not permitted"):
+        store.backup(folder / "copy.db")
+    assert list(folder.iterdir()) == []
