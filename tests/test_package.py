@@ -36,6 +36,7 @@ def third_party(*paths: Path) -> dict[str, str]:
     for path in (file for top in paths for file in ([top] if top.is_file() else sorted(top.rglob("*.py")))):
         siblings = {one.stem for one in path.parent.glob("*.py")} | {path.parent.name}
         siblings |= {one.name for one in path.parent.iterdir() if one.is_dir()}
+        siblings |= {one.stem for one in path.parent.parent.glob("*.py")}  # a stage imports its program
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
