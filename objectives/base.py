@@ -14,13 +14,15 @@ from ..spaces.budget import Budget
 from ..spaces.params import LoraParams
 from .endings import Endings
 
-RULES = 2
+RULES = 3
 """The rules by which records become examples, counted on where the same file would give other tokens.
 
 1: a conversation without an answer at its end is left out, roles are spelled in one way alone, nulls inside
 the objects of a Parquet file are read as values, and what ends an answer is the template's text, a token or
 not. 2: the last turns are cut off, roles are read in any case, such nulls are absent fields, and each answer
-ends with a stop token; a likely label or context is not left unused without a word.
+ends with a stop token; a likely label or context is not left unused without a word. 3: where a chat template
+writes a question otherwise once more of them follow, as Mistral's do with tools, an answer that calls one is
+found, and an answer begins where the model is asked.
 """
 
 

@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from ..spaces.errors import DataError
+from .base import RULES
 from .formats import Conversation, RecordError, ToolCall, Turn
 from .stops import find_stops, without_stops
 from .templates import Piece, Rendered, merge_system, spell_out_tools
@@ -31,9 +32,10 @@ class ChatTemplate:
 
     name = "model's own"
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, *, rules: int = RULES) -> None:
         """Look at what the template can express: system turns, tools, marks of its own."""
         self._tokenizer = tokenizer
+        self._rules = rules
         source = tokenizer.chat_template
         self.text = source if isinstance(source, str) else json.dumps(source, sort_keys=True)
         self._sources = {with_tools: self._source(with_tools) for with_tools in (False, True)}
@@ -187,7 +189,7 @@ class ChatTemplate:
         start = self._start(messages, position, full, write)
         end = self._end(messages, position, full, write)
         if start >= end or not _shows(messages[position], full[start:end]):
-            raise _lost(position)
+            raise _lost(messages, position)
         return start, end
 
     def _start(self, messages: list[Message], position: int, full: str, write: Any) -> int:
@@ -197,14 +199,52 @@ class ChatTemplate:
         # What precedes the answer depends on what follows, or is not what the model is asked with.
         marked = {**messages[position], "content": _MARK}
         before, found, _ = write([*messages[:position], marked, *messages[position + 1 :]]).partition(_MARK)
+        if self._rules >= 3:
+            befores = [before] if found else self._before_words(messages, position, write)
+            for one in befores:
+                start = self._asked(one, prompt)
+                if start is not None and full.startswith(one[:start]):
+                    return start
         if found and full.startswith(before):
             return len(before)
         shared = _shared(prompt, full)
         # Back to a border: a prompt and an answer may begin with the same letters.
         shared = shared[: max(self._last_special(shared), _last_space(shared))]
         if len(shared) <= len(write(messages[:position])):
-            raise _lost(position)
+            raise _lost(messages, position)
         return len(shared)
+
+    def _before_words(self, messages: list[Message], position: int, write: Any) -> list[str]:
+        """Return what is written before an answer in words, where that at ``position`` calls and has none.
+
+        As Mistral's, which put the tools before the last question: what comes after the answer must stay, but
+        the results of its calls, which are nothing without them.
+        """
+        following = range(position + 1, len(messages))
+        after = next((at for at in following if messages[at]["role"] == "user"), len(messages))
+        words = {"role": "assistant", "content": _MARK}
+        try:
+            before, found, _ = write([*messages[:position], words, *messages[after:]]).partition(_MARK)
+        except RecordError:
+            return []
+        return [before] if found else []
+
+    def _asked(self, before: str, prompt: str) -> int | None:
+        """Return where in ``before``, the text up to an answer's words, the model would be asked.
+
+        White space there is the answer's where the prompt does not end with it. None where ``before`` does
+        not end as the prompt does.
+        """
+        body, asked = before.rstrip(), prompt.rstrip()
+        ending = min(asked[self._last_opening(asked) :], (asked.split() or [""])[-1], key=len)
+        space = prompt[len(asked) :]
+        if not ending or not body.endswith(ending) or not before[len(body) :].startswith(space):
+            return None
+        return len(body) + len(space)
+
+    def _last_opening(self, text: str) -> int:
+        """Return where the last special token of a text begins, 0 where there is none."""
+        return max((text.rfind(token) for token in self._specials if token in text), default=0)
 
     def _end(self, messages: list[Message], position: int, full: str, write: Any) -> int:
         head: str = full if position + 1 == len(messages) else write(messages[: position + 1])
@@ -225,7 +265,7 @@ class ChatTemplate:
         shared = _shared(alone, after)
         ending = self._last_special(shared) or self._first_special(after)
         if not found or not full.endswith(after) or not ending:
-            raise _lost(position)
+            raise _lost(messages, position)
         return len(full) - len(after) + ending
 
     def _last_special(self, text: str) -> int:
@@ -283,7 +323,7 @@ class ChatTemplate:
         starts = [at for at, value in enumerate(mask) if value and (at == 0 or not mask[at - 1])]
         answers = [position for position, turn in enumerate(conversation.turns) if turn.role == "assistant"]
         if len(starts) != len(answers):
-            raise _lost(answers[0])
+            raise _lost(messages, answers[0])
         specials = {self._tokenizer.convert_tokens_to_ids(token) for token in self._specials}
         openers: list[int] = []
         for start, position in zip(starts, answers, strict=True):
@@ -323,8 +363,10 @@ def _refused(error: Exception) -> RecordError:
     return RecordError(f"the model's chat template refuses it: {words}")
 
 
-def _lost(position: int) -> RecordError:
+def _lost(messages: list[Message], position: int) -> RecordError:
+    # Answers are counted, not turns: a system turn may have gone into the question after it.
+    number = sum(message["role"] == "assistant" for message in messages[: position + 1])
     return RecordError(
-        f"the model's chat template rewrites turn {position + 1} so that the answer cannot be told from the "
-        "prompt; name a built-in template with --template"
+        f"the model's chat template rewrites answer {number} so that it cannot be told from the prompt; "
+        "name a built-in template with --template"
     )

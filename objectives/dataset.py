@@ -102,7 +102,7 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
     surveys = {part: survey(file) for part, file in files.items()}
     readings = {part: choose_reading(file, surveys[part], config) for part, file in files.items()}
     plain = all(reading.format == "text" for reading in readings.values())
-    template = None if plain else _template(config.template, tokenizer)
+    template = None if plain else _template(config, tokenizer)
     source = {
         "template": None if template is None else [template.name, template.text],
         "tokenizer": _tokenizer_hash(tokenizer),
@@ -136,9 +136,10 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
     return token_cache.load(cache_dir, key, _from_arrays) or data
 
 
-def _template(name: str, tokenizer: Any) -> Template:
+def _template(config: DataConfig, tokenizer: Any) -> Template:
+    name = config.template
     if name == "auto" and tokenizer.chat_template:
-        return ChatTemplate(tokenizer)
+        return ChatTemplate(tokenizer, rules=config.rules)
     return BuiltInTemplate("default" if name == "auto" else name, tokenizer)
 
 

@@ -263,13 +263,13 @@ def test_a_template_s_own_marks_help_where_the_text_alone_does_not_tell(
 
 def test_answers_that_cannot_be_told_from_the_prompt_are_refused(make_tokenizer: MakeTokenizer) -> None:
     template = MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
-    with pytest.raises(RecordError, match=r"rewrites turn 2 .* --template"):
+    with pytest.raises(RecordError, match=r"rewrites answer 1 .* --template"):
         _tokens(make_tokenizer(*SPECIALS, chat_template=template), *TWO)
 
 
 def test_a_template_that_hides_an_answer_is_refused(make_tokenizer: MakeTokenizer) -> None:
     template = CHATML.replace("m.content", "'hidden' if m.content == 'A1' else m.content")
-    with pytest.raises(RecordError, match=r"rewrites turn 2"):
+    with pytest.raises(RecordError, match=r"rewrites answer 1"):
         _tokens(make_tokenizer(*SPECIALS, chat_template=template), *TWO[:2])
 
 

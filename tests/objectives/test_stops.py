@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import runpy
 import shutil
 from collections.abc import Callable
@@ -26,7 +25,9 @@ from transformers import PreTrainedTokenizerFast
 
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
 
-PUBLIC: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("public_templates.py")))["PUBLIC"]
+SHAPES = runpy.run_path(str(Path(__file__).with_name("public_templates.py")))
+PUBLIC: dict[str, Any] = SHAPES["PUBLIC"]
+answers_of = SHAPES["answers_of"]
 CHATML = PUBLIC["chatml"]
 
 
@@ -43,16 +44,6 @@ def _template(make: MakeTokenizer, name: str) -> tuple[PreTrainedTokenizerFast, 
 
 
 NAMES = (*PUBLIC, *(f"built-in {name}" for name in BUILT_IN))
-
-
-def _answers(tokenizer: Any, ids: np.ndarray, mask: np.ndarray) -> list[list[str]]:
-    """Return the tokens of each run of targets."""
-    edges = [0, *(np.flatnonzero(np.diff(mask)) + 1).tolist(), len(ids)]
-    return [
-        tokenizer.convert_ids_to_tokens(ids[start:end].tolist())
-        for start, end in itertools.pairwise(edges)
-        if end > start and mask[start]
-    ]
 
 
 def _text(tokenizer: Any, tokens: list[str]) -> str:
@@ -132,7 +123,7 @@ def test_each_answer_ends_with_one_stop_of_its_own(
     assert isinstance(conversation, Conversation)
     last_is_trained = conversation.turns[-1].trained
     ids, mask = _encoded(tokenizer, template, conversation)
-    _check(tokenizer, _answers(tokenizer, ids, mask), ends if last_is_trained else (ends[0], ends[0]), said)
+    _check(tokenizer, answers_of(tokenizer, ids, mask), ends if last_is_trained else (ends[0], ends[0]), said)
     opening = [] if name in PUBLIC and "bos_token" not in PUBLIC[name].text else [0]
     assert ids[: len(opening) + 1].tolist().count(0) == len(opening)
 
@@ -164,44 +155,6 @@ def _before_stops(content: str) -> str:
     return content
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_tokens_are_those_of_transformers(make_tokenizer: MakeTokenizer, name: str, count: int) -> None:
-    public = PUBLIC[name]
-    tokenizer, template, ends = _template(make_tokenizer, name)
-    conversation = Conversation(
-        turns=tuple(
-            turn
-            for number in range(count)
-            for turn in (
-                Turn(role="user", content=f"Q{number}?"),
-                Turn(role="assistant", content=f"Yes {number}."),
-            )
-        )
-    )
-    ids, mask = _encoded(tokenizer, template, conversation)
-    messages = [{"role": turn.role, "content": turn.content} for turn in conversation.turns]
-    theirs = tokenizer.apply_chat_template(
-        messages,
-        tokenize=True,
-        return_dict=True,
-        return_assistant_tokens_mask="{% generation %}" in public.text,
-    )
-    answers = _answers(tokenizer, ids, mask)
-    _check(tokenizer, answers, ends, [f"Yes {number}." for number in range(count)])
-    ours = ids.tolist()
-    if public.writes_ends:
-        assert ours == theirs["input_ids"][: len(ours)]
-        rest = tokenizer.decode(theirs["input_ids"][len(ours) :])
-        assert not rest.removesuffix("</s>").strip()
-        if "{% generation %}" in public.text:
-            assert mask.tolist() == [bool(value) for value in theirs["assistant_masks"]][: len(ours)]
-    else:
-        # Only the ends that the template does not write are ours.
-        assert [token for token in ours if token != 1] == theirs["input_ids"][: len(ours) - ours.count(1)]
-        assert ours.count(1) == (1 if ends[0] != "</s>" else count)
-
-
 def test_a_middle_answer_ends_as_the_last_does_where_roles_are_words(make_tokenizer: MakeTokenizer) -> None:
     tokenizer, template, _ = _template(make_tokenizer, "words")
     turns = tuple(
@@ -212,7 +165,10 @@ def test_a_middle_answer_ends_as_the_last_does_where_roles_are_words(make_tokeni
     assert tokenizer.decode(ids.tolist()) == (
         "Human: a?\n\nAssistant: Yes 0.</s>\n\nHuman: b?\n\nAssistant: No 0.</s>"
     )
-    assert [_text(tokenizer, one) for one in _answers(tokenizer, ids, mask)] == [" Yes 0.</s>", " No 0.</s>"]
+    assert [_text(tokenizer, one) for one in answers_of(tokenizer, ids, mask)] == [
+        " Yes 0.</s>",
+        " No 0.</s>",
+    ]
 
 
 def test_an_answer_without_a_loss_ends_too_where_roles_are_words(make_tokenizer: MakeTokenizer) -> None:
@@ -225,7 +181,7 @@ def test_an_answer_without_a_loss_ends_too_where_roles_are_words(make_tokenizer:
     )
     ids, mask = _encoded(tokenizer, template, Conversation(turns=turns))
     assert "Yes.</s>\n\nHuman" in tokenizer.decode(ids.tolist())
-    assert [_text(tokenizer, one) for one in _answers(tokenizer, ids, mask)] == [" No.</s>"]
+    assert [_text(tokenizer, one) for one in answers_of(tokenizer, ids, mask)] == [" No.</s>"]
 
 
 def _plain(tokenizer: Any, text: str) -> tuple[str, str]:
@@ -328,7 +284,7 @@ def test_calls_end_once(make_tokenizer: MakeTokenizer, written: str, ends: list[
             Turn(role="assistant", content="It is 3."),
         )
     )
-    answers = _answers(tokenizer, *_encoded(tokenizer, ChatTemplate(tokenizer), conversation))
+    answers = answers_of(tokenizer, *_encoded(tokenizer, ChatTemplate(tokenizer), conversation))
     assert [answer[-1] for answer in answers] == ends
     stops = {"<|im_end|>", "<|eom_id|>", "<|eot_id|>", "<call_ends>", "</s>", "<|tool|>"}
     assert not any(stops.intersection(answer[:-1]) for answer in answers)
@@ -355,7 +311,7 @@ def test_an_answer_that_is_cut_is_known_to_have_lost_its_end(make_tokenizer: Mak
     lost = {}
     for cutoff_len in range(2, len(tokens) + 1):
         cut, target = truncate(tokens, mask, cutoff_len)
-        ends = [answer[-1:] == ["</s>"] for answer in _answers(tokenizer, cut, target)]
+        ends = [answer[-1:] == ["</s>"] for answer in answers_of(tokenizer, cut, target)]
         lost[cutoff_len] = ends_lost(mask, cutoff_len)
         assert lost[cutoff_len] == 2 - sum(ends)
     assert lost[len(tokens)] == 0
