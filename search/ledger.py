@@ -59,6 +59,7 @@ class Ledger:
         """K: the most trials at once in a worker, as the study was made or memory has allowed since."""
         self._suggestions: dict[int, dict[str, Any]] = {}
         self._unprojected = True
+        self._copy = study.name
 
     # What is known
 
@@ -241,13 +242,18 @@ class Ledger:
             if trial.adapter is not None and number not in kept:
                 self._replace(number, adapter=None)
 
-    def project(self) -> None:
-        """Give Optuna's tables the study and the ended trials that they lack, if there can be any."""
-        if self._unprojected:
-            space = self.config.space
-            ended = {n: space.values(t.params) for n, t in self.trials.items() if t.state != "running"}
-            self.store.project(self.study.id, space.value_distributions(), ended)
-            self._unprojected = False
+    def project(self) -> str | None:
+        """Give Optuna's tables the study and the ended trials that they lack, if there can be any.
+
+        Returns the study's name there once it is found not to be its own.
+        """
+        if not self._unprojected:
+            return None
+        space = self.config.space
+        ended = {n: space.values(t.params) for n, t in self.trials.items() if t.state != "running"}
+        before, self._copy = self._copy, self.store.project(self.study.id, space.value_distributions(), ended)
+        self._unprojected = False
+        return None if self._copy == before else self._copy
 
     def _ending(self, verdict: Verdict, update: QuantumUpdate | None) -> Ending:
         """Return a verdict as the store takes it, with the adapter on disk if it is among the best."""

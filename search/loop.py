@@ -214,9 +214,18 @@ class _Search:
                     self._begin_pass(seat)
             # While the workers train: Optuna's copy, and the database made one file again.
             with self._orchestrating():
-                self.ledger.project()
+                self._copy_to_optuna()
                 self.ledger.store.fold_log()
             self._listen()
+
+    def _copy_to_optuna(self) -> None:
+        """Bring Optuna's copy up to date; say where it is not found under the study's name."""
+        name, found = self.ledger.study.name, self.ledger.project()
+        if found not in (None, name):
+            self.view.say(
+                f"Optuna's tables have a study {name!r} that is not of loratune and is left as it is; "
+                f"this one is {found!r} there"
+            )
 
     def close(self) -> None:
         """End every worker."""
@@ -284,7 +293,7 @@ class _Search:
         self.close()
         with self._orchestrating():
             if not self.stop.immediate:
-                self.ledger.project()
+                self._copy_to_optuna()
             kind = "finished" if why in ("complete", "exhausted") else "interrupted"
             detail = {"why": why, "seconds": self.now() - self.begun, "quanta": self.quanta}
             detail["orchestration_seconds"] = self.orchestration

@@ -17,7 +17,7 @@ from ..spaces.nouns import numbered, plural
 from . import faults, progress, queries, tables
 from .records import CurvePoint, StudyRecord, TrialRecord
 from .store import Store
-from .told import NUMBER
+from .told import NUMBER, names
 
 _UNREADABLE = (LoratuneError, ValueError, KeyError, TypeError)
 """What reading a row ends in whose bytes are not those that were written."""
@@ -135,13 +135,16 @@ def copy_findings(
 
 def _copied(connection: sqlalchemy.Connection, name: str) -> dict[int, int] | None:
     """Return how often Optuna's tables hold each of our trials; None where the study is not in them."""
-    if not queries.optuna_has(connection, name):
+    known = names(name)
+    if not any(queries.optuna_has(connection, one) for one in known):
         return None
     query = sqlalchemy.text(
         "SELECT a.value_json FROM studies s JOIN trials t ON t.study_id = s.study_id "
-        "JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = :key WHERE s.study_name = :name"
+        "JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = :key "
+        "WHERE s.study_name IN (:name, :other)"
     )
-    return Counter(int(number) for (number,) in connection.execute(query, {"key": NUMBER, "name": name}))
+    chosen = {"key": NUMBER, "name": known[0], "other": known[1]}
+    return Counter(int(number) for (number,) in connection.execute(query, chosen))
 
 
 def _evaluations(

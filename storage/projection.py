@@ -7,6 +7,7 @@ imports Optuna, and itself imported only when needed.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ..spaces.errors import StorageError
 from . import engine, faults
 from .records import CurvePoint, StudyRecord, TrialRecord
-from .told import NUMBER, Told, told
+from .told import NUMBER, Told, names, told
 
 LAYOUT = 2
 """Grows when trials are told otherwise; a copy of another layout is written anew. 1 was never named: it
@@ -34,6 +35,18 @@ class CopyGone(Exception):  # noqa: N818 - no fault, and never seen by the user
     """Somebody deleted Optuna's copy, such as in the dashboard; write every trial again."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Copy:
+    """What Optuna has of a study."""
+
+    optuna_id: int
+    """Optuna's number of it."""
+    name: str
+    """Its name there."""
+    present: frozenset[int]
+    """Our numbers of the trials that it holds."""
+
+
 class Projection:
     """Optuna's storage on the same database, behind the same fence; remembers what it has written."""
 
@@ -41,7 +54,7 @@ class Projection:
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # its warnings quote what is stored
         self._storage = _open(address, timeout)
         engine.guard(self._storage.engine, fence)
-        self._studies: dict[int, tuple[int, frozenset[int]]] = {}
+        self._studies: dict[int, _Copy] = {}
 
     def close(self) -> None:
         """Close every connection."""
@@ -52,7 +65,12 @@ class Projection:
         """Return the trials that Optuna has of a study, by our numbers; makes its row where it is missing."""
         if study.id not in self._studies:
             self._studies[study.id] = self._read(study)
-        return self._studies[study.id][1]
+        return self._studies[study.id].present
+
+    def name(self, study: StudyRecord) -> str:
+        """Return the name of a study's copy, which is another where a user's own study has the study's."""
+        self.present(study)
+        return self._studies[study.id].name
 
     def write(
         self,
@@ -70,48 +88,62 @@ class Projection:
         present = self.present(study)
         ended = [trial for trial in trials if trial.state != "running" and trial.number not in present]
         ended.sort(key=lambda trial: (trial.finished_at or trial.started_at, trial.number))
-        optuna_id, _ = self._studies[study.id]
         # Taken out while we write: after a failure the next call looks what has arrived.
-        del self._studies[study.id]
+        copy = self._studies.pop(study.id)
         try:
-            # Not by its id alone: SQLite gives the id of a deleted study to the next one.
-            if ended and self._storage.get_study_name_from_id(optuna_id) != study.name:
+            # Not by its id alone: SQLite gives the id of a deleted study to the next one, which may even
+            # be a user's of the same name.
+            if ended and not self._is(copy):
                 raise CopyGone
             for trial in ended:
                 template = _template(trial, told(trial, points), distributions, values.get(trial.number, {}))
-                self._storage.create_new_trial(optuna_id, template)
+                self._storage.create_new_trial(copy.optuna_id, template)
         except KeyError as error:
             raise CopyGone from error
-        self._studies[study.id] = (optuna_id, present | {trial.number for trial in ended})
+        written = {trial.number for trial in ended}
+        self._studies[study.id] = dataclasses.replace(copy, present=present | written)
         return len(ended)
 
-    def _read(self, study: StudyRecord) -> tuple[int, frozenset[int]]:
-        """Return Optuna's id of a study, made where it is missing, and our numbers of its trials."""
-        storage = self._storage
-        try:
-            optuna_id = storage.get_study_id_from_name(study.name)
-        except KeyError:
-            return self._create(study, {}, {}), frozenset()
-        with faults.readable("Optuna's copy of the study"):
-            notes = storage.get_study_user_attrs(optuna_id)
-        if notes.get(_LAYOUT) != LAYOUT:
-            system = storage.get_study_system_attrs(optuna_id)  # holds what was noted in the dashboard
-            storage.delete_study(optuna_id)
-            return self._create(study, notes, system), frozenset()
-        with faults.readable("Optuna's copy of the study"):
-            found = storage.get_all_trials(optuna_id, deepcopy=False)
-            return optuna_id, frozenset(
-                int(trial.user_attrs[NUMBER]) for trial in found if NUMBER in trial.user_attrs
-            )
+    def _is(self, copy: _Copy) -> bool:
+        """Return whether Optuna's id still means the copy; raises ``KeyError`` where it means nothing."""
+        if self._storage.get_study_name_from_id(copy.optuna_id) != copy.name:
+            return False
+        return self._storage.get_study_user_attrs(copy.optuna_id).get(_LAYOUT) == LAYOUT
 
-    def _create(self, study: StudyRecord, notes: Mapping[str, Any], system: Mapping[str, Any]) -> int:
-        """Make a study in Optuna's tables and return Optuna's id."""
-        optuna_id = self._storage.create_new_study([StudyDirection.MINIMIZE], study.name)
+    def _read(self, study: StudyRecord) -> _Copy:
+        """Return what Optuna has of a study, made where it is missing; never touches a user's own study."""
+        storage = self._storage
+        for name in names(study.name):
+            try:
+                optuna_id = storage.get_study_id_from_name(name)
+            except KeyError:
+                return self._create(name, {}, {})
+            with faults.readable("Optuna's copy of the study"):
+                notes = storage.get_study_user_attrs(optuna_id)
+                found = storage.get_all_trials(optuna_id, deepcopy=False)
+                numbers = [trial.user_attrs.get(NUMBER) for trial in found]
+                if notes.get(_LAYOUT) == LAYOUT:
+                    present = frozenset(int(number) for number in numbers if number is not None)
+                    return _Copy(optuna_id=optuna_id, name=name, present=present)
+            # The first layout named none. What holds a trial that we did not write is not ours to delete.
+            if None not in numbers and (found or _LAYOUT in notes):
+                system = storage.get_study_system_attrs(optuna_id)  # holds what was noted in the dashboard
+                storage.delete_study(optuna_id)
+                return self._create(name, notes, system)
+        taken = " and ".join(map(repr, names(study.name)))
+        raise StorageError(
+            f"study {study.name!r}: other studies in Optuna's tables have the names {taken}, so it cannot be "
+            "copied there; delete or rename one of them"
+        )
+
+    def _create(self, name: str, notes: Mapping[str, Any], system: Mapping[str, Any]) -> _Copy:
+        """Make a study in Optuna's tables."""
+        optuna_id = self._storage.create_new_study([StudyDirection.MINIMIZE], name)
         for key, value in system.items():
             self._storage.set_study_system_attr(optuna_id, key, value)
         for key, value in {**notes, _LAYOUT: LAYOUT}.items():
             self._storage.set_study_user_attr(optuna_id, key, value)
-        return optuna_id
+        return _Copy(optuna_id=optuna_id, name=name, present=frozenset())
 
 
 def _template(

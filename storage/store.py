@@ -340,8 +340,10 @@ class Store:
         study_id: int,
         distributions: Mapping[str, Any],
         values: Mapping[int, Mapping[str, Any]],
-    ) -> None:
+    ) -> str:
         """Give Optuna's tables what they lack of a study; call it between writes, any number of times.
+
+        Returns the name of the study there: another than its own where a user's own study has that.
 
         Args:
             study_id: the study, owned by this store or by nobody.
@@ -360,6 +362,7 @@ class Store:
                 self._project(self._projection, study, distributions, values)
             except projection.CopyGone:
                 self._project(self._projection, study, distributions, values)
+            return self._projection.name(study)
 
     def _project(
         self,

@@ -19,6 +19,14 @@ State = Literal["complete", "pruned", "failed"]
 """Optuna's words for a trial that has ended."""
 
 
+def names(study: str) -> tuple[str, str]:
+    """Return the names that a study's copy may have: its own or, where a user's study has that, another.
+
+    No study of ours can have the second one.
+    """
+    return study, f"{study} (loratune)"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Told:
     """One ended trial in Optuna's terms."""

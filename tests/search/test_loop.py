@@ -8,6 +8,7 @@ import random
 import shutil
 from typing import Any
 
+import optuna
 import pytest
 from loratune.objectives.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
 from loratune.search.loop import run
@@ -307,6 +308,23 @@ def test_another_build_is_told_once_and_recorded(bench) -> None:
     (event,) = bench.events("environment")
     assert event["changes"] == ["torch was none, now 9"]
     assert sum("made elsewhere" in message for message in bench.onlooker.messages) == 1
+
+
+def test_where_optuna_has_a_study_of_the_users_with_its_name_is_told_once(bench) -> None:
+    bench.copying = True
+    bench.create(4)
+    theirs = optuna.storages.RDBStorage(f"sqlite:///{bench.path}")
+    optuna.delete_study(study_name="a", storage=theirs)
+    optuna.create_study(study_name="a", storage=theirs).add_trial(optuna.create_trial(value=0.5))
+    bench.run(count=1)
+    assert [message for message in bench.onlooker.messages if "Optuna" in message] == [
+        "Optuna's tables have a study 'a' that is not of loratune and is left as it is; "
+        "this one is 'a (loratune)' there"
+    ]
+    assert [t.value for t in optuna.load_study(study_name="a", storage=theirs).trials] == [0.5]
+    assert len(optuna.load_study(study_name="a (loratune)", storage=theirs).trials) == 4
+    theirs.remove_session()
+    theirs.engine.dispose()
 
 
 def test_an_error_of_the_data_ends_the_search(bench) -> None:

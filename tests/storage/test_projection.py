@@ -1,5 +1,6 @@
 """Optuna's own tools open the file and see the study as it is."""
 
+import contextlib
 import logging
 import sqlite3
 import warnings
@@ -8,6 +9,7 @@ import optuna
 import pytest
 import sqlalchemy
 from loratune.spaces.errors import StorageError
+from loratune.storage.check import findings
 from loratune.storage.records import Ending
 from loratune.storage.store import Store
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -39,14 +41,21 @@ def owned(path, make_study, params):
         yield store, study
 
 
-def load(path):
-    """Read the study as Optuna's users do, and close what Optuna leaves open."""
+@contextlib.contextmanager
+def opened(path):
+    """Optuna's storage as its users have it; closes what Optuna leaves open."""
     storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
     try:
-        return optuna.load_study(storage=storage, study_name="first").get_trials()
+        yield storage
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def load(path, name="first"):
+    """Read the study as Optuna's users do."""
+    with opened(path) as storage:
+        return optuna.load_study(storage=storage, study_name=name).get_trials()
 
 
 def test_optuna_reads_parameters_losses_states_and_times(path, owned, quantum, params):
@@ -211,6 +220,77 @@ def test_a_copy_that_was_deleted_from_outside_is_made_anew(path, owned):
         theirs.engine.dispose()
 
 
+def user_study(storage, name="first", value=0.125):
+    """Make a study of the user's own, with a trial that nobody else has."""
+    study = optuna.create_study(storage=storage, study_name=name)
+    study.add_trial(optuna.create_trial(value=value))
+    return study
+
+
+class TestAStudyOfTheUsersOwn:
+    def test_is_left_as_it_is_and_ours_is_copied_under_another_name(self, path, owned):
+        store, study = owned
+        store.record_quantum(study.id, [], [end(1, value=2.0)])
+        with opened(path) as theirs:
+            user_study(theirs)
+            assert store.project(study.id, DISTRIBUTIONS, VALUES) == "first (loratune)"
+            store.record_quantum(study.id, [], [end(3, value=4.0)])
+            assert store.project(study.id, DISTRIBUTIONS, VALUES) == "first (loratune)"
+            assert [trial.value for trial in load(path)] == [0.125]
+            assert [trial.value for trial in load(path, "first (loratune)")] == [2.0, 4.0]
+        store.close()
+        with Store.open(str(path), mode="write") as again:
+            again.project(study.id, DISTRIBUTIONS, VALUES)
+            assert findings(again) == ()
+        assert [trial.value for trial in load(path)] == [0.125]
+        assert [trial.value for trial in load(path, "first (loratune)")] == [2.0, 4.0]
+
+    def test_is_not_written_to_where_it_took_the_place_of_a_copy_that_was_deleted(self, path, owned):
+        store, study = owned
+        store.record_quantum(study.id, [], [end(1, value=2.0)])
+        assert store.project(study.id, DISTRIBUTIONS, VALUES) == "first"
+        with opened(path) as theirs:
+            before = theirs.get_study_id_from_name("first")
+            optuna.delete_study(storage=theirs, study_name="first")
+            user_study(theirs)
+            assert theirs.get_study_id_from_name("first") == before  # else this would show less
+            store.record_quantum(study.id, [], [end(3, value=4.0)])
+            store.project(study.id, DISTRIBUTIONS, VALUES)
+        assert [trial.value for trial in load(path)] == [0.125]
+        assert [trial.value for trial in load(path, "first (loratune)")] == [2.0, 4.0]
+
+    @pytest.mark.parametrize("notes", [{}, {"loratune_layout": 1}])
+    def test_is_one_too_that_holds_trials_of_ours_beside_the_users(self, path, owned, notes):
+        store, study = owned
+        store.record_quantum(study.id, [], [end(1, value=2.0)])
+        with opened(path) as theirs:
+            mixed = user_study(theirs)
+            mixed.add_trial(optuna.create_trial(value=2.0, user_attrs={"loratune_number": 1}))
+            for key, value in notes.items():
+                mixed.set_user_attr(key, value)
+        store.project(study.id, DISTRIBUTIONS, VALUES)
+        assert [trial.value for trial in load(path)] == [0.125, 2.0]
+        assert [trial.value for trial in load(path, "first (loratune)")] == [2.0]
+
+    def test_is_kept_while_it_is_empty(self, path, owned):
+        store, study = owned
+        with opened(path) as theirs:
+            optuna.create_study(storage=theirs, study_name="first").set_user_attr("mine", 1)
+            store.project(study.id, DISTRIBUTIONS, VALUES)
+            assert optuna.load_study(storage=theirs, study_name="first").user_attrs == {"mine": 1}
+
+    def test_is_never_in_the_way_of_the_record(self, path, owned):
+        store, study = owned
+        with opened(path) as theirs:
+            for name in ("first", "first (loratune)"):
+                user_study(theirs, name)
+        with pytest.raises(StorageError, match="delete or rename one of them") as caught:
+            store.project(study.id, DISTRIBUTIONS, VALUES)
+        assert "\n" not in str(caught.value)
+        store.record_quantum(study.id, [], [end(1, value=2.0)])
+        assert [trial.value for trial in load(path)] == [0.125]
+
+
 def test_a_value_outside_its_range_is_left_to_the_attributes(path, owned):
     store, study = owned
     store.record_quantum(study.id, [], [end(0, value=2.0)])
@@ -233,7 +313,7 @@ def test_a_trial_is_one_commit(path, owned, quantum):
         study, store.trials(study.id), store.curve(study.id), DISTRIBUTIONS, VALUES
     )
     assert written == len(load(path)) - 1 == 2
-    assert len(commits) == 1 + 2  # the first looks whose study it is
+    assert len(commits) == 2 + 2  # the first look whose study it is
 
 
 def test_a_full_disk_in_optunas_tables_is_one_line(path, owned, params, monkeypatch):
