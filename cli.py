@@ -43,7 +43,7 @@ from .command.options import (
 )
 from .spaces import bounds
 from .spaces.errors import LoratuneError, ReportError, UsageError, WorkerError
-from .storage.store import Store, check_path
+from .storage.store import Store
 
 if TYPE_CHECKING:
     from .command.running import Prepared
@@ -80,23 +80,13 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
       tune search --model Qwen/Qwen3-0.6B --data train.jsonl --trials 24
       tune search --set learning_rate=1e-5..1e-3:log --set lora_rank=8,16 --set batch_size=8
     """
-    from .command import running, settling, watching
+    from .command import looking, running, settling, watching
     from .command.request import make_request
-    from .storage import engine, files, rows
+    from .storage import engine, files
 
     request = make_request(config, flags)
+    looking.look_first(request, take_over=take_over)
     address = engine.parse(request.storage)
-    if request.study is not None and (address.path is None or not address.path.exists()):
-        rows.check_name(request.study)
-    if address.path is not None:
-        # A database that cannot be written, or a search that runs, is found before a model is loaded.
-        check_path(address.path)
-        if address.path.exists():
-            with Store.open(request.storage, mode="create") as store:
-                if request.study is not None and request.study not in {one.name for one in store.studies()}:
-                    rows.check_name(request.study)
-                if not take_over:
-                    running.check_free(store, request)
     with (
         running.interrupted_by_sigterm(),
         running.private_files(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 import shutil
 import signal
@@ -30,7 +31,6 @@ from ..search.study import (
     changed_file,
     check_files,
     compare_facts,
-    config_of,
     create,
     facts_of,
     objective_of,
@@ -135,35 +135,15 @@ def _look_once(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, t
     return Prepared(config=config, facts=facts, worker=worker)
 
 
-def check_free(store: Store, request: Request) -> None:
-    """Raise ``StudyBusy`` where the study that a request means is being run, as far as that is known yet.
-
-    Without a name that is a study of the same choices; its space may hang on the model's size.
-    """
-    if request.study is not None:
-        store.check_free(request.study)
-        return
-    chosen = choose_preset(request)
-    presets = [chosen] if chosen is not None else [preset("default"), preset("tiny")]
-    configs = [make_config(request, one) for one in presets]
-    for study in store.studies():
-        lease = store.lease(study.id)
-        if lease is not None and lease.alive:
-            stored = config_of(study)
-            if any(not stored.differences(config) for config in configs):
-                store.check_free(study.name)
-
-
 def make_study(store: Store, request: Request, prepared: Prepared) -> StudyRecord:
     """Make the study, or take the one of that name if it was made of the same choices.
 
     Where the user gave no name and the default one is taken by another configuration, the next free
     ``name-2`` is.
     """
-    taken = {study.name for study in store.studies()}
     base = request.study or default_name(request)
-    names = [base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))]
-    for name in names:
+    # Without an end: names may be taken by studies of ours and by others in Optuna's tables.
+    for name in itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2))):
         try:
             return create(
                 store, name=name, config=prepared.config, facts=prepared.facts, trials=request.trials
@@ -171,7 +151,7 @@ def make_study(store: Store, request: Request, prepared: Prepared) -> StudyRecor
         except StudyExists:
             if request.study is not None:
                 raise
-    raise AssertionError("one of these names is free")
+    raise AssertionError("there are names without end")
 
 
 def run_study(

@@ -276,13 +276,14 @@ def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
 
 def connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
     """Open a SQLite file, no transaction begun; ``options`` as its URL takes them."""
-    return sqlite3.connect(
-        f"file:{urllib.parse.quote(os.fsencode(path))}?{options}",
-        uri=True,
-        timeout=timeout,
-        isolation_level=None,  # the driver begins nothing by itself; guard() does
-        check_same_thread=False,  # the pool hands a connection to one thread at a time
-    )
+    with header.opening:
+        return sqlite3.connect(
+            f"file:{urllib.parse.quote(os.fsencode(path))}?{options}",
+            uri=True,
+            timeout=timeout,
+            isolation_level=None,  # the driver begins nothing by itself; guard() does
+            check_same_thread=False,  # the pool hands a connection to one thread at a time
+        )
 
 
 def _server_connector(address: Address, timeout: float) -> Callable[[], Any]:

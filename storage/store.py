@@ -22,6 +22,8 @@ from . import (
     engine,
     faults,
     files,
+    foreign,
+    header,
     leases,
     migrations,
     ownership,
@@ -98,6 +100,12 @@ class Store:
                         "or name another with --storage"
                     )
                 engine.create_file(address.path)
+            elif mode != "read":
+                found = foreign.look(address.path, timeout=timeout)
+                if mode == "create":
+                    foreign.check_may_hold_ours(address.path, found)
+                elif found.whose != "ours":
+                    raise _holds_no_study(address.shown)
         store = cls(address, mode, timeout)
         try:
             store._prepare()
@@ -117,10 +125,7 @@ class Store:
                 # A file that may only be read opens as if it might be written; this tells at once.
                 connection.execute(update(tables.schema).values(version=tables.schema.c.version))
             elif found is None:
-                raise StudyNotFound(
-                    f"{self.url}: holds no study of loratune; tune search makes one, "
-                    "or name another database with --storage"
-                )
+                raise _holds_no_study(self.url)
             elif found < migrations.READABLE:
                 raise StorageError(
                     f"{self.url}: written by an older loratune; tune resume brings it up to date"
@@ -146,6 +151,7 @@ class Store:
             self._projection.close()
             self._projection = None
         self._engine.dispose()
+        header.let_go()
 
     def __enter__(self) -> Store:
         return self
@@ -170,11 +176,13 @@ class Store:
     ) -> StudyRecord:
         """Make a study and its folder; raises ``StudyExists`` where the name is taken."""
         with self._transaction() as connection:
-            if queries.study(connection, name) is not None or queries.optuna_has(connection, name):
+            if queries.study(connection, name) is not None:
                 raise StudyExists(
                     f"study {name!r}: exists in {self.url}; tune resume {name} goes on with it, "
                     "or choose another name with --study"
                 )
+            if queries.optuna_has(connection, name):
+                raise foreign.taken_in_optuna(name, self.url)
             rows.check_name(name)  # one that is there already may be of an older, laxer rule
             least = (connection.execute(select(func.max(tables.studies.c.id))).scalar() or 0) + 1
             study_id = files.reserve(self.artifacts, least)
@@ -500,6 +508,12 @@ class Store:
         if name is None:
             raise StudyNotFound(f"study {study_id}: not in {self.url}; tune list shows what is")
         return str(name)
+
+
+def _holds_no_study(shown: str) -> StudyNotFound:
+    return StudyNotFound(
+        f"{shown}: holds no study of loratune; tune search makes one, or name another database with --storage"
+    )
 
 
 def check_path(path: Path) -> None:

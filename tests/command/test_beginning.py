@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loratune.command import running
+from loratune.command import looking, running
 from loratune.command.request import choose_preset, fit_to_budget, make_config, make_request
 from loratune.objectives.base import Facts, ObjectiveConfig
 from loratune.objectives.fake import FakePlan, FakeWorker
 from loratune.search.study import create
+from loratune.spaces.budget import plan_budget
 from loratune.spaces.errors import OutOfMemory, StudyBusy
 from loratune.spaces.presets import preset
 from loratune.storage.store import Store
@@ -60,16 +61,26 @@ def test_memory_that_runs_out_at_the_start_halves_the_slots_down_to_one(
     assert SmallWorker.tried == tried
 
 
-def test_a_study_that_is_run_is_known_by_its_choices_before_a_model_is_loaded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("examples", [None, 300])
+def test_a_study_that_is_run_is_known_by_its_choices_before_a_model_is_loaded(
+    tmp_path: Path, examples: int | None
+) -> None:
     path = str(tmp_path / "tune.db")
     request = make_request(None, {"storage": path})
     config = make_config(request, choose_preset(request) or preset("default"))
     facts = FakeWorker().prepare(config.objective)
+    if examples is not None:
+        # Data too small for the largest batch sizes, which are left out of the space.
+        fewer = plan_budget(
+            config.objective.batch_sizes, train_examples=examples, validation_examples=examples
+        )
+        facts = dataclasses.replace(facts, budget=fewer)
+        assert fit_to_budget(config, facts) != config
     with Store.open(path, mode="create") as store:
         study = create(store, name="demo", config=fit_to_budget(config, facts), facts=facts, trials=4)
-        running.check_free(store, request)
+        looking.check_free(store, request)
         store.acquire(study.id)
         with Store.open(path, mode="write") as second, pytest.raises(StudyBusy, match="'demo'"):
-            running.check_free(second, request)
+            looking.check_free(second, request)
         # Other choices make another study, which is free to run beside it.
-        running.check_free(store, make_request(None, {"storage": path, "seed": 7}))
+        looking.check_free(store, make_request(None, {"storage": path, "seed": 7}))

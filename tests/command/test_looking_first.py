@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from loratune.command import running
 from loratune.command.request import make_config, make_request
@@ -128,3 +130,48 @@ def test_the_plan_accounts_for_every_column(tune: Callable[..., Any], tmp_path: 
     assert reason["count"] == 8
     assert reason["reason"] == "'label', its answer, is empty"
     assert reason["places"][:2] == ["train.jsonl:1", "train.jsonl:51"]
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("words", [[], ["--study", "mine"], ["--take-over"], ["--seed", "-1"]])
+@pytest.mark.usefixtures("no_worker")
+def test_another_programs_database_is_refused_and_keeps_every_byte(
+    refused: Callable[..., Any], tmp_path: Path, words: list[str]
+) -> None:
+    with sqlite3.connect(tmp_path / "places.sqlite") as connection:
+        connection.execute("CREATE TABLE moz_places (url TEXT)")
+    connection.close()
+    before = everything(tmp_path)
+    ended = refused("search", "--storage", "places.sqlite", *words)
+    assert ended.code in (1, 2)
+    if "-1" not in words:
+        assert "is another program's database (it holds moz_places); name another file" in ended.complaint
+    ended = refused("resume", "--storage", "places.sqlite")
+    assert "holds no study of loratune" in ended.complaint
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "no.jsonl", "--model", "none"], "none: there is no such folder"),
+        (["--study", "theirs"], "'theirs': Optuna's tables in"),
+        (["--study", "-x"], "study name '-x'"),
+        (["--set", "lora_rank=0"], "lora_rank"),
+    ],
+)
+@pytest.mark.usefixtures("no_worker")
+def test_a_search_that_is_refused_leaves_optunas_database_as_it_was(
+    refused: Callable[..., Any], tmp_path: Path, words: list[str], said: str
+) -> None:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'theirs.db'}")
+    optuna.create_study(storage=storage, study_name="theirs")
+    storage.remove_session()
+    storage.engine.dispose()
+    before = everything(tmp_path)
+    ended = refused("search", "--storage", "theirs.db", *words)
+    assert said in ended.complaint
+    assert everything(tmp_path) == before

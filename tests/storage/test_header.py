@@ -93,32 +93,62 @@ def descriptors(path):
     ]
 
 
-def test_a_database_is_kept_open_once_however_often_and_from_how_many_threads_it_is_read(path, make_study):
+def test_a_database_that_nobody_has_open_is_not_held_open_by_a_look(path, make_study):
     with Store.open(str(path), mode="create") as store:
         make_study(store)
-    threads = [threading.Thread(target=header.has_log, args=(path,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(descriptors(path)) == 1
+    assert header.has_log(path)
+    assert descriptors(path) == []
 
 
-def test_deleted_files_are_let_go_of_and_so_are_descriptors_closed_from_outside(path, tmp_path):
+def test_one_descriptor_is_kept_beside_a_connection_and_closed_with_the_store(path, make_study):
+    with Store.open(str(path), mode="create") as store:
+        make_study(store)
+        before = len(descriptors(path))
+        threads = [threading.Thread(target=header.has_log, args=(path,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(descriptors(path)) <= before + 1
+    assert descriptors(path) == []
+
+
+def test_a_descriptor_of_somebody_elses_keeps_ours_until_it_is_closed(path):
     header.create(path)
-    (handle,) = descriptors(path)
-    path.unlink()
-    header.create(tmp_path / "next.db")
-    assert header._file(handle) is None
-    (closed,) = descriptors(tmp_path / "next.db")
-    os.close(closed)
-    stranger = os.open(tmp_path, os.O_RDONLY)  # takes the number
-    try:
-        assert not header.has_log(tmp_path / "next.db")
-        header.create(tmp_path / "third.db")
-        os.fstat(stranger)  # not closed by us
-    finally:
-        os.close(stranger)
+    theirs = os.open(path, os.O_RDWR)
+    assert not header.has_log(path)
+    assert len(descriptors(path)) == 2
+    os.close(theirs)
+    header.let_go()
+    assert descriptors(path) == []
+
+
+def test_where_descriptors_cannot_be_listed_ours_are_kept(path, monkeypatch):
+    header.create(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(header, "_open_elsewhere", lambda: None)
+        for _ in range(3):
+            header.has_log(path)
+        assert len(descriptors(path)) == 1
+    header.let_go()
+    assert descriptors(path) == []
+
+
+def test_a_descriptor_that_was_closed_under_us_is_not_closed_again(path, tmp_path):
+    header.create(path)
+    theirs = os.open(path, os.O_RDWR)
+    header.has_log(path)
+    (ours,) = set(descriptors(path)) - {theirs}
+    os.close(ours)
+    stranger = os.open(tmp_path, os.O_RDONLY)
+    assert stranger == ours  # the system gives the number again
+    header.let_go()
+    assert not header.has_log(path)
+    os.fstat(stranger)
+    for handle in (stranger, theirs):
+        os.close(handle)
+    header.let_go()
+    assert descriptors(path) == []
 
 
 def test_a_file_that_is_not_there_is_an_error(path):

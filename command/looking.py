@@ -1,0 +1,65 @@
+"""What of a search can be refused before a model is loaded: its database, its name, a search that runs.
+
+Changes nothing: a file that is refused is as it was, and there is none where there was none.
+"""
+
+from __future__ import annotations
+
+from ..search.study import config_of, facts_of
+from ..spaces.errors import SpaceError
+from ..spaces.presets import preset
+from ..storage import engine, foreign, rows
+from ..storage.store import Store, check_path
+from .request import Request, choose_preset, fit_to_budget, make_config
+
+
+def look_first(request: Request, *, take_over: bool) -> None:
+    """Raise ``LoratuneError`` where a search cannot begin, as far as is known without a model."""
+    address, name = engine.parse(request.storage), request.study
+    if address.path is not None:
+        check_path(address.path)
+    if address.path is None or not address.path.exists():
+        if name is not None:
+            rows.check_name(name)
+        return
+    found = foreign.look(address.path)
+    foreign.check_may_hold_ours(address.path, found)
+    if found.whose != "ours":
+        if name is not None:
+            rows.check_name(name)
+            foreign.check_name_is_free(address.path, found, name)
+        foreign.check_writable(address.path)
+        return
+    with Store.open(request.storage, mode="read") as store:
+        if name is not None and name not in {study.name for study in store.studies()}:
+            rows.check_name(name)
+            foreign.check_name_is_free(address.path, found, name)
+        if not take_over:
+            check_free(store, request)
+    foreign.check_writable(address.path)
+
+
+def check_free(store: Store, request: Request) -> None:
+    """Raise ``StudyBusy`` where the study that a request means is being run, as far as that is known yet.
+
+    Without a name that is a study of the same choices; its space may hang on the model's size, and on how
+    many examples there are, which is taken from that study.
+    """
+    if request.study is not None:
+        store.check_free(request.study)
+        return
+    chosen = choose_preset(request)
+    presets = [chosen] if chosen is not None else [preset("default"), preset("tiny")]
+    configs = [make_config(request, one) for one in presets]
+    for study in store.studies():
+        lease = store.lease(study.id)
+        if lease is None or not lease.alive:
+            continue
+        stored, facts = config_of(study), facts_of(study)
+        for config in configs:
+            try:
+                same = not stored.differences(fit_to_budget(config, facts))
+            except SpaceError:
+                same = False  # it cannot have been made of these choices
+            if same:
+                store.check_free(study.name)
