@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from ..spaces.errors import ModelError, nearest
-from .size import cached_snapshot
+from .size import cached_snapshot, is_file, is_folder
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -36,14 +36,14 @@ def local_folder(name_or_path: str) -> Path | None:
         ModelError: it is neither; names the nearest folder beside it.
     """
     folder = Path(name_or_path).expanduser()
-    if folder.is_dir():
+    if is_folder(folder):
         if not _is_text(str(folder)):
             # Tokenizers, in Rust, takes no other path.
             raise ModelError(f"{name_or_path}: the name of a model's folder must be UTF-8; rename it")
         if not (folder / "config.json").is_file():
             raise ModelError(f"{name_or_path}: {_without_config(folder)}")
         return folder
-    if folder.exists():
+    if is_file(folder):
         raise ModelError(
             f"{name_or_path}: is a file; give the folder that holds config.json and model.safetensors"
         )
@@ -53,12 +53,14 @@ def local_folder(name_or_path: str) -> Path | None:
         or name_or_path.count("/") > 1
         or not name_or_path.strip()
     )
-    alone = "/" not in name_or_path and name_or_path not in _WITHOUT_OWNER
-    if path or (alone and not cached_snapshot(name_or_path).is_dir()):
-        raise ModelError(
-            f"{name_or_path}: there is no such folder{nearest(folder.name, _folders_beside(folder))}; "
-            "give a model's folder or a Hub id such as org/name"
-        )
+    owner, slash, _ = name_or_path.partition("/")
+    beside = bool(slash) and is_folder(Path(owner))
+    alone = not slash and name_or_path not in _WITHOUT_OWNER
+    if path or ((alone or beside) and not is_folder(cached_snapshot(name_or_path))):
+        cure = "give a model's folder or a Hub id such as org/name"
+        if beside and not path:
+            cure = f"give a model's folder, or, for the Hub's, run `hf download {name_or_path}` first"
+        raise ModelError(f"{name_or_path}: {_missing(folder)}; {cure}")
     return None
 
 
@@ -92,11 +94,16 @@ def check_tokenizer(name_or_path: str, folder: Path) -> None:
         )
 
 
-def _folders_beside(folder: Path) -> list[str]:
+def _missing(folder: Path) -> str:
+    """Say from where on a path does not exist, and which folder's name is near."""
+    way = [*reversed(folder.parents), folder]
+    first = next((part for part in way if not is_folder(part)), folder)
     try:
-        return [other.name for other in folder.parent.iterdir() if other.is_dir()]
+        beside = [other.name for other in first.parent.iterdir() if other.is_dir()]
     except OSError:
-        return []
+        beside = []
+    what = "there is no such folder" if first == folder else f"there is no such folder, nor {first}"
+    return what + nearest(first.name, beside)
 
 
 def _is_text(path: str) -> bool:

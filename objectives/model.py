@@ -15,20 +15,14 @@ from typing import Any
 import huggingface_hub
 import torch
 import transformers
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from transformers.utils import logging as transformers_logging
 
 from ..spaces.errors import ModelError
 from .base import ModelConfig, ModelSummary
 from .device import device_name, find_device, find_dtype
 from .folder import check_folder, check_tokenizer, local_folder
+from .hub import advice_of, causes, not_cached
 from .quantized import check_quantized, check_trainable
 
 
@@ -184,21 +178,16 @@ def _one_line(config: ModelConfig, what: str) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:
-        chain = list(_causes(error))
+        chain = list(causes(error))
         local = Path(name).expanduser().is_dir()
         text = " ".join(str(error).split())
 
         def met(*kinds: type[BaseException]) -> bool:
             return any(isinstance(one, kinds) for one in chain)
 
-        if met(GatedRepoError):
-            advice = f"is gated; ask for access at https://huggingface.co/{name}, then run `hf auth login`"
-        elif met(RevisionNotFoundError):
-            advice = f"has no revision {config.revision!r} on the Hub; check its branches, tags and commits"
-        elif met(RepositoryNotFoundError):
-            advice = "is no folder, and not on the Hub or private; check the name, or run `hf auth login`"
-        elif met(HFValidationError):
-            advice = "is neither a folder nor a Hub id; give a model's folder or an id such as org/name"
+        told = advice_of(error, config)
+        if told is not None:
+            advice = told
         elif "trust_remote_code" in text or "custom code" in text:
             advice = "needs Python code of its own, which is not run; choose a model that Transformers knows"
         elif "does not recognize this architecture" in text:
@@ -211,12 +200,7 @@ def _one_line(config: ModelConfig, what: str) -> Iterator[None]:
         elif not local and "safetensors" in text and "does not appear to have" in text:
             advice = "has no safetensors weights on the Hub; choose a model or a revision that has"
         elif not local and met(LocalEntryNotFoundError, ConnectionError, TimeoutError):
-            offline = huggingface_hub.constants.HF_HUB_OFFLINE
-            why = "HF_HUB_OFFLINE is set" if offline else "the Hub cannot be reached"
-            advice = (
-                f"is not in the local cache and {why}; run `hf download {name}` with a connection, "
-                "or give a folder"
-            )
+            advice = not_cached(name)
         elif met(EntryNotFoundError):
             advice = "has no config.json on the Hub; choose a model in Transformers' format"
         elif met(torch.OutOfMemoryError, MemoryError):
@@ -228,15 +212,6 @@ def _one_line(config: ModelConfig, what: str) -> Iterator[None]:
                 f"{what} cannot be loaded ({type(error).__name__}: {text[:200]}); check or download it again"
             )
         raise ModelError(f"{name}: {advice}") from error
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and all that led to it."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """What is wrong with model, data and budget, as far as it can be told in a second, before a worker starts.
 
-Reads files and JSON, loads nothing, writes nothing. Every complaint is made by the function that makes it in
-the worker; what takes a tokenizer or the weights is left to that. Knows nothing of what comes after.
+Reads files and JSON, loads nothing, writes nothing; the Hub is asked once, for a model that is not here.
+Every complaint is made by the function that makes it in the worker; what takes a tokenizer or the weights is
+left to that. Knows nothing of what comes after.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from .base import BadRecord, ObjectiveConfig
 from .columns import Reading, Survey
 from .folder import check_folder, check_tokenizer, local_folder
 from .formats import RecordError, key_of
+from .hub import check_hub
 from .left_out import Log
 from .named_layers import check_targets
 from .records import RecordFile
@@ -62,6 +64,8 @@ def precheck(config: ObjectiveConfig, *, seconds: float = SECONDS, sized: bool =
         counted = None
     if sized:
         _check_budget(config, counted, surveys)
+    if folder is None:
+        check_hub(config.model)
 
 
 def _examples(

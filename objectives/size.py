@@ -19,9 +19,9 @@ def count_parameters(name_or_path: str) -> int | None:
     None where it cannot be told without loading or downloading the model.
     """
     folder = Path(name_or_path)
-    if not folder.is_dir():
+    if not is_folder(folder):
         folder = cached_snapshot(name_or_path)
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    files = sorted(folder.glob("*.safetensors")) if is_folder(folder) else []
     counts = [_count(file) for file in files]
     known = [count for count in counts if count is not None]
     return sum(known) if known and len(known) == len(counts) else None
@@ -48,8 +48,24 @@ def hub_folder(repo: str) -> Path:
 def cached_snapshot(repo: str) -> Path:
     """Return the newest snapshot of a Hub model in the cache, or a folder that does not exist."""
     snapshots = hub_folder(repo) / "snapshots"
-    found = [entry for entry in snapshots.iterdir() if entry.is_dir()] if snapshots.is_dir() else []
+    found = [entry for entry in snapshots.iterdir() if entry.is_dir()] if is_folder(snapshots) else []
     return max(found, key=lambda entry: entry.stat().st_mtime, default=snapshots / "none")
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; a name that is too long or may not be looked at is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is there and no folder, as ``is_folder`` does."""
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError:
+        return False
 
 
 def _count(file: Path) -> int | None:

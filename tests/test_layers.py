@@ -32,7 +32,7 @@ OWNERS = {
     "accelerate": TORCH,
     "safetensors.torch": TORCH,
     "tokenizers": TORCH,
-    "huggingface_hub": TORCH,
+    "huggingface_hub": ("objectives",),  # it loads no torch, so light modules may
     "sqlalchemy": ("storage",),
     "alembic": ("storage",),
     "sqlite3": ("storage",),
@@ -55,6 +55,7 @@ LIGHT = {
     "objectives.fake_checkpoint",
     "objectives.folder",
     "objectives.formats",
+    "objectives.hub",
     "objectives.json_records",
     "objectives.left_out",
     "objectives.machine",

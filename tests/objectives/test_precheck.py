@@ -206,12 +206,6 @@ def test_batch_sizes_that_are_not_final_are_not_held_against_the_data(
         precheck(too_few(config, tmp_path))
 
 
-def test_a_hub_id_is_not_asked_for(config: ObjectiveConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    precheck(_model(config, "org/some-model"))
-    precheck(_model(config, "gpt2"))
-
-
 def test_a_mistyped_folder_is_told_its_neighbour(
     config: ObjectiveConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +214,43 @@ def test_a_mistyped_folder_is_told_its_neighbour(
     for name in ("my-modle", "./my-modle", str(tmp_path / "my-modle")):
         with pytest.raises(ModelError, match=r"there is no such folder \(did you mean 'my-model'\?\)"):
             precheck(_model(config, name))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "models/stores",
+            r"no such folder \(did you mean 'stories260K'\?\); .* run `hf download models/stores`",
+        ),
+        ("models/none/such", r"there is no such folder, nor models/none; give"),
+        ("./modls/x", r"there is no such folder, nor modls \(did you mean 'models'\?\); give"),
+        ("modls/deep/x", r"there is no such folder, nor modls \(did you mean 'models'\?\); give"),
+        ("m" * 300, "there is no such folder; give"),
+        ("./" + "m" * 300, "there is no such folder; give"),
+    ],
+)
+def test_what_is_a_path_is_never_asked_of_the_hub(
+    config: ObjectiveConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    (tmp_path / "models" / "stories260K").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("loratune.objectives.precheck.check_hub", lambda _: pytest.fail("the Hub was asked"))
+    with pytest.raises(ModelError, match=said):
+        precheck(_model(config, name))
+
+
+def test_a_model_of_the_cache_may_have_a_folder_of_its_owner_beside_it(
+    config: ObjectiveConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "org").mkdir()
+    (tmp_path / "cache" / "models--org--tiny" / "snapshots" / "0").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    asked = []
+    monkeypatch.setattr("loratune.objectives.precheck.check_hub", asked.append)
+    precheck(_model(config, "org/tiny"))
+    assert [model.name_or_path for model in asked] == ["org/tiny"]
 
 
 def test_a_layer_s_full_name_is_known_with_and_without_the_model_s_prefix(config: ObjectiveConfig) -> None:
