@@ -27,14 +27,16 @@ RESULTS = {
     },
     "shape_small": {"micro-step": 12},
     "shape_large": {"micro-step": 4},
+    "replay": {},
     "plain": {"step": 5},
-    "boundary": {"checkpoint": 1, "pinned copy": 1, "evaluation": 1},
+    "boundary": {"checkpoint": 1, "all checkpoints": 2, "pinned copy": 1, "evaluation": 1},
     "memory": {"at the longest micro-step": 1},
     "probes": {
         **{"ceilings": 1, "attention": 3, "baddbmm with out_dtype": 1, "head": 1, "norm": 1},
         **{"operators": 2, "graph capture": 1},
     },
     "four_bit": {"micro-step": 2},
+    "peers": {"whole trials": 2},
 }
 """What each stage tells on a CPU, and how often; ``memory`` fills a GPU's memory and tells one more."""
 
@@ -58,9 +60,10 @@ def run_at_toy_size(tmp_path_factory: pytest.TempPathFactory):
     return done, lines, output
 
 
-def skipped() -> set[str]:
-    """Return the stages that cannot run here."""
-    return set() if importlib.util.find_spec("bitsandbytes") else {"four_bit"}
+def skipped() -> dict[str, str]:
+    """Return the stages that cannot run here, and why."""
+    without = {} if importlib.util.find_spec("bitsandbytes") else {"four_bit": "bitsandbytes is not here"}
+    return {"replay": "a CPU records nothing", **without}
 
 
 def test_every_stage_is_done_or_says_why_it_is_skipped(toy) -> None:
@@ -70,8 +73,7 @@ def test_every_stage_is_done_or_says_why_it_is_skipped(toy) -> None:
     for name, end in ends.items():
         said = [end, [line for line in lines if "failed" in line], (output / "logs.txt").read_text()[-3000:]]
         assert end["status"] == ("skipped" if name in skipped() else "done"), said
-    for name in skipped():
-        assert ends[name]["why"] == "bitsandbytes is not here"
+    assert {name: ends[name]["why"] for name in skipped()} == skipped()
     assert done.returncode == 0, done.stderr
 
 

@@ -1,6 +1,6 @@
 """When memory runs out: a search on a GPU that is almost full must go on with fewer trials at once.
 
-Most of the memory is taken here first, by plain allocations. Then a search asks for eight trials at once:
+Most of the memory is taken here first, by plain allocations. Then a search asks for four trials at once:
 where every micro-step is too large for that (memory runs out while a worker starts), and where only the
 longest is (it would run out in the midst of a round). On a CPU nothing is taken and the second search runs
 as it is.
@@ -17,7 +17,7 @@ from gpu_stages import steps
 from gpu_stages.searching import Search
 from gpu_stages.stage import MIB, Stage, make_base, make_config, make_geometry, save_model
 
-SLOTS, ROWS, LONG, SHORT = 8, 4, 1024, 64
+SLOTS, ROWS, LONG, SHORT = 4, 4, 1024, 64
 CONTEXT = 1500 * MIB
 """What the libraries of a worker hold on a GPU beside tensors."""
 FITS = 2.5
@@ -39,7 +39,7 @@ def run(stage: Stage) -> None:
 
 def _search(stage: Stage, name: str, model: Path, data: Path, room: int) -> None:
     ballast = _fill(stage, room)
-    trials = 3 if stage.toy else 10
+    trials = 3 if stage.toy else 8
     slots = 2 if stage.toy else SLOTS
     words = ["search", f"--trials={trials}", f"--model={model}", f"--data={data}", "--pruner=none"]
     words += [f"--device={stage.device.type}", "--workers=1", f"--slots={slots}", "--examples=64"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from loratune.objectives import replay
-from loratune.objectives.replay import Replays
+from loratune.objectives.replay import Replays, same_but_for_rounding
 
 
 class Recorded:
@@ -89,3 +89,20 @@ def test_after_a_failure_nothing_that_was_recorded_before_is_replayed() -> None:
             replays.of(tokens(8, length), 2)
     assert replays.failed == "full"
     assert replays.of(tokens(8, 16), 2) is None
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+def test_a_recorded_pass_must_compute_what_it_recorded(dtype: torch.dtype, rounding: float) -> None:
+    torch.manual_seed(0)
+    expected = torch.randn(4, 8, 16)
+    assert same_but_for_rounding((expected * (1 + rounding)).to(dtype), expected.to(dtype))
+    assert not same_but_for_rounding((expected * (1 + 20 * rounding)).to(dtype), expected.to(dtype))
+    assert not same_but_for_rounding(expected.flip(0).to(dtype), expected.to(dtype))
+
+
+def test_a_trial_that_diverges_does_not_keep_its_neighbours_from_being_replayed() -> None:
+    expected = torch.ones(4, 8, 16)
+    expected[1] = float("nan")
+    expected[2, 0] = float("inf")
+    assert same_but_for_rounding(expected.clone(), expected)
+    assert not same_but_for_rounding(torch.where(torch.isfinite(expected), 2.0, expected), expected)
