@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import sqlalchemy
 
 from ..spaces import digest
 from ..spaces.errors import DamagedFile, LoratuneError
 from ..spaces.nouns import numbered, plural
-from . import faults, progress, queries, tables
+from . import faults, progress, queries, rows, tables
 from .records import CurvePoint, StudyRecord, TrialRecord
 from .store import Store
 from .told import NUMBER, names
@@ -22,19 +23,25 @@ from .told import NUMBER, names
 _UNREADABLE = (LoratuneError, ValueError, KeyError, TypeError)
 """What reading a row ends in whose bytes are not those that were written."""
 
+FEW = 5
+"""Rows of a kind that are named; the others are counted."""
+
+Record = TypeVar("Record")
+
 
 def findings(store: Store) -> tuple[str, ...]:
     """Return everything that is wrong with a database and its files, a line each."""
     found = [*_database(store)]
     try:
-        studies = store.studies()
+        with store.reading() as connection:
+            known = queries.names(connection)
     except _UNREADABLE as error:
         return (*found, f"{store.url}: its studies cannot be read ({_words(error)})")
-    for study in studies:
+    for name in known:
         try:
-            found += [f"study {study.name}: {finding}" for finding in _study(store, study)]
+            found += [f"study {name}: {finding}" for finding in _study(store, store.study(name))]
         except _UNREADABLE as error:
-            found.append(f"study {study.name}: its rows cannot be read ({_words(error)})")
+            found.append(f"study {name}: its rows cannot be read ({_words(error)})")
     return tuple(found)
 
 
@@ -61,18 +68,33 @@ def _study(store: Store, study: StudyRecord) -> Iterator[str]:
     live = lease is not None and lease.alive
     # One moment: a search may write between two transactions.
     with store.reading() as connection:
-        trials = queries.trials(connection, study.id)
-        curve = queries.curve(connection, study.id, None)
+        trials, torn_trials = _each(connection, study.id, tables.trials, ("number",), rows.trial)
+        curve, torn_points = _each(connection, study.id, tables.curve, ("trial", "quantum"), rows.point)
+        torn_numbers, torn_keys = {number for (number,) in torn_trials}, {tuple(key) for key in torn_points}
         copied = _copied(connection, study.name)
-        torn = (*_evaluations(connection, study.id, trials), *_events(connection, study.id))
-    yield from trial_findings(trials, curve)
+        numbers = {trial.number for trial in trials} | torn_numbers
+        torn = (*_evaluations(connection, study.id, numbers), *_events(connection, study.id))
+        reached = queries.progress(connection, study.id)
+    yield from _few(
+        [f"trial {number}: its row cannot be read" for (number,) in torn_trials], "rows of trials"
+    )
+    yield from _few(
+        [
+            f"trial {trial}: its curve after quantum {quantum} cannot be read"
+            for trial, quantum in torn_points
+        ],
+        "points of curves",
+    )
+    yield from trial_findings(trials, curve, unread=torn_numbers, unread_points=torn_keys)
     yield from torn
-    yield from copy_findings(trials, copied, live=live)
+    # Whether a trial has ended is not known of a row that cannot be read.
+    readable = copied and {number: times for number, times in copied.items() if number not in torn_numbers}
+    yield from copy_findings(trials, readable, live=live)
     folder = store.study_dir(study.id)
     noted = progress.read(folder)
-    if noted is not None and not live and progress.of(trials).lacks(noted):
+    if noted is not None and not live and reached.lacks(noted):
         yield (
-            f"the database holds {progress.of(trials).words}, but {noted.words} were recorded: "
+            f"the database holds {reached.words}, but {noted.words} were recorded: "
             "it is older than its files; put its log (-wal) or the newer file back"
         )
     for trial in trials:
@@ -94,20 +116,61 @@ def _study(store: Store, study: StudyRecord) -> Iterator[str]:
                 yield f"trial {trial.number}: {folder / name} {words}; {cure}"
 
 
-def trial_findings(trials: Sequence[TrialRecord], curve: Sequence[CurvePoint]) -> Iterator[str]:
-    """Yield what does not hold of a study's trials: numbers without gaps, a point for each quantum."""
-    numbers = [trial.number for trial in trials]
-    if numbers != list(range(len(numbers))):
-        missing = sorted(set(range(max(numbers) + 1)) - set(numbers))
+def _each(
+    connection: sqlalchemy.Connection,
+    study_id: int,
+    table: sqlalchemy.Table,
+    key: Sequence[str],
+    read: Callable[[sqlalchemy.RowMapping], Record],
+) -> tuple[list[Record], list[tuple[int, ...]]]:
+    """Return a study's rows of a table that can be read, and the keys of the others.
+
+    Row by row, since a value that is no JSON ends the reading of all that come after it.
+    """
+    columns = [table.c[name] for name in key]
+    query = sqlalchemy.select(*columns).where(table.c.study_id == study_id).order_by(*columns)
+    found: list[Record] = []
+    torn: list[tuple[int, ...]] = []
+    for values in connection.execute(query).all():
+        chosen = [column == value for column, value in zip(columns, values, strict=True)]
+        one = queries.whole_rows(connection, table).where(table.c.study_id == study_id, *chosen)
+        try:
+            found.append(read(connection.execute(one).mappings().one()))
+        except (*_UNREADABLE, faults.DamagedError):
+            torn.append(tuple(values))
+    return found, torn
+
+
+def _few(lines: Sequence[str], what: str) -> Iterator[str]:
+    """Yield the first lines, and how many more there are."""
+    yield from lines[:FEW]
+    if len(lines) > FEW:
+        yield f"{what}: {len(lines) - FEW} more cannot be read"
+
+
+def trial_findings(
+    trials: Sequence[TrialRecord],
+    curve: Sequence[CurvePoint],
+    *,
+    unread: Collection[int] = (),
+    unread_points: Collection[tuple[int, ...]] = (),
+) -> Iterator[str]:
+    """Yield what does not hold of a study's trials: numbers without gaps, a point for each quantum.
+
+    ``unread`` has the numbers of trials that are there and cannot be read, ``unread_points`` trial and
+    quantum of such points.
+    """
+    known = {trial.number for trial in trials} | set(unread)
+    missing = sorted(set(range(max(known, default=-1) + 1)) - known)
+    if missing:
         which = ", ".join(map(str, missing))
         yield f"{plural(len(missing), 'trial')} {which} {'is' if len(missing) == 1 else 'are'} missing"
     quanta: dict[int, list[int]] = {}
-    for point in curve:
-        quanta.setdefault(point.trial, []).append(point.quantum)
+    for number, quantum in [*((point.trial, point.quantum) for point in curve), *unread_points]:
+        quanta.setdefault(number, []).append(quantum)
     for trial in trials:
         if sorted(quanta.get(trial.number, [])) != list(range(1, trial.quanta + 1)):
             yield f"trial {trial.number}: its curve does not hold quanta 1 to {trial.quanta}"
-    known = set(numbers)
     for number in sorted(quanta.keys() - known):
         yield f"trial {number}: has a curve and no row"
 
@@ -147,33 +210,33 @@ def _copied(connection: sqlalchemy.Connection, name: str) -> dict[int, int] | No
     return Counter(int(number) for (number,) in connection.execute(query, chosen))
 
 
-def _evaluations(
-    connection: sqlalchemy.Connection, study_id: int, trials: Sequence[TrialRecord]
-) -> Iterator[str]:
-    """Yield the evaluations whose bytes are no vectors."""
-    table = tables.evaluations
-    present = sqlalchemy.select(table.c.trial, table.c.quantum).where(table.c.study_id == study_id)
-    known = {trial.number for trial in trials}
-    for trial, quantum in connection.execute(present.order_by(table.c.trial, table.c.quantum)).all():
-        try:
-            queries.evaluations(connection, study_id, quantum, trial)
-        except faults.DamagedError as error:
-            yield f"trial {trial}: {error} cannot be read"
+def _evaluations(connection: sqlalchemy.Connection, study_id: int, known: Collection[int]) -> Iterator[str]:
+    """Yield the evaluations whose bytes are no vectors, and those of trials that are not known."""
+    table, key = tables.evaluations, ("trial", "quantum")
+    _, torn = _each(connection, study_id, table, key, rows.evaluation)
+    yield from _few(
+        [
+            f"trial {trial}: the losses of trial {trial} after quantum {quantum} cannot be read"
+            for trial, quantum in torn
+        ],
+        "losses of trials",
+    )
+    present = sqlalchemy.select(table.c.trial).where(table.c.study_id == study_id).distinct()
+    for (trial,) in connection.execute(present.order_by(table.c.trial)).all():
         if trial not in known:
             yield f"trial {trial}: has an evaluation and no row"
 
 
 def _events(connection: sqlalchemy.Connection, study_id: int) -> Iterator[str]:
-    """Yield whether what happened can be read."""
-    try:
-        queries.events(connection, study_id, None)
-    except faults.DamagedError as error:
-        yield f"{error} cannot be read"
+    """Yield how much of what happened cannot be read."""
+    _, torn = _each(connection, study_id, tables.events, ("id",), rows.event)
+    if torn:
+        yield "an event cannot be read" if len(torn) == 1 else f"{len(torn)} events cannot be read"
 
 
 def _changed(store: Store, study: StudyRecord, before: TrialRecord) -> bool:
     """Return whether a trial names other files by now."""
-    with contextlib.suppress(IndexError):
+    with contextlib.suppress(LoratuneError, IndexError):
         now = store.trials(study.id)[before.number]
         return (now.checkpoint, now.adapter) != (before.checkpoint, before.adapter)
     return True

@@ -18,7 +18,7 @@ from .records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialReco
 
 def studies(connection: sqlalchemy.Connection) -> tuple[StudyRecord, ...]:
     """Return every study, oldest first."""
-    query = _rows(connection, tables.studies).order_by(tables.studies.c.id)
+    query = whole_rows(connection, tables.studies).order_by(tables.studies.c.id)
     return tuple(rows.study(row) for row in connection.execute(query).mappings())
 
 
@@ -26,18 +26,18 @@ def study(connection: sqlalchemy.Connection, name: str | None) -> StudyRecord | 
     """Return a study by its name, or the one last worked on; None where there is none."""
     table = tables.studies
     if name is None:
-        query = _rows(connection, table).order_by(table.c.touched_at.desc(), table.c.id.desc()).limit(1)
+        query = whole_rows(connection, table).order_by(table.c.touched_at.desc(), table.c.id.desc()).limit(1)
     elif not name.isprintable():
         return None  # no study has such a name, and a driver may not take it
     else:
-        query = _rows(connection, table).where(table.c.name == name)
+        query = whole_rows(connection, table).where(table.c.name == name)
     row = connection.execute(query).mappings().first()
     return None if row is None else rows.study(row)
 
 
 def study_of(connection: sqlalchemy.Connection, study_id: int) -> StudyRecord:
     """Return a study that is there by its id."""
-    query = _rows(connection, tables.studies).where(tables.studies.c.id == study_id)
+    query = whole_rows(connection, tables.studies).where(tables.studies.c.id == study_id)
     return rows.study(connection.execute(query).mappings().one())
 
 
@@ -49,7 +49,7 @@ def names(connection: sqlalchemy.Connection) -> tuple[str, ...]:
 def trials(connection: sqlalchemy.Connection, study_id: int) -> tuple[TrialRecord, ...]:
     """Return a study's trials by number."""
     table = tables.trials
-    query = _rows(connection, table).where(table.c.study_id == study_id).order_by(table.c.number)
+    query = whole_rows(connection, table).where(table.c.study_id == study_id).order_by(table.c.number)
     return tuple(rows.trial(row) for row in connection.execute(query).mappings())
 
 
@@ -59,7 +59,9 @@ def curve(
     """Return the points of some trials or, with None, of all, by trial and quantum."""
     table = tables.curve
     query = (
-        _rows(connection, table).where(table.c.study_id == study_id).order_by(table.c.trial, table.c.quantum)
+        whole_rows(connection, table)
+        .where(table.c.study_id == study_id)
+        .order_by(table.c.trial, table.c.quantum)
     )
     if numbers is not None:
         query = query.where(table.c.trial.in_(numbers))
@@ -71,7 +73,7 @@ def evaluations(
 ) -> dict[int, Evaluation]:
     """Return the losses per example after a quantum, by trial; of one trial or of all."""
     table = tables.evaluations
-    query = _rows(connection, table).where(table.c.study_id == study_id, table.c.quantum == quantum)
+    query = whole_rows(connection, table).where(table.c.study_id == study_id, table.c.quantum == quantum)
     if trial is not None:
         query = query.where(table.c.trial == trial)
     found = connection.execute(query.order_by(table.c.trial)).mappings()
@@ -81,7 +83,7 @@ def evaluations(
 def events(connection: sqlalchemy.Connection, study_id: int, kind: str | None) -> tuple[EventRecord, ...]:
     """Return what happened, in order; all kinds or one."""
     table = tables.events
-    query = _rows(connection, table).where(table.c.study_id == study_id).order_by(table.c.id)
+    query = whole_rows(connection, table).where(table.c.study_id == study_id).order_by(table.c.id)
     if kind is not None:
         query = query.where(table.c.kind == kind)
     return tuple(rows.event(row) for row in connection.execute(query).mappings())
@@ -103,7 +105,7 @@ def optuna_has(connection: sqlalchemy.Connection, name: str) -> bool:
     return connection.execute(query, {"name": name}).first() is not None
 
 
-def _rows(connection: sqlalchemy.Connection, table: sqlalchemy.Table) -> sqlalchemy.Select[Any]:
+def whole_rows(connection: sqlalchemy.Connection, table: sqlalchemy.Table) -> sqlalchemy.Select[Any]:
     """Return a query of whole rows; without their seals where the database is of before there were any."""
     unsealed = connection.get_execution_options().get("unsealed", False)
     return select(*(column for column in table.columns if not unsealed or column.name != seals.SEAL))

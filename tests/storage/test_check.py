@@ -76,7 +76,7 @@ def test_a_file_that_is_missing_or_damaged_is_named(study):
         ),
         (
             "UPDATE tune_trials SET params = 'no json' WHERE number = 2",
-            "its rows cannot be read (a stored JSON value is damaged)",
+            "trial 2: its row cannot be read",
         ),
         ("DELETE FROM trial_user_attributes", "Optuna's tables lack 1 trial that has ended"),
         (
@@ -123,6 +123,73 @@ def test_a_damaged_evaluation_hides_nothing_else(path, study):
     ]
     assert len(found) == 4
     assert "trial-1-q1 is not there" in found[3]
+
+
+def damage(path, *statements):
+    with sqlite3.connect(path) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+    with Store.open(str(path), mode="read") as reader:
+        return findings(reader)
+
+
+def test_damaged_rows_hide_no_others_and_are_taken_for_nothing_else(path, study, make_study):
+    store, made = study
+    if store.url != str(path):
+        pytest.skip("written past the rules of a file")
+    make_study(store, "second")
+    (store.study_dir(made.id) / "checkpoints/trial-1-q1").unlink()
+    store.close()
+    found = damage(
+        path,
+        "UPDATE tune_trials SET params = 'no json' WHERE number = 0",  # complete, and copied to Optuna
+        "UPDATE tune_trials SET seed = 99 WHERE number = 2",  # its seal no longer fits
+        "UPDATE tune_curve SET eval_loss = 0.5 WHERE trial = 1",
+    )
+    assert [finding.partition("study first: ")[2] for finding in found[:3]] == [
+        "trial 0: its row cannot be read",
+        "trial 2: its row cannot be read",
+        "trial 1: its curve after quantum 1 cannot be read",
+    ]
+    assert len(found) == 4
+    assert "trial-1-q1 is not there" in found[3]
+
+
+def test_a_study_that_cannot_be_read_hides_no_other(path, study, make_study):
+    store, made = study
+    if store.url != str(path):
+        pytest.skip("written past the rules of a file")
+    make_study(store, "second")
+    (store.study_dir(made.id) / "checkpoints/trial-1-q1").unlink()
+    store.close()
+    found = damage(path, "UPDATE tune_studies SET config = 'no json' WHERE name = 'second'")
+    assert len(found) == 2
+    assert any("study second: its rows cannot be read" in finding for finding in found)
+    assert any("study first: trial 1: " in finding for finding in found)
+
+
+def test_of_many_damaged_rows_a_few_are_named_and_the_others_counted(path, study, params, quantum):
+    store, made = study
+    if store.url != str(path):
+        pytest.skip("written past the rules of a file")
+    for number in range(3, 20):
+        store.add_trial(made.id, number=number, params=params, seed=0, source="tpe")
+    store.record_quantum(made.id, [quantum(number, 1) for number in range(3, 20)])
+    store.close()
+    found = damage(
+        path,
+        "UPDATE tune_trials SET seed = 99 WHERE number > 2",
+        "UPDATE tune_curve SET eval_loss = 0.5 WHERE trial > 2",
+        "UPDATE tune_evaluations SET losses = x'0011' WHERE trial > 2",
+    )
+    said = [finding.removeprefix("study first: ") for finding in found]
+    assert said[:6] == [
+        *(f"trial {number}: its row cannot be read" for number in range(3, 8)),
+        "rows of trials: 12 more cannot be read",
+    ]
+    assert said[11] == "points of curves: 12 more cannot be read"
+    assert said[17:] == ["losses of trials: 12 more cannot be read"]
 
 
 def test_a_damaged_page_is_told(path, study, params):
