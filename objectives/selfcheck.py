@@ -104,6 +104,9 @@ def _check_head(base: BaseModel, tokens: torch.Tensor) -> torch.Tensor:
             + ("give --dtype float32" if base.dtype != torch.float32 else "download the model again")
         )
     if "out" not in seen or not _close(seen["in"], hidden, TOLERANCE[torch.float32]):
+        again = decoder(input_ids=tokens, use_cache=False).last_hidden_state
+        if not _close(again, hidden, TOLERANCE[torch.float32]):
+            raise _refused(base, "it computes something else each time (dropout that is on, or noise)")
         raise _refused(base, "its output head does not read the decoder's last hidden states")
     if seen["out"].shape != widened.shape or not torch.equal(seen["out"].float(), widened.float()):
         raise _refused(base, "its logits are changed after the output head (a soft cap or a scale)")

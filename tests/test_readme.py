@@ -6,8 +6,11 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 from loratune import cli
+from loratune.reports.kinds import known
+from loratune.spaces.errors import LoratuneError
 from loratune.spaces.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -17,6 +20,17 @@ TREE = re.search(r"^## The tree\n.*?^```\n(.*?)^```$", README, flags=re.MULTILIN
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("tune ")]
 DATA = ("demo/data/", "demo/model/")
 SOURCES = (".py", ".html", ".js")
+
+
+def understand(line: str) -> None:
+    """Parse a line as the command does, down to the last word, and run nothing."""
+    command, words = cli.tune, shlex.split(line)[1:]
+    while isinstance(command, click.Group):
+        within = click.Context(command)
+        name, command, words = command.resolve_command(within, words)
+    context = command.make_context(name, words)
+    if name == "plot":
+        known(context.params["kind"])
 
 
 def named_in_the_tree() -> dict[str, str]:
@@ -87,9 +101,15 @@ def test_the_checks_run_the_readmes_test_command():
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_of_the_readme_is_understood(line):
-    name, *words = shlex.split(line)[1:]
-    command = cli.tune.commands[name]
-    command.make_context(name, words)
+    understand(line)
+
+
+@pytest.mark.parametrize(
+    "line", ["tune db bakcup", "tune db backup --oops", "tune list --oops", "tune plot no"]
+)
+def test_a_command_that_is_written_wrongly_would_be_noticed(line):
+    with pytest.raises((click.UsageError, LoratuneError)):
+        understand(line)
 
 
 def test_the_readme_shows_every_command():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -443,16 +444,20 @@ class TestProcess:
             until((tmp_path / "interrupted").exists, "the search never heard of it")
             assert not _gone(worker)
             assert os.getsid(worker.pid) == worker.pid
-            os.kill(worker.pid, signal.SIGINT)
-            time.sleep(0.2)
-            assert not _gone(worker)
+            # It would not end by one that is meant for it either: it ignores them.
+            status = Path(f"/proc/{worker.pid}/status").read_text()
+            ignored = int(re.search(r"^SigIgn:\s*(\w+)$", status, re.MULTILINE)[1], 16)
+            assert ignored >> (signal.SIGINT - 1) & 1
 
     def test_the_search_never_loads_torch(self, tmp_path: Path) -> None:
         program = (
             "import sys; from loratune.objectives import process, fake; "
-            "assert not {'torch', 'transformers', 'peft', 'accelerate'} & set(sys.modules), list(sys.modules)"
+            "print({'torch', 'transformers', 'peft', 'accelerate'} & set(sys.modules))"
         )
-        subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        assert done.stdout == "set()\n"
 
 
 def _gone(process: psutil.Process) -> bool:

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from loratune.spaces.errors import StorageError
+from loratune.storage import progress
 from loratune.storage.records import Ending
 from loratune.storage.store import Store
 from loratune.storage.upkeep import fold, log_of
@@ -155,12 +156,15 @@ def test_a_database_older_than_its_files_is_not_gone_on_with(path, owned, params
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"trials": 1}', '{"trials": "x", "quanta": 1, "ended": 1}']
 )
-def test_a_torn_note_of_how_far_a_study_was_hinders_nobody(owned, params, content):
+def test_a_torn_note_of_how_far_a_study_was_hinders_nobody(owned, params, quantum, content):
     store, study = owned
     write(store, study, params)
     store.release(study.id)
     (store.study_dir(study.id) / "progress.json").write_text(content)
+    assert progress.read(store.study_dir(study.id)) is None
     store.acquire(study.id)
+    store.record_quantum(study.id, [quantum(0, 1)])
+    assert progress.read(store.study_dir(study.id)) == progress.of(store.trials(study.id))
 
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
