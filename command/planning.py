@@ -9,7 +9,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ..objectives.base import ColumnUse, LeftOut
-from ..reports.datawords import column_lines, cut_words, reason_line
+from ..reports.datawords import column_lines, cut_note, cut_words, reason_line
 from ..reports.endings import EndingsView, ending_sentence, ending_warnings, stops_differ
 from ..reports.paired import MIN_EXAMPLES
 from ..reports.words import counted
@@ -40,6 +40,9 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
     share = SHARE_WITH_PRUNING if config.pruner == "asha" else 1.0
     evaluated = budget.eval_examples * (len(RUNGS) - 1) + budget.final_eval_examples
     rows = trials * share * (budget.examples + EVAL_COST * evaluated)
+    examples = data.train + data.validation + data.test
+    shorter = data.cutoff_len < config.objective.data.cutoff_len
+    cut = cut_note(data.truncated, examples, data.cutoff_len, is_context=shorter)
     return {
         "model": {
             "name_or_path": model.name_or_path,
@@ -64,7 +67,7 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
             "bad_records": [dataclasses.asdict(bad) | {"where": bad.where} for bad in data.bad_records],
             "duplicates": data.duplicates,
             "cutoff_len": data.cutoff_len,
-            "context_is_shorter": data.cutoff_len < config.objective.data.cutoff_len,
+            "context_is_shorter": shorter,
             "truncated": data.truncated,
             "ends_lost": data.ends_lost,
             "reasons": [dataclasses.asdict(reason) for reason in data.reasons],
@@ -87,7 +90,7 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
         "optimizer_steps": {str(size): budget.steps(size) for size in budget.batch_sizes},
         "eval_examples": budget.eval_examples,
         "final_eval_examples": budget.final_eval_examples,
-        "notes": [*budget.notes, *facts.notes],
+        "notes": [*([cut] if cut else []), *budget.notes, *facts.notes],
         "workers": workers,
         "slots": facts.slots,
         "at_once": min(workers * facts.slots, in_flight_limit(trials)),
@@ -146,7 +149,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "evaluation",
-            f"{numbered(values['eval_examples'], 'example')} after quanta 1, 2 and 4 of 8; "
+            f"{numbered(values['eval_examples'], 'example')} after 1, 2 and 4 eighths of a trial; "
             f"{values['final_eval_examples']} at the end",
         ),
         *(("note", note) for note in values["notes"]),

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..reports.words import show_state, show_value, value_of
+from ..reports.words import show_source, show_state, show_value, value_of
 from ..storage.records import StudyRecord, TrialRecord
 from ..storage.store import Store
 from . import console
@@ -49,7 +49,7 @@ def study_row(store: Store, study: StudyRecord) -> dict[str, Any]:
 def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
     """Return the table of ``tune list`` for a terminal of that width."""
     return console.table(
-        ("study", "trials", "best", "how", "owner", "disk", "created"),
+        ("study", "trials", "best", "outcomes", "owner", "disk", "created"),
         (
             (
                 row["study"],
@@ -67,7 +67,7 @@ def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
         ),
         width=width,
         right=("trials", "best", "disk"),
-        folding=("how", "owner"),
+        folding=("outcomes", "owner"),
         lesser={"disk": 1, "created": 2},
     )
 
@@ -94,6 +94,7 @@ def print_trials(out: Console, view: StudyView) -> None:
     """Print the best trials of a study."""
     ranked = sorted(view.trials, key=lambda it: (it.value is None, it.value or 0.0, -it.quanta, it.number))
     console.show_table(out, _trial_table(view, ranked[:ROWS], console.room(out)))
+    out.print(Text("quanta: how many of its 8 equal parts a trial was trained for", style="dim"))
     if len(ranked) > ROWS:
         more = f"… and {len(ranked) - ROWS} more; tune report -o report.html shows all"
         out.print(Text(more, style="dim"))
@@ -102,7 +103,9 @@ def print_trials(out: Console, view: StudyView) -> None:
 def print_trial(out: Console, view: StudyView, trial: TrialRecord) -> None:
     """Print one trial and its curve."""
     state = console.state_text(view.state_of(trial))
-    out.print(Text.assemble((f"trial {trial.number}", "bold"), "  ", state, f"  ({trial.source})"))
+    out.print(
+        Text.assemble((f"trial {trial.number}", "bold"), "  ", state, f"  ({show_source(trial.source)})")
+    )
     if trial.reason:
         console.say(out, trial.reason, indent=2)
     if trial.value is not None:

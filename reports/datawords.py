@@ -75,4 +75,26 @@ def cut_words(truncated: int, examples: int, ends_lost: int) -> str:
         if ends_lost
         else ""
     )
-    return f"{truncated} of {numbered(examples, 'example')} cut to length{lost}"
+    # Turns are counted beside examples.
+    several = " (an example of several turns has several answers)" if ends_lost > truncated else ""
+    return f"{truncated} of {numbered(examples, 'example')} cut to length{lost}{several}"
+
+
+MANY_CUT = 0.1
+"""Share of examples cut from which on a plan says what to do about it."""
+
+
+def cut_note(truncated: int, examples: int, cutoff_len: int, *, is_context: bool) -> str | None:
+    """Return what to do where many examples are cut, None where few are.
+
+    ``is_context`` says whether the length is the model's own limit rather than the user's choice.
+    """
+    if truncated < MANY_CUT * examples or not truncated:
+        return None
+    cure = (
+        "which is all that the model takes; shorten the examples, or choose a model with a longer context"
+        if is_context
+        else "give a larger --cutoff-len, or shorten them"
+    )
+    share = max(1, round(100 * truncated / examples))
+    return f"{share} % of the examples are longer than {numbered(cutoff_len, 'token')} and are cut: {cure}."

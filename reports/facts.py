@@ -136,7 +136,7 @@ def _settings(view: StudyView) -> tuple[tuple[str, str], ...]:
         ("pruner", str(config.get("pruner", "–"))),
         ("seed", str(view.study.seed)),
         ("preset", str(config.get("preset", "–"))),
-        ("training examples of a trial", f"{budget.examples} in 8 quanta of {budget.quantum}"),
+        ("training examples of a trial", f"{budget.examples} in 8 equal parts (quanta) of {budget.quantum}"),
         ("validation examples", f"{budget.eval_examples} at rungs, {budget.final_eval_examples} at the end"),
         ("gradient clipping", f"{view.max_grad_norm:g}"),
         ("optimizer", "AdamW; base weights frozen"),

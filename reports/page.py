@@ -27,7 +27,7 @@ from .kinds import KINDS
 from .plots import plot_figure
 from .verdict import Comparison
 from .view import StudyView
-from .words import counted, have_ended, show_count, show_loss, show_share, show_value, value_of
+from .words import counted, have_ended, show_count, show_loss, show_share, show_source, show_value, value_of
 
 _MARK = b"loratune report</title>"
 """What every report has in its head."""
@@ -78,7 +78,9 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(loss=show_loss, share=show_share, count=show_count, when=_when)
+    environment.filters.update(
+        loss=show_loss, share=show_share, count=show_count, source=show_source, when=_when
+    )
     environment.globals.update(counted=counted, have_ended=have_ended)
     return environment
 

@@ -19,6 +19,17 @@ def show_state(state: State, live: bool) -> str:
     return "interrupted" if state == "running" and not live else state
 
 
+def show_source(source: str) -> str:
+    """Return who proposed a trial, in words."""
+    return {
+        "default": "the known-good default",
+        "enqueued": "asked for by the user",
+        "startup": "startup: spread over the space, before the sampler goes by losses",
+        "tpe": "proposed by TPE from the losses before",
+        "random": "drawn at random",
+    }.get(source, source)
+
+
 def show_value(value: Any) -> str:
     """Return a hyperparameter's value, floats to three significant digits: ``0.0123``, ``4e-05``."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -247,3 +247,29 @@ def test_a_plan_that_does_not_fit_into_memory_says_so(planned):
 )
 def test_numbers_are_short(call, words):
     assert call() == words
+
+
+@pytest.mark.parametrize(
+    ("length", "cure"),
+    [
+        (1024, "longer than 1024 tokens and are cut: give a larger --cutoff-len"),
+        (512, "longer than 512 tokens and are cut: which is all that the model takes"),
+    ],
+)
+def test_many_examples_that_are_cut_are_a_note_and_few_are_none(planned, length, cure):
+    def notes(truncated: int) -> list[str]:
+        def spoil(data):
+            changed = {"truncated": truncated, "cutoff_len": length, "ends_lost": 2 * truncated}
+            return {"data": dataclasses.replace(data.data, **changed)}
+
+        values, facts = planned(spoil)
+        examples = facts.data.train + facts.data.validation + facts.data.test
+        data = dict(plan_lines(values))["data"]
+        assert ("(an example of several turns has several answers)" in data) == (truncated > 0)
+        assert f"{truncated} of {examples} examples" in data or not truncated
+        return [words for name, words in plan_lines(values) if name == "note" and "are cut" in words]
+
+    assert notes(0) == []
+    assert notes(10) == []
+    (note,) = notes(2000)
+    assert cure in note

@@ -95,7 +95,7 @@ def test_no_word_of_the_table_of_studies_is_broken(width):
     words = " ".join(lines).split()
     for word in ("stories260K-train_alpaca", "93/100", "1.2346", "complete,", "pruned,", "interrupted"):
         assert word in words
-    least = {"study", "trials", "best", "how", "owner"}
+    least = {"study", "trials", "best", "outcomes", "owner"}
     assert set(lines[0].split()) >= (least if width < 100 else {*least, "disk", "created"})
 
 
@@ -207,10 +207,11 @@ def test_that_line_stands_under_the_table_and_not_in_the_json(path):
 
 def test_the_best_trials_come_first_and_the_rest_is_counted(view):
     text = text_of(lambda out: showing.print_trials(out, view), 160)
-    rows = [line.split() for line in text.splitlines()[1:-1]]
+    rows = [line.split() for line in text.splitlines()[1:-2]]
     assert len(rows) == showing.ROWS
     complete = sorted((t.value, t.number) for t in view.trials if t.value is not None)
     assert [int(row[0]) for row in rows][: len(complete)] == [n for _, n in complete][: showing.ROWS]
+    assert "quanta: how many of its 8 equal parts" in text
     assert f"… and {TRIALS - showing.ROWS} more" in text
     assert text.splitlines()[0].split() == [
         *("trial", "state", "eval", "quanta", "lr", "batch", "rank", "alpha/rank", "warmup"),
@@ -220,7 +221,7 @@ def test_the_best_trials_come_first_and_the_rest_is_counted(view):
 def test_a_trial_is_shown_with_every_parameter_and_its_whole_curve(view):
     best = view.best()
     text = text_of(lambda out: showing.print_trial(out, view, best))
-    assert f"trial {best.number}  complete  ({best.source})" in text
+    assert f"trial {best.number}  complete  (proposed by TPE from the losses before)" in text
     assert f"eval loss {best.value:.4f}; base model {view.base_loss:.4f}" in text
     for name in best.params.to_dict():
         assert f"  {name} " in text

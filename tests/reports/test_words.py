@@ -1,7 +1,7 @@
 import pytest
 from loratune.reports.outcomes import outcomes
 from loratune.reports.verdict import verdict
-from loratune.reports.words import counted, have_ended
+from loratune.reports.words import counted, have_ended, show_source
 from loratune.spaces.nouns import numbered
 
 
@@ -19,3 +19,8 @@ def test_a_study_of_one_trial_is_never_several(make_view):
     view = make_view(1)
     said = [outcomes(view).words, verdict(view).headline, *verdict(view).sentences]
     assert not any("1 trials" in words for words in said)
+
+
+@pytest.mark.parametrize("source", ["default", "enqueued", "startup", "tpe", "random"])
+def test_who_proposed_a_trial_is_said_in_words(source):
+    assert len(show_source(source).split()) > 2
