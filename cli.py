@@ -275,7 +275,7 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
 @output_option("FILE.html (self-contained) or FILE.json; without it, the terminal.")
 @storage_option
 def plot(kind: str, study: str | None, output: Path | None, storage: str | None) -> None:
-    """Plot importance, history, curves, parallel or timeline of STUDY, or the latest.
+    """Plot importance (from 20 complete trials on), history, curves, parallel or timeline of STUDY.
 
     \b
     Examples:
@@ -291,8 +291,9 @@ def plot(kind: str, study: str | None, output: Path | None, storage: str | None)
     if output is None:
         emit(plot_text(view, kind, OUT.width))
         return
+    there = _is_there(output)
     write_plot(view, kind, output)
-    _wrote(output)
+    _wrote(output, replaced=there)
 
 
 @tune.command(short_help="Write the report: one page, the verdict first.")
@@ -310,8 +311,9 @@ def report(study: str | None, output: Path, storage: str | None) -> None:
     from .storage import engine
 
     view = _view(storage, study)
+    there = _is_there(output)
     write_report(view, output, at=at_storage(engine.parse(storage or default_storage()).shown))
-    _wrote(output)
+    _wrote(output, replaced=there)
 
 
 @tune.command(short_help="Export the best configuration for your trainer.")
@@ -369,9 +371,10 @@ def export(
         if output is None:
             emit(text)
         else:
+            there = _is_there(output)
             check_free(output, text, force=force)
             write_text(output, text)
-            _wrote(output)
+            _wrote(output, replaced=there)
         return
     if output is None:
         example = "best/" if kind == "peft" else "train.yaml"
@@ -379,8 +382,10 @@ def export(
     if kind == "peft":
         _export_peft(view, trial, output, force=force, storage=storage)
         return
-    for path in export_llamafactory(view, trial, output, epochs=epochs, force=force):
-        _wrote(path)
+    there = _is_there(output)
+    path, registry = export_llamafactory(view, trial, output, epochs=epochs, force=force)
+    _wrote(path, replaced=there)
+    _wrote(registry, replaced=False)  # what else it held is kept
 
 
 def _export_peft(
@@ -414,8 +419,9 @@ def _export_peft(
                 if record.adapter is not None:
                     say(ERR, running.put_back(store, view.study, record, adapter), indent=2)
         base = find_folder(str(view.model_config["name_or_path"]), view.model.revision)
+        there = _is_there(output)
         export_peft(view, record.number, adapter, output, force=force, base=base)
-    _wrote(output)
+    _wrote(output, replaced=there)
     for note in notes(view.data.endings, base):
         say(ERR, Text(note[0].upper() + note[1:] + ".", style="dim"), indent=2)
     for sentence in provenance(view, record, full_run(view, record.params, view.examples_seen(record))):
@@ -442,8 +448,13 @@ def _view(storage: str | None, study: str | None) -> StudyView:
         return load_view(store, study)
 
 
-def _wrote(path: Path) -> None:
-    ERR.print(Text(f"wrote {path}"), soft_wrap=True)
+def _is_there(path: Path) -> bool:
+    """Return whether writing to a path replaces something: a file, or a folder that holds any."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
+def _wrote(path: Path, *, replaced: bool) -> None:
+    ERR.print(Text(f"{'replaced' if replaced else 'wrote'} {path}"), soft_wrap=True)
 
 
 tune.add_command(db)

@@ -201,7 +201,10 @@ def machine_options(command: Command) -> Command:
             help="Processes, one per GPU or core.  [default: auto]",
         ),
         click.option(
-            "--slots", type=CountOrAuto(bounds.SLOTS), help="Trials at once in a worker.  [default: auto]"
+            "--slots",
+            type=CountOrAuto(bounds.SLOTS),
+            help="Trials at once in a worker, at most; a study keeps the last number given, also on "
+            "a later resume.  [default: auto]",
         ),
     ):
         command = option(command)

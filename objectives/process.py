@@ -287,7 +287,7 @@ class ProcessWorker:
         if hung_up:
             how = "closed its pipe and was killed"
         elif code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
+            how = f"was killed by {_signal_name(-code)}"
             out_of_memory = -code == signal.SIGKILL and _oom_kills() != self._oom_kills
             # Without a counter, the kernel's is the likeliest SIGKILL.
             out_of_memory |= -code == signal.SIGKILL and self._oom_kills is None
@@ -301,6 +301,18 @@ class ProcessWorker:
         return WorkerFailed(
             reason=f"worker {self.index} {how}; {said}", out_of_memory=out_of_memory, killed=killed
         )
+
+
+def _signal_name(number: int) -> str:
+    """Return a signal's name; most of the real-time ones have none in Python.
+
+    >>> _signal_name(9), _signal_name(40)
+    ('SIGKILL', 'signal 40')
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _open_log(file: Path) -> BinaryIO:

@@ -64,7 +64,7 @@ class LlamaFactoryExport:
 
 
 def export_llamafactory(
-    view: StudyView, number: int | None, path: Path, *, epochs: float = EPOCHS, force: bool = True
+    view: StudyView, number: int | None, path: Path, *, epochs: float = EPOCHS, force: bool = False
 ) -> tuple[Path, Path]:
     """Write the YAML to ``path`` and the data's entry into ``dataset_info.json`` beside it; return both.
 

@@ -53,6 +53,19 @@ def test_force_writes_over_a_file_and_the_same_once_more_needs_none(tune, study)
     assert again.code == 0, again.err
 
 
+@pytest.mark.parametrize("words", [["--format=llamafactory", "-o", "mine.yaml"], ["-o", "mine.json"]])
+def test_an_export_says_whether_it_wrote_a_file_or_replaced_one(tune, study, words):
+    path = study / words[-1]
+    first = tune("export", *words, cwd=study)
+    assert (first.code, first.err.splitlines()[0]) == (0, f"wrote {path.name}")
+    path.write_text("mine\n")
+    refused = tune("export", *words, cwd=study)
+    assert (refused.code, path.read_text()) == (1, "mine\n")
+    forced = tune("export", *words, "--force", cwd=study)
+    assert (forced.code, forced.err.splitlines()[0]) == (0, f"replaced {path.name}")
+    assert path.read_text() != "mine\n"
+
+
 def test_an_earlier_report_or_plot_is_replaced(tune, study):
     for words in (
         ["report", "-o", "r.html"],
@@ -62,6 +75,7 @@ def test_an_earlier_report_or_plot_is_replaced(tune, study):
         for _ in range(2):
             ended = tune(*words, cwd=study)
             assert ended.code == 0, ended.err
+        assert ended.err.splitlines()[0] == f"replaced {words[-1]}"
 
 
 def test_a_link_stays_a_link_and_a_pipe_a_pipe(tune, study):

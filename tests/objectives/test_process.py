@@ -282,6 +282,20 @@ class TestProcess:
         assert not psutil.pid_exists(worker.pid)
         worker.remove(0)
 
+    @pytest.mark.parametrize(
+        ("number", "name"),
+        [(signal.SIGRTMIN, "SIGRTMIN"), (signal.SIGRTMIN + 6, f"signal {signal.SIGRTMIN + 6}")],
+    )
+    def test_a_real_time_signal_is_named_as_far_as_it_has_a_name(
+        self, tiny: Callable[..., ProcessWorker], tmp_path: Path, number: int, name: str
+    ) -> None:
+        worker = tiny()
+        self.start(worker, "hang", tmp_path)
+        os.kill(worker.pid, number)
+        event = next_event(worker)
+        assert isinstance(event, WorkerFailed)
+        assert f"was killed by {name};" in event.reason
+
     def test_a_log_that_tells_of_nothing_wrong_is_not_quoted(
         self, tiny: Callable[..., ProcessWorker], tmp_path: Path
     ) -> None:
