@@ -266,6 +266,8 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
     say(OUT, Text.assemble((view.study.name, "bold"), ended))
     showing.print_verdict(OUT, facts.verdict)
     OUT.print()
+    showing.print_study(OUT, facts)
+    OUT.print()
     showing.print_trials(OUT, view)
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..reports.words import show_source, show_state, show_value, value_of
+from ..reports.words import show_count, show_source, show_state, show_value, value_of
 from ..storage.records import StudyRecord, TrialRecord
 from ..storage.store import Store
 from . import console
@@ -17,6 +17,7 @@ from .columns import LEADING, SHORT
 from .planning import size
 
 if TYPE_CHECKING:
+    from ..reports.facts import StudyFacts
     from ..reports.verdict import Verdict
     from ..reports.view import StudyView
 
@@ -88,6 +89,23 @@ def print_verdict(out: Console, found: Verdict) -> None:
         console.say(out, console.show_params(found.params), indent=2)
     for sentence in found.sentences:
         console.say(out, sentence, indent=2)
+
+
+def print_study(out: Console, facts: StudyFacts) -> None:
+    """Print what a study is of: model, data, seed and space, a line each."""
+    files = [file for _, file in facts.data_files]
+    settings, model = dict(facts.settings), facts.model
+    space = "; ".join(f"{name} {words}" for name, words in facts.space)
+    pairs = [
+        ("model", f"{model.name_or_path}  ({model.architecture}, {model.dtype} on {model.device})"),
+        ("data", f"{', '.join(files) or 'not known'}  ({show_count(facts.data.train)} training examples)"),
+        ("seed", settings["seed"]),
+        (
+            "space",
+            f"preset {settings['preset']}: {space}",
+        ),
+    ]
+    console.say_pairs(out, pairs)
 
 
 def print_trials(out: Console, view: StudyView) -> None:

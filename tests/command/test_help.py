@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 from loratune.cli import tune as group
+from loratune.reports.importance import MIN_TRIALS
 
+ROOT = Path(__file__).parents[2]
 COMMANDS = sorted([*group.commands, *(f"db {name}" for name in group.commands["db"].commands)])
 LOADED = """
 import atexit, runpy, sys
@@ -176,3 +179,15 @@ def test_that_a_loaded_library_would_be_noticed(finished):
         [sys.executable, "-c", code], cwd=finished, capture_output=True, text=True, timeout=240, check=True
     )
     assert "optuna" in done.stdout.splitlines()[-1]
+
+
+def test_how_many_trials_importance_needs_is_said_before_it_is_asked_for():
+    words = f"from {MIN_TRIALS} complete trials on"
+    assert words in " ".join(command("plot").help.split())
+    assert words in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize("name", ["search", "resume"])
+def test_that_a_number_of_slots_stays_with_the_study_is_said(name):
+    (slots,) = (option for option in command(name).params if option.name == "slots")
+    assert "a study keeps the last number given" in slots.help

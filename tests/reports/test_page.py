@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from loratune.objectives.base import BadRecord, ColumnUse, LeftOut
 from loratune.reports.page import _inside_script, render, write_report
+from loratune.reports.words import show_value
 from loratune.spaces.errors import ReportError
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}"
@@ -111,6 +112,17 @@ def test_every_trial_has_a_row_with_values_to_sort_by(view):
     html = render(view)
     rows = re.findall(r"<tr[^>]*>\s*<td class=\"num\" data-value=\"(\d+)\"", html)
     assert [int(number) for number in rows] == list(range(60))
+
+
+def test_no_number_is_broken_on_a_narrow_screen(view):
+    html = render(view)
+    kept = set(re.findall(r"^([^{}@\n]+) \{[^}]*white-space: nowrap[^}]*\}", html, flags=re.MULTILINE))
+    assert {".when", ".card b", "table.facts td.value", "td.num, th.num"} <= kept
+    values = re.findall(r'<th scope="row">(\w+)</th><td class="value">([^<]*)</td>', html)
+    best = view.best().params
+    assert {name for name, _ in values} >= {"learning_rate", "batch_size", "lora_rank", "lora_alpha"}
+    assert dict(values)["learning_rate"] == show_value(best.learning_rate)
+    assert len(re.findall(r'<span class="when">\d{4}-\d\d-\d\d \d\d:\d\d UTC</span>', html)) == 2
 
 
 def test_text_of_users_models_and_data_cannot_become_markup(make_view):
