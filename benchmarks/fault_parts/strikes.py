@@ -14,7 +14,7 @@ from collections.abc import Callable
 import psutil
 
 from .study import Bench, Case, Running
-from .tally import Tally
+from .tally import Tally, studies
 
 IN_ROW = 2
 """Deaths of workers with no round on record in between; a third would make a trial itself suspect."""
@@ -90,9 +90,7 @@ def kill_coordinators(bench: Bench, times: int, *, workers: int = 1, all_at_once
     """Kill the search; its workers end by themselves, or are killed in the same moment."""
     kind = f"search killed{' with its workers' if all_at_once else ''}, {words(workers)}"
     tally, rng = Tally(kind=kind), bench.rng(kind)
-    reference = bench.reference(workers)
-    while tally.times < times:
-        case = bench.case("both" if all_at_once else "search", workers)
+    for case in studies(bench, tally, times, "both" if all_at_once else "search", workers):
         watch = Watch(case, rng, bench.seconds[workers])
         running = case.begin()
         while tally.times < times:
@@ -113,7 +111,6 @@ def kill_coordinators(bench: Bench, times: int, *, workers: int = 1, all_at_once
                 {"fault": kind, "number": tally.times, "at": at, "age": round(age, 3), "rounds": rounds}
             )
             running = case.begin()
-        tally.end(bench, case, reference)
     return tally
 
 
@@ -121,9 +118,7 @@ def kill_workers(bench: Bench, times: int, *, workers: int = 1) -> Tally:
     """Kill one worker at a time, at most twice without a round in between; the search goes on itself."""
     kind = f"worker killed, {words(workers)}"
     tally, rng = Tally(kind=kind), bench.rng(kind)
-    reference = bench.reference(workers)
-    while tally.times < times:
-        case = bench.case("worker", workers)
+    for case in studies(bench, tally, times, "worker", workers):
         watch = Watch(case, rng, bench.seconds[workers])
         running = case.begin()
         rounds, in_row = -1, 0
@@ -152,7 +147,6 @@ def kill_workers(bench: Bench, times: int, *, workers: int = 1) -> Tally:
         unmade = case.rounds() is None and len(running.complaints) == 1
         kept = not running.over or running.process.returncode == 0 or unmade
         tally.promise(kept, f"the search ended: {_last(running)}")
-        tally.end(bench, case, reference)
     return tally
 
 
@@ -160,9 +154,7 @@ def stop_for_a_while(bench: Bench, times: int) -> Tally:
     """Stop the search or a worker for some seconds and let it go on, as a laptop that sleeps."""
     kind = "search or worker stopped for a while"
     tally, rng = Tally(kind=kind), bench.rng(kind)
-    reference = bench.reference()
-    while tally.times < times:
-        case = bench.case("stopped")
+    for case in studies(bench, tally, times, "stopped"):
         watch = Watch(case, rng, bench.seconds[1])
         running = case.begin()
         while tally.times < times and (at := watch.moment(running)) is not None:
@@ -178,7 +170,6 @@ def stop_for_a_while(bench: Bench, times: int) -> Tally:
             watch.struck(time.monotonic())
             tally.times += 1
             bench.emit({"fault": kind, "number": tally.times, "at": at, "seconds": round(seconds, 3)})
-        tally.end(bench, case, reference)
     return tally
 
 
@@ -193,9 +184,7 @@ def displace(bench: Bench, times: int) -> Tally:
     if not _can_be_elsewhere():
         tally.skipped = "no other host name can be given to a process here (unshare --uts)"
         return tally
-    reference = bench.reference()
-    while tally.times < times:
-        case = bench.case("displaced")
+    for case in studies(bench, tally, times, "displaced"):
         elsewhere = ("unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh")
         case.before = elsewhere
         watch = Watch(case, rng, bench.seconds[1])
@@ -204,7 +193,6 @@ def displace(bench: Bench, times: int) -> Tally:
             pass
         case.before = ()
         if first.over:
-            tally.end(bench, case, reference)
             continue
         first.living()
         stopped = [psutil.Process(first.process.pid), *first.workers]
@@ -229,7 +217,6 @@ def displace(bench: Bench, times: int) -> Tally:
         bench.emit({"fault": kind, "number": tally.times, "rounds": goal, "said": first.complaints})
         case.finish(second)
         tally.promise(second.process.returncode == 0, f"the second search ended: {_last(second)}")
-        tally.end(bench, case, reference)
     return tally
 
 
@@ -237,9 +224,7 @@ def two_at_once(bench: Bench, times: int) -> Tally:
     """Begin two searches of one study at once, or one beside one that runs: one goes on, one is told."""
     kind = "two searches at once"
     tally, rng = Tally(kind=kind), bench.rng(kind)
-    reference = bench.reference()
-    while tally.times < times:
-        case = bench.case("two")
+    for case in studies(bench, tally, times, "two"):
         watch = Watch(case, rng, bench.seconds[1])
         running = case.begin()
         while tally.times < times and (at := watch.moment(running)) is not None:
@@ -261,7 +246,6 @@ def two_at_once(bench: Bench, times: int) -> Tally:
             # A study that ended in between is gone on with by whoever comes second, who finds nothing to do.
             tally.promise(beside or code == 0, f"not told in a line: {code} {_last(second)}")
             bench.emit({"fault": kind, "number": tally.times, "at": at, "together": together, "code": code})
-        tally.end(bench, case, reference)
     return tally
 
 

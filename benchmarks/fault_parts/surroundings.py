@@ -17,7 +17,7 @@ import psutil
 
 from .strikes import Watch
 from .study import Bench, Running
-from .tally import Tally
+from .tally import Tally, studies
 
 DISK = "12m"
 
@@ -89,9 +89,7 @@ def limit_memory_at_start(bench: Bench, times: int) -> Tally:
     """Begin under a limit of memory: the search goes on within it, or ends in a line and goes on without."""
     kind = "memory limited from the start (ulimit -v)"
     tally, rng = Tally(kind=kind), bench.rng(kind)
-    reference = bench.reference()
-    while tally.times < times:
-        case = bench.case("ulimit")
+    for case in studies(bench, tally, times, "ulimit"):
         code = 1
         while tally.times < times and code != 0:
             mib = rng.randrange(300, 4000)
@@ -106,7 +104,6 @@ def limit_memory_at_start(bench: Bench, times: int) -> Tally:
                 {"fault": kind, "number": tally.times, "MiB": mib, "code": code, "said": _end(running)}
             )
         case.before = ()
-        tally.end(bench, case, reference)
     return tally
 
 
@@ -114,9 +111,7 @@ def starve_workers(bench: Bench, times: int) -> Tally:
     """Take away a training worker's memory: what it holds it keeps, and more it does not get."""
     kind = "worker out of memory"
     tally, rng = Tally(kind=kind), bench.rng(kind)
-    reference = bench.reference()
-    while tally.times < times:
-        case = bench.case("starved")
+    for case in studies(bench, tally, times, "starved"):
         watch = Watch(case, rng, bench.seconds[1])
         running = case.begin()
         starved: set[int] = set()
@@ -132,7 +127,6 @@ def starve_workers(bench: Bench, times: int) -> Tally:
                 tally.times += 1
                 bench.emit({"fault": kind, "number": tally.times, "at": words, "MiB": held >> 20})
         tally.promise(running.wait() == 0, f"the search ended: {_end(running)}")
-        tally.end(bench, case, reference)
     return tally
 
 
@@ -140,9 +134,7 @@ def change_inputs(bench: Bench, times: int, what: str) -> Tally:
     """Change the data or the model between two runs: refused in a line, and right again when put back."""
     kind = f"{what} changed, then resumed"
     tally, rng = Tally(kind=kind), bench.rng(kind)
-    reference = bench.reference()
-    while tally.times < times:
-        case = bench.case("changed")
+    for case in studies(bench, tally, times, "changed"):
         case.model = Path(shutil.copytree(bench.model, case.folder / "model"))
         case.data = Path(shutil.copy(bench.data, case.folder / "data.jsonl"))
         watch = Watch(case, rng, bench.seconds[1])
@@ -169,7 +161,6 @@ def change_inputs(bench: Bench, times: int, what: str) -> Tally:
             path.write_bytes(content)
             running = case.begin()
             watch.struck(running.begun)
-        tally.end(bench, case, reference)
     return tally
 
 

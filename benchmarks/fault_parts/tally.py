@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from .record import Record
 from .study import Bench, Case
@@ -104,3 +104,12 @@ def table(tallies: Iterable[Tally]) -> str:
         cells = " | ".join(str(count) for count in counts)
         lines.append(f"| {tally.kind} | {tally.times} | {cells} | {seconds} |")
     return "\n".join(lines)
+
+
+def studies(bench: Bench, tally: Tally, times: int, name: str, workers: int = 1) -> Iterator[Case]:
+    """Yield studies to strike, until there were so many faults; each comes to its end and is compared."""
+    reference = bench.reference(workers)
+    while tally.times < times:
+        case = bench.case(name, workers)
+        yield case
+        tally.end(bench, case, reference)
