@@ -23,9 +23,9 @@ from . import __version__
 from .command import showing
 from .command.console import ERR, OUT, ReaderGone, emit, emit_json, room, say, say_pairs, show_table
 from .command.database import db
+from .command.encoding import write_plainly
 from .command.failure import unexpected, whole
 from .command.group import Commands
-from .command.letters import write_plainly
 from .command.options import (
     Call,
     Real,
@@ -41,8 +41,8 @@ from .command.options import (
     study_options,
     take_over_option,
 )
+from .errors import LoratuneError, ReportError, UsageError, WorkerError
 from .spaces import bounds
-from .spaces.errors import LoratuneError, ReportError, UsageError, WorkerError
 from .storage.store import Store
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
     """
     from .command import looking, running, settling, watching
     from .command.request import make_request
-    from .storage import engine, files
+    from .storage import engine, study_files
 
     request = make_request(config, flags)
     looking.look_first(request, take_over=take_over)
@@ -95,7 +95,7 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
     ):
         prepared = running.prepare(
             request,
-            logs=folder / files.LOGS,
+            logs=folder / study_files.LOGS,
             cache=settling.borrow_cache(address.artifacts, folder),
             starting=_say_preparing,
             deterministic=deterministic,
@@ -245,9 +245,9 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
       tune show
       tune show --trial 7
     """
-    from .reports.facts import study_facts
-    from .reports.kinds import facts_json
-    from .reports.words import have_ended
+    from .reports.format import have_ended
+    from .reports.plots.kinds import facts_json
+    from .reports.report_facts import study_facts
 
     view = _view(storage, study)
     if trial is not None:
@@ -284,9 +284,9 @@ def plot(kind: str, study: str | None, output: Path | None, storage: str | None)
       tune plot importance
       tune plot curves -o curves.html
     """
-    from .reports.kinds import known
-    from .reports.plots import write_plot
-    from .reports.text import plot_text
+    from .reports.plots.kinds import known
+    from .reports.plots.save import write_plot
+    from .reports.plots.text import plot_text
 
     known(kind)  # before a database is looked for
     view = _view(storage, study)
@@ -358,10 +358,10 @@ def export(
       tune export --format peft -o best/
       tune export --format llamafactory -o train.yaml
     """
-    from .reports.export_llamafactory import export_llamafactory
-    from .reports.export_yaml import export_json, export_yaml
-    from .reports.files import check_free, write_text
+    from .integrations.llamafactory import export_llamafactory
+    from .integrations.plain import export_json, export_yaml
     from .reports.full_run import check_gain, gains_nothing
+    from .reports.whole_files import check_free, write_text
 
     view = _view(storage, study)
     if not anyway:
@@ -394,9 +394,9 @@ def _export_peft(
     view: StudyView, trial: int | None, output: Path, *, force: bool, storage: str | None
 ) -> None:
     from .command import running
+    from .integrations.peft import export_peft, why_unusable
+    from .integrations.tokenizer import notes
     from .objectives.identity import find_folder
-    from .reports.export_peft import export_peft, why_unusable
-    from .reports.export_tokenizer import notes
     from .reports.full_run import full_run, provenance
 
     record = view.trial(trial)

@@ -21,13 +21,13 @@ from typing import Any
 import torch
 import transformers
 from loratune.demo import data_path, model_path
-from loratune.objectives.attention import never_packed
-from loratune.objectives.base import DataConfig, ModelConfig, ObjectiveConfig
-from loratune.objectives.counting import Counts, counted
-from loratune.objectives.model import load_model
-from loratune.objectives.session import Session
-from loratune.objectives.targets import resolve_targets
+from loratune.objectives.testing.counting import Counts, counted
+from loratune.objectives.training.attention import never_packed
+from loratune.objectives.training.model import load_model
+from loratune.objectives.training.session import Session
+from loratune.objectives.training.targets import resolve_targets
 from loratune.spaces.params import LoraParams
+from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 BLOCKS = 4
 """The demo's."""

@@ -20,11 +20,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from loratune.demo import data_path, model_path
-from loratune.objectives.base import DataConfig, Done, ModelConfig, ObjectiveConfig
-from loratune.objectives.session import Session
-from loratune.spaces.budget import QUANTA
+from loratune.objectives.base import Done
+from loratune.objectives.training.session import Session
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import PRESETS
+from loratune.study.budget import QUANTA
+from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 RATIOS = (0.5, 1.0, 2.0, 4.0)

@@ -25,14 +25,16 @@ import time
 from pathlib import Path
 
 import numpy as np
-from loratune.objectives.base import Done, Facts, ObjectiveConfig, Progress, SlotResult
-from loratune.objectives.process import ProcessWorker
+from loratune.objectives.base import Done, Progress, SlotResult
+from loratune.objectives.workers.process import ProcessWorker
 from loratune.reports.paired import paired_interval
-from loratune.search.study import config_of, facts_of
-from loratune.spaces.budget import QUANTA
+from loratune.search.study_record import config_of, facts_of
 from loratune.spaces.params import LoraParams
-from loratune.storage.records import Evaluation
 from loratune.storage.store import Store
+from loratune.study.budget import QUANTA
+from loratune.study.config import ObjectiveConfig
+from loratune.study.facts import Facts
+from loratune.study.records import Evaluation
 
 POINTS = 5
 

@@ -25,10 +25,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 from loratune.demo import data_path, model_path
-from loratune.objectives.base import DataConfig, ModelConfig, ObjectiveConfig
-from loratune.objectives.session import Session
-from loratune.spaces.budget import QUANTA
+from loratune.objectives.training.session import Session
 from loratune.spaces.presets import PRESETS
+from loratune.study.budget import QUANTA
+from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 REAL_MODEL = SHARED / "models" / "stories260K"

@@ -35,13 +35,13 @@ import numpy as np
 import optuna
 import yaml
 from loratune.demo import data_path, model_path
-from loratune.search.study import facts_of
-from loratune.spaces.budget import QUANTA
+from loratune.search.study_record import facts_of
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import PRESETS
 from loratune.spaces.space import Dimension, SearchSpace
-from loratune.storage.records import Evaluation
 from loratune.storage.store import Store
+from loratune.study.budget import QUANTA
+from loratune.study.records import Evaluation
 from throughput_parts.report import Round, Side, mib, report
 from throughput_parts.watching import Watched, watch
 

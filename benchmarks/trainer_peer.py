@@ -27,15 +27,15 @@ import peft
 import psutil
 import torch
 import transformers
-from loratune.objectives.base import DataConfig, ModelConfig
-from loratune.objectives.dataset import Split, TokenizedData, load_data
-from loratune.objectives.model import BaseModel, load_model, load_tokenizer
-from loratune.objectives.preparation import peak_memory
-from loratune.objectives.rng import initial_a
-from loratune.objectives.stream import Stream
-from loratune.spaces.budget import QUANTA, RUNGS, Budget, plan_budget
+from loratune.objectives.data.dataset import Split, TokenizedData, load_data
+from loratune.objectives.training.model import BaseModel, load_model, load_tokenizer
+from loratune.objectives.training.preparation import peak_memory
+from loratune.objectives.training.rng import initial_a
+from loratune.objectives.training.stream import Stream
 from loratune.spaces.params import LoraParams
 from loratune.spaces.space import SearchSpace
+from loratune.study.budget import QUANTA, RUNGS, Budget, plan_budget
+from loratune.study.config import DataConfig, ModelConfig
 
 IMPORTED = time.time()
 IGNORED = -100

@@ -27,11 +27,11 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from ..search.snapshot import Snapshot
+from ..search.progress import Snapshot
 from ..spaces.nouns import numbered
 from ..spaces.params import LoraParams
-from .columns import columns, fitting
-from .letters import safe_json, visible
+from .encoding import safe_json, visible
+from .table_columns import columns, fitting
 
 
 class ReaderGone(Exception):  # noqa: N818

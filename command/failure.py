@@ -20,9 +20,9 @@ from pathlib import Path
 from types import TracebackType
 
 from .. import __version__
-from ..spaces.errors import LoratuneError
-from ..storage import engine, files
-from .letters import visible
+from ..errors import LoratuneError
+from ..storage import engine, study_files
+from .encoding import visible
 from .options import Call, default_storage
 
 _SECRETS = (
@@ -60,7 +60,7 @@ def write_log(error: BaseException, call: Call) -> Path | None:
             continue
         # A name may be taken: two errors of one second, as of two threads.
         for end in ("", *(f"-{number}" for number in range(2, 10))):
-            path = folder / f"{'' if folder.name == files.LOGS else 'loratune-'}{name}{end}.log"
+            path = folder / f"{'' if folder.name == study_files.LOGS else 'loratune-'}{name}{end}.log"
             try:
                 handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             except FileExistsError:
@@ -137,7 +137,7 @@ def hear_strays(call: Call) -> None:
 def _logs(call: Call) -> Path | None:
     """Return the folder of logs beside the database, None where the address is no address."""
     try:
-        return engine.parse(call.storage or default_storage()).artifacts / files.LOGS
+        return engine.parse(call.storage or default_storage()).artifacts / study_files.LOGS
     except (LoratuneError, OSError, RuntimeError, ValueError):
         return None
 

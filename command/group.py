@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..spaces.errors import nearest
+from ..errors import nearest
 from .options import debug_option
 
 

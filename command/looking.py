@@ -5,8 +5,8 @@ Changes nothing: a file that is refused is as it was, and there is none where th
 
 from __future__ import annotations
 
-from ..search.study import config_of, facts_of
-from ..spaces.errors import SpaceError
+from ..errors import SpaceError
+from ..search.study_record import config_of, facts_of
 from ..spaces.presets import preset
 from ..storage import engine, foreign, rows
 from ..storage.store import Store, check_path

@@ -17,9 +17,9 @@ from typing import Any
 
 import click
 
+from ..errors import shown
 from ..spaces import bounds
 from ..spaces.bounds import Bounds
-from ..spaces.errors import shown
 from ..storage.store import DEFAULT
 
 Command = Callable[..., Any]

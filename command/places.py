@@ -9,10 +9,10 @@ import dataclasses
 import os
 from pathlib import Path
 
-from ..objectives.base import Facts
+from ..errors import ModelError, UsageError
 from ..objectives.machine import Machine
-from ..search.admit import in_flight_limit
-from ..spaces.errors import ModelError, UsageError
+from ..search.concurrency import in_flight_limit
+from ..study.facts import Facts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,18 +8,18 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ..objectives.base import ColumnUse, LeftOut
-from ..reports.datawords import column_lines, cut_note, cut_words, reason_line
-from ..reports.endings import EndingsView, ending_sentence, ending_warnings, stops_differ
+from ..reports.data_words import column_lines, cut_note, cut_words, reason_line
+from ..reports.format import counted
 from ..reports.paired import MIN_EXAMPLES
-from ..reports.words import counted
-from ..spaces.budget import LEAST_EVAL_EXAMPLES, RUNGS
+from ..reports.stop_tokens import EndingsView, ending_sentence, ending_warnings, stops_differ
 from ..spaces.nouns import numbered, plural
+from ..study.budget import LEAST_EVAL_EXAMPLES, RUNGS
+from ..study.facts import ColumnUse, LeftOut
 
 if TYPE_CHECKING:
     # Optuna comes with them, as with most of reports; a command that only lists does without.
-    from ..objectives.base import Facts
-    from ..search.config import StudyConfig
+    from ..study.facts import Facts
+    from ..study.study_config import StudyConfig
 
 SHARE_WITH_PRUNING = 0.65
 """Quanta that are trained, of those of as many full trials: two measured studies, docs/log.md."""
@@ -34,7 +34,7 @@ REASONS_SHOWN = 8
 def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:
     """Return the plan of a study as plain values, for ``--json``."""
     from ..reports.full_run import EPOCHS
-    from ..search.admit import in_flight_limit
+    from ..search.concurrency import in_flight_limit
 
     budget, data, model, memory = facts.budget, facts.data, facts.model, facts.memory
     share = SHARE_WITH_PRUNING if config.pruner == "asha" else 1.0

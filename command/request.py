@@ -16,15 +16,16 @@ from typing import Any
 import yaml
 
 from ..demo import data_path, model_path
-from ..objectives.base import DataConfig, Facts, ModelConfig, ObjectiveConfig
-from ..objectives.columns import parse_columns
+from ..errors import SpaceError, UsageError
+from ..objectives.data.columns import parse_columns
 from ..objectives.size import count_parameters
-from ..search.config import StudyConfig
-from ..spaces.errors import SpaceError, UsageError
 from ..spaces.params import LoraParams
 from ..spaces.parse import build_space, configuration
 from ..spaces.presets import PRESETS, Preset, preset, preset_for
 from ..spaces.settings import load_settings
+from ..study.config import DataConfig, ModelConfig, ObjectiveConfig
+from ..study.facts import Facts
+from ..study.study_config import StudyConfig
 from .options import default_storage
 
 TRIALS = 100

@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from ..errors import ModelError, OutOfMemory, StorageError, StudyExists, WorkerError
 from ..objectives import machine
-from ..objectives.base import Done, Facts, ObjectiveConfig, SlotFailed, SlotResult, WorkerFailed
+from ..objectives.base import Done, SlotFailed, SlotResult, WorkerFailed
 from ..objectives.identity import digests, find_folder
 from ..objectives.precheck import precheck
-from ..objectives.process import ProcessWorker
+from ..objectives.workers.process import ProcessWorker
 from ..search import loop
-from ..search.config import StudyConfig
-from ..search.snapshot import Observer
-from ..search.stop import StopSignal
-from ..search.study import (
+from ..search.interrupt import StopSignal
+from ..search.progress import Observer
+from ..search.study_record import (
     SAME_LOSS,
     changed_file,
     check_files,
@@ -35,12 +35,14 @@ from ..search.study import (
     facts_of,
     objective_of,
 )
-from ..spaces.budget import RUNGS
-from ..spaces.errors import ModelError, OutOfMemory, StorageError, StudyExists, WorkerError
 from ..spaces.presets import preset, preset_for
-from ..storage.files import CACHE, LOGS, write_adapter
-from ..storage.records import StudyRecord, TrialRecord
 from ..storage.store import Store
+from ..storage.study_files import CACHE, LOGS, write_adapter
+from ..study.budget import RUNGS
+from ..study.config import ObjectiveConfig
+from ..study.facts import Facts
+from ..study.records import StudyRecord, TrialRecord
+from ..study.study_config import StudyConfig
 from .places import check_device, count_workers, find_places, machine_of, threads_on
 from .request import Request, choose_preset, default_name, fit_to_budget, make_config
 

@@ -10,8 +10,8 @@ import secrets
 import shutil
 from pathlib import Path
 
-from ..objectives.process import ProcessWorker
-from ..storage.files import CACHE, LOGS
+from ..objectives.workers.process import ProcessWorker
+from ..storage.study_files import CACHE, LOGS
 
 
 def borrow_cache(artifacts: Path, folder: Path) -> Path:

@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..reports.words import show_count, show_source, show_state, show_value, value_of
-from ..storage.records import StudyRecord, TrialRecord
+from ..reports.format import show_count, show_source, show_state, show_value, value_of
 from ..storage.store import Store
+from ..study.records import StudyRecord, TrialRecord
 from . import console
-from .columns import LEADING, SHORT
 from .planning import size
+from .table_columns import LEADING, SHORT
 
 if TYPE_CHECKING:
-    from ..reports.facts import StudyFacts
+    from ..reports.report_facts import StudyFacts
     from ..reports.verdict import Verdict
     from ..reports.view import StudyView
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from ..reports.words import counted, have_ended
+from ..reports.format import counted, have_ended
 from ..search.loop import Outcome
-from ..storage import files
-from ..storage.records import StudyRecord
+from ..storage import study_files
 from ..storage.store import Store
+from ..study.records import StudyRecord
 from . import console, running, showing
 from .console import ERR, OUT
 from .options import at_storage
@@ -31,7 +31,7 @@ def run(
     deterministic: bool,
 ) -> None:
     """Run a study before the user's eyes and say how it ended."""
-    log = console.Log(store.artifacts / files.LOGS / "search.log")
+    log = console.Log(store.artifacts / study_files.LOGS / "search.log")
     log.write(f"study {study.name}: {counted(study.trials, 'trial')}")
 
     live = ERR.is_terminal and not os.environ.get("TUNE_PLAIN")

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import DATA_FILE, MODEL_FOLDER
+from ..demo import DATA_FILE, MODEL_FOLDER
 from .logbook import documents
 from .tasks import records
 

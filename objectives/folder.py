@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..spaces.errors import ModelError, nearest
+from ..errors import ModelError, nearest
 from .size import cached_snapshot, is_file, is_folder
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")

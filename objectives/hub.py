@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from ..spaces.errors import ModelError
-from .base import ModelConfig
+from ..errors import ModelError
+from ..study.config import ModelConfig
 
 SECONDS = 4.0
 """How long the Hub may take to answer, unless HF_HUB_ETAG_TIMEOUT says otherwise."""

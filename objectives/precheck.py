@@ -10,18 +10,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from .base import BadRecord, ObjectiveConfig
-from .columns import Reading, Survey
+from ..study.config import ObjectiveConfig
+from ..study.facts import BadRecord
+from .data.columns import Reading, Survey
+from .data.formats import RecordError, key_of
+from .data.left_out import Log
+from .data.readers import RecordFile
+from .data.sources import check_distinct, check_options, check_usable, choose_reading, open_files, split_keys
+from .data.split import PARTS, distinct
+from .data.survey import survey
 from .folder import check_folder, check_tokenizer, local_folder
-from .formats import RecordError, key_of
 from .hub import check_hub
-from .left_out import Log
-from .named_layers import check_targets
-from .records import RecordFile
-from .sources import check_distinct, check_options, check_usable, choose_reading, open_files, split_keys
-from .split import PARTS, distinct
-from .survey import survey
-from .trial_budget import budget_of
+from .training.named_layers import check_targets
+from .training.trial_budget import budget_of
 
 SECONDS = 1.0
 """How long the records are looked at; a file that takes longer is left to the worker from there on."""

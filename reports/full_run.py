@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from ..spaces.errors import ReportError
+from ..errors import ReportError
 from ..spaces.params import LoraParams
-from ..storage.records import TrialRecord
+from ..study.records import TrialRecord
+from .format import counted, show_loss, show_share
 from .view import StudyView
-from .words import counted, show_loss, show_share
 
 EPOCHS = 3.0
 """Epochs of a full run unless the user says otherwise: the default of Transformers' Trainer."""

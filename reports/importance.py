@@ -13,11 +13,11 @@ from typing import Any
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from ..spaces.errors import ReportError, SpaceError
+from ..errors import ReportError, SpaceError
 from ..spaces.space import Dimension
-from ..storage.records import TrialRecord
+from ..study.records import TrialRecord
+from .format import counted, show_loss, show_share, show_value, value_of
 from .view import StudyView
-from .words import counted, show_loss, show_share, show_value, value_of
 
 MIN_TRIALS = 20
 """Fewer trials than this say nothing about importance."""

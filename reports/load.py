@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..spaces.budget import QUANTA
 from ..storage.store import Store
+from ..study.budget import QUANTA
 from .view import StudyView
 
 

@@ -17,17 +17,17 @@ import jinja2
 import plotly.io
 import plotly.offline
 
-from ..spaces.errors import ReportError
-from .datawords import column_lines, cut_words, reason_line
-from .endings import ending_sentence, ending_warnings
-from .facts import StudyFacts, study_facts
-from .figures import COLORS, FONT
-from .files import check_ours, write_text
-from .kinds import KINDS
-from .plots import plot_figure
+from ..errors import ReportError
+from .data_words import column_lines, cut_words, reason_line
+from .format import counted, have_ended, show_count, show_loss, show_share, show_source, show_value, value_of
+from .plots.figures import COLORS, FONT
+from .plots.kinds import KINDS
+from .plots.save import plot_figure
+from .report_facts import StudyFacts, study_facts
+from .stop_tokens import ending_sentence, ending_warnings
 from .verdict import Comparison
 from .view import StudyView
-from .words import counted, have_ended, show_count, show_loss, show_share, show_source, show_value, value_of
+from .whole_files import check_ours, write_text
 
 _MARK = b"loratune report</title>"
 """What every report has in its head."""

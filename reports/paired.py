@@ -11,7 +11,7 @@ import statistics
 
 import numpy as np
 
-from ..storage.records import Evaluation
+from ..study.records import Evaluation
 
 MIN_EXAMPLES = 20
 """Below this many examples the interval's normal approximation is not to be trusted: none is given."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from ..spaces.params import LoraParams
-from ..storage.records import Evaluation, TrialRecord
+from ..study.records import Evaluation, TrialRecord
+from .format import counted, join, show_count, show_loss, show_share
 from .paired import Interval, paired_interval
 from .view import StudyView
-from .words import counted, join, show_count, show_loss, show_share
 
 SELECTION = (
     "The intervals are over the validation examples that the winner was chosen on: they do not account "

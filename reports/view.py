@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 import pydantic
 
-from ..spaces.budget import QUANTA, Budget
-from ..spaces.errors import LoratuneError, ReportError
+from ..errors import LoratuneError, ReportError
 from ..spaces.space import SearchSpace
-from ..storage.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
-from .endings import EndingsView
-from .words import show_state
+from ..study.budget import QUANTA, Budget
+from ..study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
+from .format import show_state
+from .stop_tokens import EndingsView
 
 T = TypeVar("T")
 

@@ -18,33 +18,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from ..objectives.base import (
-    Done,
-    Facts,
-    ObjectiveConfig,
-    Progress,
-    SlotFailed,
-    SlotResult,
-    Worker,
-    WorkerFailed,
-)
-from ..spaces.errors import OutOfMemory, StorageError, WorkerError
+from ..errors import OutOfMemory, StorageError, WorkerError
+from ..objectives.base import Done, Progress, SlotFailed, SlotResult, Worker, WorkerFailed
 from ..spaces.nouns import numbered
-from ..storage import files
-from ..storage.records import State, StudyRecord
+from ..storage import study_files
 from ..storage.store import Store
-from .admit import share_of_worker
-from .ledger import Ledger
+from ..study.config import ObjectiveConfig
+from ..study.facts import Facts
+from ..study.records import State, StudyRecord
+from .concurrency import share_of_worker
+from .interrupt import StopSignal
 from .measure import Reached, updates_of
+from .outcomes import Arrival, judge
 from .passes import after_round, spread
-from .rescue import Rescue
-from .seat import Limits, Seat
-from .snapshot import Observer, Unobserved
-from .stop import StopSignal
-from .study import compare_facts, objective_of
-from .supply import Supply
-from .verdict import Arrival, judge
-from .view import View
+from .progress import Observer, Unobserved
+from .progress_view import View
+from .recovery import Rescue
+from .study_record import compare_facts, objective_of
+from .study_state import Ledger
+from .trial_source import Supply
+from .worker_state import Limits, Seat
 
 LOCK_NEWS_AGAIN = 30.0
 """Seconds until it is said again that the database is locked."""
@@ -349,7 +342,7 @@ class _Search:
                 self.rescue.afresh.add(number)
             elif number not in seat.inside:
                 self.rescue.afresh.discard(number)
-        folder = self.ledger.folder / files.CHECKPOINTS
+        folder = self.ledger.folder / study_files.CHECKPOINTS
         seat.begin_quantum(pack, self.ledger.trials, self.ledger.checkpoint, folder, self.now())
         self.view.show(self.quanta)
 

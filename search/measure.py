@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..objectives.base import Done, Facts, SlotResult
-from ..storage.records import CurvePoint, Evaluation, QuantumUpdate
+from ..objectives.base import Done, SlotResult
+from ..study.facts import Facts
+from ..study.records import CurvePoint, Evaluation, QuantumUpdate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from .isolate import ALONE_DEATHS, Suspicion, after_death, after_quantum, without
+from .bisect import ALONE_DEATHS, Suspicion, after_death, after_quantum, without
 
 ALONE_KILLS = 10
 """A trial alone fails after so many deaths in a row where another process ended the worker each time: that

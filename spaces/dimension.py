@@ -19,7 +19,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from .errors import SpaceError, nearest, shown
+from ..errors import SpaceError, nearest, shown
 from .params import LoraParams
 
 Value = int | float | str

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import SpaceError, nearest, shown
+from ..errors import SpaceError, nearest, shown
 
 SCHEDULERS = ("linear", "cosine", "constant_with_warmup")
 

@@ -22,8 +22,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from ..errors import SpaceError, nearest, shown
 from .dimension import MAX_CHOICES, WHOLE, WORDS, Dimension, check_name, is_number
-from .errors import SpaceError, nearest, shown
 from .params import LoraParams
 from .presets import Preset
 from .space import SearchSpace

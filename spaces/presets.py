@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from .errors import SpaceError, nearest, shown
+from ..errors import SpaceError, nearest, shown
 from .params import LoraParams
 from .space import Dimension, SearchSpace
 

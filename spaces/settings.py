@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from ..errors import SpaceError, UsageError
 from . import bounds
 from .bounds import Bounds
 from .dimension import NAMES
-from .errors import SpaceError, UsageError
 from .parse import configuration, dimensions, number
 from .yamlfile import complaint, read_mapping
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
+from ..errors import SpaceError, nearest, shown
 from .dimension import NAMES, Dimension, Value, check_name
-from .errors import SpaceError, nearest, shown
 from .params import LoraParams
 
 __all__ = ["NAMES", "REQUIRED", "Dimension", "SearchSpace"]

@@ -12,13 +12,13 @@ from typing import TypeVar
 
 import sqlalchemy
 
+from ..errors import DamagedFile, LoratuneError
 from ..spaces import digest
-from ..spaces.errors import DamagedFile, LoratuneError
 from ..spaces.nouns import numbered, plural
-from . import faults, progress, queries, rows, tables
-from .records import CurvePoint, StudyRecord, TrialRecord
+from ..study.records import CurvePoint, StudyRecord, TrialRecord
+from . import database_errors, progress_note, queries, rows, tables
 from .store import Store
-from .told import NUMBER, names
+from .to_optuna import NUMBER, names
 
 _UNREADABLE = (LoratuneError, ValueError, KeyError, TypeError)
 """What reading a row ends in whose bytes are not those that were written."""
@@ -46,7 +46,7 @@ def findings(store: Store) -> tuple[str, ...]:
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error.__cause__, faults.DamagedError):
+    if isinstance(error.__cause__, database_errors.DamagedError):
         return f"{error.__cause__} is damaged"  # the rest of the error would send the user here
     return " ".join(str(error).split())[:400] or type(error).__name__
 
@@ -91,7 +91,7 @@ def _study(store: Store, study: StudyRecord) -> Iterator[str]:
     readable = copied and {number: times for number, times in copied.items() if number not in torn_numbers}
     yield from copy_findings(trials, readable, live=live)
     folder = store.study_dir(study.id)
-    noted = progress.read(folder)
+    noted = progress_note.read(folder)
     if noted is not None and not live and reached.lacks(noted):
         yield (
             f"the database holds {reached.words}, but {noted.words} were recorded: "
@@ -136,7 +136,7 @@ def _each(
         one = queries.whole_rows(connection, table).where(table.c.study_id == study_id, *chosen)
         try:
             found.append(read(connection.execute(one).mappings().one()))
-        except (*_UNREADABLE, faults.DamagedError):
+        except (*_UNREADABLE, database_errors.DamagedError):
             torn.append(tuple(values))
     return found, torn
 

@@ -19,8 +19,8 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from ..spaces.errors import StaleOwner, StorageError
-from . import faults, header
+from ..errors import StaleOwner, StorageError
+from . import database_errors, header
 
 ARTIFACTS = "tune-artifacts"
 """Folder of checkpoints and adapters, beside the database."""
@@ -174,7 +174,7 @@ def _begin_immediate(connection: sqlalchemy.Connection, fence: Fence) -> None:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 return
             except sqlalchemy.exc.OperationalError as error:
-                if faults.sqlite_code(error) != "SQLITE_BUSY":
+                if database_errors.sqlite_code(error) != "SQLITE_BUSY":
                     raise
                 fence.waiting(time.monotonic() - begun)
     finally:
@@ -204,7 +204,7 @@ def make_reader(address: Address, *, timeout: float) -> sqlalchemy.Engine:
 
 def create_file(path: Path) -> None:
     """Make an empty file that the user alone can read; SQLite gives -wal and -shm the same rights."""
-    with faults.translated_files(path):
+    with database_errors.translated_files(path):
         try:
             header.create(path)
         except FileExistsError:
@@ -234,7 +234,7 @@ def _set_journal(connection: sqlite3.Connection, timeout: float) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            if faults.sqlite_code(error) != "SQLITE_BUSY" or time.monotonic() > deadline:
+            if database_errors.sqlite_code(error) != "SQLITE_BUSY" or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
 
@@ -245,7 +245,7 @@ def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
     while True:
         attempts -= 1
         log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
-        with faults.translated_files(path):
+        with database_errors.translated_files(path):
             writes_to_log = header.has_log(path)
         if not writes_to_log:
             # Another program's file, with a rollback journal: it must be locked, and nothing is made.
@@ -266,7 +266,10 @@ def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
         except sqlite3.OperationalError as error:
             connection.close()
             # A writer that came or went in between; look again.
-            if attempts == 0 or faults.sqlite_code(error) not in ("SQLITE_CANTOPEN", "SQLITE_READONLY"):
+            if attempts == 0 or database_errors.sqlite_code(error) not in (
+                "SQLITE_CANTOPEN",
+                "SQLITE_READONLY",
+            ):
                 raise
             time.sleep(0.02)
         except BaseException:

@@ -12,8 +12,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-from ..spaces.errors import StorageError, StudyExists
-from . import engine, faults
+from ..errors import StorageError, StudyExists
+from . import database_errors, engine
 
 Whose = Literal["nobody", "ours", "optuna", "another"]
 """Nobody's is a file without a table; ours has our tables, whatever else it holds."""
@@ -49,7 +49,7 @@ def whose(tables: Collection[str]) -> Whose:
 def look(path: Path, *, timeout: float = 30.0) -> Found:
     """Look at a SQLite file that is there and change nothing; raises ``StorageError``."""
     with (
-        faults.translated(str(path)),
+        database_errors.translated(str(path)),
         contextlib.closing(engine.connect_to_read(path, timeout)) as connection,
     ):
         query = (
@@ -88,7 +88,7 @@ def taken_in_optuna(name: str, shown: str) -> StudyExists:
 def check_writable(path: Path, *, timeout: float = 30.0) -> None:
     """Raise ``StorageError`` where a file cannot be written; it is as it was afterwards."""
     with (
-        faults.translated(str(path)),
+        database_errors.translated(str(path)),
         contextlib.closing(engine.connect(path, "mode=rw", timeout)) as connection,
     ):
         # A file that may only be read opens as if it might be written; a change tells, and is taken back.

@@ -16,7 +16,7 @@ from typing import Literal
 
 import psutil
 
-from ..spaces.errors import StudyBusy
+from ..errors import StudyBusy
 
 Standing = Literal["alive", "dead", "elsewhere"]
 """``elsewhere``: its process cannot be seen from here, on another machine or in another container."""

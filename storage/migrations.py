@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy
 
-from ..spaces.errors import StorageError
+from ..errors import StorageError
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     # 1: the first schema.

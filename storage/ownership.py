@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy
 from sqlalchemy import insert, select, update
 
-from ..spaces.errors import StaleOwner, StudyBusy
+from ..errors import StaleOwner, StudyBusy
 from . import leases, rows, tables
 
 _NOBODY = {"host": None, "pid": None, "pid_started": None, "identity": None}

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import func, select
 
+from ..study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
 from . import rows, seals, tables
-from .progress import Progress
-from .records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
+from .progress_note import Progress
 
 
 def studies(connection: sqlalchemy.Connection) -> tuple[StudyRecord, ...]:

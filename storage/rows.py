@@ -12,10 +12,9 @@ import numpy as np
 import pydantic
 import sqlalchemy
 
-from ..spaces.errors import StorageError
+from ..errors import StorageError
 from ..spaces.params import LoraParams
-from . import faults, leases, seals
-from .records import (
+from ..study.records import (
     FINAL_STATES,
     CurvePoint,
     Ending,
@@ -26,6 +25,7 @@ from .records import (
     StudyRecord,
     TrialRecord,
 )
+from . import database_errors, leases, seals
 
 _STUDY = pydantic.TypeAdapter(StudyRecord)
 _TRIAL = pydantic.TypeAdapter(TrialRecord)
@@ -54,7 +54,7 @@ def study(row: sqlalchemy.RowMapping) -> StudyRecord:
     """Read a row of tune_studies."""
     keys = ("id", "name", "created_at", "trials", "seed", "config", "facts")
     what = f"study {row['name']!r}"
-    with faults.readable(what):
+    with database_errors.readable(what):
         seals.check(row, what)
         return _STUDY.validate_python({key: row[key] for key in keys})
 
@@ -62,7 +62,7 @@ def study(row: sqlalchemy.RowMapping) -> StudyRecord:
 def trial(row: sqlalchemy.RowMapping) -> TrialRecord:
     """Read a row of tune_trials."""
     what = f"trial {row['number']!r}"
-    with faults.readable(what):
+    with database_errors.readable(what):
         seals.check(row, what)
         values = {key: value for key, value in row.items() if key not in ("study_id", "params", seals.SEAL)}
         values["params"] = LoraParams.from_dict(row["params"])
@@ -72,7 +72,7 @@ def trial(row: sqlalchemy.RowMapping) -> TrialRecord:
 def point(row: sqlalchemy.RowMapping) -> CurvePoint:
     """Read a row of tune_curve."""
     what = f"a point of trial {row['trial']!r}"
-    with faults.readable(what):
+    with database_errors.readable(what):
         seals.check(row, what)
         return _POINT.validate_python(
             {key: value for key, value in row.items() if key not in ("study_id", seals.SEAL)}
@@ -82,7 +82,7 @@ def point(row: sqlalchemy.RowMapping) -> CurvePoint:
 def evaluation(row: sqlalchemy.RowMapping) -> Evaluation:
     """Read a row of tune_evaluations; raises ``DamagedError`` where its bytes are no vectors."""
     what = f"the losses of trial {row['trial']!r} after quantum {row['quantum']!r}"
-    with faults.readable(what):
+    with database_errors.readable(what):
         seals.check(row, what)
         losses, tokens = bytes(row["losses"]), bytes(row["tokens"])
         found = Evaluation(
@@ -90,13 +90,13 @@ def evaluation(row: sqlalchemy.RowMapping) -> Evaluation:
             tokens=np.frombuffer(tokens, dtype="<i4").astype(np.int64),
         )
     if found.losses.shape != found.tokens.shape or not len(found.tokens) or (found.tokens < 1).any():
-        raise faults.DamagedError(what)
+        raise database_errors.DamagedError(what)
     return found
 
 
 def event(row: sqlalchemy.RowMapping) -> EventRecord:
     """Read a row of tune_events."""
-    with faults.readable("an event"):
+    with database_errors.readable("an event"):
         seals.check(row, "an event")
         return _EVENT.validate_python({key: row[key] for key in ("at", "kind", "detail")})
 
@@ -105,7 +105,7 @@ def owner(row: sqlalchemy.RowMapping) -> leases.Process | None:
     """Read the owner from a row of tune_leases; None where it was released."""
     if row["host"] is None:
         return None
-    with faults.readable("who owns a study"):
+    with database_errors.readable("who owns a study"):
         return leases.Process.of(row["host"], row["pid"], row["pid_started"], row["identity"])
 
 

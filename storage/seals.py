@@ -16,7 +16,7 @@ import sqlalchemy
 from sqlalchemy import ColumnElement, Table, select, update
 
 from ..spaces import digest
-from . import faults
+from . import database_errors
 
 SEAL = "seal"
 """The column."""
@@ -35,7 +35,7 @@ def check(row: sqlalchemy.RowMapping, what: str) -> None:
     """Raise ``DamagedError``, which names ``what``, where a row is not what was written."""
     seal = row.get(SEAL)
     if seal is not None and seal != of(row):
-        raise faults.DamagedError(what)
+        raise database_errors.DamagedError(what)
 
 
 def put(connection: sqlalchemy.Connection, table: Table, *chosen: ColumnElement[bool]) -> None:

@@ -1,6 +1,6 @@
 """The one door to the record: every study is made, read, owned and written through a ``Store``.
 
-Our tables are the record and Optuna's a copy of it (projection.py). Each method is one transaction;
+Our tables are the record and Optuna's a copy of it (optuna_mirror.py). Each method is one transaction;
 one that writes holds the database's write lock from its start and first compares the fencing token.
 Does not decide anything: what to try, stop or keep is decided by pure functions elsewhere.
 """
@@ -16,26 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy
 from sqlalchemy import func, insert, select, update
 
-from ..spaces.errors import StorageError, StudyExists, StudyNotFound, nearest
+from ..errors import StorageError, StudyExists, StudyNotFound, nearest
 from ..spaces.params import LoraParams
-from . import (
-    engine,
-    faults,
-    files,
-    foreign,
-    header,
-    leases,
-    migrations,
-    ownership,
-    progress,
-    queries,
-    rows,
-    seals,
-    tables,
-    trials,
-    upkeep,
-)
-from .records import (
+from ..study.records import (
     CurvePoint,
     Ending,
     Evaluation,
@@ -45,9 +28,26 @@ from .records import (
     StudyRecord,
     TrialRecord,
 )
+from . import (
+    database_errors,
+    engine,
+    foreign,
+    header,
+    leases,
+    migrations,
+    ownership,
+    progress_note,
+    queries,
+    rows,
+    seals,
+    study_files,
+    tables,
+    trial_writes,
+    upkeep,
+)
 
 if TYPE_CHECKING:
-    from .projection import Projection
+    from .optuna_mirror import Projection
 
 DEFAULT = "tune.db"
 """The database where the user names none."""
@@ -73,7 +73,7 @@ class Store:
         self._unsealed = False
         self._file: tuple[int, int] | None = None
         if address.path is not None:
-            with faults.translated_files(address.path):
+            with database_errors.translated_files(address.path):
                 found = address.path.stat()
                 self._file = (found.st_dev, found.st_ino)
 
@@ -185,7 +185,7 @@ class Store:
                 raise foreign.taken_in_optuna(name, self.url)
             rows.check_name(name)  # one that is there already may be of an older, laxer rule
             least = (connection.execute(select(func.max(tables.studies.c.id))).scalar() or 0) + 1
-            study_id = files.reserve(self.artifacts, least)
+            study_id = study_files.reserve(self.artifacts, least)
             at = rows.now()
             row = {"id": study_id, "name": name, "created_at": at, "touched_at": at}
             row |= {"trials": trials, "seed": seed, "config": config, "facts": facts}
@@ -285,12 +285,12 @@ class Store:
     def add_trial(self, study_id: int, *, number: int, params: LoraParams, seed: int, source: str) -> None:
         """Add a running trial; its number must be the next one."""
         with self._writing(study_id) as connection:
-            trials.add(connection, study_id, number, params, seed, source)
+            trial_writes.add(connection, study_id, number, params, seed, source)
 
     def begin_attempt(self, study_id: int, number: int) -> int:
         """Take a running trial up again and return its new attempt, which names its files."""
         with self._writing(study_id) as connection:
-            return trials.begin_attempt(connection, study_id, number)
+            return trial_writes.begin_attempt(connection, study_id, number)
 
     def record_quantum(
         self, study_id: int, updates: Sequence[QuantumUpdate], endings: Sequence[Ending] = ()
@@ -301,10 +301,10 @@ class Store:
         that has ended is never changed.
         """
         with self._writing(study_id) as connection:
-            trials.record(connection, study_id, self.study_dir(study_id), updates)
-            trials.finish(connection, study_id, self.study_dir(study_id), endings)
+            trial_writes.record(connection, study_id, self.study_dir(study_id), updates)
+            trial_writes.finish(connection, study_id, self.study_dir(study_id), endings)
             reached = queries.progress(connection, study_id)
-        progress.write(self.study_dir(study_id), reached)
+        progress_note.write(self.study_dir(study_id), reached)
 
     def trials(self, study_id: int) -> tuple[TrialRecord, ...]:
         """Return a study's trials by number."""
@@ -359,16 +359,16 @@ class Store:
             values: by trial number, its parameters; as those distributions hold them.
         """
         # Only here: Optuna takes a quarter of a second to import.
-        from . import projection
+        from . import optuna_mirror
 
         with self._writing(study_id) as connection:  # refused here, where the study is another's
             study = queries.study_of(connection, study_id)
-        with faults.translated(self.url):
+        with database_errors.translated(self.url):
             if self._projection is None:
-                self._projection = projection.Projection(self._address, self._fence, timeout=self._timeout)
+                self._projection = optuna_mirror.Projection(self._address, self._fence, timeout=self._timeout)
             try:
                 self._project(self._projection, study, distributions, values)
-            except projection.CopyGone:
+            except optuna_mirror.CopyGone:
                 self._project(self._projection, study, distributions, values)
             return self._projection.name(study)
 
@@ -409,11 +409,11 @@ class Store:
         upkeep.backup(self._address.path, to)
 
     def _check_not_behind(self, study_id: int) -> None:
-        noted = progress.read(self.study_dir(study_id))  # first, since a search may write meanwhile
+        noted = progress_note.read(self.study_dir(study_id))  # first, since a search may write meanwhile
         with self._reading() as connection:
             found = queries.progress(connection, study_id)
         if noted is not None and found.lacks(noted):
-            path, note = self._address.path, self.study_dir(study_id) / progress.FILE
+            path, note = self._address.path, self.study_dir(study_id) / progress_note.FILE
             log = f"its log {upkeep.log_of(path).name} is missing or " if path else ""
             raise StorageError(
                 f"{self.url}: holds {found.words}, but {noted.words} were recorded: {log}it is an older "
@@ -428,27 +428,27 @@ class Store:
 
     def disk_bytes(self, study_id: int) -> int:
         """Return how much the study's files take on disk."""
-        return files.size(self.study_dir(study_id))
+        return study_files.size(self.study_dir(study_id))
 
     def artifacts_bytes(self) -> int:
         """Return how much the files of all studies take on disk, cache and logs included."""
-        return files.size(self.artifacts)
+        return study_files.size(self.artifacts)
 
     def database_bytes(self) -> int | None:
         """Return how much the database and its log take on disk; None where a server holds it."""
         path = self._address.path
-        return None if path is None else files.database_size(path)
+        return None if path is None else study_files.database_size(path)
 
     def keep_adapters(self, study_id: int, best: int) -> None:
         """Keep the adapters of the best complete trials, and delete every file that no trial needs.
 
         A row forgets its file before the file goes.
         """
-        present = files.listing(self.study_dir(study_id))
-        keep = files.best_adapters(self.trials(study_id), best)
+        present = study_files.listing(self.study_dir(study_id))
+        keep = study_files.best_adapters(self.trials(study_id), best)
         with self._writing(study_id) as connection:
-            trials.forget_adapters(connection, study_id, keep)
-        files.sweep(self.study_dir(study_id), present, self.trials(study_id))
+            trial_writes.forget_adapters(connection, study_id, keep)
+        study_files.sweep(self.study_dir(study_id), present, self.trials(study_id))
 
     # Transactions
 
@@ -456,7 +456,7 @@ class Store:
     def _transaction(self) -> Iterator[sqlalchemy.Connection]:
         """One transaction; it writes unless the store was opened to read."""
         self._check_file()
-        with faults.translated(self.url), self._engine.begin() as connection:
+        with database_errors.translated(self.url), self._engine.begin() as connection:
             yield connection
 
     def _check_file(self) -> None:
@@ -480,7 +480,7 @@ class Store:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlalchemy.Connection]:
-        with faults.translated(self.url), self._engine.connect() as connection:
+        with database_errors.translated(self.url), self._engine.connect() as connection:
             yield connection.execution_options(reading=True, unsealed=self._unsealed)
 
     @contextlib.contextmanager
@@ -518,7 +518,7 @@ def _holds_no_study(shown: str) -> StudyNotFound:
 
 def check_path(path: Path) -> None:
     """Raise ``StorageError`` where a database can neither lie at a path nor be made there."""
-    with faults.translated_files(path):
+    with database_errors.translated_files(path):
         if path.is_dir():
             raise StorageError(f"{path}: is a folder; name a file in it, such as {path / 'tune.db'}")
         if path.exists() and not path.is_file():

@@ -25,7 +25,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-from .faults import DamagedError
+from .database_errors import DamagedError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -12,8 +12,8 @@ import secrets
 import sqlite3
 from pathlib import Path
 
-from ..spaces.errors import StorageError
-from . import engine, faults, files
+from ..errors import StorageError
+from . import database_errors, engine, study_files
 
 
 def log_of(path: Path) -> Path:
@@ -58,11 +58,11 @@ def backup(path: Path, to: Path) -> None:
         raise StorageError(f"{to}: its folder does not exist; make it, or name another file with -o")
     temporary = to.with_name(f".{to.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with faults.translated_files(to):
+        with database_errors.translated_files(to):
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        with faults.translated(str(path)):
+        with database_errors.translated(str(path)):
             source = engine.connect_to_read(path, 30.0)
-        with faults.translated(str(to)):
+        with database_errors.translated(str(to)):
             try:
                 target = sqlite3.connect(temporary, isolation_level=None)
                 try:
@@ -72,13 +72,13 @@ def backup(path: Path, to: Path) -> None:
                     target.close()
             finally:
                 source.close()
-        with faults.translated_files(to):
+        with database_errors.translated_files(to):
             # Opened and closed beside SQLite's back, which header.py says why not to do; but nobody else
             # knows of this file, and SQLite has closed it.
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             _name(temporary, to)
-            files.sync_folder(to.parent)
+            study_files.sync_folder(to.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

@@ -13,6 +13,10 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("loratune", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loratune")
 
+# What several rooms' tests share lies beside this file, as plugins.
+sys.path.append(str(Path(__file__).parent))
+pytest_plugins = ["made_up_studies"]
+
 # Programs started in the background by a shell ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

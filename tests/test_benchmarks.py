@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from loratune.spaces.presets import PRESETS
-from loratune.storage.records import Evaluation
+from loratune.study.records import Evaluation
 
 Load = Callable[[str], ModuleType]
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"

@@ -13,13 +13,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROOMS = {
-    "spaces": set(),
-    "objectives": {"spaces"},
-    "storage": {"spaces"},
-    "search": {"spaces", "objectives.base", "storage"},
-    "reports": {"spaces", "storage"},
-    "demo": {"spaces", "objectives"},
-    "command": {"spaces", "objectives", "storage", "search", "reports", "demo"},
+    "spaces": {"errors"},
+    "study": {"errors", "spaces"},
+    "objectives": {"errors", "spaces", "study"},
+    "storage": {"errors", "spaces", "study"},
+    "search": {"errors", "spaces", "study", "objectives.base", "storage"},
+    "reports": {"errors", "spaces", "study", "storage"},
+    "integrations": {"errors", "spaces", "study", "storage", "reports"},
+    "demo": {"errors", "spaces", "study", "objectives"},
+    "command": {
+        *("errors", "spaces", "study", "objectives", "storage", "search", "reports", "integrations", "demo"),
+    },
 }
 """What each room may import of the others: whole rooms, or single modules. The root may import all."""
 
@@ -49,35 +53,38 @@ LIGHT = {
     "demo.__init__",
     "objectives.__init__",
     "objectives.base",
-    "objectives.columns",
-    "objectives.endings",
-    "objectives.fake",
-    "objectives.fake_checkpoint",
+    "objectives.data.__init__",
+    "objectives.testing.__init__",
+    "objectives.training.__init__",
+    "objectives.workers.__init__",
+    "objectives.data.columns",
+    "objectives.testing.fake",
+    "objectives.testing.fake_checkpoint",
     "objectives.folder",
-    "objectives.formats",
+    "objectives.data.formats",
     "objectives.hub",
-    "objectives.json_records",
-    "objectives.left_out",
+    "objectives.data.json_records",
+    "objectives.data.left_out",
     "objectives.machine",
-    "objectives.named_layers",
-    "objectives.parquet_records",
+    "objectives.training.named_layers",
+    "objectives.data.parquet_records",
     "objectives.identity",
     "objectives.precheck",
-    "objectives.process",
-    "objectives.records",
+    "objectives.workers.process",
+    "objectives.data.readers",
     "objectives.size",
-    "objectives.sources",
-    "objectives.split",
-    "objectives.stops",
-    "objectives.surface",
-    "objectives.survey",
-    "objectives.templates",
-    "objectives.text_lines",
-    "objectives.trial_budget",
+    "objectives.data.sources",
+    "objectives.data.split",
+    "objectives.data.stops",
+    "objectives.testing.surface",
+    "objectives.data.survey",
+    "objectives.data.templates",
+    "objectives.data.text_lines",
+    "objectives.training.trial_budget",
 }
 """Modules of the heavy rooms that the command loads at once: no torch, nor what brings it in."""
 
-BY_COMPUTED_NAME = {"objectives.worker"}
+BY_COMPUTED_NAME = {"objectives.workers.worker"}
 """Modules that may import what they are told by name: a worker is told which session to make."""
 
 
@@ -178,11 +185,12 @@ def test_the_tests_of_these_rooms_need_no_torch(room):
 
 def test_a_test_that_needs_torch_is_found(tmp_path):
     (tmp_path / "test_a.py").write_text(
-        "from loratune.objectives.fake import FakeWorker\nfrom loratune.objectives.pack import Pack\n"
+        "from loratune.objectives.testing.fake import Fake\n"
+        "from loratune.objectives.training.pack import Pack\n"
     )
     (tmp_path / "test_b.py").write_text("def test_b():\n    import peft\n")
     assert sorted(heavy_imports_of_tests(tmp_path)) == [
-        "test_a.py:2: loratune.objectives.pack.Pack",
+        "test_a.py:2: loratune.objectives.training.pack.Pack",
         "test_b.py:2: peft",
     ]
 
@@ -211,20 +219,36 @@ def test_every_module_lies_at_the_root_or_in_a_room():
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..search import study",
             "reports/ may not import search.study",
         ),
-        ("search/a.py", "from ..objectives.fake import FakeWorker", "search/ may not import objectives.fake"),
-        ("search/a.py", "from ..objectives import base, pack", "search/ may not import objectives.pack"),
+        (
+            "search/a.py",
+            "from ..objectives.workers.process import Process",
+            "search/ may not import objectives.workers",
+        ),
+        (
+            "search/a.py",
+            "from ..objectives import base, training",
+            "search/ may not import objectives.training",
+        ),
         ("search/a.py", "from .. import objectives", "search/ may not import objectives"),
         ("search/a.py", "from ..reports import page", "search/ may not import reports.page"),
         ("search/a.py", "import sqlalchemy.exc", "sqlalchemy belongs to storage"),
         ("search/deeper/a.py", "from ...reports import page", "search/ may not import reports.page"),
         ("objectives/base.py", "from torch import Tensor", "torch belongs to"),
-        ("objectives/process.py", "def f():\n    import transformers", "transformers belongs to"),
-        ("objectives/fake.py", "from .pack import Pack", "objectives.pack.Pack is not among the light"),
-        ("objectives/a.py", "from ..search.rungs import decide", "objectives/ may not import search.rungs"),
+        ("objectives/workers/process.py", "def f():\n    import transformers", "transformers belongs to"),
+        (
+            "objectives/testing/fake.py",
+            "from ..training.pack import Pack",
+            "objectives.training.pack.Pack is not among the light",
+        ),
         (
             "objectives/a.py",
-            "from ..storage.records import State",
-            "objectives/ may not import storage.records",
+            "from ..search.pruners import decide",
+            "objectives/ may not import search.pruners",
+        ),
+        (
+            "objectives/a.py",
+            "from ..storage.store import Store",
+            "objectives/ may not import storage.store",
         ),
         ("objectives/a.py", "import optuna", "optuna belongs to spaces, storage, search, reports"),
         ("demo/__init__.py", "import transformers", "transformers belongs to"),
@@ -259,19 +283,25 @@ def test_a_planted_violation_is_found(tmp_path, where, code, said):
     [
         (
             "search/a.py",
-            "from ..objectives.base import Worker\nfrom ..storage import files\nfrom .stop import Stop",
+            "from ..objectives.base import Worker\nfrom ..storage import store\nfrom .interrupt import Stop",
         ),
         ("search/a.py", "from ..objectives import base"),
         (
             "reports/a.py",
             "from safetensors.numpy import save\nimport optuna.importance\nfrom .. import __version__",
         ),
-        ("objectives/fake.py", "from . import base\nfrom .surface import loss\nfrom ..spaces import params"),
-        ("objectives/pack.py", "import torch\nfrom ..spaces.params import LoraParams\nfrom . import base"),
-        ("demo/build.py", "import torch\nfrom ..objectives.dataset import load_data"),
+        (
+            "objectives/testing/fake.py",
+            "from .. import base\nfrom .surface import loss\nfrom ...spaces import params",
+        ),
+        (
+            "objectives/training/pack.py",
+            "import torch\nfrom ...spaces.params import LoraParams\nfrom .. import base",
+        ),
+        ("demo/build.py", "import torch\nfrom ..objectives.data.dataset import load_data"),
         (
             "cli.py",
-            "import click\nfrom .search.loop import run\nfrom .objectives.process import ProcessWorker",
+            "import click\nfrom .search.loop import run\nfrom .objectives.workers.process import Process",
         ),
     ],
 )

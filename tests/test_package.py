@@ -13,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-ROOMS = ("command", "demo", "objectives", "reports", "search", "spaces", "storage")
+ROOMS = (
+    *("command", "demo", "integrations", "objectives", "reports"),
+    *("search", "spaces", "storage", "study"),
+)
 DISTRIBUTIONS = packages_distributions()
 
 
@@ -66,7 +69,12 @@ def test_every_room_is_a_declared_package():
     folders = {path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"}
     assert folders == set(ROOMS)
     declared = PROJECT["tool"]["setuptools"]["packages"]
-    assert sorted(declared) == sorted(["loratune", *(f"loratune.{room}" for room in ROOMS)])
+    packages = [
+        folder.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for room in ROOMS
+        for folder in (ROOT / room).rglob("__init__.py")
+    ]
+    assert sorted(declared) == sorted(["loratune", *(f"loratune.{package}" for package in packages)])
 
 
 def test_the_lint_bans_bare_imports_of_our_rooms():

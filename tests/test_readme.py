@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import pytest
 from loratune import cli
-from loratune.reports.kinds import known
-from loratune.spaces.errors import LoratuneError
+from loratune.errors import LoratuneError
+from loratune.reports.plots.kinds import known
 from loratune.spaces.settings import load_settings
 
 ROOT = Path(__file__).parents[1]

@@ -16,8 +16,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-AT_THE_ROOT = {"__init__.py", "__main__.py", "cli.py", "py.typed"}
-ROOMS = ("command", "demo", "objectives", "reports", "search", "spaces", "storage")
+AT_THE_ROOT = {"__init__.py", "__main__.py", "cli.py", "errors.py", "py.typed"}
+ROOMS = (
+    *("command", "demo", "integrations", "objectives", "reports"),
+    *("search", "spaces", "storage", "study"),
+)
 ABOUT_THE_REPOSITORY = {
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -142,7 +145,7 @@ def test_the_tests_run_in_a_clone_of_another_name_against_what_was_unpacked(clon
         "    assert [file for file in ours if not file.startswith(clone + '/tests/')] == []\n",
         encoding="utf-8",
     )
-    where = ("tests/spaces/test_probe.py", "tests/spaces/test_errors.py")
+    where = ("tests/spaces/test_probe.py", "tests/test_errors.py")
     said = run(
         sys.executable,
         "-m",

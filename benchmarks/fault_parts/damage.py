@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import psutil
 import safetensors
-from loratune.objectives import checkpoint, token_cache
-from loratune.reports.export_peft import export_peft
+from loratune.errors import LoratuneError, StorageError
+from loratune.integrations.peft import export_peft
+from loratune.objectives.data import token_cache
+from loratune.objectives.training import checkpoint
 from loratune.reports.load import load_view
-from loratune.spaces.errors import LoratuneError, StorageError
 from loratune.storage.check import findings
 from loratune.storage.store import Store
 

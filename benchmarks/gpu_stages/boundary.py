@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 from gpu_stages import steps
 from gpu_stages.stage import MIB, Stage, make_base, make_config, make_geometry, random_split
-from loratune.objectives import checkpoint
-from loratune.objectives.evaluation import EvalSet
+from loratune.objectives.training import checkpoint
+from loratune.objectives.training.evaluation import EvalSet
 from loratune.spaces.params import LoraParams
 
 TRIALS, RANK, LENGTH, EXAMPLES = 16, 64, 256, 64

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from gpu_stages import steps
 from gpu_stages.stage import MIB, Skipped, Stage, make_base, make_batch, make_config, make_geometry
-from loratune.objectives.model import BaseModel
-from loratune.objectives.selfcheck import check_pack
+from loratune.objectives.training.model import BaseModel
+from loratune.objectives.training.selfcheck import check_pack
 
 CASES = (("0.5B", 16, 4, 512), ("8B", 8, 1, 512))
 """Shape, trials, rows, length."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from gpu_stages import steps
 from gpu_stages.stage import MIB, Stage, make_base, make_batch, make_config, make_geometry
-from loratune.objectives.counting import counted
+from loratune.objectives.testing.counting import counted
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.models.llama.modeling_llama import LlamaRMSNorm

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from gpu_stages import steps
 from gpu_stages.stage import MIB, Skipped, Stage, make_base, make_batch, make_config, make_geometry
-from loratune.objectives.replay import SEEN
+from loratune.objectives.training.replay import SEEN
 
 RANK = 16
 CASES = (

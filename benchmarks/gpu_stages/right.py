@@ -15,14 +15,15 @@ import transformers
 from gpu_stages.searching import Search
 from gpu_stages.stage import TOY, Stage, make_base, make_geometry
 from loratune.demo import data_path, model_path
-from loratune.objectives.base import DataConfig, Done, ModelConfig, ObjectiveConfig
-from loratune.objectives.dataset import load_data
-from loratune.objectives.model import load_model, load_tokenizer
-from loratune.objectives.reference import run_reference
-from loratune.objectives.selfcheck import check_pack
-from loratune.objectives.session import Session
-from loratune.spaces.budget import QUANTA, RUNGS
+from loratune.objectives.base import Done
+from loratune.objectives.data.dataset import load_data
+from loratune.objectives.testing.reference import run_reference
+from loratune.objectives.training.model import load_model, load_tokenizer
+from loratune.objectives.training.selfcheck import check_pack
+from loratune.objectives.training.session import Session
 from loratune.spaces.params import LoraParams
+from loratune.study.budget import QUANTA, RUNGS
+from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 SLOTS = 16
 TINY = {**TOY, "max_position_embeddings": 128}

@@ -9,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from loratune.search.study import facts_of
-from loratune.spaces.budget import QUANTA
-from loratune.spaces.errors import LoratuneError
+from loratune.errors import LoratuneError
+from loratune.search.study_record import facts_of
 from loratune.storage.store import Store
+from loratune.study.budget import QUANTA
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gpu_stages import steps
 from gpu_stages.stage import Stage, make_base, make_batch, make_config, make_geometry
-from loratune.objectives.pack import Pack
-from loratune.objectives.preparation import recompute_activations
+from loratune.objectives.training.pack import Pack
+from loratune.objectives.training.preparation import recompute_activations
 
 ROWS, LENGTH, RANK = 4, 512, 16
 CASES = (

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 import transformers
 from loratune.demo import model_path
-from loratune.objectives.base import Geometry
-from loratune.objectives.batches import Batch, collate
-from loratune.objectives.dataset import Split
-from loratune.objectives.model import BaseModel, hold
-from loratune.objectives.targets import resolve_targets
+from loratune.objectives.data.dataset import Split
+from loratune.objectives.training.batches import Batch, collate
+from loratune.objectives.training.model import BaseModel, hold
+from loratune.objectives.training.targets import resolve_targets
+from loratune.study.facts import Geometry
 
 MIB = 2**20
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 from gpu_stages.stage import MIB, Stage
-from loratune.objectives.base import Geometry
-from loratune.objectives.batches import Batch
-from loratune.objectives.head import chunk_rows
-from loratune.objectives.model import BaseModel
-from loratune.objectives.optimizer import Step, adamw, clip_by_row_norm
-from loratune.objectives.pack import Pack
-from loratune.objectives.targets import features
+from loratune.objectives.training.batches import Batch
+from loratune.objectives.training.head import chunk_rows
+from loratune.objectives.training.model import BaseModel
+from loratune.objectives.training.optimizer import Step, adamw, clip_by_row_norm
+from loratune.objectives.training.pack import Pack
+from loratune.objectives.training.targets import features
 from loratune.spaces import memory
+from loratune.study.facts import Geometry
 
 HOST_BOUND = 0.9
 """From this share of a step on, handing out the work takes as long as the work."""

@@ -17,7 +17,7 @@ import pytest
 from loratune.command import running
 from loratune.command.request import make_config
 from loratune.demo import data_path, model_path
-from loratune.objectives.fake import FakeWorker
+from loratune.objectives.testing.fake import FakeWorker
 from loratune.spaces.presets import preset
 
 RECORD = {"instruction": "Say hello.", "output": "hello"}

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from loratune.command import looking, running
 from loratune.command.request import choose_preset, fit_to_budget, make_config, make_request
-from loratune.objectives.base import Facts, ObjectiveConfig
-from loratune.objectives.fake import FakePlan, FakeWorker
-from loratune.search.study import create
-from loratune.spaces.budget import plan_budget
-from loratune.spaces.errors import OutOfMemory, StudyBusy
+from loratune.errors import OutOfMemory, StudyBusy
+from loratune.objectives.testing.fake import FakePlan, FakeWorker
+from loratune.search.study_record import create
 from loratune.spaces.presets import preset
 from loratune.storage.store import Store
+from loratune.study.budget import plan_budget
+from loratune.study.config import ObjectiveConfig
+from loratune.study.facts import Facts
 
 
 class SmallWorker(FakeWorker):

@@ -7,7 +7,7 @@ import re
 import pytest
 from loratune.command import console
 from loratune.command.console import LiveView, Log, PlainView, counts_line, live_table, rates
-from loratune.search.snapshot import BestView, SlotView, Snapshot
+from loratune.search.progress import BestView, SlotView, Snapshot
 from loratune.spaces.params import LoraParams
 from rich.console import Console
 

@@ -12,9 +12,9 @@ import pytest
 from loratune.cli import main
 from loratune.command import running
 from loratune.command.request import make_config, make_request
-from loratune.objectives.fake import FakeFleet, FakeWorker
+from loratune.objectives.testing.fake import FakeFleet, FakeWorker
 from loratune.search.loop import run
-from loratune.search.study import create, objective_of
+from loratune.search.study_record import create, objective_of
 from loratune.spaces.presets import preset
 from loratune.storage.store import Store
 

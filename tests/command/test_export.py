@@ -14,17 +14,17 @@ import pytest
 import safetensors.numpy
 import yaml
 from loratune.demo import data_path, model_path
-from loratune.storage.records import TrialRecord
 from loratune.storage.store import Store
+from loratune.study.records import TrialRecord
 
 LOSS_BY_PEFT = """
 import json, sys
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
-from loratune.objectives.dataset import load_data
-from loratune.objectives.model import load_tokenizer
-from loratune.search.study import config_of, facts_of
+from loratune.objectives.data.dataset import load_data
+from loratune.objectives.training.model import load_tokenizer
+from loratune.search.study_record import config_of, facts_of
 from loratune.storage.store import Store
 
 with Store.open("tune.db", mode="read") as store:
@@ -243,10 +243,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from loratune.demo import data_path
-from loratune.objectives.chat_template import ChatTemplate
-from loratune.objectives.encode import encode
-from loratune.objectives.formats import parse_record
-from loratune.objectives.templates import BuiltInTemplate
+from loratune.objectives.data.chat_template import ChatTemplate
+from loratune.objectives.data.encode import encode
+from loratune.objectives.data.formats import parse_record
+from loratune.objectives.data.templates import BuiltInTemplate
 
 folder, base, name = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(folder)

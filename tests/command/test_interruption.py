@@ -12,8 +12,8 @@ import pytest
 from loratune import cli
 from loratune.command import running, settling
 from loratune.command.request import make_config
-from loratune.objectives.fake import FakeWorker
-from loratune.spaces.errors import StudyNotFound
+from loratune.errors import StudyNotFound
+from loratune.objectives.testing.fake import FakeWorker
 from loratune.spaces.presets import preset
 from loratune.storage.store import Store
 

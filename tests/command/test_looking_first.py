@@ -14,8 +14,8 @@ import pytest
 from loratune.command import running
 from loratune.command.request import make_config, make_request
 from loratune.demo import model_path
+from loratune.errors import DataError
 from loratune.objectives.identity import digests
-from loratune.spaces.errors import DataError
 from loratune.spaces.presets import preset
 
 CSV = "text,label\n" + "".join(f"text {number},{number % 2}\n" for number in range(400))

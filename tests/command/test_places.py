@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 from loratune.command.places import check_device, count_workers, find_places, machine_of
 from loratune.command.request import choose_preset, make_config, make_request
-from loratune.objectives.base import MemoryFacts
-from loratune.objectives.fake import FakeWorker
+from loratune.errors import ModelError, UsageError
 from loratune.objectives.machine import Machine
-from loratune.spaces.errors import ModelError, UsageError
+from loratune.objectives.testing.fake import FakeWorker
+from loratune.study.facts import MemoryFacts
 
 
 def facts_on(device, *, gpus=None, dtype="bfloat16", **memory):

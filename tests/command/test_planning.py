@@ -5,9 +5,8 @@ import dataclasses
 import pytest
 from loratune.command.planning import count, hours, plan, plan_lines, share, size
 from loratune.command.request import choose_preset, make_config, make_request
-from loratune.objectives.base import BadRecord, ColumnUse, LeftOut
-from loratune.objectives.endings import Endings
-from loratune.objectives.fake import FakePlan, FakeWorker
+from loratune.objectives.testing.fake import FakePlan, FakeWorker
+from loratune.study.facts import BadRecord, ColumnUse, Endings, LeftOut
 
 
 @pytest.fixture

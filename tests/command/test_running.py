@@ -6,13 +6,13 @@ from typing import ClassVar
 import pytest
 from loratune.command import running
 from loratune.command.request import choose_preset, make_config, make_request
-from loratune.objectives.fake import FakeWorker
-from loratune.search.snapshot import Unobserved
-from loratune.search.stop import StopSignal
-from loratune.search.study import create
-from loratune.spaces.errors import ModelError
-from loratune.storage.records import TrialRecord
+from loratune.errors import ModelError
+from loratune.objectives.testing.fake import FakeWorker
+from loratune.search.interrupt import StopSignal
+from loratune.search.progress import Unobserved
+from loratune.search.study_record import create
 from loratune.storage.store import Store
+from loratune.study.records import TrialRecord
 
 
 class Said(Unobserved):

@@ -8,20 +8,20 @@ import pytest
 from click.testing import CliRunner
 from loratune.cli import tune as group
 from loratune.command import showing
-from loratune.command.columns import SHORT
 from loratune.command.planning import size
 from loratune.command.request import choose_preset, make_config, make_request
-from loratune.objectives.fake import FakeFleet, FakePlan
-from loratune.reports.facts import study_facts
+from loratune.command.table_columns import SHORT
+from loratune.objectives.testing.fake import FakeFleet, FakePlan
 from loratune.reports.load import load_view
-from loratune.reports.outcomes import outcomes
-from loratune.reports.plots import plot_figure
-from loratune.reports.text import plot_text
+from loratune.reports.plots.save import plot_figure
+from loratune.reports.plots.text import plot_text
+from loratune.reports.report_facts import study_facts
+from loratune.reports.trial_ends import outcomes
 from loratune.reports.verdict import verdict
+from loratune.search.interrupt import StopSignal
 from loratune.search.loop import run
-from loratune.search.snapshot import Unobserved
-from loratune.search.stop import StopSignal
-from loratune.search.study import create
+from loratune.search.progress import Unobserved
+from loratune.search.study_record import create
 from loratune.storage.store import Store
 from rich.console import Console
 

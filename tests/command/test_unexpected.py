@@ -191,7 +191,7 @@ def test_an_error_in_a_thread_is_one_line_too(study):
 def test_a_worker_that_fails_unexpectedly_is_one_line_with_its_log(tmp_path):
     code = """
 import runpy, sys
-import loratune.objectives.process as process
+import loratune.objectives.workers.process as process
 process.ProcessWorker.__init__.__kwdefaults__["session"] = "json:loads"
 sys.argv = ["tune", "plan"]
 runpy.run_module("loratune", run_name="__main__")

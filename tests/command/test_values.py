@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from loratune.spaces.errors import shown
+from loratune.errors import shown
 
 HUGE = "1" + "0" * 30
 

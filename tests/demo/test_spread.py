@@ -6,10 +6,11 @@ import dataclasses
 from pathlib import Path
 
 from loratune.demo import data_path, model_path
-from loratune.objectives.base import DataConfig, Done, ModelConfig, ObjectiveConfig
-from loratune.objectives.session import Session
-from loratune.spaces.budget import QUANTA
+from loratune.objectives.base import Done
+from loratune.objectives.training.session import Session
 from loratune.spaces.presets import preset
+from loratune.study.budget import QUANTA
+from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 
 def test_the_middle_of_the_range_beats_both_edges_by_far(tmp_path: Path) -> None:

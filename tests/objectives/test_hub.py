@@ -14,9 +14,9 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from loratune.objectives.base import ModelConfig
+from loratune.errors import ModelError
 from loratune.objectives.hub import check_hub
-from loratune.spaces.errors import ModelError
+from loratune.study.config import ModelConfig
 
 COMMIT = "0123456789" * 4
 

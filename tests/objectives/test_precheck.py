@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loratune.objectives.base import DataConfig, ModelConfig, ObjectiveConfig
+from loratune.errors import BudgetError, DataError, LoratuneError, ModelError
 from loratune.objectives.precheck import precheck
-from loratune.objectives.preparation import prepare
-from loratune.spaces.errors import BudgetError, DataError, LoratuneError, ModelError
+from loratune.objectives.training.preparation import prepare
+from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
+from loratune.errors import ReportError
 from loratune.reports.importance import _where, importance
-from loratune.spaces.errors import ReportError
 from loratune.spaces.presets import preset
 from loratune.spaces.space import Dimension
-from loratune.storage.records import EventRecord
+from loratune.study.records import EventRecord
 
 
 def test_the_parameter_that_decides_the_loss_comes_first(view):

@@ -1,12 +1,12 @@
 import dataclasses
 
 import pytest
+from loratune.errors import StudyNotFound
 from loratune.reports.load import load_view
 from loratune.reports.page import render
 from loratune.reports.verdict import verdict
-from loratune.spaces.errors import StudyNotFound
-from loratune.storage.records import Ending, QuantumUpdate
 from loratune.storage.store import Store
+from loratune.study.records import Ending, QuantumUpdate
 
 
 def record(store, made):

@@ -7,10 +7,10 @@ from html import unescape
 from html.parser import HTMLParser
 
 import pytest
-from loratune.objectives.base import BadRecord, ColumnUse, LeftOut
+from loratune.errors import ReportError
+from loratune.reports.format import show_value
 from loratune.reports.page import _inside_script, render, write_report
-from loratune.reports.words import show_value
-from loratune.spaces.errors import ReportError
+from loratune.study.facts import BadRecord, ColumnUse, LeftOut
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}"
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from loratune.reports.paired import MIN_EXAMPLES, paired_interval
-from loratune.storage.records import Evaluation
+from loratune.study.records import Evaluation
 
 
 def evaluation(losses, tokens):

@@ -1,12 +1,12 @@
 import dataclasses
 
 import pytest
-from loratune.reports.export_yaml import export_json, export_yaml
+from loratune.errors import ReportError
+from loratune.integrations.plain import export_json, export_yaml
 from loratune.reports.full_run import check_gain
-from loratune.reports.outcomes import outcomes
 from loratune.reports.page import render
+from loratune.reports.trial_ends import outcomes
 from loratune.reports.verdict import verdict
-from loratune.spaces.errors import ReportError
 from loratune.spaces.params import LoraParams
 
 

@@ -11,19 +11,21 @@ from typing import Any
 
 import optuna
 import pytest
-from loratune.objectives.base import DataConfig, Done, Facts, ModelConfig, ObjectiveConfig
-from loratune.objectives.fake import FakeFleet, FakePlan, FakeWorker
-from loratune.search.config import StudyConfig
+from loratune.objectives.base import Done
+from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker
 from loratune.search.loop import Outcome, run
 from loratune.search.measure import evaluation_of
-from loratune.search.snapshot import Snapshot
-from loratune.search.study import create
+from loratune.search.progress import Snapshot
+from loratune.search.study_record import create
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import preset
 from loratune.spaces.space import SearchSpace
-from loratune.storage import files
-from loratune.storage.records import FINAL_STATES, StudyRecord, TrialRecord
+from loratune.storage import study_files
 from loratune.storage.store import Store
+from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+from loratune.study.facts import Facts
+from loratune.study.records import FINAL_STATES, StudyRecord, TrialRecord
+from loratune.study.study_config import StudyConfig
 
 
 class CrashError(Exception):
@@ -196,7 +198,7 @@ class Bench:
         with self.store as store:
             study = store.study(name)
             assert store.lease(study.id) is None
-            present = set(files.listing(store.study_dir(study.id)))
+            present = set(study_files.listing(store.study_dir(study.id)))
         assert present == {trial.adapter for trial in records if trial.adapter}
         assert len(present) == min(5, sum(trial.state == "complete" for trial in records))
         if not self.copying:

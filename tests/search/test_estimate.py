@@ -1,7 +1,7 @@
 """How long a search still takes, from what it has done so far."""
 
 import pytest
-from loratune.search.snapshot import estimate
+from loratune.search.progress import estimate
 
 # Quanta: ten ended trials took 40 of them in 100 seconds.
 SO_FAR = {"quanta_done": 40, "elapsed": 100.0, "quanta_of_finished": 40, "finished": 10}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loratune.objectives.process import ProcessWorker
+from loratune.objectives.workers.process import ProcessWorker
 
 HERE = Path(__file__).parent
 TRIALS = 8
@@ -43,9 +43,9 @@ class Processes:
 def test_a_deterministic_study_is_the_same_whoever_is_killed(
     new_bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.syspath_prepend(HERE.parent / "objectives")
+    monkeypatch.syspath_prepend(HERE.parent / "objectives" / "workers")
     # Who runs out of memory elsewhere on this machine is none of this test's business.
-    monkeypatch.setattr("loratune.objectives.process._oom_kills", lambda: 0)
+    monkeypatch.setattr("loratune.objectives.workers.process._oom_kills", lambda: 0)
     found = []
     for disturbed in (False, True):
         bench, fleet, over = new_bench(), Processes(tmp_path / str(disturbed)), threading.Event()

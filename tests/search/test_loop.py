@@ -10,14 +10,14 @@ from typing import Any
 
 import optuna
 import pytest
-from loratune.objectives.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
+from loratune.errors import DataError, StudyBusy, StudyNotFound, WorkerError
+from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
+from loratune.search.interrupt import StopSignal
 from loratune.search.loop import run
-from loratune.search.seat import Limits
-from loratune.search.stop import StopSignal
-from loratune.search.study import create
-from loratune.spaces.errors import DataError, StudyBusy, StudyNotFound, WorkerError
+from loratune.search.study_record import create
+from loratune.search.worker_state import Limits
 from loratune.spaces.space import Dimension
-from loratune.storage import progress
+from loratune.storage import progress_note
 from loratune.storage.store import Store
 
 PLAN = FakePlan(slots=4)
@@ -408,15 +408,15 @@ def test_whenever_workers_train_the_database_file_alone_holds_all(bench, monkeyp
     """So that whoever copies ``tune.db`` after a kill, without its log, has the study."""
     bench.create(6)
     real = Store.fold_log
-    reached: list[progress.Progress] = []
+    reached: list[progress_note.Progress] = []
 
     def fold(self: Store) -> bool:
         assert real(self)
         copy = tmp_path / "alone.db"
         shutil.copy(bench.path, copy)
         with Store.open(str(copy), mode="read") as alone:
-            reached.append(progress.of(alone.trials(1)))
-        assert reached[-1] == progress.of(self.trials(1))
+            reached.append(progress_note.of(alone.trials(1)))
+        assert reached[-1] == progress_note.of(self.trials(1))
         return True
 
     monkeypatch.setattr(Store, "fold_log", fold)

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from loratune.errors import OutOfMemory, StaleOwner, StorageError, WorkerError
 from loratune.objectives.base import Event, WorkerFailed
-from loratune.objectives.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
-from loratune.search.seat import Limits
-from loratune.search.stop import StopSignal
-from loratune.spaces.errors import OutOfMemory, StaleOwner, StorageError, WorkerError
-from loratune.storage import files
+from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
+from loratune.search.interrupt import StopSignal
+from loratune.search.worker_state import Limits
+from loratune.storage import study_files
 
 TRIALS = 10
 PLAN = FakePlan(slots=4)
@@ -179,7 +179,7 @@ def test_a_lost_state_delays_the_round_and_changes_nothing(
     victim = next(trial for trial in bench.trials() if trial.checkpoint is not None and trial.quanta > 1)
     with bench.store as store:
         folder = store.study_dir(1)
-    before = files.previous(files.listing(folder), bench.trials())
+    before = study_files.previous(study_files.listing(folder), bench.trials())
     for name in (victim.checkpoint, before[victim.number])[:damaged]:
         content = bytearray((folder / name).read_bytes())
         content[len(content) // 2] ^= 4

@@ -5,8 +5,8 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loratune.errors import SpaceError
 from loratune.spaces.dimension import NAMES, WHOLE, WORDS, Dimension
-from loratune.spaces.errors import SpaceError
 from loratune.spaces.parse import dimension, parse_set
 
 NUMBERS = [name for name in NAMES if name not in WORDS]

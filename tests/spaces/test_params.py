@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from loratune.spaces.errors import SpaceError
+from loratune.errors import SpaceError
 from loratune.spaces.params import LoraParams
 
 GOOD = {"learning_rate": 1e-4, "batch_size": 8, "lora_rank": 8, "lora_alpha": 16.0}

@@ -1,5 +1,5 @@
 import pytest
-from loratune.spaces.errors import SpaceError
+from loratune.errors import SpaceError
 from loratune.spaces.parse import build_space, configuration, dimension, load_space, parse_set
 from loratune.spaces.presets import PRESETS
 from loratune.spaces.space import Dimension

@@ -1,7 +1,7 @@
 import dataclasses
 
 import pytest
-from loratune.spaces.errors import SpaceError
+from loratune.errors import SpaceError
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import PRESETS, preset, preset_for
 

@@ -1,5 +1,5 @@
 import pytest
-from loratune.spaces.errors import SpaceError, UsageError
+from loratune.errors import SpaceError, UsageError
 from loratune.spaces.settings import Settings, load_settings
 
 WHOLE_FILE = """

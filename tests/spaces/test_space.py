@@ -5,8 +5,8 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loratune.errors import SpaceError
 from loratune.spaces.dimension import MAX_CHOICES, WHOLE, WORDS, Dimension
-from loratune.spaces.errors import SpaceError
 from loratune.spaces.params import SCHEDULERS, LoraParams
 from loratune.spaces.space import SearchSpace
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from loratune.spaces.params import LoraParams
-from loratune.storage.records import CurvePoint, Evaluation, QuantumUpdate, StudyRecord
 from loratune.storage.store import Store
+from loratune.study.records import CurvePoint, Evaluation, QuantumUpdate, StudyRecord
 
 PARAMS = LoraParams(learning_rate=3e-4, batch_size=8, lora_rank=16, lora_alpha=32, warmup_ratio=0.1)
 POSTGRES = "TUNE_TEST_POSTGRES"

@@ -15,7 +15,7 @@ import datetime, sys
 import numpy as np
 from optuna.distributions import FloatDistribution
 from loratune.spaces.params import LoraParams
-from loratune.storage.records import CurvePoint, Ending, Evaluation, QuantumUpdate
+from loratune.study.records import CurvePoint, Ending, Evaluation, QuantumUpdate
 from loratune.storage.store import Store
 
 params = LoraParams(learning_rate=1e-3, batch_size=8, lora_rank=8, lora_alpha=16)

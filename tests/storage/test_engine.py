@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from loratune.spaces.errors import StorageError, StudyNotFound
+from loratune.errors import StorageError, StudyNotFound
 from loratune.storage import engine
 from loratune.storage.store import Store
 

@@ -6,7 +6,7 @@ import stat
 
 import optuna
 import pytest
-from loratune.spaces.errors import StorageError, StudyExists, StudyNotFound
+from loratune.errors import StorageError, StudyExists, StudyNotFound
 from loratune.storage import foreign
 from loratune.storage.store import Store
 

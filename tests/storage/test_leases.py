@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from loratune.spaces.errors import StaleOwner, StudyBusy
+from loratune.errors import StaleOwner, StudyBusy
 from loratune.storage import leases
 from loratune.storage.leases import Process, standing
 from loratune.storage.store import Store
@@ -192,7 +192,7 @@ except Exception as error:
 
 RACE = """
 import sys
-from loratune.spaces.errors import StudyBusy
+from loratune.errors import StudyBusy
 from loratune.storage.store import Store
 store = Store.open({path!r}, mode="write")
 sys.stdin.readline()

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 import sqlalchemy
-from loratune.spaces.errors import StorageError
+from loratune.errors import StorageError
 from loratune.storage import migrations, tables
 from loratune.storage.store import Store
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from loratune.spaces.errors import StorageError
+from loratune.errors import StorageError
 from loratune.storage import migrations, tables
 from loratune.storage.check import findings
-from loratune.storage.records import Ending, StudyRecord
 from loratune.storage.store import Store
+from loratune.study.records import Ending, StudyRecord
 
 SEALED = [tables.studies, tables.trials, tables.curve, tables.evaluations, tables.events]
 CELLS = [

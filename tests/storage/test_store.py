@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loratune.spaces.errors import StaleOwner, StorageError, StudyBusy, StudyExists, StudyNotFound
-from loratune.storage.records import Ending
+from loratune.errors import StaleOwner, StorageError, StudyBusy, StudyExists, StudyNotFound
 from loratune.storage.store import Store
+from loratune.study.records import Ending
 
 
 def ending(trial, state="complete", reason=None, value=None, adapter=None):

@@ -8,11 +8,11 @@ import stat
 import threading
 
 import pytest
-from loratune.spaces.errors import StorageError
-from loratune.storage import progress
-from loratune.storage.records import Ending
+from loratune.errors import StorageError
+from loratune.storage import progress_note
 from loratune.storage.store import Store
 from loratune.storage.upkeep import fold, log_of
+from loratune.study.records import Ending
 
 
 @pytest.fixture
@@ -161,10 +161,10 @@ def test_a_torn_note_of_how_far_a_study_was_hinders_nobody(owned, params, quantu
     write(store, study, params)
     store.release(study.id)
     (store.study_dir(study.id) / "progress.json").write_text(content)
-    assert progress.read(store.study_dir(study.id)) is None
+    assert progress_note.read(store.study_dir(study.id)) is None
     store.acquire(study.id)
     store.record_quantum(study.id, [quantum(0, 1)])
-    assert progress.read(store.study_dir(study.id)) == progress.of(store.trials(study.id))
+    assert progress_note.read(store.study_dir(study.id)) == progress_note.of(store.trials(study.id))
 
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])

@@ -1,0 +1,150 @@
+"""Columns of the live table: the study's own parameters among them, and which of them fit a terminal.
+
+Knows only a snapshot; draws nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from rich.cells import cell_len
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from ..search.progress import SlotView, Snapshot
+from ..spaces.params import LoraParams
+
+SHORT = {
+    "learning_rate": "lr",
+    "batch_size": "batch",
+    "lora_rank": "rank",
+    "lora_alpha": "alpha",
+    "lora_alpha_ratio": "alpha/rank",
+    "warmup_ratio": "warmup",
+    "lora_dropout": "dropout",
+    "weight_decay": "decay",
+    "lora_target": "target",
+    "lr_scheduler_type": "scheduler",
+    "loraplus_lr_ratio": "lora+",
+}
+"""Column heads, where a whole name would be wider than what stands below it."""
+
+GAPS = (2, 1)
+"""Spaces between two columns, the narrower where they would not fit otherwise."""
+
+ORNAMENT = 5
+"""How a column is ranked that only fills room: no gap is narrowed for it."""
+
+WORD_WIDTH = 14
+"""Widest that a word is shown, a schedule's name or a list of modules: cut there, they still differ."""
+
+LEADING = ("learning_rate", "batch_size", "lora_rank", "lora_alpha", "lora_alpha_ratio")
+"""Parameters that are shown before others."""
+
+_BAR_WIDTH = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of the live table."""
+
+    name: str
+    """Its head."""
+    cell: Callable[[SlotView], str | Text | ProgressBar]
+    """What it says of a trial."""
+    width: int = 0
+    """Least, in characters: what its cells usually take, so that columns neither move nor come and go."""
+    lesser: int = 0
+    """0 stays in every terminal; of the others, 1 to ``ORNAMENT``, the greatest go where they do not fit."""
+    justify: Literal["left", "right"] = "right"
+    """Where its cells stand."""
+
+
+def fitting(widths: Sequence[int], lesser: Sequence[int], width: int) -> tuple[tuple[int, ...], int]:
+    """Return which of these columns fit a terminal of that width, and the gap between two of them.
+
+    ``lesser`` is as in ``Column``: 0 stays whatever the width.
+    """
+
+    def total(some: Sequence[int], gap: int) -> int:
+        return sum(widths[index] for index in some) + gap * (len(some) - 1)
+
+    needed = [index for index in range(len(widths)) if lesser[index] < ORNAMENT]
+    gap = next((gap for gap in GAPS if total(needed, gap) <= width), GAPS[-1])
+    kept: list[int] = []
+    for index in sorted(range(len(widths)), key=lambda index: lesser[index]):
+        if lesser[index] == 0 or total([*kept, index], gap) <= width:
+            kept.append(index)
+    return tuple(sorted(kept)), gap
+
+
+def columns(snapshot: Snapshot, width: int) -> tuple[tuple[Column, ...], int]:
+    """Return the columns that fit a terminal of that width, and the gap between two of them."""
+    found = _columns(snapshot.varied)
+    widths = [_taken(column, snapshot.slots) for column in found]
+    kept, gap = fitting(widths, [column.lesser for column in found], width)
+    return tuple(found[index] for index in kept), gap
+
+
+def _columns(varied: Sequence[str]) -> tuple[Column, ...]:
+    """Return all columns of a search over these parameters."""
+    return (
+        Column(name="trial", cell=lambda slot: str(slot.trial)),
+        *(_parameter(name) for name in varied),
+        Column(name="examples", cell=_examples),
+        Column(
+            name="",
+            cell=lambda slot: ProgressBar(
+                total=slot.examples_total, completed=slot.examples, width=_BAR_WIDTH
+            ),
+            width=_BAR_WIDTH,
+            lesser=ORNAMENT,
+            justify="left",
+        ),
+        Column(name="train", cell=lambda slot: _shown(slot.train_loss, ".4f"), width=6),
+        Column(name="eval", cell=lambda slot: _shown(slot.eval_loss, ".4f"), width=6),
+        Column(name="lr now", cell=lambda slot: _shown(slot.learning_rate, ".1e"), width=7, lesser=3),
+        Column(name="grad", cell=lambda slot: _shown(slot.grad_norm, ".3g"), width=5, lesser=2),
+        Column(
+            name="state",
+            cell=lambda slot: Text(slot.state, style="cyan" if slot.state in ("train", "eval") else "dim"),
+            width=8,
+            justify="left",
+        ),
+    )
+
+
+def _parameter(name: str) -> Column:
+    return Column(
+        name=SHORT[name],
+        cell=lambda slot: _value(slot.params, name),
+        width=8 if name == "learning_rate" else 0,
+        lesser=1 if name in LEADING else 4,
+    )
+
+
+def _value(params: LoraParams, name: str) -> str:
+    value = getattr(params, name)
+    if isinstance(value, str):
+        return value if len(value) <= WORD_WIDTH else value[: WORD_WIDTH - 1] + "…"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.2e}" if name == "learning_rate" else f"{value:.3g}"
+
+
+def _examples(slot: SlotView) -> str:
+    total = str(slot.examples_total)
+    return f"{slot.examples:>{len(total)}}/{total}"
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _taken(column: Column, slots: Sequence[SlotView]) -> int:
+    """Return how wide a column is with these trials in it."""
+    cells = [column.cell(slot) for slot in slots]
+    texts = [str(cell) for cell in cells if not isinstance(cell, ProgressBar)]
+    return max(column.width, cell_len(column.name), *(cell_len(text) for text in texts))

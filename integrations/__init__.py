@@ -1,0 +1,1 @@
+"""Other people's formats, a file for each system."""

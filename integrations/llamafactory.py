@@ -1,0 +1,298 @@
+"""A trial's configuration for LLaMA-Factory: a YAML for ``llamafactory-cli train``, and its data's entry.
+
+LLaMA-Factory refuses keys that it does not know, so only keys of its own are written, in its own spelling;
+it reads data only through an entry of ``dataset_info.json``, which is written beside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from ..errors import ReportError
+from ..reports.data_columns import columns_of, read_as
+from ..reports.full_run import EPOCHS, FullRun, comments, full_run, provenance
+from ..reports.view import StudyView
+from ..reports.whole_files import check_free, write_text
+from ..study.records import TrialRecord
+from .peft import model_name
+from .plain import dump_yaml
+
+TEMPLATES = {"default": "default", "alpaca": "alpaca", "chatml": "chatml", "plain": "empty"}
+"""Our built-in templates → LLaMA-Factory's."""
+
+COLUMNS = {
+    "alpaca": {"prompt": "instruction", "query": "input", "response": "output", "history": "history"},
+    "prompt_completion": {"prompt": "prompt", "response": "completion"},
+    "messages": {"messages": "messages"},
+    "sharegpt": {"messages": "conversations"},
+    "text": {"prompt": "text"},
+}
+"""Our formats → LLaMA-Factory's names of columns → the data's; ``system`` and ``tools`` come on top."""
+
+NEEDED = ("prompt", "response", "messages")
+"""Columns that are listed even where the file could not be read; the others only if it has them."""
+
+MESSAGE_TAGS = {
+    "role_tag": "role",
+    "content_tag": "content",
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "system_tag": "system",
+    "observation_tag": "tool",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LlamaFactoryExport:
+    """Both files, as values."""
+
+    arguments: dict[str, Any]
+    """Keys of the YAML in order."""
+    notes: tuple[str, ...]
+    """Sentences for its head."""
+    datasets: dict[str, dict[str, Any]]
+    """Name → entry of ``dataset_info.json``."""
+
+    @property
+    def text(self) -> str:
+        """The YAML with its comments."""
+        return comments(self.notes) + dump_yaml(self.arguments)
+
+
+def export_llamafactory(
+    view: StudyView, number: int | None, path: Path, *, epochs: float = EPOCHS, force: bool = False
+) -> tuple[Path, Path]:
+    """Write the YAML to ``path`` and the data's entry into ``dataset_info.json`` beside it; return both.
+
+    Entries of others in that file are kept. Raises ``ReportError``.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        raise ReportError(f"{path}: llamafactory-cli reads a .yaml file; name one, such as train.yaml")
+    export = llamafactory(view, number, path.parent, epochs=epochs)
+    check_free(path, export.text, force=force)
+    registry = path.parent / "dataset_info.json"
+    entries: Any = {}
+    if registry.exists():
+        try:
+            entries = json.loads(registry.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ReportError(f"{registry}: is not readable JSON ({error}); mend or move it") from error
+        if not isinstance(entries, dict):
+            raise ReportError(f"{registry}: is not a registry of data sets; mend or move it")
+    write_text(registry, json.dumps({**entries, **export.datasets}, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, export.text)
+    return path, registry
+
+
+def llamafactory(
+    view: StudyView, number: int | None, folder: Path, *, epochs: float = EPOCHS
+) -> LlamaFactoryExport:
+    """Return both files for a trial (None: the best), meant to lie in ``folder``."""
+    trial = view.trial(number)
+    data = view.data_config
+    plain = view.data.format == "text"
+    name = f"loratune_{view.study.name}"
+    datasets = {name: _entry(view, data["train"])}
+    if data.get("validation"):
+        datasets[f"{name}_validation"] = _entry(view, data["validation"])
+        held_out: dict[str, Any] = {"eval_dataset": f"{name}_validation"}
+        train = view.data.train
+    else:
+        share = float(data.get("split", (0.7, 0.15, 0.15))[1])
+        held_out = {"val_size": round(share, 4)}
+        train = view.data.train + view.data.validation + view.data.test
+        train -= math.ceil(share * train)  # as train_test_split of datasets does, which LLaMA-Factory calls
+    run = full_run(view, trial.params, view.examples_seen(trial), epochs=epochs, train=train)
+    notes = [*provenance(view, trial, run), *_notes(view, trial, plain)]
+    return LlamaFactoryExport(
+        arguments={
+            **_model(view),
+            "stage": "pt" if plain else "sft",
+            "do_train": True,
+            "finetuning_type": "lora",
+            **_lora(trial),
+            "dataset": name,
+            "dataset_dir": str(folder.resolve()),
+            **_template(view, plain),
+            "cutoff_len": view.data.cutoff_len,
+            **held_out,
+            **({"packing": False} if plain else {}),
+            "output_dir": f"saves/{view.study.name}-trial-{trial.number}",
+            **_training(view, trial, run),
+        },
+        notes=tuple(notes),
+        datasets=datasets,
+    )
+
+
+def _model(view: StudyView) -> dict[str, Any]:
+    found: dict[str, Any] = {"model_name_or_path": model_name(view)}
+    revision = view.model.revision or view.model_config.get("revision")
+    if revision:
+        found["model_revision"] = revision
+    if view.model_config.get("trust_remote_code"):
+        found["trust_remote_code"] = True
+    return found
+
+
+def _lora(trial: TrialRecord) -> dict[str, Any]:
+    params = trial.params
+    alpha = int(params.lora_alpha) if float(params.lora_alpha).is_integer() else float(params.lora_alpha)
+    found = {
+        "lora_rank": params.lora_rank,
+        # Left out it would be twice the rank.
+        "lora_alpha": alpha,
+        "lora_dropout": float(params.lora_dropout),
+        "lora_target": params.lora_target,
+    }
+    if not math.isclose(params.loraplus_lr_ratio, 1.0):
+        found["loraplus_lr_ratio"] = float(params.loraplus_lr_ratio)
+    return found
+
+
+def _template(view: StudyView, plain: bool) -> dict[str, Any]:
+    name = TEMPLATES.get(view.data.template)
+    return {"template": name} if name is not None and not plain else {}
+
+
+def _training(view: StudyView, trial: TrialRecord, run: FullRun) -> dict[str, Any]:
+    params = trial.params
+    # The largest part of a batch that the search fed at once; known to divide every batch size.
+    per_device = math.gcd(view.budget.micro_batch, params.batch_size)
+    found: dict[str, Any] = {
+        "per_device_train_batch_size": per_device,
+        "gradient_accumulation_steps": params.batch_size // per_device,
+        "learning_rate": float(params.learning_rate),
+        "num_train_epochs": float(run.epochs),
+        "lr_scheduler_type": params.lr_scheduler_type,
+        "warmup_steps": run.warmup_steps,
+        "weight_decay": float(params.weight_decay),
+        "max_grad_norm": view.max_grad_norm,
+        "optim": "adamw_torch",
+        "seed": view.study.seed,
+        "logging_steps": 10,
+        "save_strategy": "epoch",
+        "eval_strategy": "epoch",
+        "report_to": "none",
+    }
+    precision = {"bfloat16": "bf16", "float16": "fp16"}.get(view.model.dtype)
+    if precision is not None:
+        found[precision] = True
+    return found
+
+
+def _notes(view: StudyView, trial: TrialRecord, plain: bool) -> list[str]:
+    params = trial.params
+    per_device = math.gcd(view.budget.micro_batch, params.batch_size)
+    notes = [
+        f"The batch size is {params.batch_size} on one device, {per_device} x "
+        f"{params.batch_size // per_device}: on N devices divide gradient_accumulation_steps by N.",
+    ]
+    if not float(params.lora_alpha).is_integer():
+        notes.append(
+            "lora_alpha is not a whole number: LLaMA-Factory declares one, but hands the YAML's on to PEFT "
+            "as it is. Rounding it would change the scale of the update."
+        )
+    if not view.data_config.get("validation"):
+        notes.append(
+            "LLaMA-Factory draws a validation split of its own: it is not the study's, and examples of "
+            "the study's test set are trained on."
+        )
+    if plain:
+        notes.append("The data is plain text, so the stage is pt, one example to a sequence.")
+    elif view.data.template not in TEMPLATES:
+        notes.append(
+            "The study used the model's own chat template. With no template named, LLaMA-Factory takes it "
+            "from the tokenizer; where it knows the model by name (qwen3, llama3), name that instead."
+        )
+    ending = None if plain else _ending_note(view)
+    if ending is not None:
+        notes.append(ending)
+    if str(view.data_config.get("encoding", "utf-8")).lower() not in ("utf-8", "utf8", "utf-8-sig"):
+        notes.append(f"The data is in {view.data_config['encoding']}: convert it to UTF-8 first.")
+    return notes
+
+
+def _ending_note(view: StudyView) -> str | None:
+    """Return a sentence where LLaMA-Factory would end an answer otherwise than the study did."""
+    endings, template = view.data.endings, view.data.template
+    if template == "plain":
+        end = endings.tokens[0] if endings.tokens else "the tokenizer's end of a sequence"
+        return (
+            f"LLaMA-Factory's template empty ends no answer, where the study ended each with {end}: write it "
+            "at the end of the data's answers, or the model does not learn to stop."
+        )
+    if template == "chatml" and endings.tokens and endings.tokens != ("<|im_end|>",):
+        return (
+            "LLaMA-Factory's template chatml adds <|im_end|> to the tokenizer as a new token (set "
+            f"resize_vocab: true), where the study ended each answer with {endings.tokens[0]}."
+        )
+    if template not in TEMPLATES and (endings.added or len(endings.tokens) > 1):
+        ends = " or ".join(endings.tokens)
+        return (
+            "The model's chat template does not end every answer by itself, and the study put an end there "
+            f"({ends}); LLaMA-Factory takes the template as it is: write the end into the data's answers."
+        )
+    return None
+
+
+def _entry(view: StudyView, file: str) -> dict[str, Any]:
+    """Return the entry of one data file: every column that it has, since others would be errors."""
+    kind = view.data.format
+    path = Path(file).expanduser()
+    present = columns_of(path, str(view.data_config.get("encoding", "utf-8")))
+    wanted = COLUMNS.get(kind)
+    if wanted is None:
+        raise ReportError(f"data format {kind!r} cannot be handed to LLaMA-Factory; use --format yaml")
+    used = {use.name: use.used_as for use in view.data.columns if use.file == path.name and use.used_as}
+    named = read_as(tuple(wanted.values()), view.data_config.get("columns"), used)
+    prompts = named.get("prompt", ("prompt",))
+    if kind == "prompt_completion" and any(isinstance(present.get(column), list) for column in prompts):
+        raise ReportError(
+            f"{file}: prompts that are lists of messages cannot be read by LLaMA-Factory; "
+            "convert them to 'messages', or use --format yaml"
+        )
+    if kind != "text":
+        wanted = wanted | {"system": "system", "tools": "tools"}
+    if named:
+        columns = {
+            ours: _one_of_text(file, field, named[field], present)
+            for ours, field in wanted.items()
+            if field in named
+        }
+    else:
+        columns = {
+            ours: column
+            for ours, column in wanted.items()
+            if column in present or (not present and ours in NEEDED)
+        }
+    entry: dict[str, Any] = {"file_name": str(path.resolve())}
+    if kind in ("messages", "sharegpt"):
+        entry["formatting"] = "sharegpt"
+    entry["columns"] = columns
+    if kind == "messages":
+        entry["tags"] = dict(MESSAGE_TAGS)
+    return entry
+
+
+def _one_of_text(file: str, field: str, columns: tuple[str, ...], present: dict[str, Any]) -> str:
+    """Return the column that a field was read from.
+
+    Raises ``ReportError`` where LLaMA-Factory would read it otherwise.
+    """
+    if len(columns) > 1:
+        raise ReportError(
+            f"{file}: the study joined {', '.join(map(repr, columns))} as {field}, which LLaMA-Factory "
+            "cannot; write them into one column, or use --format yaml"
+        )
+    (column,) = columns
+    if isinstance(present.get(column), bool | int | float):
+        raise ReportError(
+            f"{file}: the column {column!r} holds numbers, which LLaMA-Factory leaves out without a word; "
+            "write them as text, or use --format yaml"
+        )
+    return column

@@ -1,0 +1,211 @@
+"""A kept adapter as a folder that ``peft.PeftModel.from_pretrained`` loads.
+
+Works on arrays alone: neither torch nor PEFT is needed to hand an adapter over.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+import yaml
+
+from ..errors import ReportError, StorageError
+from ..reports.format import show_value
+from ..reports.full_run import full_run, provenance
+from ..reports.view import StudyView
+from ..reports.whole_files import write_bytes, write_text
+from ..spaces import digest
+from ..study.records import TrialRecord
+from .tokenizer import beside_adapter
+
+PREFIX = "base_model.model."
+WEIGHTS = "adapter_model.safetensors"
+STUDY = "loratune_study"
+"""Key in the metadata of the weights: which study they are of."""
+TRANSPOSED = ("GPT2", "OpenAIGPT")
+"""How names of architectures begin whose layers are Transformers' ``Conv1D``, weights ``[in, out]``."""
+
+Tensors = dict[str, npt.NDArray[np.generic]]
+
+
+def export_peft(
+    view: StudyView,
+    number: int | None,
+    adapter: Path | None,
+    folder: Path,
+    *,
+    force: bool = False,
+    base: Path | None = None,
+) -> Path:
+    """Write a trial's adapter as a PEFT folder and return it.
+
+    Args:
+        view: the study.
+        number: the trial; None for the best.
+        adapter: its kept file, ``study_dir / trial.adapter``, or one trained again; None where there is none.
+        folder: where to; made if missing. An adapter of the same study that lies there is replaced.
+        force: write into a folder that holds other things.
+        base: the base model's folder on this machine, whose tokenizer comes along; None where there is none.
+
+    Raises ``ReportError``.
+    """
+    trial = view.trial(number)
+    if adapter is None:
+        kept = [str(other.number) for other in view.trials if other.adapter is not None]
+        raise ReportError(
+            f"trial {trial.number}: its adapter was not kept; those of {', '.join(kept) or 'no trial'} were"
+        )
+    tensors, layers = _tensors(adapter, trial)
+    config = adapter_config(view, trial, layers)
+    beside = beside_adapter(view.data.endings, base)
+    _check_folder(folder, view, force)
+    # A folder with this file is an adapter: it goes first and comes last, so a torn export is none.
+    config_file = folder / "adapter_config.json"
+    try:
+        config_file.unlink(missing_ok=True)
+    except OSError as error:
+        raise ReportError(f"{config_file}: cannot be replaced ({error.strerror or error})") from error
+    weights = safetensors.numpy.save(tensors, metadata={"format": "pt", STUDY: _study_of(view)})
+    write_bytes(folder / WEIGHTS, weights)
+    for name, content in beside.items():
+        write_bytes(folder / name, content)
+    write_text(folder / "README.md", _readme(view, trial, config))
+    write_text(config_file, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return folder
+
+
+def why_unusable(adapter: Path, trial: TrialRecord) -> str | None:
+    """Return in words why a kept adapter cannot be handed over; None where it can."""
+    if not adapter.is_file():
+        return "is missing"
+    try:
+        _tensors(adapter, trial)
+    except (ReportError, StorageError) as error:
+        return f"cannot be used ({error})"
+    return None
+
+
+def adapter_config(view: StudyView, trial: TrialRecord, layers: tuple[str, ...]) -> dict[str, Any]:
+    """Return PEFT's ``LoraConfig`` of a trial as JSON; only fields that PEFT 0.18 and later all know."""
+    params = trial.params
+    alpha = int(params.lora_alpha) if float(params.lora_alpha).is_integer() else params.lora_alpha
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": model_name(view),
+        "revision": view.model.revision or view.model_config.get("revision"),
+        "r": params.lora_rank,
+        "lora_alpha": alpha,
+        "lora_dropout": params.lora_dropout,
+        "target_modules": list(layers),
+        "bias": "none",
+        "fan_in_fan_out": view.model.architecture.startswith(TRANSPOSED),
+        "use_rslora": False,
+        "modules_to_save": None,
+        "inference_mode": True,
+        "init_lora_weights": True,
+    }
+
+
+def model_name(view: StudyView) -> str:
+    """Return the base model as others can find it: a folder's full path, or the Hub id."""
+    name = str(view.model_config["name_or_path"])
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name
+
+
+def _tensors(adapter: Path, trial: TrialRecord) -> tuple[Tensors, tuple[str, ...]]:
+    """Read a kept adapter and return its tensors under PEFT's names, and its layers in the file's order."""
+    try:
+        with safetensors.safe_open(adapter, framework="np") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") not in (digest.FORMAT, digest.UNSEALED):
+                raise ReportError(
+                    f"{adapter}: is not an adapter of loratune (format {metadata.get('format')!r})"
+                )
+            if metadata.get("trial", str(trial.number)) != str(trial.number):
+                raise ReportError(
+                    f"{adapter}: holds trial {metadata['trial']}, not trial {trial.number}; name its own file"
+                )
+            digest.check(adapter)
+            found = {
+                key.removeprefix("params/"): file.get_tensor(key)
+                for key in file.keys()  # noqa: SIM118 - the file is no dictionary
+                if key.startswith("params/")
+            }
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ReportError(f"{adapter}: cannot be read as an adapter ({error})") from error
+    layers = tuple(key.removesuffix(".lora_A") for key in found if key.endswith(".lora_A"))
+    if not layers:
+        raise ReportError(f"{adapter}: holds no adapter weights")
+    rank = trial.params.lora_rank
+    tensors: Tensors = {}
+    for layer in layers:
+        a, b = found[f"{layer}.lora_A"], found.get(f"{layer}.lora_B")
+        if b is None or a.ndim != 2 or b.ndim != 2 or a.shape[0] != rank or b.shape[1] != rank:
+            raise ReportError(f"{adapter}: layer {layer} does not hold matrices of rank {rank}")
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise ReportError(f"{adapter}: layer {layer} holds weights that are not finite numbers")
+        tensors[f"{PREFIX}{layer}.lora_A.weight"] = np.ascontiguousarray(a)
+        tensors[f"{PREFIX}{layer}.lora_B.weight"] = np.ascontiguousarray(b)
+    return tensors, layers
+
+
+def _check_folder(folder: Path, view: StudyView, force: bool) -> None:
+    """Refuse a place that holds something else than an adapter of this study."""
+    if folder.exists() and not folder.is_dir():
+        raise ReportError(f"{folder}: is a file; name a folder for the adapter")
+    if force or not folder.is_dir() or not any(folder.iterdir()):
+        return
+    weights = folder / WEIGHTS
+    if not weights.exists():
+        raise ReportError(f"{folder}: is not empty and holds no adapter; name another folder, or --force")
+    try:
+        with safetensors.safe_open(weights, framework="np") as file:
+            made_by = (file.metadata() or {}).get(STUDY)
+    except (OSError, safetensors.SafetensorError):
+        made_by = None
+    if made_by != _study_of(view):
+        raise ReportError(
+            f"{folder}: holds an adapter that is not of study {view.study.name}; "
+            "name another folder, or --force"
+        )
+
+
+def _study_of(view: StudyView) -> str:
+    """Return what tells a study from others, also from one of the same name elsewhere."""
+    return f"{view.study.name} {view.study.created_at.isoformat()}"
+
+
+def _readme(view: StudyView, trial: TrialRecord, config: dict[str, Any]) -> str:
+    """Return the card that a folder of weights is read by."""
+    front = {
+        "base_model": config["base_model_name_or_path"],
+        "library_name": "peft",
+        "tags": ["lora", "loratune"],
+    }
+    run = full_run(view, trial.params, view.examples_seen(trial))
+    what, share, *_ = provenance(view, trial, run)
+    rows = "\n".join(f"| {name} | {show_value(value)} |" for name, value in trial.params.to_dict().items())
+    return (
+        "---\n"
+        + yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+        + "---\n\n# LoRA adapter\n\n"
+        + f"{what} {share}\n\n"
+        + "These are the weights of that short trial itself; a full run with these values should do "
+        + "better.\n\n"
+        + "```python\nfrom peft import AutoPeftModelForCausalLM\n"
+        + "from transformers import AutoTokenizer, GenerationConfig\n\n"
+        + 'folder = "path/to/this/folder"\n'
+        + "model = AutoPeftModelForCausalLM.from_pretrained(folder)\n"
+        + "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
+        + "stops = GenerationConfig.from_pretrained(folder)  # for model.generate(generation_config=stops)\n"
+        + "```\n\n"
+        + f"| hyperparameter | value |\n|---|---|\n{rows}\n"
+    )

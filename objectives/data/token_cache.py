@@ -1,0 +1,103 @@
+"""Tokenized data on disk: one file of plain arrays, written atomically, mapped into every worker's memory.
+
+A file that is torn, foreign or of another layout is as good as none: it is made again. Knows nothing of what
+the arrays mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+
+from ...errors import DamagedFile
+from ...spaces import digest
+
+LAYOUT = 5
+"""Grows when the same input would give other tokens or another file."""
+
+_DTYPES = {"I32": np.int32, "I64": np.int64, "BOOL": np.bool_}
+
+Arrays = dict[str, npt.NDArray[Any]]
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
+
+
+def path_of(cache_dir: Path, key: str) -> Path:
+    """Return where the data of a key lies."""
+    return cache_dir / f"tokens-{key[:32]}.safetensors"
+
+
+def load(cache_dir: Path | None, key: str, make: Callable[[Arrays, dict[str, Any]], T]) -> T | None:
+    """Return ``make(arrays, summary)`` of the stored data, or None where there is none that is whole."""
+    if cache_dir is None:
+        return None
+    path = path_of(cache_dir, key)
+    try:
+        if not digest.check(path):
+            raise ValueError("it carries no digest")
+        mapped = np.memmap(path, dtype=np.uint8, mode="r")
+        header_len = int(mapped[:8].view("<u8")[0])
+        header = json.loads(bytes(mapped[8 : 8 + header_len]))
+        metadata = header.pop("__metadata__")
+        body = mapped[8 + header_len :]
+        if metadata["key"] != key:
+            raise ValueError("it holds other data")
+        arrays: Arrays = {
+            name: np.asarray(body[slice(*entry["data_offsets"])]).view(_DTYPES[entry["dtype"]])
+            for name, entry in header.items()
+        }
+        return make(arrays, json.loads(metadata["summary"]))
+    except FileNotFoundError:
+        return None
+    # Whatever a foreign file holds, the data can be made again.
+    except (
+        DamagedFile,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        _logger.warning("%s is not usable and is made again: %s", path, error)
+        return None
+
+
+def store(cache_dir: Path | None, key: str, arrays: Mapping[str, npt.NDArray[Any]], summary: Any) -> None:
+    """Store data; a disk that does not take it costs the sharing, not the run."""
+    if cache_dir is None:
+        return
+    try:
+        _write(path_of(cache_dir, key), key, arrays, summary)
+    except OSError as error:
+        _logger.warning("the tokenized data could not be kept in %s: %s", cache_dir, error)
+
+
+def _write(path: Path, key: str, arrays: Mapping[str, npt.NDArray[Any]], summary: Any) -> None:
+    """Write a file under a name of its own, sync it and rename it, so that it is whole or absent."""
+    plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    metadata = {"key": key, "summary": json.dumps(summary), **digest.LABELS}
+    content = digest.seal(safetensors.numpy.save(plain, metadata=metadata))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise

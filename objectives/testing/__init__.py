@@ -1,0 +1,1 @@
+"""What tests and benchmarks hold the training against."""

@@ -1,0 +1,375 @@
+"""A worker that trains nothing: the seam of ``base.py`` on a made-up loss surface, at once, without torch.
+
+Losses are a pure function of parameters, seed, quantum and of what the checkpoint says was trained
+before; so a lost or mixed-up checkpoint changes every later number. A ``FakePlan`` tells workers when
+to die, hang or run out of memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Protocol
+
+import safetensors
+
+from ...errors import LoratuneError, OutOfMemory, StorageError
+from ...spaces.params import LoraParams
+from ...study.budget import QUANTA
+from ...study.config import ObjectiveConfig
+from ...study.facts import Facts
+from ..base import Done, Event, Progress, SlotFailed, SlotProgress, SlotResult, WorkerFailed, checkpoint_name
+from . import fake_checkpoint
+from .surface import Surface, example_losses, make_facts, unit
+
+
+class Clock(Protocol):
+    """Where a fake worker's time comes from."""
+
+    def now(self) -> float:
+        """Return seconds that only grow."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let that much time pass."""
+
+
+class RealClock:
+    """Time as it is."""
+
+    def now(self) -> float:
+        """Return the monotonic clock."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
+
+class ManualClock:
+    """Time that passes only when someone sleeps, and then at once."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        """Return the time so far."""
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        """Move the time on."""
+        self.time += seconds
+
+
+Kind = Literal["die", "killed", "die_after_saving", "hang", "out_of_memory", "slot_fails", "diverge"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something that goes wrong, wherever all of the conditions that are given hold."""
+
+    kind: Kind
+    """``die`` (in mid-quantum), ``killed`` (the same, by another process), ``die_after_saving``
+    (checkpoints written, nothing said), ``hang`` (no news for ever), ``out_of_memory``, ``slot_fails``
+    (on ``add``), ``diverge`` (needs ``trial``)."""
+    worker: int | None = None
+    """Only in the worker of this index."""
+    nth: int | None = None
+    """Only in the n-th quantum, from 1, that this index has started, over all its lives."""
+    trial: int | None = None
+    """Only where this trial is inside."""
+    quantum: int | None = None
+    """Only where that trial, or any if none is named, trains this quantum, 1 to 8. On ``add``: from it on."""
+    slots_above: int | None = None
+    """Only where more trials than this are inside."""
+    times: int | None = 1
+    """Happens this often in the whole fleet; None: whenever it applies."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FakePlan:
+    """What a fleet of fake workers finds and does."""
+
+    surface: Surface = dataclasses.field(default_factory=Surface)
+    """The task."""
+    faults: tuple[Fault, ...] = ()
+    """What goes wrong, and where."""
+    prepare_error: LoratuneError | None = None
+    """Raised by ``prepare``."""
+    prepares: int | None = None
+    """With more slots than this ``prepare`` runs out of memory; None: with no number of them."""
+    slots: int = 4
+    """Slots of a worker where the config leaves them to it; also the most that fit."""
+    train_examples: int = 2000
+    """Training examples in the data."""
+    validation_examples: int = 200
+    """Validation examples in the data."""
+    quantum_seconds: Callable[[int, int], float] | float = 0.0
+    """How long a quantum takes; a function of (worker, trials inside), or one number."""
+    progress: int = 1
+    """Signs of life in a quantum."""
+    clock: Clock = dataclasses.field(default_factory=RealClock)
+    """Where time comes from."""
+
+
+class FakeFleet:
+    """Makes fake workers that share one plan; calling it with an index starts that worker anew."""
+
+    def __init__(self, plan: FakePlan | None = None) -> None:
+        self.plan = plan or FakePlan()
+        self.made: list[FakeWorker] = []
+        """Every worker ever made, in order."""
+        self.calls: list[tuple[int, str, tuple[int, ...]]] = []
+        """Every call that a worker took: its index, ``add`` or ``start`` and so on, the trials concerned."""
+        self._quanta: dict[int, int] = {}
+        self._happened: dict[Fault, int] = {}
+
+    def __call__(self, index: int) -> FakeWorker:
+        """Return a fresh worker of that index."""
+        return FakeWorker(index, fleet=self)
+
+    def workers(self, count: int) -> list[FakeWorker]:
+        """Return that many fresh workers, of indices 0 to count - 1."""
+        return [self(index) for index in range(count)]
+
+    def quantum_begins(self, worker: int) -> int:
+        """Count a quantum of that worker and return how many it has begun."""
+        self._quanta[worker] = self._quanta.get(worker, 0) + 1
+        return self._quanta[worker]
+
+    def fault(self, kinds: tuple[Kind, ...], worker: int, inside: dict[int, int]) -> Fault | None:
+        """Return the first fault for a worker with these trials (number → quantum), and count it."""
+        for fault in self.plan.faults:
+            at = {fault.trial: inside[fault.trial]} if fault.trial in inside else inside
+            applies = (
+                fault.kind in kinds
+                and fault.worker in (None, worker)
+                and fault.nth in (None, self._quanta.get(worker, 0))
+                and (fault.trial is None or fault.trial in inside)
+                and (fault.quantum is None or fault.quantum in at.values())
+                and (fault.slots_above is None or len(inside) > fault.slots_above)
+                and (fault.times is None or self._happened.get(fault, 0) < fault.times)
+            )
+            if applies:
+                self._happened[fault] = self._happened.get(fault, 0) + 1
+                return fault
+        return None
+
+
+@dataclasses.dataclass
+class _Slot:
+    """A trial inside: what a row of the pack would hold."""
+
+    params: LoraParams
+    seed: int
+    attempt: int
+    quantum: int
+    state: str
+    diverged: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.diverged or self.quantum == QUANTA
+
+
+class FakeWorker:
+    """One fake worker; see ``base.Worker`` for its methods."""
+
+    def __init__(
+        self, index: int = 0, *, plan: FakePlan | None = None, fleet: FakeFleet | None = None
+    ) -> None:
+        self.index = index
+        self.fleet = fleet or FakeFleet(plan)
+        self.plan = self.fleet.plan
+        self.fleet.made.append(self)
+        self.slots: dict[int, _Slot] = {}
+        self.facts: Facts | None = None
+        self.dead = False
+        self.closed = False
+        self._events: list[Event] = []
+        self._save_to: Path | None = None
+        self._fault: Fault | None = None
+        self._begun = 0.0
+        self._progress = 0
+
+    def prepare(self, config: ObjectiveConfig) -> Facts:
+        """Return made-up facts that fit the config."""
+        self._heard("prepare")
+        if self.plan.prepare_error is not None:
+            raise self.plan.prepare_error
+        if self.plan.prepares is not None and (config.slots or self.plan.slots) > self.plan.prepares:
+            raise OutOfMemory(f"worker {self.index}: out of memory")
+        self.facts = make_facts(
+            config,
+            self.plan.surface,
+            train_examples=self.plan.train_examples,
+            validation_examples=self.plan.validation_examples,
+            slots=self.plan.slots,
+        )
+        return self.facts
+
+    def add(
+        self, trial: int, params: LoraParams, *, seed: int, attempt: int, resume_from: Path | None
+    ) -> None:
+        """Take a trial up; what its checkpoint says goes into all its later losses."""
+        assert self.facts is not None, "prepare comes before add"
+        assert self._save_to is None, "add only between quanta"
+        assert trial not in self.slots, f"trial {trial} is inside already"
+        assert len(self.slots) < self.facts.slots, f"all {self.facts.slots} slots are taken"
+        self._heard("add", trial)
+        if self.dead or self.closed:
+            return
+        slot = _Slot(
+            params=params,
+            seed=seed,
+            attempt=attempt,
+            quantum=0,
+            state=fake_checkpoint.beginning(params, seed),
+        )
+        if resume_from is not None:
+            try:
+                slot.quantum, slot.state = fake_checkpoint.load(resume_from, trial, params, seed)
+            except (OSError, ValueError, KeyError, StorageError, safetensors.SafetensorError) as error:
+                reason = f"{resume_from}: the checkpoint cannot be read: {error}"
+                self._events.append(SlotFailed(trial=trial, reason=reason))
+                return
+        if self.fleet.fault(("slot_fails",), self.index, {trial: slot.quantum + 1}):
+            self._events.append(SlotFailed(trial=trial, reason=f"trial {trial} was told to fail"))
+            return
+        self.slots[trial] = slot
+
+    def start(self, save_to: Path) -> None:
+        """Begin a quantum."""
+        assert self.facts is not None, "prepare comes before start"
+        assert self._save_to is None, "a quantum is running"
+        for trial, slot in self.slots.items():
+            assert not slot.ended, f"trial {trial} has ended and is still inside"
+        self._heard("start", *self.slots)
+        self._save_to = save_to
+        self._begun = self.plan.clock.now()
+        self._progress = 0
+        self.fleet.quantum_begins(self.index)
+        inside = {trial: slot.quantum + 1 for trial, slot in self.slots.items()}
+        kinds: tuple[Kind, ...] = ("die", "killed", "die_after_saving", "hang", "out_of_memory")
+        self._fault = self.fleet.fault(kinds, self.index, inside)
+
+    def poll(self, timeout: float) -> Event | None:
+        """Return the next event; lets the plan's clock run while there is none."""
+        if self._events:
+            return self._events.pop(0)
+        if self._save_to is None or self.dead or self.closed:
+            self.plan.clock.sleep(timeout)
+            return None
+        if self._fault is not None and self._fault.kind == "hang":
+            self.plan.clock.sleep(timeout)
+            return None
+        seconds = self.plan.quantum_seconds
+        seconds = seconds(self.index, len(self.slots)) if callable(seconds) else seconds
+        share = (self._progress + 1) / (self.plan.progress + 1)
+        wait = self._begun + share * seconds - self.plan.clock.now()
+        if wait > timeout:
+            self.plan.clock.sleep(timeout)
+            return None
+        if wait > 0:
+            self.plan.clock.sleep(wait)
+        if self._progress < self.plan.progress:
+            self._progress += 1
+            return self._progress_event(share)
+        return self._end_quantum(seconds)
+
+    def remove(self, trial: int) -> None:
+        """Free a slot."""
+        assert self._save_to is None or self.dead, "remove only between quanta"
+        self._heard("remove", trial)
+        self.slots.pop(trial, None)
+
+    def close(self) -> None:
+        """End; a running quantum is dropped."""
+        self._heard("close")
+        self.closed = True
+        self._events.clear()
+        self._save_to = None
+
+    def _heard(self, call: str, *trials: int) -> None:
+        self.fleet.calls.append((self.index, call, trials))
+
+    def _progress_event(self, share: float) -> Progress:
+        assert self.facts is not None
+        quantum = self.facts.budget.quantum
+        slots = tuple(
+            SlotProgress(
+                trial=trial,
+                examples=int((slot.quantum + share) * quantum),
+                train_loss=self.plan.surface.loss(slot.params, slot.quantum),
+                learning_rate=slot.params.learning_rate,
+                grad_norm=1.0,
+            )
+            for trial, slot in self.slots.items()
+        )
+        return Progress(slots=slots, phase="train", tokens_per_second=5000.0, memory_bytes=10**8)
+
+    def _end_quantum(self, seconds: float) -> Event:
+        assert self._save_to is not None
+        if self._fault is not None and self._fault.kind != "die_after_saving":
+            return self._die(self._fault.kind)
+        self._save_to.mkdir(parents=True, exist_ok=True)
+        results = tuple(self._train(trial, slot, self._save_to) for trial, slot in self.slots.items())
+        if self._fault is not None:
+            return self._die(self._fault.kind)
+        self._save_to = None
+        return Done(results=results, seconds=seconds, memory_bytes=10**8)
+
+    def _die(self, kind: Kind) -> WorkerFailed:
+        self.dead = True
+        self._save_to = None
+        out_of_memory = kind == "out_of_memory"
+        reason = "out of memory" if out_of_memory else "killed by SIGKILL"
+        return WorkerFailed(
+            reason=f"worker {self.index}: {reason}", out_of_memory=out_of_memory, killed=kind == "killed"
+        )
+
+    def _train(self, trial: int, slot: _Slot, save_to: Path) -> SlotResult:
+        """Give a trial its quantum, write its checkpoint, and report."""
+        assert self.facts is not None
+        budget = self.facts.budget
+        surface = self.plan.surface
+        slot.quantum += 1
+        slot.state = fake_checkpoint.after(slot.state, slot.quantum)
+        breaks = surface.diverges_at(slot.params)
+        diverged = (breaks is not None and breaks <= slot.quantum) or (
+            self.fleet.fault(("diverge",), self.index, {trial: slot.quantum}) is not None
+        )
+        examples = slot.quantum * budget.quantum
+        slot.diverged = diverged
+        path = save_to / checkpoint_name(trial, slot.quantum, slot.attempt)
+        if not diverged:
+            fake_checkpoint.save(
+                path,
+                trial=trial,
+                quantum=slot.quantum,
+                attempt=slot.attempt,
+                seed=slot.seed,
+                examples=examples,
+                params=slot.params,
+                state=slot.state,
+            )
+        size = budget.eval_size(slot.quantum)
+        losses = None
+        if size and not diverged:
+            losses = tuple(example_losses(surface, slot.params, slot.quantum, slot.state, size).tolist())
+        train_loss = surface.loss(slot.params, slot.quantum) + 0.02 * unit(slot.state, "train")
+        return SlotResult(
+            trial=trial,
+            quantum=slot.quantum,
+            examples=examples,
+            train_loss=math.nan if diverged else train_loss,
+            learning_rate=slot.params.learning_rate * (1 - slot.quantum / (QUANTA + 1)),
+            grad_norm=math.inf if diverged else 1.0 + 0.1 * unit(slot.state, "norm"),
+            eval_losses=losses,
+            diverged=f"the loss became NaN at example {examples}" if diverged else None,
+            checkpoint=None if diverged else str(path),
+            tokens=20 * budget.quantum,
+        )

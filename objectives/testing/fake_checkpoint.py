@@ -1,0 +1,84 @@
+"""Checkpoints of the fake worker: small files of the true format, whose ``state`` stands for the weights.
+
+The state is a chain of hashes over what was trained, so a lost or foreign file shows in every later loss.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from ...spaces import digest
+from ...spaces.params import LoraParams
+from .surface import LAYERS, unit
+
+WIDTH = 4
+"""Inputs and outputs of a fake layer."""
+
+
+def beginning(params: LoraParams, seed: int) -> str:
+    """Return the state of a trial that has seen nothing."""
+    return hashlib.sha256(f"{json.dumps(params.to_dict(), sort_keys=True)} {seed}".encode()).hexdigest()
+
+
+def after(state: str, quantum: int) -> str:
+    """Return the state that a quantum turns another one into."""
+    return hashlib.sha256(f"{state} {quantum}".encode()).hexdigest()
+
+
+def save(
+    path: Path,
+    *,
+    trial: int,
+    quantum: int,
+    attempt: int,
+    seed: int,
+    examples: int,
+    params: LoraParams,
+    state: str,
+) -> None:
+    """Write a file atomically."""
+    value = unit(state, "weights")
+    tensors = {
+        f"{group}/{layer}.{matrix}": np.full(shape, value, dtype=np.float32)
+        for group in ("params", "exp_avg", "exp_avg_sq")
+        for layer in LAYERS
+        for matrix, shape in (("lora_A", (params.lora_rank, WIDTH)), ("lora_B", (WIDTH, params.lora_rank)))
+    }
+    metadata = {
+        **digest.LABELS,
+        "trial": str(trial),
+        "quantum": str(quantum),
+        "attempt": str(attempt),
+        "seed": str(seed),
+        "examples": str(examples),
+        "steps": str(examples // params.batch_size),
+        "params": json.dumps(params.to_dict(), sort_keys=True),
+        "state": state,
+    }
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        file.writelines(digest.seal(safetensors.numpy.save(tensors, metadata=metadata)))
+    partial.replace(path)
+
+
+def load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, str]:
+    """Return (quantum, state); raises ``ValueError`` where the file belongs to something else.
+
+    Raises ``DamagedFile`` where its bytes are not those that were written.
+    """
+    digest.check(path)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = dict(file.metadata() or {})
+        names = set(file.keys())
+    if not any(name.startswith("exp_avg/") for name in names):
+        raise ValueError("it holds no optimizer state")
+    found = (int(metadata["trial"]), int(metadata["seed"]), json.loads(metadata["params"]))
+    if found != (trial, seed, params.to_dict()):
+        raise ValueError(f"it is of trial {found[0]}, seed {found[1]}, {found[2]}")
+    return int(metadata["quantum"]), metadata["state"]

@@ -1,0 +1,1 @@
+"""Trials trained on one frozen base model."""

@@ -1,0 +1,141 @@
+"""A trial's training state as a file: its live rank and targets only, synced, then renamed.
+
+The file is safetensors. ``params/<layer>.lora_A`` is ``[r, in]`` and ``params/<layer>.lora_B`` is
+``[out, r]``; ``exp_avg/`` and ``exp_avg_sq/`` hold Adam's moments alike. A kept adapter is the same
+file with ``params/`` alone. The metadata says whose state it is, and a file of another trial, seed
+or data set is refused; so is one whose bytes are not those that were written (``spaces/digest.py``).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from ...errors import StorageError
+from ...spaces import digest
+from ...spaces.params import LoraParams
+from .pack import Pack
+
+GROUPS = ("params", "exp_avg", "exp_avg_sq")
+MOST_THREADS = 8
+"""That write at once: each holds a trial's state in memory."""
+
+
+def row_to_tensors(pack: Pack, row: int, params: LoraParams) -> dict[str, torch.Tensor]:
+    """Return a copy of a trial's row as named tensors, on the CPU."""
+    parts = {}
+    for group in GROUPS:
+        numbers = getattr(pack, group)[row]
+        for layer in pack.layout.live(params):
+            parts[f"{group}/{layer.name}.lora_A"] = pack.layout.a(numbers, layer)[: params.lora_rank]
+            parts[f"{group}/{layer.name}.lora_B"] = pack.layout.b(numbers, layer)[:, : params.lora_rank]
+    # Brought together first: a GPU hands over one tensor far sooner than hundreds.
+    flat = torch.cat([part.reshape(-1) for part in parts.values()]).cpu()
+    copies = torch.split(flat, [part.numel() for part in parts.values()])
+    return {name: copy.view(part.shape) for (name, part), copy in zip(parts.items(), copies, strict=True)}
+
+
+def tensors_to_row(tensors: dict[str, torch.Tensor], pack: Pack, row: int, params: LoraParams) -> None:
+    """Write named tensors into a row that is otherwise zero; raises ``KeyError`` where one is missing."""
+    for group in GROUPS:
+        numbers = getattr(pack, group)[row]
+        numbers.zero_()
+        for layer in pack.layout.live(params):
+            pack.layout.a(numbers, layer)[: params.lora_rank] = tensors[f"{group}/{layer.name}.lora_A"]
+            pack.layout.b(numbers, layer)[:, : params.lora_rank] = tensors[f"{group}/{layer.name}.lora_B"]
+
+
+def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a checkpoint so that the name appears only once the bytes are on disk.
+
+    Raises ``StorageError`` where the disk is full.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.writelines(digest.seal(safetensors.torch.save(tensors, {**metadata, **digest.LABELS})))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(
+                f"no space left on the disk of {path.parent}; free some, then go on with: tune resume"
+            ) from error
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+class Writer:
+    """Writes checkpoints side by side: while one waits for the disk, others are copied and digested.
+
+    A context: on leaving it, all are on disk, or what the first of them met is raised. Each is what
+    ``write`` makes of it, whatever its neighbours.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads or min(MOST_THREADS, max(2, torch.get_num_threads()))
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="checkpoint")
+        self._written: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def write(self, path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+        """Begin to write a checkpoint; waits while as many as there are threads are not done.
+
+        Raises ``StorageError`` where one that was begun before has met a full disk.
+        """
+        while len(self._written) >= self._threads:  # each of them holds a trial's state in memory
+            self._written.popleft().result()
+        self._written.append(self._pool.submit(write, path, tensors, metadata))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+        if kind is None:
+            for written in self._written:
+                written.result()
+
+
+def read(path: Path, expected: dict[str, str]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Return a checkpoint's tensors and metadata.
+
+    Raises ``StorageError`` where the file is missing, torn, damaged in a single bit, or not the state
+    that ``expected`` names.
+    """
+    try:
+        digest.check(path)
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            for key, value in expected.items():
+                if metadata.get(key) != value:
+                    raise StorageError(
+                        f"checkpoint {path.name}: {key} is {metadata.get(key)!r}, expected {value!r}"
+                    )
+            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise StorageError(f"checkpoint {path.name} cannot be read: {error}") from error
+
+
+def owner(trial: int, seed: int, params: LoraParams, data: str) -> dict[str, str]:
+    """Return the metadata that says whose state a file holds; ``data`` is the data's fingerprint."""
+    return {
+        "trial": str(trial),
+        "seed": str(seed),
+        "params": json.dumps(params.to_dict(), sort_keys=True),
+        "data": data,
+    }

@@ -1,0 +1,58 @@
+"""The fixed sets of validation examples that every trial is measured on.
+
+A set is cut into chunks of like length once, so its shapes depend on the data alone. The loss of a
+set is the mean over its target tokens, whatever the chunks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..data.dataset import Split
+from .batches import Batch, collate, repeated
+from .pack import Pack
+from .stream import padded_length
+
+
+class EvalSet:
+    """The first ``size`` validation examples, in chunks of ``rows``.
+
+    Args:
+        split: the validation split.
+        size: how many of its examples, from the first.
+        rows: examples per trial in one forward pass.
+        device: where the batches lie.
+    """
+
+    def __init__(self, split: Split, size: int, rows: int, device: torch.device) -> None:
+        self.size = size
+        self.target_tokens = tuple(int(count) for count in split.target_tokens[:size])
+        lengths = np.asarray(split.lengths[:size])
+        order = np.argsort(lengths, kind="stable")
+        self._chunks: list[tuple[torch.Tensor, Batch]] = []
+        for start in range(0, size, rows):
+            chosen = order[start : start + rows]
+            # The last chunk is filled up with its own first example, so that all have one shape.
+            filled = np.concatenate([chosen, np.repeat(chosen[:1], rows - len(chosen))])
+            batch = collate(split, [filled], padded_length(int(lengths[chosen].max())), device)
+            self._chunks.append((torch.from_numpy(chosen), batch))
+
+    def losses(self, pack: Pack, rows: slice) -> torch.Tensor:
+        """Return ``[n, size]`` each trial's summed loss on each example, on the CPU."""
+        trials = rows.stop - rows.start
+        losses = torch.zeros(trials, self.size)
+        for chosen, batch in self._chunks:
+            measured = pack.losses(repeated(batch, trials), rows)
+            losses[:, chosen] = measured[:, : len(chosen)].cpu()
+        return losses
+
+    def measure_longest(self, pack: Pack, rows: slice) -> None:
+        """Run the chunk of the longest examples alone, for the memory that it takes."""
+        _, batch = self._chunks[-1]
+        pack.losses(repeated(batch, rows.stop - rows.start), rows)
+
+
+def mean_loss(losses: torch.Tensor, target_tokens: tuple[int, ...]) -> float:
+    """Return the mean over target tokens of summed losses ``[n]``."""
+    return float(losses.double().sum()) / sum(target_tokens)

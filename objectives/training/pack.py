@@ -1,0 +1,288 @@
+"""The pack: K trials train at once on one frozen base model, each of them one row of numbers.
+
+Every wrapped linear layer of the base, ``y = W x``, becomes for the inputs of trial k
+
+    y_k = W x_k + s_k · B_k A_k x_k          s_k = lora_alpha_k / lora_rank_k
+
+W is in memory once and multiplies the rows of all trials together; A_k and B_k are views into
+``params[K, P]``. Gradients are accumulated by the layer's own backward pass into ``grads[K, P]``,
+the optimizer's moments are ``[K, P]`` as well, so pausing, moving and refilling a trial is copying
+a row. A lower rank, or a layer that a trial does not train, is zeros: zero rows of A and B have
+zero gradients and stay exactly zero.
+
+The first ``active`` rows are in use. Nothing here knows of optimizers, schedules, data or files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from ...errors import ModelError
+from ...spaces.params import LoraParams
+from ...study.facts import Geometry
+from .attention import never_packed
+from .batches import Batch
+from .head import head_loss
+from .layout import LayerSlice, RowLayout
+from .model import BaseModel
+from .replay import Replays
+from .rng import dropout_mask, initial_a
+from .targets import features
+
+_PLAIN = (torch.nn.Linear, Conv1D)
+"""Layers whose output is an ordinary tensor, even where PyTorch made it as a view."""
+_WIDE_PRODUCT = hasattr(torch.ops.aten.bmm, "dtype")
+"""Whether this PyTorch multiplies half precision into float32 (on CUDA, from 2.8 on)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dropout:
+    """One trial's dropout in one tick."""
+
+    p: float
+    """Chance that an input of an adapter is dropped."""
+    seed: int
+    """The trial's seed."""
+    position: int
+    """Examples that the trial had seen before the tick."""
+
+
+class Pack:
+    """K adapters on one frozen base model.
+
+    Args:
+        base: the base model; its wrapped layers get a forward hook until ``close``.
+        geometry: which layers are wrapped, and the rank of the pack.
+        slots: K, the most trials at once.
+    """
+
+    def __init__(self, base: BaseModel, geometry: Geometry, slots: int) -> None:
+        shapes = [(name, *features(base.model.get_submodule(name))) for name in geometry.targets]
+        self.layout = RowLayout.of(shapes, geometry.rank_max)
+        self.slots = slots
+        self.active = 0
+        self.params, self.grads, self.exp_avg, self.exp_avg_sq = (
+            torch.zeros(slots, self.layout.width, device=base.device) for _ in range(4)
+        )
+        self.scales = torch.zeros(slots, device=base.device)
+        self._device = base.device
+        self._decoder = base.model.get_decoder()
+        self._head = base.model.get_output_embeddings()
+        self._vocab_size = base.summary.vocab_size
+        # Makes autograd call the adapters' backward where the layer's input needs no gradient.
+        self._anchor = torch.zeros((), device=base.device, requires_grad=True)
+        self._rows = slice(0, 0)
+        self._dropout: Sequence[Dropout | None] = ()
+        self.replays: Replays | None = None
+        """Where a GPU replays training passes that it has run before; the numbers are the same."""
+        self._hooks = [
+            base.model.get_submodule(layer.name).register_forward_hook(self._hook(layer))
+            for layer in self.layout.layers
+        ]
+
+    def close(self) -> None:
+        """Take the pack off the base model."""
+        self.replays = None
+        for hook in self._hooks:
+            hook.remove()
+
+    def replay_passes(self) -> None:
+        """From now on let a GPU replay the training passes of shapes that come again."""
+        self.replays = Replays(self._hidden)
+
+    # Rows: one trial's whole training state.
+
+    def add(self, params: LoraParams, seed: int) -> int:
+        """Put a fresh trial into the next row; return the row.
+
+        A starts as PEFT starts it, B at zero, so the trial starts as the base model.
+        """
+        row = self.active
+        assert row < self.slots, "the pack is full"
+        self.active += 1
+        self.clear(row)
+        for layer in self.layout.live(params):
+            a = initial_a(seed, layer.name, params.lora_rank, layer.in_features)
+            self.layout.a(self.params[row], layer)[: params.lora_rank] = a.to(self._device)
+        self.scales[row] = params.scaling
+        return row
+
+    def fill(self) -> None:
+        """Put all rows into use as they are: as the base model, where no trial was added."""
+        self.active = self.slots
+
+    def clear(self, row: int) -> None:
+        """Set everything in a row to zero; it then computes as the base model does."""
+        for rows in (self.params, self.grads, self.exp_avg, self.exp_avg_sq):
+            rows[row].zero_()
+        self.scales[row] = 0.0
+
+    def remove(self, row: int) -> None:
+        """Free a row; the last row in use moves into its place."""
+        last = self.active - 1
+        if row != last:
+            for rows in (self.params, self.grads, self.exp_avg, self.exp_avg_sq, self.scales):
+                rows[row] = rows[last]
+        self.clear(last)
+        self.active = last
+
+    # Computing: losses alone, or losses and gradients.
+
+    def losses(self, batch: Batch, rows: slice) -> torch.Tensor:
+        """Return ``[n, m]`` the summed loss of each example for the trials in ``rows``, no dropout."""
+        with torch.no_grad(), self._using(rows, [None] * (rows.stop - rows.start)):
+            hidden = self._hidden(batch.tokens)
+            losses, _ = head_loss(
+                self._head, hidden, batch.supervised, vocab_size=self._vocab_size, want_gradient=False
+            )
+        return losses
+
+    def accumulate(self, batch: Batch, dropout: Sequence[Dropout | None]) -> torch.Tensor:
+        """Add the gradients of the summed losses to ``grads``; return the losses ``[active, m]``."""
+        with self._using(slice(0, self.active), dropout):
+            replay = (
+                None if self.replays is None or any(dropout) else self.replays.of(batch.tokens, self.active)
+            )
+            hidden = self._hidden(batch.tokens) if replay is None else replay.forward(batch.tokens)
+            losses, gradient = head_loss(
+                self._head, hidden, batch.supervised, vocab_size=self._vocab_size, want_gradient=True
+            )
+            if replay is None:
+                hidden.backward(gradient)  # type: ignore[no-untyped-call]
+            else:
+                replay.backward(gradient)
+        return losses
+
+    def _hidden(self, tokens: torch.Tensor) -> torch.Tensor:
+        with never_packed():
+            hidden: torch.Tensor = self._decoder(input_ids=tokens, use_cache=False).last_hidden_state
+        return hidden
+
+    @contextlib.contextmanager
+    def _using(self, rows: slice, dropout: Sequence[Dropout | None]) -> Iterator[None]:
+        """Let the hooks serve these rows for one forward and backward pass, and nothing after it."""
+        self._rows, self._dropout = rows, dropout
+        try:
+            yield
+        finally:
+            self._rows, self._dropout = slice(0, 0), ()
+
+    def _hook(self, layer: LayerSlice) -> Any:
+        def add_update(module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> Any:
+            trials = self._rows.stop - self._rows.start
+            if trials == 0:
+                return output
+            if args[0].numel() % (trials * layer.in_features):
+                raise ModelError(f"{layer.name} does not receive all rows in order; it cannot be packed")
+            if torch.is_grad_enabled() and args[0].requires_grad and not output.requires_grad:
+                # Its part of the gradient would be missing from all layers below, without a word.
+                raise ModelError(
+                    f"{layer.name} has no backward pass, so the layers below it cannot be trained"
+                )
+            if output._is_view() and type(module) not in _PLAIN:
+                # A quantized layer's own backward may have made it; such a view must not be written to.
+                output = output.clone()
+            return _Update.apply(  # type: ignore[no-untyped-call]
+                output, args[0], self._anchor, self, layer, self._rows, self._dropout
+            )
+
+        return add_update
+
+    def a(self, layer: LayerSlice, rows: slice, like: torch.Tensor) -> torch.Tensor:
+        """Return ``[n, rank_max, in]`` the A of a layer, in the number type of ``like``."""
+        return self.layout.a(self.params[rows], layer).to(like.dtype)
+
+    def b(self, layer: LayerSlice, rows: slice, like: torch.Tensor) -> torch.Tensor:
+        """Return ``[n, out, rank_max]`` the B of a layer, in the number type of ``like``."""
+        return self.layout.b(self.params[rows], layer).to(like.dtype)
+
+
+class _Update(torch.autograd.Function):
+    """``output + s · B A inputs`` for the rows of each trial, and its gradients.
+
+    The gradients of A and B go straight into the pack's ``grads``, so no tensor as large as the
+    adapters is ever made in between.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        output: torch.Tensor,
+        inputs: torch.Tensor,
+        _anchor: torch.Tensor,
+        pack: Pack,
+        layer: LayerSlice,
+        rows: slice,
+        dropout: Sequence[Dropout | None],
+    ) -> torch.Tensor:
+        trials = rows.stop - rows.start
+        x = inputs.reshape(trials, -1, layer.in_features)
+        x = _dropped(x, layer, dropout, length=inputs.shape[-2])
+        scale = pack.scales[rows][:, None, None]  # stays float32: rounded, it would be another alpha
+        a, b = pack.a(layer, rows, x), pack.b(layer, rows, x)
+        low = torch.bmm(x, a.transpose(1, 2)).mul_(scale)  # [n, m T, rank_max]
+        # In place: nobody needs the plain output any more, and it is as large as the activations.
+        output.view(trials, -1, layer.out_features).baddbmm_(low, b.transpose(1, 2))
+        ctx.mark_dirty(output)
+        ctx.save_for_backward(x, low)
+        ctx.call = pack, layer, rows, dropout, scale, inputs.shape
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (grad_output,) = grad_outputs
+        x, low = ctx.saved_tensors
+        pack, layer, rows, dropout, scale, shape = ctx.call
+        a, b = pack.a(layer, rows, x), pack.b(layer, rows, x)
+        grad = grad_output.reshape(len(x), -1, layer.out_features)
+        grad_low = torch.bmm(grad, b).mul_(scale)  # [n, m T, rank_max]
+        _accumulate(pack.layout.b(pack.grads[rows], layer), grad.transpose(1, 2), low)
+        _accumulate(pack.layout.a(pack.grads[rows], layer), grad_low.transpose(1, 2), x)
+        grad_inputs = None
+        if ctx.needs_input_grad[1]:
+            back = torch.bmm(grad_low, a)
+            grad_inputs = _dropped(back, layer, dropout, length=shape[-2], owned=True).reshape(shape)
+        return grad_output, grad_inputs, None, None, None, None, None
+
+
+def _accumulate(into: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    """Add ``left @ right`` to float32 gradients, without rounding the product to less on the way.
+
+    A step sums many micro-batches. Rounded to bfloat16 each, their small parts would be lost.
+    """
+    if left.dtype == into.dtype:
+        into.baddbmm_(left, right)
+    elif left.is_cuda and _WIDE_PRODUCT:
+        into.add_(torch.bmm(left, right, out_dtype=into.dtype))
+    else:
+        into.baddbmm_(left.to(into.dtype), right.to(into.dtype))
+
+
+def _dropped(
+    x: torch.Tensor,
+    layer: LayerSlice,
+    dropout: Sequence[Dropout | None],
+    *,
+    length: int,
+    owned: bool = False,
+) -> torch.Tensor:
+    """Return ``x`` ``[n, m T, in]`` with each trial's own dropout; the rows of the others as they are.
+
+    The mask is made anew wherever it is needed (forward, recomputation, backward): it is a function
+    of the trial's seed and position, and keeping it would cost as much memory as ``x``.
+    """
+    if not any(dropout):
+        return x
+    x = x if owned else x.clone()
+    for row, own in enumerate(dropout):
+        if own is not None:
+            shape = (x.shape[1] // length, length, x.shape[2])
+            mask = dropout_mask(own.seed, layer.name, own.position, shape, own.p, x.device)
+            x[row].mul_(mask.view(x.shape[1:]).to(x.dtype)).div_(1.0 - own.p)
+    return x

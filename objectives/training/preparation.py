@@ -1,0 +1,375 @@
+"""From a configuration to something that can train: data, base model, geometry, pack, facts.
+
+The geometry is found once, when a study is made, and handed back in by every later worker. It
+depends on the data and the space alone, never on how many slots a worker has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ... import __version__
+from ...errors import ModelError, shown
+from ...spaces import memory
+from ...study.budget import Budget
+from ...study.config import ObjectiveConfig
+from ...study.facts import Facts, Geometry, MemoryFacts
+from .. import identity
+from ..data.dataset import TokenizedData, load_data
+from ..machine import free_ram, process_memory
+from ..workers.worker import ran_out_of_memory
+from .attention import keeps_scores
+from .batches import collate
+from .determinism import compute_deterministically
+from .device import dtype_note, find_device
+from .evaluation import EvalSet, mean_loss
+from .head import chunk_rows
+from .model import BaseModel, folder_of, load_model, load_tokenizer
+from .pack import Pack
+from .probe import Footprint, longest_tick, measure, meter_of
+from .replay import SEEN
+from .selfcheck import check_pack
+from .stream import Stream, tick_lengths
+from .targets import features, resolve_targets
+from .trial_budget import budget_of
+
+EVAL_ROWS = 8
+RANK_MULTIPLE = 8
+SLOTS_CPU = 8
+"""Slots of a worker on a CPU: past this, a single core gains nothing (benchmarks/slots.py)."""
+SLOTS_GPU = 32
+
+
+@dataclasses.dataclass(kw_only=True)
+class Prepared:
+    """Everything a session trains with."""
+
+    facts: Facts
+    """What was found, for the study."""
+    base: BaseModel
+    """The base model, with the pack's hooks on it."""
+    data: TokenizedData
+    """The data."""
+    pack: Pack
+    """An empty pack of K slots."""
+    eval_sets: dict[int, EvalSet]
+    """Evaluation sets by size."""
+
+
+def prepare(config: ObjectiveConfig) -> Prepared:
+    """Load data and model, check that they can be packed, and measure the base model.
+
+    Raises ``DataError``, ``ModelError`` or ``BudgetError``.
+    """
+    device = find_device(config.model.device)
+    if config.deterministic:
+        compute_deterministically(device)
+    tokenizer = load_tokenizer(config.model)
+    available, before = free_memory(str(device)), process_memory()
+    base = load_model(config.model)
+    data = _load_data(config, base, tokenizer)
+    summary = data.summary
+    budget = budget_of(
+        config,
+        train=len(data.train),
+        validation=len(data.validation),
+        records=summary.records,
+        bad=summary.bad,
+        first=summary.bad_records[0] if summary.bad else None,
+    )
+    targets = resolve_targets(base.model, config.lora_targets)
+    geometry = config.geometry or _geometry(config, base, data, budget, targets, available)
+    if geometry.targets != targets or geometry.dtype != _dtype_name(base):
+        raise ModelError(
+            f"{config.model.name_or_path}: its layers or number type ({_dtype_name(base)}) are not those the "
+            f"study was made with ({geometry.dtype}); give the same model, --dtype and device"
+        )
+    if geometry.gradient_checkpointing:
+        recompute_activations(base)
+    check_pack(base, geometry)  # after it: a dropout of the base's own that is on again is found
+    eval_sets = {
+        size: EvalSet(data.validation, size, geometry.eval_rows, base.device)
+        for size in {budget.eval_examples, budget.final_eval_examples}
+    }
+    held = _memory(base, geometry, budget, available)
+    if base.device.type == "cpu":
+        held = _with_process(held, before)
+    meter = meter_of(base.device)
+    if meter is not None and config.slots is None:
+        held = _measured(held, measure(base, geometry, data, budget, eval_sets, meter))
+    slots = config.slots or max(1, min(held.slots_max, SLOTS_CPU if base.device.type == "cpu" else SLOTS_GPU))
+    pack, rows_per_second = _pack_that_runs(
+        base,
+        data,
+        budget,
+        geometry,
+        slots,
+        fixed=config.slots is not None,
+        # A recording keeps activations of its own; what is computed again in a backward pass has none.
+        replay=base.device.type == "cuda"
+        and not geometry.gradient_checkpointing
+        and 2 * slots <= held.slots_max,
+    )
+    final = eval_sets[budget.final_eval_examples]
+    # Nothing has been added yet, so the first row computes as the base model does.
+    base_losses = final.losses(pack, slice(0, 1))[0]
+    files = _digests(config, base)
+    facts = Facts(
+        geometry=geometry,
+        budget=budget,
+        data=data.summary,
+        model=dataclasses.replace(base.summary, files=files),
+        memory=held,
+        base_loss=mean_loss(base_losses, final.target_tokens),
+        base_losses=tuple(base_losses.tolist()),
+        eval_tokens=final.target_tokens,
+        rows_per_second=rows_per_second,
+        environment=environment(),
+        slots=pack.slots,
+        notes=tuple(
+            note for note in (dtype_note(config.model.dtype, base.device), _replay_note(pack)) if note
+        ),
+    )
+    return Prepared(facts=facts, base=base, data=data, pack=pack, eval_sets=eval_sets)
+
+
+def _digests(config: ObjectiveConfig, base: BaseModel) -> identity.Digests:
+    folder = folder_of(config.model, base.summary.revision)
+    try:
+        return identity.digests(folder, Path(config.cache_dir) if config.cache_dir else None)
+    except OSError as error:
+        raise ModelError(f"{error.filename or folder}: {error.strerror or error}") from error
+
+
+def _load_data(config: ObjectiveConfig, base: BaseModel, tokenizer: Any) -> TokenizedData:
+    """Tokenize, no longer than the model can read, and with no token that it does not have."""
+    # A multimodal model's own configuration does not say it; that of its text part does.
+    shape = base.model.config.get_text_config()
+    context = getattr(shape, "max_position_embeddings", None) or config.data.cutoff_len
+    cutoff = min(config.data.cutoff_len, context)
+    cache = Path(config.cache_dir) if config.cache_dir else None
+    data = load_data(dataclasses.replace(config.data, cutoff_len=cutoff), tokenizer, cache_dir=cache)
+    highest = max(int(split.tokens.max(initial=0)) for split in (data.train, data.validation, data.test))
+    if highest >= base.summary.vocab_size:
+        raise _without_a_row(config.model.name_or_path, tokenizer, highest, base.summary.vocab_size)
+    ids, tokens = _model_stops(base, tokenizer)
+    endings = dataclasses.replace(data.summary.endings, model_ids=ids, model_tokens=tokens)
+    return dataclasses.replace(data, summary=dataclasses.replace(data.summary, endings=endings))
+
+
+def _model_stops(base: BaseModel, tokenizer: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the ids of the tokens at which the model's generation stops, and their spellings."""
+    generation = getattr(base.model, "generation_config", None)
+    stops = getattr(generation, "eos_token_id", None)
+    listed = [] if stops is None else stops if isinstance(stops, list | tuple) else [stops]
+    ids = tuple(int(token) for token in listed)
+    return ids, tuple(str(tokenizer.convert_ids_to_tokens(token)) for token in ids)
+
+
+def _without_a_row(name: str, tokenizer: Any, token: int, rows: int) -> ModelError:
+    """Return the complaint about a token of the data that the model's embedding has no row for."""
+    there = len(tokenizer)
+    return ModelError(
+        f"{name}: the tokenizer has {there} tokens, but the model's embedding has {rows} rows, and the data "
+        f"uses token {token} ({shown(tokenizer.convert_ids_to_tokens(token))}); if tokens were added, call "
+        f"model.resize_token_embeddings({there}) and save the model, else restore its own tokenizer"
+    )
+
+
+def _geometry(
+    config: ObjectiveConfig,
+    base: BaseModel,
+    data: TokenizedData,
+    budget: Budget,
+    targets: tuple[str, ...],
+    available: int,
+) -> Geometry:
+    geometry = Geometry(
+        rank_max=-(-max(config.lora_ranks) // RANK_MULTIPLE) * RANK_MULTIPLE,
+        tick_lengths=tick_lengths(data.train.lengths, budget, config.seed),
+        eval_rows=EVAL_ROWS,
+        targets=targets,
+        dtype=_dtype_name(base),
+        attn_implementation=config.model.attn_implementation,
+        gradient_checkpointing=bool(config.model.gradient_checkpointing),
+    )
+    if config.model.gradient_checkpointing is not None:
+        return geometry
+    # Recomputation costs about a third more time: only where few trials would fit without it.
+    few = _memory(base, geometry, budget, available).slots_max < 4
+    return dataclasses.replace(geometry, gradient_checkpointing=few)
+
+
+def _memory(base: BaseModel, geometry: Geometry, budget: Budget, available: int) -> MemoryFacts:
+    config = base.model.config.get_text_config()
+    shape = memory.ModelShape(
+        hidden_size=config.hidden_size,
+        intermediate_size=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        vocab_size=base.summary.vocab_size,
+        dtype_bytes=base.dtype.itemsize,
+    )
+    wrapped = [features(base.model.get_submodule(name)) for name in geometry.targets]
+    activations = memory.activation_bytes(
+        shape,
+        max(geometry.tick_lengths),
+        rows=budget.micro_batch,
+        rank_max=geometry.rank_max,
+        targets_per_layer=-(-len(wrapped) // shape.layers),
+        checkpointing=geometry.gradient_checkpointing,
+        dropout=True,
+        eager=geometry.attn_implementation == "eager" or keeps_scores(config, base.device, base.dtype),
+    )
+    slot = memory.slot_bytes(memory.row_parameters(wrapped, geometry.rank_max), activations)
+    weights = sum(weight.numel() * weight.element_size() for weight in base.model.parameters())
+    chunk = chunk_rows(shape.vocab_size, base.device)
+    once = weights + memory.head_bytes(shape, chunk)
+    positions = min(chunk, budget.micro_batch * max(geometry.tick_lengths))
+    return MemoryFacts(
+        base_bytes=weights,
+        slot_bytes=slot,
+        available_bytes=available,
+        slots_max=memory.slots_that_fit(available, once, slot),
+        worker_bytes=memory.head_bytes(shape, positions),
+    )
+
+
+def _with_process(held: MemoryFacts, before: int) -> MemoryFacts:
+    """Return what a worker on a CPU holds with its own process in it, which held ``before`` at first."""
+    return dataclasses.replace(
+        held,
+        # Interpreter, libraries and data; the weights are counted by themselves.
+        worker_bytes=held.worker_bytes + max(0, process_memory() - held.base_bytes),
+        available_bytes=held.available_bytes + before,
+    )
+
+
+def _measured(estimated: MemoryFacts, seen: Footprint) -> MemoryFacts:
+    """Return what a worker holds as it was seen, in place of what was estimated."""
+    fits = memory.slots_that_fit(estimated.available_bytes, seen.once_bytes, seen.slot_bytes)
+    return dataclasses.replace(
+        estimated,
+        slot_bytes=seen.slot_bytes,
+        worker_bytes=seen.once_bytes - estimated.base_bytes,
+        slots_max=fits if seen.fits_two else min(1, fits),
+    )
+
+
+def _pack_that_runs(
+    base: BaseModel,
+    data: TokenizedData,
+    budget: Budget,
+    geometry: Geometry,
+    slots: int,
+    *,
+    fixed: bool,
+    replay: bool,
+) -> tuple[Pack, float]:
+    """Return a pack and its examples per second; of fewer slots where memory runs out, unless ``fixed``."""
+    while True:
+        pack = None
+        try:
+            pack = Pack(base, geometry, slots)
+            if replay:
+                pack.replay_passes()
+            return pack, _speed(pack, base, data, budget, geometry)
+        except (RuntimeError, MemoryError) as error:
+            if pack is not None:
+                pack.close()
+            if fixed or slots == 1 or not ran_out_of_memory(error):
+                raise
+        slots //= 2
+
+
+def recompute_activations(base: BaseModel) -> None:
+    """Switch gradient checkpointing on; Transformers does it in training mode only, so dropout goes to 0."""
+    for module in base.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+    model = base.model
+    # The second name is that of older releases.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+    # The decoder alone: a multimodal model in training mode may ask for more than tokens.
+    decoder = model.get_decoder()
+    (model if decoder is None else decoder).train()
+
+
+def _speed(pack: Pack, base: BaseModel, data: TokenizedData, budget: Budget, geometry: Geometry) -> float:
+    """Return training examples per second with all slots in use, from three ticks of middling length.
+
+    The longest goes before them, as a warm-up, so that memory runs out here or not at all.
+    """
+    order = Stream(data.train.lengths, budget, 0).quantum(0)
+    ticks = sorted(range(budget.ticks), key=lambda tick: geometry.tick_lengths[tick])
+    chosen = [longest_tick(geometry), *(ticks[len(ticks) * share // 4] for share in (1, 2, 3))]
+    pack.fill()
+
+    def train(tick: int) -> None:
+        batch = collate(data.train, [order[tick]] * pack.slots, geometry.tick_lengths[tick], base.device)
+        pack.accumulate(batch, [None] * pack.slots)[0, 0].item()
+
+    train(chosen[0])
+    if pack.replays is not None:  # as fast as it will be once its shapes have come a few times
+        for tick in chosen[1:] * (SEEN + 1):
+            train(tick)
+    started = time.perf_counter()
+    for tick in chosen[1:]:
+        train(tick)
+    seconds = time.perf_counter() - started
+    for row in range(pack.slots):
+        pack.clear(row)
+    pack.active = 0
+    return (len(chosen) - 1) * pack.slots * budget.micro_batch / seconds
+
+
+def _replay_note(pack: Pack) -> str | None:
+    if pack.replays is None or pack.replays.failed is None:
+        return None
+    return (
+        f"training passes are not recorded for replay, so a small model trains slower: {pack.replays.failed}"
+    )
+
+
+def _dtype_name(base: BaseModel) -> str:
+    return str(base.dtype).removeprefix("torch.")
+
+
+def free_memory(device: str) -> int:
+    """Return the bytes that are free on a device now."""
+    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+        return int(torch.cuda.mem_get_info(None if device in ("auto", "cuda") else device)[0])
+    return free_ram()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes this process has held on the device."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def environment() -> dict[str, str]:
+    """Return what the numbers depend on beside the study: versions and the processor's instruction set."""
+    packages = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")
+    return {
+        "loratune": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "platform": platform.platform(),
+        **({"gpus": str(torch.cuda.device_count())} if torch.cuda.is_available() else {}),
+    }

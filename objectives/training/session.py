@@ -1,0 +1,303 @@
+"""Training in one process: a pack of trials goes through its quanta.
+
+Holds what belongs to a trial but not to its row (its place in the data, its schedule) and turns
+ticks into results. Knows nothing of processes, databases, or of which trial comes next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import torch
+
+from ...errors import StorageError
+from ...spaces.params import LoraParams
+from ...study.config import ObjectiveConfig
+from ...study.facts import Facts
+from ..base import Done, Progress, SlotProgress, SlotResult, checkpoint_name
+from . import checkpoint
+from .batches import collate
+from .optimizer import Step, adamw, clip_by_row_norm, schedule_factor, warmup_steps
+from .pack import Dropout, Pack
+from .preparation import peak_memory, prepare
+from .stream import Stream
+
+PROGRESS_SECONDS = 0.5
+
+
+@dataclasses.dataclass(kw_only=True)
+class Slot:
+    """One trial in the pack, at the row of its place in the session's list."""
+
+    trial: int
+    """The trial's number."""
+    params: LoraParams
+    """Its hyperparameters."""
+    seed: int
+    """Seed of its data order, initial adapter and dropout."""
+    attempt: int
+    """Names its files."""
+    quanta: int = 0
+    """Quanta done."""
+    steps: int = 0
+    """Optimizer steps taken."""
+    examples: int = 0
+    """Training examples seen."""
+    diverged: str | None = None
+    """Why it cannot go on."""
+    pending_tokens: int = 0
+    """Target tokens whose gradients wait for the step."""
+    loss: float = 0.0
+    """Summed loss of this quantum."""
+    target_tokens: int = 0
+    """Target tokens of this quantum."""
+    tokens: int = 0
+    """Real tokens of this quantum."""
+    learning_rate: float = 0.0
+    """Of the last step."""
+    norm: float = math.nan
+    """Gradient norm of the last step."""
+    norms: float = 0.0
+    """Sum of this quantum's gradient norms."""
+    quantum_steps: int = 0
+    """Optimizer steps of this quantum."""
+
+    def begin(self) -> None:
+        """Forget the sums of the last quantum."""
+        self.loss, self.norms = 0.0, 0.0
+        self.target_tokens = self.tokens = self.quantum_steps = 0
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss over this quantum's target tokens so far."""
+        return self.loss / self.target_tokens if self.target_tokens else math.nan
+
+
+class Session:
+    """A base model, its data and a pack of trials.
+
+    Raises ``DataError``, ``ModelError`` or ``BudgetError`` where they cannot be had.
+    """
+
+    def __init__(self, config: ObjectiveConfig) -> None:
+        prepared = prepare(config)
+        self.facts: Facts = prepared.facts
+        self._config = config
+        self._base = prepared.base
+        self._data = prepared.data
+        self._budget = prepared.facts.budget
+        self._lengths = prepared.facts.geometry.tick_lengths
+        self._eval_sets = prepared.eval_sets
+        self._pack: Pack = prepared.pack
+        self._slots: list[Slot] = []
+        self._streams: dict[int, Stream] = {}
+
+    def close(self) -> None:
+        """Take the pack off the base model."""
+        self._pack.close()
+
+    def add(
+        self, trial: int, params: LoraParams, *, seed: int, attempt: int, resume_from: Path | None = None
+    ) -> None:
+        """Put a trial into the pack; raises ``StorageError`` for a checkpoint that is not its own."""
+        slot = Slot(trial=trial, params=params, seed=seed, attempt=attempt)
+        tensors = None
+        if resume_from is not None:
+            whose = checkpoint.owner(trial, seed, params, self.facts.data.fingerprint)
+            tensors, metadata = checkpoint.read(resume_from, whose)
+            slot.quanta, slot.steps = int(metadata["quantum"]), int(metadata["steps"])
+            slot.examples = int(metadata["examples"])
+        row = self._pack.add(params, seed)
+        if tensors is not None:
+            try:
+                checkpoint.tensors_to_row(tensors, self._pack, row, params)
+            except (KeyError, RuntimeError) as error:
+                self._pack.remove(row)
+                raise StorageError(f"checkpoint {resume_from} does not fit the study: {error}") from error
+        self._slots.append(slot)
+
+    def remove(self, trial: int) -> None:
+        """Take a trial out of the pack."""
+        row = next(row for row, slot in enumerate(self._slots) if slot.trial == trial)
+        self._pack.remove(row)
+        # The pack moves its last row into the gap, so the list does too.
+        last = self._slots.pop()
+        if row < len(self._slots):
+            self._slots[row] = last
+
+    def quantum(self, save_to: Path) -> Iterator[Progress | Done]:
+        """Train every trial for a quantum, evaluate those that are due, write their checkpoints.
+
+        Yields ``Progress`` about twice a second, and ``Done`` last.
+        """
+        started = told = time.monotonic()
+        for slot in self._slots:
+            slot.begin()
+        orders = [self._stream(slot.seed).quantum(slot.quanta) for slot in self._slots]
+        for tick, length in enumerate(self._lengths):
+            batch = collate(self._data.train, [order[tick] for order in orders], length, self._base.device)
+            dropout = [
+                Dropout(p=slot.params.lora_dropout, seed=slot.seed, position=slot.examples)
+                if slot.params.lora_dropout > 0 and slot.diverged is None
+                else None
+                for slot in self._slots
+            ]
+            losses = self._pack.accumulate(batch, dropout).sum(dim=1).tolist()
+            for row, slot in enumerate(self._slots):
+                slot.examples += self._budget.micro_batch
+                slot.tokens += batch.real_tokens[row]
+                slot.target_tokens += batch.target_tokens[row]
+                slot.pending_tokens += batch.target_tokens[row]
+                slot.loss += losses[row]
+                if not math.isfinite(losses[row]):
+                    self._diverge(row, "loss")
+            self._step()
+            if time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                yield self._progress("train", told - started)
+        for slot in self._slots:
+            slot.quanta += 1
+        yield self._progress("eval", time.monotonic() - started)
+        losses_of = yield from self._evaluate(started)
+        with checkpoint.Writer() as writer:
+            results = tuple(
+                self._finish(row, losses_of.get(slot.trial), save_to, writer)
+                for row, slot in enumerate(self._slots)
+            )
+        yield Done(
+            results=results, seconds=time.monotonic() - started, memory_bytes=peak_memory(self._base.device)
+        )
+
+    def _stream(self, seed: int) -> Stream:
+        if seed not in self._streams:
+            self._streams[seed] = Stream(self._data.train.lengths, self._budget, seed)
+        return self._streams[seed]
+
+    def _step(self) -> None:
+        """Update every trial whose effective batch is complete."""
+        pack = self._pack
+        ready = [
+            row
+            for row, slot in enumerate(self._slots)
+            if slot.diverged is None and slot.examples % slot.params.batch_size == 0
+        ]
+        if not ready:
+            return
+        gradients = [pack.grads[row] for row in ready]
+        torch._foreach_div_(gradients, [float(self._slots[row].pending_tokens) for row in ready])
+        norms = clip_by_row_norm(gradients, self._config.max_grad_norm)
+        rows, steps = [], []
+        for row, norm in zip(ready, norms, strict=True):
+            slot = self._slots[row]
+            slot.pending_tokens = 0
+            slot.norm = norm
+            slot.norms += norm
+            slot.quantum_steps += 1
+            if not math.isfinite(norm):
+                self._diverge(row, "gradient")
+                continue
+            total = self._budget.steps(slot.params.batch_size)
+            slot.learning_rate = slot.params.learning_rate * schedule_factor(
+                slot.params.lr_scheduler_type,
+                slot.steps,
+                warmup=warmup_steps(total, slot.params.warmup_ratio),
+                total=total,
+            )
+            slot.steps += 1
+            rows.append(row)
+            steps.append(
+                Step(
+                    number=slot.steps,
+                    learning_rate=slot.learning_rate,
+                    weight_decay=slot.params.weight_decay,
+                    lr_ratio_b=slot.params.loraplus_lr_ratio,
+                )
+            )
+        gradients = [pack.grads[row] for row in rows]
+        adamw(
+            [pack.params[row] for row in rows],
+            gradients,
+            [pack.exp_avg[row] for row in rows],
+            [pack.exp_avg_sq[row] for row in rows],
+            steps,
+            b_start=pack.layout.b_start,
+        )
+        if gradients:
+            torch._foreach_zero_(gradients)
+
+    def _diverge(self, row: int, what: str) -> None:
+        """End a trial that lost its numbers; its row runs on as the plain base model."""
+        slot = self._slots[row]
+        if slot.diverged is None:
+            slot.diverged = f"the {what} was no longer finite after {slot.examples} examples"
+        self._pack.clear(row)
+
+    def _evaluate(self, started: float) -> Generator[Progress, None, dict[int, torch.Tensor]]:
+        """Measure the trials that are due, neighbours of one size together; return losses by trial."""
+        losses: dict[int, torch.Tensor] = {}
+        told = time.monotonic()
+        row = 0
+        while row < len(self._slots):
+            size = self._due(self._slots[row])
+            stop = row + 1
+            while stop < len(self._slots) and self._due(self._slots[stop]) == size:
+                stop += 1
+            if size:
+                measured = self._eval_sets[size].losses(self._pack, slice(row, stop))
+                for slot, own in zip(self._slots[row:stop], measured, strict=True):
+                    losses[slot.trial] = own
+            row = stop
+            if time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                yield self._progress("eval", told - started)
+        return losses
+
+    def _due(self, slot: Slot) -> int:
+        return 0 if slot.diverged is not None else self._budget.eval_size(slot.quanta)
+
+    def _finish(
+        self, row: int, losses: torch.Tensor | None, save_to: Path, writer: checkpoint.Writer
+    ) -> SlotResult:
+        slot = self._slots[row]
+        if losses is not None and not bool(torch.isfinite(losses).all()):
+            slot.diverged = f"the eval loss was no longer finite after {slot.examples} examples"
+        path = None
+        if slot.diverged is None:
+            path = save_to / checkpoint_name(slot.trial, slot.quanta, slot.attempt)
+            metadata = checkpoint.owner(slot.trial, slot.seed, slot.params, self.facts.data.fingerprint)
+            metadata |= {"quantum": str(slot.quanta), "attempt": str(slot.attempt)}
+            metadata |= {"steps": str(slot.steps), "examples": str(slot.examples)}
+            writer.write(path, checkpoint.row_to_tensors(self._pack, row, slot.params), metadata)
+        return SlotResult(
+            trial=slot.trial,
+            quantum=slot.quanta,
+            examples=slot.examples,
+            train_loss=slot.mean_loss,
+            learning_rate=slot.learning_rate,
+            grad_norm=slot.norms / slot.quantum_steps if slot.quantum_steps else math.nan,
+            eval_losses=None if losses is None else tuple(losses.tolist()),
+            diverged=slot.diverged,
+            checkpoint=None if path is None else str(path),
+            tokens=slot.tokens,
+        )
+
+    def _progress(self, phase: str, seconds: float) -> Progress:
+        return Progress(
+            slots=tuple(
+                SlotProgress(
+                    trial=slot.trial,
+                    examples=slot.examples,
+                    train_loss=slot.mean_loss,
+                    learning_rate=slot.learning_rate,
+                    grad_norm=slot.norm,
+                )
+                for slot in self._slots
+            ),
+            phase=phase,
+            tokens_per_second=sum(slot.tokens for slot in self._slots) / max(seconds, 1e-9),
+            memory_bytes=peak_memory(self._base.device),
+        )

@@ -1,0 +1,1 @@
+"""Where training runs: a process over a pipe."""

@@ -1,0 +1,383 @@
+"""A worker in a process of its own: the seam of ``base.py`` over a pipe to ``worker.py``.
+
+Does not import torch. The pipe is a pair of connected sockets, inherited and without a name, so that
+nobody else can write to it; that is why messages may be pickled (exact for NaN, tuples and paths).
+Nothing pickled is ever stored.
+
+    search → worker     ("prepare", config) ("add", …) ("remove", trial) ("start", folder) ("close",)
+    worker → search     Facts, or (error class, message); then Events
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+
+from ... import errors
+from ...errors import OutOfMemory, WorkerError
+from ...spaces.params import LoraParams
+from ...study.config import ObjectiveConfig
+from ...study.facts import Facts
+from ..base import Done, Event, SlotFailed, WorkerFailed, says_out_of_memory
+
+SESSION = f"{__package__.rpartition('.')[0]}.training.session:Session"
+"""What a worker serves unless told otherwise."""
+
+_ROUTINE = re.compile(r"\S+ \S+ INFO ")
+"""How a line of a worker's log begins that tells of nothing wrong."""
+
+_LAUNCHER = (
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "ROLE_WORLD_SIZE"),
+    *("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"),
+)
+"""What torchrun and ``accelerate launch`` tell a process about the group that it belongs to."""
+
+_ALLOCATORS = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+"""Names of the setting of PyTorch's allocator: since 2.9, and before. What the user set stays as it is."""
+
+PREPARE_SILENCE = 600.0
+"""Seconds without work after which a worker that makes model and data ready is ended."""
+
+GRACE_SECONDS = 2.0
+"""How long ``close`` waits for an answer before it insists."""
+
+_PROGRAM = f"""
+import json, sys
+given = json.loads(sys.argv[1])
+sys.path[:] = given.pop("path")
+from {__package__}.worker import main
+main(**given)
+"""
+"""Makes the child find modules where this process does, whatever the working directory holds."""
+
+
+class ProcessWorker:
+    """One worker process; see ``base.Worker`` for its methods. The process starts at once.
+
+    Args:
+        index: the worker's number.
+        log_file: where everything that the process prints is appended.
+        threads: threads of one operation.
+        device: ``cpu``, ``cuda``, ``cuda:N``, or None for what the config says.
+        session: import path of what is served.
+        silence: seconds without any work after which a worker that prepares has hung.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        log_file: Path,
+        threads: int = 1,
+        device: str | None = None,
+        *,
+        session: str = SESSION,
+        silence: float = PREPARE_SILENCE,
+    ) -> None:
+        self.index = index
+        self.log_file = log_file
+        self.device = device
+        self.silence = silence
+        self.facts: Facts | None = None
+        self._inside: set[int] = set()
+        self._running = False
+        self._over = False
+        environment = child_environment(os.environ, threads=threads, device=device)
+        self._oom_kills = _oom_kills()
+        log = _open_log(log_file)
+        self._connection, theirs = multiprocessing.Pipe()
+        # The kernel counts the *thread* that starts a process as its parent; another one may end early.
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        given = {
+            "fd": theirs.fileno(),
+            "session": session,
+            "index": index,
+            "threads": threads,
+            "parent": os.getpid() if in_main_thread else None,
+            "path": [str(Path(entry).resolve()) for entry in sys.path],
+        }
+        command = [sys.executable, "-P", "-u", "-c", _PROGRAM, json.dumps(given), f"loratune worker {index}"]
+        try:
+            with log:
+                self._log_start = log.tell()
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._connection.close()
+            raise WorkerError(f"worker {index} cannot start: {error}") from error
+        finally:
+            theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    def prepare(self, config: ObjectiveConfig) -> Facts:
+        """Load data and model; the worker is closed where that fails."""
+        if self.device is not None:
+            device = "cuda" if self.device.startswith("cuda") else self.device
+            config = dataclasses.replace(config, model=dataclasses.replace(config.model, device=device))
+        self._send("prepare", config)
+        try:
+            answer = self._prepared()
+        except BaseException:
+            self.close()
+            raise
+        if isinstance(answer, Facts):
+            self.facts = answer
+            return answer
+        self.close()
+        if isinstance(answer, WorkerFailed) and answer.out_of_memory:
+            # The allocator's own words are in the log; they name bytes, and no remedy.
+            trials = "as many trials at once as seemed to fit"
+            if config.slots is not None:
+                trials = f"{config.slots} trials at once" if config.slots > 1 else "one trial at a time"
+            raise OutOfMemory(
+                f"worker {self.index}: memory ran out with {trials}; lower --cutoff-len, the largest "
+                "lora_rank or batch_size (--set), or choose --dtype bfloat16 or a smaller model; a limit on "
+                f"the process counts too (ulimit -v); see {self.log_file}"
+            )
+        if isinstance(answer, WorkerFailed):
+            died = WorkerError(answer.reason)
+            died.killed = answer.killed
+            raise died
+        kind, message = answer
+        raise getattr(errors, kind)(message)
+
+    def add(
+        self, trial: int, params: LoraParams, *, seed: int, attempt: int, resume_from: Path | None
+    ) -> None:
+        """Put a trial into a free slot; where that fails, ``poll`` says so."""
+        assert self.facts is not None, "prepare comes before add"
+        assert not self._running, "add only between quanta"
+        assert trial not in self._inside, f"trial {trial} is inside already"
+        assert len(self._inside) < self.facts.slots, f"all {self.facts.slots} slots are taken"
+        self._inside.add(trial)
+        self._send("add", trial, params, seed, attempt, resume_from)
+
+    def start(self, save_to: Path) -> None:
+        """Begin a quantum."""
+        assert self.facts is not None, "prepare comes before start"
+        assert not self._running, "a quantum is running"
+        self._running = True
+        self._send("start", save_to)
+
+    def poll(self, timeout: float) -> Event | None:
+        """Return the next event; after ``WorkerFailed``, which comes once, there is none."""
+        if self._over:
+            time.sleep(timeout)
+            return None
+        event: Event | None = self._receive(timeout)
+        if isinstance(event, Done):
+            self._running = False
+        elif isinstance(event, SlotFailed):
+            self._inside.discard(event.trial)
+        return event
+
+    def remove(self, trial: int) -> None:
+        """Free the slot of a trial; nothing happens where it is not inside."""
+        assert self._over or not self._running, "remove only between quanta"
+        self._inside.discard(trial)
+        self._send("remove", trial)
+
+    def move_log(self, to: Path) -> None:
+        """Go on in another log, which begins with what this one holds; only between quanta."""
+        assert not self._running, "move the log only between quanta"
+        with _open_log(to) as log:
+            start = log.tell()
+            log.write(self.log_file.read_bytes())
+        self._send("log_to", to)
+        self._log_start += start
+        self.log_file = to
+
+    def close(self) -> None:
+        """End the process, by force if it does not answer; a second call does nothing."""
+        self._over = True
+        self._send("close")
+        self._connection.close()
+        try:
+            for insist in (None, self._process.terminate, self._process.kill):
+                if insist is not None:
+                    insist()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(GRACE_SECONDS)
+                    break
+        finally:  # also where the user presses Ctrl-C again while this waits
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+
+    def _prepared(self) -> Any:
+        """Return the answer to ``prepare``, however long it works on it; raise where it does no work.
+
+        Loading and tokenizing may take hours and say nothing, but they use the processor; a process that is
+        stopped, or waits for what never comes, does not.
+        """
+        used, worked = -1.0, time.monotonic()
+        while (answer := self._receive(min(30.0, self.silence / 4))) is None:
+            with contextlib.suppress(psutil.Error):
+                times = psutil.Process(self.pid).cpu_times()
+                if times.user + times.system > used + 0.05:
+                    used, worked = times.user + times.system, time.monotonic()
+            if time.monotonic() - worked > self.silence:
+                raise WorkerError(
+                    f"worker {self.index} did nothing for {self.silence:.0f} s while it made model and data "
+                    f"ready, and was ended; see {self.log_file}"
+                )
+        return answer
+
+    def _send(self, *command: Any) -> None:
+        """Tell the process something; where it is gone, ``poll`` will notice."""
+        with contextlib.suppress(OSError):
+            self._connection.send(command)
+
+    def _receive(self, timeout: float) -> Any:
+        """Return the next message, ``WorkerFailed`` where the process is gone, None after ``timeout``."""
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            ended = self._process.poll() is not None
+            try:
+                # In short steps: a process that it left behind could hold the pipe open.
+                if self._connection.poll(0 if ended else max(0.0, min(left, 0.5))):
+                    message = self._connection.recv()
+                    return self._last_words(message) if isinstance(message, WorkerFailed) else message
+            except Exception:  # the end of the pipe, or half a message
+                ended = True
+            if ended:
+                return self._gone()
+            if left <= 0:
+                return None
+
+    def _last_words(self, event: WorkerFailed) -> WorkerFailed:
+        """Return what the process said of its end, after making sure of it."""
+        self.close()
+        reason = f"worker {self.index}: {event.reason}; see {self.log_file}"
+        return dataclasses.replace(event, reason=reason)
+
+    def _gone(self) -> WorkerFailed:
+        """Return how a process ended that said nothing."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_SECONDS)
+        hung_up = self._process.poll() is None
+        self.close()
+        code = self._process.returncode
+        out_of_memory = killed = False
+        how = f"ended with exit code {code}"
+        if hung_up:
+            how = "closed its pipe and was killed"
+        elif code < 0:
+            how = f"was killed by {_signal_name(-code)}"
+            out_of_memory = -code == signal.SIGKILL and _oom_kills() != self._oom_kills
+            # Without a counter, the kernel's is the likeliest SIGKILL.
+            out_of_memory |= -code == signal.SIGKILL and self._oom_kills is None
+            killed = not out_of_memory and -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+        if out_of_memory:
+            how += ", as the kernel does when memory runs out"
+        line = _telling_line(self.log_file, self._log_start)
+        said = f"{self.log_file} does not say why" if line is None else f"{self.log_file} says: {line}"
+        if not killed and line is not None and says_out_of_memory(line):  # C++ ends without an exception
+            out_of_memory = True
+        return WorkerFailed(
+            reason=f"worker {self.index} {how}; {said}", out_of_memory=out_of_memory, killed=killed
+        )
+
+
+def _signal_name(number: int) -> str:
+    """Return a signal's name; most of the real-time ones have none in Python.
+
+    >>> _signal_name(9), _signal_name(40)
+    ('SIGKILL', 'signal 40')
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _open_log(file: Path) -> BinaryIO:
+    """Open a log to be appended to; raises ``WorkerError`` where it can neither be opened nor made."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file.open("ab")
+    except OSError as error:
+        raise WorkerError(
+            f"{file}: cannot be written ({error.strerror}); make its folder writable, "
+            "or name a database elsewhere with --storage"
+        ) from error
+
+
+def child_environment(environ: Mapping[str, str], *, threads: int, device: str | None) -> dict[str, str]:
+    """Return the environment of a worker: thread counts, an allocator, and no device but its own.
+
+    It is no member of a group that a launcher may have made this process part of. ``cuda:N`` is counted
+    among the devices that this process sees; for its worker it is the only one.
+    """
+    environment = {name: value for name, value in environ.items() if name not in _LAUNCHER}
+    if not any(name in environ for name in _ALLOCATORS):
+        # Ticks of many lengths leave holes of many sizes, unless the allocator's pieces can grow.
+        environment[_ALLOCATORS[_torch_version() < (2, 9)]] = "expandable_segments:True"
+    for name in ("OMP", "MKL", "OPENBLAS", "VECLIB_MAXIMUM", "NUMEXPR"):
+        suffix = "_THREADS" if name.endswith("MAXIMUM") else "_NUM_THREADS"
+        environment[name + suffix] = str(threads)
+    environment["TOKENIZERS_PARALLELISM"] = "false"
+    if device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    elif device is not None and device.startswith("cuda:"):
+        number = int(device.removeprefix("cuda:"))
+        visible = environ.get("CUDA_VISIBLE_DEVICES")
+        names = [str(number)] * (number + 1) if visible is None else visible.split(",")
+        if number >= len(names):
+            raise WorkerError(f"device: {device} is not among CUDA_VISIBLE_DEVICES={visible}; name another")
+        environment["CUDA_VISIBLE_DEVICES"] = names[number].strip()
+    return environment
+
+
+def _torch_version() -> tuple[int, ...]:
+    """Return major and minor version of the installed PyTorch, which is not loaded for it."""
+    return tuple(int(part) for part in importlib.metadata.version("torch").split(".")[:2])
+
+
+def _oom_kills() -> int | None:
+    """Return how many processes the kernel has killed for memory, None where it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return None
+
+
+def _telling_line(file: Path, start: int) -> str | None:
+    """Return the line of a log from ``start`` on that says most about an end, None where none does."""
+    try:
+        with file.open("rb") as log:
+            log.seek(max(start, file.stat().st_size - 20_000))
+            lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines()]
+    except OSError as error:
+        return f"unreadable: {error}"
+    telling = [line for line in lines if line and not _ROUTINE.match(line)]
+    fatal = [line for line in telling if line.startswith("Fatal Python error")]
+    return (fatal or telling)[-1][:300] if telling else None

@@ -1,0 +1,225 @@
+"""The main program of a worker process: it hears commands on a pipe, trains, and answers in events.
+
+Started by ``process.py``, which describes the pipe. Knows nothing of studies, samplers or the database;
+how trials are trained is the session's business, named by import path so that tests can bring a tiny one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import faulthandler
+import importlib
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from ... import errors
+from ...errors import LoratuneError
+from ...spaces.params import LoraParams
+from ...study.config import ObjectiveConfig
+from ...study.facts import Facts
+from ..base import Done, Progress, SlotFailed, WorkerFailed, says_out_of_memory
+
+log = logging.getLogger("loratune.worker")
+
+_PR_SET_PDEATHSIG = 1
+
+
+class TrainingSession(Protocol):
+    """What is served: a model, its data and K slots in this process."""
+
+    facts: Facts
+
+    def add(
+        self, trial: int, params: LoraParams, *, seed: int, attempt: int, resume_from: Path | None
+    ) -> None:
+        """Put a trial into a slot; raises ``LoratuneError`` where that cannot be."""
+
+    def remove(self, trial: int) -> None:
+        """Free a slot."""
+
+    def quantum(self, save_to: Path) -> Iterator[Progress | Done]:
+        """Train every slot for a quantum; ``Done`` comes last."""
+
+
+def main(*, fd: int, session: str, index: int, threads: int, parent: int | None) -> None:
+    """Serve the pipe of that file descriptor until it closes.
+
+    Args:
+        fd: our end of a connected pair of sockets.
+        session: import path ``module:callable`` of what makes a ``TrainingSession`` from a config.
+        index: the worker's number, for the log.
+        threads: threads of one operation, already set in the environment.
+        parent: process whose death ends this one; None leaves that to the pipe alone.
+    """
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.captureWarnings(True)
+    log.info("worker %d: process %d, %d threads, session %s", index, os.getpid(), threads, session)
+    if parent is not None:
+        _end_with(parent)
+    _offer_to_the_oom_killer()
+    os.set_inheritable(fd, False)
+    connection = Connection(fd)
+    commands: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, commands), daemon=True).start()
+    try:
+        _Service(connection, _session_maker(session, threads)).serve(commands)
+    except Exception as error:
+        # What was foreseen is told in its own words; a traceback is for what was not.
+        foreseen = isinstance(error, LoratuneError) or ran_out_of_memory(error)
+        log.error("worker %d: cannot go on: %s", index, error, exc_info=not foreseen)
+        words = " ".join(str(error).split())[:300]
+        if not isinstance(error, LoratuneError):
+            words = f"{type(error).__name__}: {words}"
+        with contextlib.suppress(OSError):
+            connection.send(
+                WorkerFailed(
+                    reason=words,
+                    out_of_memory=ran_out_of_memory(error),
+                    storage=isinstance(error, errors.StorageError),
+                )
+            )
+    # Not sys.exit: no exit handler of a library may keep a worker alive that has nothing more to say.
+    logging.shutdown()
+    os._exit(1)
+
+
+class _Service:
+    """Turns commands into calls of the session, and what comes of them into messages."""
+
+    def __init__(self, connection: Connection, make: Callable[[ObjectiveConfig], TrainingSession]) -> None:
+        self.connection = connection
+        self.make = make
+        self.session: TrainingSession | None = None
+        self.inside: set[int] = set()
+
+    def serve(self, commands: queue.SimpleQueue[tuple[Any, ...]]) -> None:
+        """Carry out commands, each named after a method below, until one raises."""
+        while True:
+            name, *values = commands.get()
+            getattr(self, name)(*values)
+
+    def prepare(self, config: ObjectiveConfig) -> None:
+        try:
+            self.session = self.make(config)
+        except LoratuneError as error:
+            if ran_out_of_memory(error):
+                raise
+            # A subclass that the parent may not know crosses as the nearest class of the tree.
+            known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
+            log.error("%s: %s", known, error)
+            self.connection.send((known, str(error)))
+            return
+        self.connection.send(self.session.facts)
+
+    def add(self, trial: int, params: LoraParams, seed: int, attempt: int, resume_from: Path | None) -> None:
+        assert self.session is not None
+        try:
+            self.session.add(trial, params, seed=seed, attempt=attempt, resume_from=resume_from)
+        except (LoratuneError, OSError) as error:
+            if ran_out_of_memory(error):
+                raise
+            log.warning("trial %d cannot be taken up: %s", trial, error)
+            self.connection.send(SlotFailed(trial=trial, reason=" ".join(str(error).split())))
+            return
+        self.inside.add(trial)
+
+    def remove(self, trial: int) -> None:
+        assert self.session is not None
+        if trial in self.inside:
+            self.inside.remove(trial)
+            self.session.remove(trial)
+
+    def log_to(self, file: Path) -> None:
+        """Let everything that this process prints go to the end of another file."""
+        handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(handle, stream.fileno())
+        os.close(handle)
+
+    def start(self, save_to: Path) -> None:
+        assert self.session is not None
+        if not self.inside:  # every trial that was added has failed, and was reported
+            self.connection.send(Done(results=(), seconds=0.0, memory_bytes=0))
+            return
+        for event in self.session.quantum(save_to):
+            self.connection.send(event)
+
+
+def _listen(connection: Connection, commands: queue.SimpleQueue[tuple[Any, ...]]) -> None:
+    """Queue what the parent says; end the process at once when it says ``close`` or is gone.
+
+    A thread of its own, because the other one may be inside a model's loading or a long tick. Ending
+    anywhere is safe: a checkpoint exists whole, under its name, or not at all.
+    """
+    try:
+        while True:
+            command = connection.recv()
+            if command[0] == "close":
+                break
+            commands.put(command)
+        log.info("closed")
+    except (EOFError, OSError):
+        log.info("the search is gone")
+    logging.shutdown()
+    os._exit(0)
+
+
+def _session_maker(path: str, threads: int) -> Callable[[ObjectiveConfig], TrainingSession]:
+    """Import ``module:callable``; early, because it takes seconds, and so all workers do it at once."""
+    module, _, name = path.partition(":")
+    make = getattr(importlib.import_module(module), name)
+    if "torch" in sys.modules:  # a test's session has no need of it
+        import torch
+
+        torch.set_num_threads(threads)
+    return cast(Callable[[ObjectiveConfig], TrainingSession], make)
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception, or what caused it, means that memory ran out, on device or machine."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if _says_out_of_memory(seen):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # The allocator of the CPU and libraries of CUDA raise a plain RuntimeError, a library that cannot be
+    # loaded an ImportError, safetensors an error of its own.
+    return not isinstance(error, LoratuneError) and says_out_of_memory(str(error))
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel end this process when its parent dies, even while the interpreter is stuck (Linux)."""
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
+
+
+def _offer_to_the_oom_killer() -> None:
+    """Where memory runs out, let the kernel take a worker, which is restarted, before the search (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")

@@ -1,0 +1,83 @@
+"""Numbers and names as a person reads them; shared by the terminal, the page and the exports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..spaces.nouns import plural
+from ..spaces.params import LoraParams
+from ..study.records import State
+
+
+def value_of(params: LoraParams, name: str) -> Any:
+    """Return a parameter under its search name; ``lora_alpha_ratio`` is ``lora_alpha / lora_rank``."""
+    return params.scaling if name == "lora_alpha_ratio" else getattr(params, name)
+
+
+def show_state(state: State, live: bool) -> str:
+    """Return a trial's state in a word; what has not ended in a study that nobody runs is ``interrupted``."""
+    return "interrupted" if state == "running" and not live else state
+
+
+def show_source(source: str) -> str:
+    """Return who proposed a trial, in words."""
+    return {
+        "default": "the known-good default",
+        "enqueued": "asked for by the user",
+        "startup": "startup: spread over the space, before the sampler goes by losses",
+        "tpe": "proposed by TPE from the losses before",
+        "random": "drawn at random",
+    }.get(source, source)
+
+
+def show_value(value: Any) -> str:
+    """Return a hyperparameter's value, floats to three significant digits: ``0.0123``, ``4e-05``."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or (value.is_integer() and abs(value) < 1e6):
+        return str(int(value))
+    return f"{value:.3g}"
+
+
+def show_loss(value: float | None) -> str:
+    """Return a loss to four decimals, a dash for none."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+def show_share(share: float) -> str:
+    """Return a share in percent, with a space that does not break: ``62 %``, ``0.4 %``."""
+    percent = 100 * share
+    number = f"{percent:.0f}" if percent >= 1 or percent == 0 else f"{percent:.2g}"
+    return number + "\u00a0%"
+
+
+def show_count(number: int) -> str:
+    """Return a whole number with thin spaces between thousands."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: ``1 trial``, ``3 trials``."""
+    return f"{show_count(number)} {plural(number, noun)}"
+
+
+def have_ended(ended: int, wanted: int) -> str:
+    """Return how far a study is: ``1 of 1 trial has ended``, ``3 of 8 trials have ended``."""
+    return f"{show_count(ended)} of {counted(wanted, 'trial')} {'has' if wanted == 1 else 'have'} ended"
+
+
+def show_seconds(seconds: float) -> str:
+    """Return a length of time: ``42 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def join(words: list[str] | tuple[str, ...]) -> str:
+    """Return ``a``, ``a and b`` or ``a, b and c``."""
+    if len(words) < 2:
+        return "".join(words)
+    return ", ".join(words[:-1]) + " and " + words[-1]

@@ -1,0 +1,1 @@
+"""The plots: what each shows, its figure, its text for a terminal."""

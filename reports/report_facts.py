@@ -1,0 +1,143 @@
+"""Everything that the report says, in one frozen value: study in, facts out, nothing drawn yet."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import Any
+
+from ..errors import ReportError
+from .format import show_value, value_of
+from .importance import Importance, importance
+from .trial_ends import Outcomes, outcomes
+from .verdict import Verdict, verdict
+from .view import DataView, ModelView, StudyView
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialRow:
+    """One row of the table of trials."""
+
+    number: int
+    """The trial's number."""
+    state: str
+    """Where it stands; ``interrupted`` where it has not ended and nobody trains it."""
+    loss: float | None
+    """Final loss, or the latest where it has none."""
+    final: bool
+    """Whether that loss is the final one."""
+    examples: int
+    """Training examples seen."""
+    source: str
+    """Who proposed it."""
+    values: tuple[Any, ...]
+    """Its hyperparameters, in the order of ``StudyFacts.varied``."""
+    shown: tuple[str, ...]
+    """The same as text."""
+    reason: str | None
+    """Why it ended so."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyFacts:
+    """What was learned from a study."""
+
+    name: str
+    """The study's name."""
+    created_at: datetime.datetime
+    """When it was made, UTC."""
+    updated_at: datetime.datetime
+    """When its last trial ended or its last quantum was trained, UTC."""
+    verdict: Verdict
+    """Which configuration won, and how sure that is."""
+    outcomes: Outcomes
+    """How the trials ended."""
+    importance: Importance | None
+    """What mattered; None where too little is known."""
+    importance_note: str | None
+    """Why nothing is known on what mattered."""
+    varied: tuple[str, ...]
+    """Parameters that were searched, in the space's order."""
+    space: tuple[tuple[str, str], ...]
+    """(parameter, what it may be in words)."""
+    rows: tuple[TrialRow, ...]
+    """Every trial by number."""
+    data: DataView
+    """What became of the data."""
+    data_files: tuple[tuple[str, str], ...]
+    """(what for, file) as the user gave them."""
+    model: ModelView
+    """What the base model is."""
+    default_source: str
+    """Where trial 0's configuration comes from."""
+    notes: tuple[str, ...]
+    """Sentences on what of the budget was lowered to fit the data."""
+    settings: tuple[tuple[str, str], ...]
+    """(name, value) of how the search was run."""
+    environment: dict[str, str]
+    """Versions and hardware."""
+
+
+def study_facts(view: StudyView) -> StudyFacts:
+    """Extract everything that the report says."""
+    note = None
+    found: Importance | None = None
+    try:
+        found = importance(view)
+    except ReportError as error:
+        note = str(error)
+    varied = tuple(dimension.name for dimension in view.space.dimensions if not dimension.fixed)
+    times = [point.finished_at for point in view.curve]
+    times += [trial.finished_at for trial in view.trials if trial.finished_at is not None]
+    config = view.data_config
+    files = [(name, config.get(name)) for name in ("train", "validation", "test")]
+    return StudyFacts(
+        name=view.study.name,
+        created_at=view.study.created_at,
+        updated_at=max(times, default=view.study.created_at),
+        verdict=verdict(view),
+        outcomes=outcomes(view),
+        importance=found,
+        importance_note=note,
+        varied=varied,
+        space=view.space.describe(),
+        rows=tuple(_row(view, number, varied) for number in range(len(view.trials))),
+        data=view.data,
+        data_files=tuple((name, str(file)) for name, file in files if file),
+        model=view.model,
+        default_source=view.default_source,
+        notes=view.budget.notes,
+        settings=_settings(view),
+        environment=view.environment,
+    )
+
+
+def _row(view: StudyView, index: int, varied: tuple[str, ...]) -> TrialRow:
+    trial = view.trials[index]
+    values = tuple(value_of(trial.params, name) for name in varied)
+    return TrialRow(
+        number=trial.number,
+        state=view.state_of(trial),
+        loss=trial.value if trial.value is not None else view.last_eval(trial.number),
+        final=trial.value is not None,
+        examples=view.examples_seen(trial),
+        source=trial.source,
+        values=values,
+        shown=tuple(show_value(value) for value in values),
+        reason=trial.reason,
+    )
+
+
+def _settings(view: StudyView) -> tuple[tuple[str, str], ...]:
+    config = view.study.config
+    budget = view.budget
+    return (
+        ("sampler", str(config.get("sampler", "–"))),
+        ("pruner", str(config.get("pruner", "–"))),
+        ("seed", str(view.study.seed)),
+        ("preset", str(config.get("preset", "–"))),
+        ("training examples of a trial", f"{budget.examples} in 8 equal parts (quanta) of {budget.quantum}"),
+        ("validation examples", f"{budget.eval_examples} at rungs, {budget.final_eval_examples} at the end"),
+        ("gradient clipping", f"{view.max_grad_norm:g}"),
+        ("optimizer", "AdamW; base weights frozen"),
+    )

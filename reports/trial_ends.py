@@ -1,0 +1,70 @@
+"""How the trials ended, and what stopping some of them early saved."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..study.records import FINAL_STATES, State
+from .format import counted, have_ended, join, show_count, show_share
+from .view import StudyView
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcomes:
+    """Counts of trials, and the training examples that they took."""
+
+    wanted: int
+    """Trials that the study is to have in all."""
+    counts: dict[State, int]
+    """State → trials, every state present."""
+    live: bool
+    """Whether a process runs the study now."""
+    duplicates: int
+    """Proposals that repeated an earlier trial; they are not trials."""
+    examples: int
+    """Training examples that the ended trials saw."""
+    full_examples: int
+    """Training examples that as many full trials would have seen."""
+
+    @property
+    def ended(self) -> int:
+        """Trials that are over."""
+        return sum(self.counts[state] for state in FINAL_STATES)
+
+    @property
+    def saved(self) -> float:
+        """Share of the training examples of full trials that was not needed, 0 to 1."""
+        return 1 - self.examples / self.full_examples if self.full_examples else 0.0
+
+    @property
+    def words(self) -> str:
+        """One sentence."""
+        if not self.ended:
+            return "No trial has ended yet."
+        parts = [f"{self.counts[state]} {state}" for state in FINAL_STATES if self.counts[state]]
+        text = f"{have_ended(self.ended, self.wanted)}: {join(parts)}."
+        if begun := self.counts["running"]:
+            verb = "is" if begun == 1 else "are"
+            text += f" {begun} more {verb} {'under way' if self.live else 'interrupted'}."
+        if self.saved > 0.005:
+            text += (
+                f" They took {counted(self.examples, 'training example')} where as many full trials "
+                f"would take {show_count(self.full_examples)}: ending early saved {show_share(self.saved)}."
+            )
+        return text
+
+
+def outcomes(view: StudyView) -> Outcomes:
+    """Count how the trials of a study ended."""
+    counts: dict[State, int] = dict.fromkeys((*FINAL_STATES, "running"), 0)
+    for trial in view.trials:
+        counts[trial.state] += 1
+    ended = [trial for trial in view.trials if trial.state in FINAL_STATES]
+    return Outcomes(
+        wanted=view.study.trials,
+        counts=counts,
+        live=view.live,
+        duplicates=sum(event.kind == "duplicate" for event in view.events),
+        examples=sum(view.examples_seen(trial) for trial in ended),
+        full_examples=len(ended) * view.full_examples,
+    )

@@ -1,0 +1,78 @@
+"""Writing what is handed over: whole or not at all, and never over what the user did not mean."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from ..errors import ReportError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; its folder is made. Raises ``ReportError``.
+
+    Bytes of a path that are no text are written as JSON and YAML escape them, such as ``\\udce9``.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def check_free(path: Path, text: str, *, force: bool) -> None:
+    """Raise ``ReportError`` where a file lies that would be lost, one that is not of this very content."""
+    if force or not path.is_file():
+        return
+    try:
+        same = path.read_bytes() == text.encode("utf-8", "backslashreplace")
+    except OSError:
+        same = False
+    if not same:
+        raise ReportError(f"{path}: is there already, with other contents; name another file, or --force")
+
+
+def check_ours(path: Path, mark: bytes) -> None:
+    """Raise ``ReportError`` where a file lies that is no earlier one of ours, which begin with ``mark``."""
+    if not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if head and mark not in head:
+        raise ReportError(f"{path}: is there already and was not made by this command; name another file")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; its folder is made. Raises ``ReportError``."""
+    temporary: str | None = None
+    try:
+        if path.is_dir():
+            raise ReportError(f"{path}: is a folder; name a file")
+        if path.exists() and not path.is_file():
+            with path.open("wb") as file:  # a pipe or a device, such as /dev/stdout
+                file.write(content)
+            return
+        if path.is_symlink():
+            path = Path(os.path.realpath(path))  # what a link leads to is written, and the link stays
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; a report is as readable as any file that the user makes.
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+        temporary = None
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """Return the process's umask; there is no way to read it but to set it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,105 @@
+"""What becomes of the trials that reached a quantum's end: diverged, stopped, complete, or on they go.
+
+Pure, and a function of the record alone: asked again after a crash, it says the same again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from ..spaces.params import LoraParams
+from ..study.budget import QUANTA, RUNGS
+from ..study.records import State
+from ..study.study_config import Pruner
+from .pruners import decide, in_warmup
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """A trial at the end of a quantum."""
+
+    trial: int
+    """Its number."""
+    params: LoraParams
+    """Its hyperparameters."""
+    quantum: int
+    """1 to 8; so many quanta are done."""
+    eval_loss: float | None
+    """Mean loss of the quantum's evaluation; None where none was due or it was not finite."""
+    diverged: str | None
+    """Why it cannot go on, in the worker's words."""
+    never_stopped: bool = False
+    """Whether it is to run to its end whatever the others do."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How a trial ended."""
+
+    trial: int
+    """Its number."""
+    state: State
+    """``complete``, ``pruned`` or ``diverged``."""
+    reason: str | None
+    """Why, in words; None for ``complete``."""
+    value: float | None
+    """Final eval loss of a complete trial."""
+
+
+def explosion(eval_loss: float, base_loss: float) -> str | None:
+    """Return why a finite loss shows that a trial has diverged, or None.
+
+    A perplexity ten times the base model's is training that did harm. Beside a guess at random it would
+    often look good: a broken model still learns how often each token occurs.
+    """
+    limit = base_loss + math.log(10)
+    if eval_loss <= limit:
+        return None
+    return f"eval loss {eval_loss:.4g} is above {limit:.4g}: ten times the base model's perplexity"
+
+
+def judge(
+    arrivals: Sequence[Arrival],
+    rungs: Mapping[int, Mapping[int, float]],
+    *,
+    base_loss: float,
+    pruner: Pruner,
+) -> tuple[Verdict, ...]:
+    """Return the endings among the arrivals, in order of their numbers; who is not named goes on.
+
+    ``rungs`` holds, by quantum, the loss of every trial that ever reached it, the arrivals included.
+    """
+    found: dict[int, Verdict] = {}
+    for arrival in arrivals:
+        reason = _why_diverged(arrival, base_loss)
+        if reason is not None:
+            found[arrival.trial] = Verdict(trial=arrival.trial, state="diverged", reason=reason, value=None)
+        elif arrival.quantum == QUANTA:
+            found[arrival.trial] = Verdict(
+                trial=arrival.trial, state="complete", reason=None, value=arrival.eval_loss
+            )
+    for quantum in sorted({arrival.quantum for arrival in arrivals}):
+        going = {a.trial: a for a in arrivals if a.quantum == quantum and a.trial not in found}
+        exempt = {a.trial for a in going.values() if a.never_stopped or in_warmup(a.params, quantum)}
+        values = rungs.get(quantum, {})
+        for trial in decide(quantum, values, going, exempt, pruner):
+            rank = 1 + sum(value < values[trial] for value in values.values())
+            found[trial] = Verdict(
+                trial=trial,
+                state="pruned",
+                reason=f"eval loss {values[trial]:.4f} was {rank} of {len(values)} after quantum {quantum}",
+                value=None,
+            )
+    return tuple(found[trial] for trial in sorted(found))
+
+
+def _why_diverged(arrival: Arrival, base_loss: float) -> str | None:
+    if arrival.diverged is not None:
+        return arrival.diverged
+    if arrival.quantum not in RUNGS:
+        return None
+    if arrival.eval_loss is None:
+        return f"the eval loss was not finite after quantum {arrival.quantum}"
+    return explosion(arrival.eval_loss, base_loss)

@@ -1,0 +1,301 @@
+"""The record of one study as the search holds it: read once, then written to the store before memory.
+
+Every decision is made from here, and everything here can be read again from the store: so a resumed
+search knows what an uninterrupted one would. Decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import DamagedFile
+from ..spaces.params import LoraParams
+from ..storage import database_errors, study_files
+from ..storage.store import Store
+from ..study.as_json import to_json
+from ..study.facts import Facts
+from ..study.records import FINAL_STATES, CurvePoint, Ending, QuantumUpdate, State, StudyRecord, TrialRecord
+from ..study.study_config import StudyConfig
+from .concurrency import canonical
+from .outcomes import Verdict
+from .samplers import Past
+from .study_record import config_of, facts_of
+
+
+class Ledger:
+    """What is known of a study's trials; the study must be owned by this process."""
+
+    def __init__(self, store: Store, study: StudyRecord) -> None:
+        self.store = store
+        self.study = study
+        self.config: StudyConfig = config_of(study)
+        self.facts: Facts = facts_of(study)
+        self.folder = store.study_dir(study.id)
+        self.trials: dict[int, TrialRecord] = {trial.number: trial for trial in store.trials(study.id)}
+        self.tried = {canonical(trial.params): number for number, trial in reversed(self.trials.items())}
+        self._losses: dict[int, dict[int, float | None]] = {}
+        for point in store.curve(study.id):
+            self._note(point)
+        self._twins: dict[int, list[int]] = {}
+        for event in store.events(study.id, "duplicate"):
+            self._twins.setdefault(int(event.detail["number"]), []).append(int(event.detail["twin"]))
+        self._started_over: dict[int, str | None] = {}
+        self._before: dict[int, str] = study_files.previous(
+            study_files.listing(self.folder), self.trials.values()
+        )
+        found = [int(event.detail["slots"]) for event in store.events(study.id, "slots")]
+        self.slots = found[-1] if found else self.facts.slots
+        """K: the most trials at once in a worker, as the study was made or memory has allowed since."""
+        self._suggestions: dict[int, dict[str, Any]] = {}
+        self._unprojected = True
+        self._copy = study.name
+
+    # What is known
+
+    def running(self) -> tuple[int, ...]:
+        """Return the numbers of the trials that have not ended, ascending."""
+        return tuple(number for number, trial in self.trials.items() if trial.state == "running")
+
+    def counts(self) -> dict[State, int]:
+        """Return how many trials are in each state, every state named."""
+        counts: dict[State, int] = dict.fromkeys(("running", *FINAL_STATES), 0)
+        for trial in self.trials.values():
+            counts[trial.state] += 1
+        return counts
+
+    def best(self) -> TrialRecord | None:
+        """Return the best complete trial, or None; ties go to the lower number."""
+        numbers = study_files.best_complete(self.trials.values(), 1)
+        return self.trials[numbers[0]] if numbers else None
+
+    def eval_loss(self, number: int) -> float | None:
+        """Return the last eval loss of a trial, None where it has none that is finite."""
+        known = [loss for loss in self._losses.get(number, {}).values() if loss is not None]
+        return known[-1] if known else None
+
+    def duplicates(self, number: int) -> int:
+        """Return how many duplicates were proposed for that number."""
+        return len(self._twins.get(number, ()))
+
+    def history(self) -> tuple[Past, ...]:
+        """Return what the sampler may know, in the order of asking; a duplicate has its twin's result."""
+        past = {
+            number: Past(
+                suggestion=self._suggestion(number),
+                state=trial.state,
+                value=trial.value,
+                curve={q: loss for q, loss in self._losses.get(number, {}).items() if loss is not None},
+            )
+            for number, trial in self.trials.items()
+        }
+        found: list[Past] = []
+        for number in range(len(past) + 1):
+            found += [past[twin] for twin in self._twins.get(number, ())]
+            found += [past[number]] if number in past else []
+        return tuple(found)
+
+    def rungs(self, new: Mapping[int, CurvePoint]) -> dict[int, dict[int, float]]:
+        """Return by quantum the loss of every trial that reached it, ``new`` points included.
+
+        Holds the evaluated quanta alone; a loss that was not finite is infinite here.
+        """
+        found: dict[int, dict[int, float]] = {}
+        losses = {number: dict(curve) for number, curve in self._losses.items()}
+        for number, point in new.items():
+            losses.setdefault(number, {})[point.quantum] = point.eval_loss
+        for number, curve in losses.items():
+            for quantum, loss in curve.items():
+                if self.facts.budget.eval_size(quantum):
+                    found.setdefault(quantum, {})[number] = math.inf if loss is None else loss
+        return found
+
+    def checkpoint(self, number: int) -> Path | None:
+        """Return the training state that a trial goes on from; None: from its beginning."""
+        name = self.trials[number].checkpoint
+        if number in self._started_over:
+            # Its files are older than what the record says of it, so a sweep may have taken them.
+            name = self._started_over[number]
+            return self.folder / name if name is not None and (self.folder / name).exists() else None
+        return None if name is None else self.folder / name
+
+    # What is written
+
+    def complete_facts(self, found: Facts) -> None:
+        """Store the digests of the model's files with a study that was made before these were taken."""
+        if not self.facts.model.files and found.model.files:
+            model = dataclasses.replace(self.facts.model, files=found.model.files)
+            self.facts = dataclasses.replace(self.facts, model=model)
+            self.store.set_facts(self.study.id, to_json(self.facts))
+
+    def add(self, params: LoraParams, source: str) -> int:
+        """Record a new trial and return its number."""
+        number = len(self.trials)
+        seed = self.config.objective.seed
+        self.store.add_trial(self.study.id, number=number, params=params, seed=seed, source=source)
+        self.trials[number] = TrialRecord(
+            number=number,
+            params=params,
+            seed=seed,
+            source=source,
+            state="running",
+            reason=None,
+            value=None,
+            quanta=0,
+            attempt=0,
+            checkpoint=None,
+            adapter=None,
+            started_at=datetime.datetime.now(datetime.UTC),
+            finished_at=None,
+        )
+        self.tried.setdefault(canonical(params), number)
+        return number
+
+    def add_duplicate(self, twin: int, params: LoraParams) -> None:
+        """Record that the next number was proposed a configuration that an earlier trial has."""
+        number = len(self.trials)
+        self.store.add_event(self.study.id, "duplicate", number=number, twin=twin, params=params.to_dict())
+        self._twins.setdefault(number, []).append(twin)
+
+    def begin_attempt(self, number: int) -> None:
+        """Take a trial up again; its next files have a name of their own."""
+        attempt = self.store.begin_attempt(self.study.id, number)
+        self._replace(number, attempt=attempt)
+
+    def limit_slots(self, slots: int, *, worker: int | None, reason: str) -> None:
+        """Record that from now on at most so many trials are trained at once in a worker."""
+        self.store.add_event(self.study.id, "slots", slots=slots, worker=worker, reason=reason)
+        self.slots = slots
+
+    def start_over(self, number: int, reason: str) -> int:
+        """Let a trial whose checkpoint is lost go on from the one before, or else from its beginning.
+
+        Returns the quanta that it has then. What is recorded of it stays, and is repeated.
+        """
+        older = None if number in self._started_over else self._before.get(number)
+        after = 0 if older is None else study_files.quantum_of(older)
+        self.store.add_event(self.study.id, "started_over", trial=number, reason=reason, quanta=after)
+        self._started_over[number] = older
+        return after
+
+    def repeat(self, number: int, checkpoint: str | None) -> None:
+        """Note a quantum that the record already has, done again by a trial that started over."""
+        old = self._started_over.get(number)
+        self._started_over[number] = None if checkpoint is None else self._relative(checkpoint)
+        if old != self._before.get(number):
+            self._delete(old)
+
+    def record(self, updates: Sequence[QuantumUpdate], verdicts: Sequence[Verdict]) -> None:
+        """Record a quantum of some trials and the endings among all: the file, then the row.
+
+        A complete trial among the best leaves its adapter; no ended trial leaves a checkpoint.
+        """
+        made = {update.trial: update for update in updates}
+        before = {update.trial: self.trials[update.trial].checkpoint for update in updates}
+        updates = [
+            dataclasses.replace(u, checkpoint=None if u.checkpoint is None else self._relative(u.checkpoint))
+            for u in updates
+        ]
+        endings = [self._ending(verdict, made.get(verdict.trial)) for verdict in verdicts]
+        self.store.record_quantum(self.study.id, updates, endings)
+        for update in updates:
+            self._replace(update.trial, quanta=update.quantum, checkpoint=update.checkpoint)
+            self._note(update.point)
+            last = before[update.trial]
+            if update.trial in self._started_over:  # what the row named was lost, this is as good
+                self._delete(last)
+                last = self._started_over.pop(update.trial)
+            self._set_before(update.trial, last)
+        for ending in endings:
+            self._delete(self.trials[ending.trial].checkpoint)
+            self._set_before(ending.trial, None)
+            self._replace(
+                ending.trial,
+                state=ending.state,
+                reason=ending.reason,
+                value=ending.value,
+                adapter=ending.adapter,
+                checkpoint=None,
+                finished_at=datetime.datetime.now(datetime.UTC),
+            )
+            if ending.trial in self._started_over:
+                self._delete(self._started_over.pop(ending.trial))
+        if any(ending.adapter for ending in endings):
+            self.keep_best()
+        self._unprojected = self._unprojected or bool(endings)
+
+    def keep_best(self) -> None:
+        """Forget the adapters of all but the best complete trials, and delete every file that none needs."""
+        self.store.keep_adapters(self.study.id, self.config.keep_adapters)
+        kept = study_files.best_adapters(tuple(self.trials.values()), self.config.keep_adapters)
+        for number, trial in self.trials.items():
+            if trial.adapter is not None and number not in kept:
+                self._replace(number, adapter=None)
+
+    def project(self) -> str | None:
+        """Give Optuna's tables the study and the ended trials that they lack, if there can be any.
+
+        Returns the study's name there once it is found not to be its own.
+        """
+        if not self._unprojected:
+            return None
+        space = self.config.space
+        ended = {n: space.values(t.params) for n, t in self.trials.items() if t.state != "running"}
+        before, self._copy = self._copy, self.store.project(self.study.id, space.value_distributions(), ended)
+        self._unprojected = False
+        return None if self._copy == before else self._copy
+
+    def _ending(self, verdict: Verdict, update: QuantumUpdate | None) -> Ending:
+        """Return a verdict as the store takes it, with the adapter on disk if it is among the best."""
+        adapter = None
+        if verdict.state == "complete" and update is not None and update.checkpoint is not None:
+            better = sum(
+                trial.value is not None and verdict.value is not None and trial.value <= verdict.value
+                for trial in self.trials.values()
+            )
+            if better < self.config.keep_adapters:
+                # Damaged within the moments since it was written: export trains the trial again.
+                with contextlib.suppress(DamagedFile):
+                    study_files.write_adapter(
+                        Path(update.checkpoint), self.folder / study_files.adapter_name(verdict.trial)
+                    )
+                    adapter = study_files.adapter_name(verdict.trial)
+        return Ending(
+            trial=verdict.trial,
+            state=verdict.state,
+            reason=verdict.reason,
+            value=verdict.value,
+            adapter=adapter,
+        )
+
+    def _suggestion(self, number: int) -> dict[str, Any]:
+        if number not in self._suggestions:
+            self._suggestions[number] = self.config.space.encode(self.trials[number].params)
+        return self._suggestions[number]
+
+    def _note(self, point: CurvePoint) -> None:
+        self._losses.setdefault(point.trial, {})[point.quantum] = point.eval_loss
+
+    def _replace(self, number: int, **values: object) -> None:
+        self.trials[number] = dataclasses.replace(self.trials[number], **values)  # type: ignore[arg-type]
+
+    def _relative(self, path: str) -> str:
+        return Path(path).relative_to(self.folder).as_posix()
+
+    def _set_before(self, number: int, name: str | None) -> None:
+        """Keep that file as the state before a trial's last one, instead of what was kept so."""
+        old = self._before.pop(number, None)
+        if old != name:
+            self._delete(old)
+        if name is not None:
+            self._before[number] = name
+
+    def _delete(self, name: str | None) -> None:
+        if name is not None:
+            with database_errors.translated_files(self.folder / name):
+                (self.folder / name).unlink(missing_ok=True)

@@ -1,0 +1,71 @@
+"""How far a study was, beside its files: so that a database that is older than they are is noticed.
+
+That is what is left where the log of a SQLite database (``tune.db-wal``) was lost, or an old copy was put in
+its place. Written after every recorded quantum, so the database is never behind it of itself. Pure but for
+one small file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..spaces.nouns import numbered
+from ..study.records import TrialRecord
+from . import database_errors
+
+FILE = "progress.json"
+"""Its name in a study's folder."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a study is; none of these ever falls."""
+
+    trials: int
+    """Trials begun."""
+    quanta: int
+    """Quanta recorded, of all trials."""
+    ended: int
+    """Trials that have ended."""
+
+    def lacks(self, other: Progress) -> bool:
+        """Return whether another one is ahead of this in anything."""
+        return other.trials > self.trials or other.quanta > self.quanta or other.ended > self.ended
+
+    @property
+    def words(self) -> str:
+        """It in words."""
+        quanta = "quantum" if self.quanta == 1 else "quanta"
+        return f"{numbered(self.trials, 'trial')}, {self.ended} ended, {self.quanta} {quanta}"
+
+
+def of(trials: Iterable[TrialRecord]) -> Progress:
+    """Return how far these trials are."""
+    found = tuple(trials)
+    ended = sum(trial.state != "running" for trial in found)
+    return Progress(trials=len(found), quanta=sum(trial.quanta for trial in found), ended=ended)
+
+
+def read(folder: Path) -> Progress | None:
+    """Return what was noted in a study's folder; None where nothing that can be read was."""
+    try:
+        values = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return Progress(**{field.name: int(values[field.name]) for field in dataclasses.fields(Progress)})
+    except (OSError, ValueError, KeyError, TypeError):
+        # It is a safeguard alone: a study from before has none, and a power cut may tear one.
+        return None
+
+
+def write(folder: Path, progress: Progress) -> None:
+    """Note how far a study is. Not synced: after a power cut an older one may be there, which is harmless."""
+    file = folder / FILE
+    with database_errors.translated_files(file):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = file.with_name(file.name + ".tmp")
+        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as opened:
+            json.dump(dataclasses.asdict(progress), opened)
+        temporary.replace(file)

@@ -1,0 +1,67 @@
+"""One ended trial as Optuna is told of it: pure, and nothing in it is invented.
+
+Knows neither Optuna nor a database. What the sampler needs beyond the truth, such as a bad value for a
+trial that broke down, is search/samplers.py's matter: Optuna's tables are read by people.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from ..study.records import CurvePoint, TrialRecord
+
+NUMBER = "loratune_number"
+"""User attribute with our number: Optuna counts trials in the order in which they end."""
+
+State = Literal["complete", "pruned", "failed"]
+"""Optuna's words for a trial that has ended."""
+
+
+def names(study: str) -> tuple[str, str]:
+    """Return the names that a study's copy may have: its own or, where a user's study has that, another.
+
+    No study of ours can have the second one.
+    """
+    return study, f"{study} (loratune)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Told:
+    """One ended trial in Optuna's terms."""
+
+    number: int
+    """Our number."""
+    state: State
+    """``complete``, ``failed``, or ``pruned`` for all that was stopped before its end."""
+    value: float | None
+    """Its last finite eval loss; None where none was measured, and for ``failed``, as Optuna demands."""
+    steps: Mapping[int, float]
+    """Finite eval losses by quantum."""
+    attributes: Mapping[str, Any]
+    """Its user attributes: our number, our state and reason, all its hyperparameters."""
+
+
+def told(trial: TrialRecord, points: Iterable[CurvePoint]) -> Told:
+    """Return an ended trial as Optuna is to have it; ``points`` may be of other trials too."""
+    assert trial.state != "running", f"trial {trial.number} has not ended"
+    steps = {
+        point.quantum: point.eval_loss
+        for point in points
+        if point.trial == trial.number and point.eval_loss is not None
+    }
+    attributes: dict[str, Any] = {
+        NUMBER: trial.number,
+        "state": trial.state,
+        "params": trial.params.to_dict(),
+    }
+    if trial.reason is not None:
+        attributes["reason"] = trial.reason
+    state: State = "pruned"
+    value = steps.get(max(steps, default=0))
+    if trial.state == "complete":
+        state, value = "complete", trial.value
+    elif trial.state == "failed":
+        state, value = "failed", None
+    return Told(number=trial.number, state=state, value=value, steps=steps, attributes=attributes)

@@ -1,0 +1,251 @@
+"""A trial's budget: eight quanta of training examples, the same for every batch size.
+
+The resource is examples seen, never optimizer steps, so that trials of different batch sizes
+are compared at equal data. Pure arithmetic; knows nothing of data files or models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from ..errors import BudgetError
+
+QUANTA = 8
+"""A trial is this many quanta long."""
+
+RUNGS = (1, 2, 4, 8)
+"""Quanta after which a trial is evaluated; the last gives its value."""
+
+MAX_EPOCHS = 3
+"""A trial sees the training data at most this often by default."""
+
+MAX_MICRO_BATCH = 4
+"""Most examples that a slot contributes to one forward pass."""
+
+DEFAULT_STEPS = 48
+"""Least optimizer steps of a trial by default, those at the largest batch size: Q = 6 · B_max."""
+
+LEAST_EVAL_EXAMPLES = 16
+"""Fewest validation examples that a loss is taken over, but for few data or where the user asks for fewer."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What every trial of a study is given; made by ``plan_budget``."""
+
+    micro_batch: int
+    """Examples per slot and tick (m); divides every batch size."""
+    quantum: int
+    """Training examples per quantum (Q); every batch size divides it."""
+    batch_sizes: tuple[int, ...]
+    """The batch sizes that may be tried, ascending."""
+    eval_examples: int
+    """Validation examples after quanta 1, 2 and 4: the first of the fixed order."""
+    final_eval_examples: int
+    """Validation examples after quantum 8; their loss is the trial's value."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what was lowered to fit the data."""
+
+    @property
+    def examples(self) -> int:
+        """Training examples of a whole trial."""
+        return QUANTA * self.quantum
+
+    @property
+    def ticks(self) -> int:
+        """Forward-backward passes per quantum."""
+        return self.quantum // self.micro_batch
+
+    def steps(self, batch_size: int) -> int:
+        """Optimizer steps of a whole trial at that batch size."""
+        return self.examples // batch_size
+
+    def eval_size(self, quantum: int) -> int:
+        """Validation examples after that quantum (1 to 8); 0 where it is no rung."""
+        if quantum == QUANTA:
+            return self.final_eval_examples
+        return self.eval_examples if quantum in RUNGS else 0
+
+
+def plan_budget(
+    batch_sizes: Sequence[int],
+    *,
+    train_examples: int,
+    validation_examples: int,
+    examples: int | None = None,
+    eval_examples: int | None = None,
+) -> Budget:
+    """Return what every trial of a study is given.
+
+    By default the largest batch size takes 48 optimizer steps, and a trial at most three epochs;
+    larger batch sizes are left out, with a note, where the data are too few for them. The user's
+    ``examples`` are kept, rounded up to what all batch sizes divide.
+
+    Args:
+        batch_sizes: every batch size that may be tried.
+        train_examples: training examples there are.
+        validation_examples: validation examples there are.
+        examples: training examples of a whole trial, as the user wants them.
+        eval_examples: validation examples of the final evaluation, as the user wants them.
+
+    Raises:
+        BudgetError: batch sizes do not go together, or the data or the examples are too few.
+
+    Example:
+        >>> plan_budget([4, 8], train_examples=1000, validation_examples=500).quantum
+        48
+    """
+    sizes = tuple(sorted(set(batch_sizes)))
+    if not sizes or sizes[0] < 1:
+        raise BudgetError(f"batch_size: {list(batch_sizes)} holds no batch size of at least 1")
+    _check_together(sizes)
+    if train_examples < 1:
+        raise BudgetError("the training set is empty; give more data")
+    if validation_examples < 1:
+        raise BudgetError("the validation set is empty; give more data or a validation file")
+    if examples is None:
+        sizes, notes = _sizes_that_fit(sizes, train_examples)
+        quantum = _default_quantum(sizes)
+    else:
+        quantum, notes = _asked_quantum(sizes, examples, train_examples)
+    rung, final, eval_notes = _evaluations(quantum, validation_examples, eval_examples)
+    return Budget(
+        micro_batch=max(m for m in range(1, MAX_MICRO_BATCH + 1) if math.gcd(*sizes) % m == 0),
+        quantum=quantum,
+        batch_sizes=sizes,
+        eval_examples=rung,
+        final_eval_examples=final,
+        notes=(*notes, *eval_notes),
+    )
+
+
+def _default_quantum(sizes: tuple[int, ...]) -> int:
+    """Return 6 · B_max, rounded up to what every batch size divides."""
+    return _rounded_up(DEFAULT_STEPS // QUANTA * sizes[-1], math.lcm(*sizes))
+
+
+def _rounded_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def _check_together(sizes: tuple[int, ...]) -> None:
+    """Refuse batch sizes that have no small multiple in common, with the nearest that would do."""
+    if _go_together(sizes):
+        return
+    # The odd one out is the one without which the rest fits best; of two, the one that is no power of two.
+    odd = min(sizes, key=lambda size: (_clash(_without(sizes, size)), _is_power_of_two(size)))
+    rest = _without(sizes, odd)
+    near = sorted(range(1, 2 * odd + 1), key=lambda size: (abs(size - odd), not _is_power_of_two(size)))
+    allowed = [size for size in near if size not in sizes and _go_together((*rest, size))]
+    # Where more than one is odd, no number mends the list; a power of two mends this one.
+    cure = next(iter(allowed), 2 ** round(math.log2(odd)))
+    others = ", ".join(str(size) for size in rest)
+    raise BudgetError(
+        f"batch_size: {odd} does not go with {others}: a trial would be cut into quanta of "
+        f"{math.lcm(*sizes)} examples at least; take {cure} (powers of two always go together)"
+    )
+
+
+def _go_together(sizes: tuple[int, ...]) -> bool:
+    return math.lcm(*sizes) <= DEFAULT_STEPS // QUANTA * max(sizes)
+
+
+def _clash(sizes: tuple[int, ...]) -> float:
+    return math.lcm(*sizes) / max(sizes)
+
+
+def _without(sizes: tuple[int, ...], size: int) -> tuple[int, ...]:
+    return tuple(other for other in sizes if other != size)
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
+
+
+def _sizes_that_fit(sizes: tuple[int, ...], train_examples: int) -> tuple[tuple[int, ...], list[str]]:
+    """Leave out the largest batch sizes until a trial is at most three epochs."""
+    left = sizes
+    while left and QUANTA * _default_quantum(left) > MAX_EPOCHS * train_examples:
+        left = left[:-1]
+    if not left:
+        least = QUANTA * _default_quantum(sizes[:1])
+        raise BudgetError(
+            f"{_examples(train_examples, 'training')} {'is' if train_examples == 1 else 'are'} too few: "
+            f"at batch size {sizes[0]} a trial takes {least} examples and at most {MAX_EPOCHS} epochs, "
+            f"so it needs {-(-least // MAX_EPOCHS)}; give more data, or {_smaller(train_examples)}"
+        )
+    if left == sizes:
+        return left, []
+    dropped = ", ".join(str(size) for size in sizes[len(left) :])
+    needed = -(-QUANTA * _default_quantum(sizes) // MAX_EPOCHS)
+    return left, [
+        f"Batch sizes above {left[-1]} are left out ({dropped}): they would take more than {MAX_EPOCHS} "
+        f"epochs of the {train_examples} training examples; {needed} would be enough for all."
+    ]
+
+
+def _asked_quantum(sizes: tuple[int, ...], examples: int, train_examples: int) -> tuple[int, list[str]]:
+    """Return the quantum for a trial of that many examples, as the user asked."""
+    multiple = math.lcm(*sizes)
+    if isinstance(examples, bool) or examples < QUANTA * sizes[-1]:
+        raise BudgetError(
+            f"examples: {examples} is too few for batch size {sizes[-1]}; a trial of {QUANTA} quanta takes "
+            f"at least {QUANTA * multiple}: give more (--examples), or a smaller batch size "
+            f"(--set batch_size={_power_of_two(max(1, examples // QUANTA))}"
+            f"{f' --examples {QUANTA}' if examples < QUANTA else ''})"
+        )
+    quantum = _rounded_up(-(-examples // QUANTA), multiple)
+    total, notes = QUANTA * quantum, []
+    if total != examples:
+        notes.append(
+            f"A trial sees {total} examples instead of {examples}: "
+            f"{QUANTA} quanta that every batch size divides."
+        )
+    if total > MAX_EPOCHS * train_examples:
+        notes.append(
+            f"A trial sees the {_examples(train_examples, 'training')} {total / train_examples:.1f} times, "
+            f"as asked; more than {MAX_EPOCHS} times is seldom worth it."
+        )
+    return quantum, notes
+
+
+def _evaluations(quantum: int, validation: int, asked: int | None) -> tuple[int, int, list[str]]:
+    """Return the validation examples at rungs 1, 2 and 4, those at the end, and notes.
+
+    The user's own final number may leave the rungs fewer than 16: they get a quarter of it.
+    """
+    least = min(LEAST_EVAL_EXAMPLES, validation)
+    if asked is not None and (isinstance(asked, bool) or asked < least):
+        raise BudgetError(f"eval_examples: {asked} is too few to tell trials apart; take at least {least}")
+    wanted = max(LEAST_EVAL_EXAMPLES, 2 * quantum) if asked is None else asked
+    final = min(wanted, validation)
+    rung = min(max(quantum // 2, LEAST_EVAL_EXAMPLES), validation)
+    if asked is not None:
+        rung = max(1, min(rung, final // 4))
+    if final == wanted:
+        return rung, final, []
+    taken = _examples(final, "validation")
+    return rung, final, [f"The final loss is taken over {taken}; {wanted} were wanted."]
+
+
+def _examples(number: int, kind: str) -> str:
+    return f"{number} {kind} example{'' if number == 1 else 's'}"
+
+
+def _smaller(train_examples: int) -> str:
+    """Return what can be asked for that so few training examples are enough for."""
+    fits = [size for size in (2**power for power in range(16)) if _default_fits(size, train_examples)]
+    if fits:
+        return f"a smaller batch size (--set batch_size={fits[-1]}), or a trial's examples (--examples)"
+    return f"a trial of fewer examples (--set batch_size=1 --examples {QUANTA})"
+
+
+def _default_fits(size: int, train_examples: int) -> bool:
+    return QUANTA * _default_quantum((size,)) <= MAX_EPOCHS * train_examples
+
+
+def _power_of_two(number: int) -> int:
+    """Return the greatest power of two that is not above a number of at least 1."""
+    return int(2 ** (int(number).bit_length() - 1))

@@ -1,0 +1,101 @@
+"""What a worker must know before it can measure a trial: model, data, budget; chosen by the user.
+
+Does not know what a worker found (facts.py), nor the search (study_config.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from .facts import Geometry
+
+RULES = 3
+"""The rules by which records become examples, counted on where the same file would give other tokens.
+
+1: a conversation without an answer at its end is left out, roles are spelled in one way alone, nulls inside
+the objects of a Parquet file are read as values, and what ends an answer is the template's text, a token or
+not. 2: the last turns are cut off, roles are read in any case, such nulls are absent fields, and each answer
+ends with a stop token; a likely label or context is not left unused without a word. 3: where a chat template
+writes a question otherwise once more of them follow, as Mistral's do with tools, an answer that calls one is
+found, and an answer begins where the model is asked.
+"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which frozen base model, and how it is held."""
+
+    name_or_path: str
+    """A folder, or a Hub id such as ``Qwen/Qwen3-0.6B``."""
+    revision: str | None = None
+    """The Hub's branch, tag or commit; the commit that it meant is stored with the study."""
+    dtype: str = "auto"
+    """``auto`` (bfloat16 on a GPU with its own, else float32), ``float32``, ``bfloat16`` or ``float16``."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    attn_implementation: str = "sdpa"
+    """The attention of Transformers: ``sdpa`` or ``eager``."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations in the backward pass; None decides by memory."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which records, and how they become tokens."""
+
+    train: str
+    """A file (JSON, JSONL, CSV, Parquet); split in three unless the next two are given."""
+    validation: str | None = None
+    """A file for validation."""
+    test: str | None = None
+    """A file for the test set."""
+    format: str = "auto"
+    """``auto``, ``alpaca``, ``sharegpt``, ``messages``, ``prompt_completion`` or ``text``."""
+    template: str = "auto"
+    """``auto`` (the model's own chat template, else the default), or the name of a built-in template."""
+    cutoff_len: int = 1024
+    """Longest example in tokens; longer ones are cut, prompt and answer in proportion."""
+    encoding: str = "utf-8"
+    """Encoding of text files; a byte-order mark is skipped."""
+    split: tuple[float, float, float] = (0.70, 0.15, 0.15)
+    """Shares of train, validation and test where the user gives no files for them."""
+    seed: int = 0
+    """Seed of the split."""
+    columns: tuple[str, ...] | None = None
+    """Each ``role=column``, such as ``prompt=question``; None where columns have a format's own names."""
+    rules: int = RULES
+    """Version of the rules by which records become examples; a study keeps those that it was made with."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """Everything a worker must know before it can measure a trial."""
+
+    model: ModelConfig
+    """The base model."""
+    data: DataConfig
+    """The data."""
+    batch_sizes: tuple[int, ...]
+    """Every batch size that may be tried."""
+    lora_ranks: tuple[int, ...]
+    """Every rank that may be tried, or the least and the greatest."""
+    lora_targets: tuple[str, ...]
+    """Every ``lora_target`` that may be tried, as the space spells it."""
+    examples: int | None = None
+    """Training examples of a whole trial; None takes the default of ``plan_budget``."""
+    eval_examples: int | None = None
+    """Validation examples of the final evaluation; None takes the default of ``plan_budget``."""
+    max_grad_norm: float = 1.0
+    """Gradients of a trial are clipped to this norm (Trainer's default)."""
+    seed: int = 0
+    """Seed of the data order, the adapters' initial values and dropout."""
+    geometry: Geometry | None = None
+    """The study's geometry; None while it is being made, then ``prepare`` finds it."""
+    cache_dir: str | None = None
+    """Folder for tokenized data, shared by all workers; None tokenizes in memory."""
+    slots: int | None = None
+    """K, how many trials train at once in one worker; None lets memory decide."""
+    deterministic: bool = False
+    """On a GPU, let every sum end in the same order each time, which is slower."""

@@ -1,0 +1,224 @@
+"""What a worker found when a study was made: data, model, shapes, memory; stored with the study.
+
+Plain values; nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from .budget import Budget
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """The shapes of every computation of a study; fixed when it is made, never dependent on K.
+
+    The same geometry on the same build and instruction set gives bit-for-bit the same losses.
+    """
+
+    rank_max: int
+    """Rank of the packed adapters: the largest of the space, rounded up to a multiple of 8."""
+    tick_lengths: tuple[int, ...]
+    """``[ticks]`` padded length in tokens of each tick of a quantum, in the order they are visited."""
+    eval_rows: int
+    """Validation examples per slot in one forward pass."""
+    targets: tuple[str, ...]
+    """Full names of the wrapped linear layers, in the model's order."""
+    dtype: str
+    """The base model's number type, such as ``float32``."""
+    attn_implementation: str
+    """``sdpa`` or ``eager``."""
+    gradient_checkpointing: bool
+    """Whether activations are recomputed in the backward pass."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BadRecord:
+    """A record that was left out."""
+
+    file: str
+    """The file's name."""
+    line: int
+    """Its line, or its position from 1 in a file that is not read line by line."""
+    reason: str
+    """What is wrong with it."""
+    place: str = "line"
+    """What ``line`` counts: ``line`` or ``record``."""
+
+    @property
+    def where(self) -> str:
+        """File and place in words: ``data.jsonl:17`` or ``data.json: record 17``."""
+        at = f":{self.line}" if self.place == "line" else f": {self.place} {self.line}"
+        return self.file + at
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Why some records were left out, or changed."""
+
+    reason: str
+    """What is wrong with them; a number that differs from record to record is written ``N``."""
+    count: int
+    """How many."""
+    places: tuple[str, ...]
+    """Where the first of them are, as ``BadRecord.where`` says it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ColumnUse:
+    """What a column of a data file is used for."""
+
+    file: str
+    """The file's name."""
+    name: str
+    """The column's."""
+    used_as: str
+    """Such as ``prompt`` or ``answer``; empty where it is not used."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Endings:
+    """What ends answers; of a study made before this was recorded, empty."""
+
+    tokens: tuple[str, ...] = ()
+    """Tokens that end the answers of the training examples, the most frequent first."""
+    ids: tuple[int, ...] = ()
+    """Their ids."""
+    added: bool = False
+    """Whether the model's chat template ends answers with none, so that the tokenizer's is put there."""
+    inside: int = 0
+    """Training examples, plain text aside, with a stop token inside an answer, as their text has it."""
+    model_tokens: tuple[str, ...] = ()
+    """Tokens at which the model's generation configuration stops."""
+    model_ids: tuple[int, ...] = ()
+    """Their ids."""
+    tokenizer_token: str = ""
+    """The tokenizer's end of a sequence, empty where it has none."""
+    tokenizer_class: str = ""
+    """Its class in Transformers."""
+    chat_template: str = ""
+    """A template in Jinja that writes what was trained on; empty where the tokenizer's own does."""
+    prompts: int = 0
+    """Made-up prompts that the template which an export carries was tried on."""
+    prompts_differ: int = 0
+    """Those of them that it tokenizes otherwise than in training."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSummary:
+    """What became of the data."""
+
+    format: str
+    """The format that was read."""
+    template: str
+    """The template that was applied: ``model's own`` or a built-in name."""
+    fingerprint: str
+    """Hash of records, template, tokenizer, cutoff and split; equal means the same tokens."""
+    train: int
+    """Training examples."""
+    validation: int
+    """Validation examples."""
+    test: int
+    """Test examples."""
+    records: int
+    """Records read, bad ones included."""
+    bad: int
+    """Records left out."""
+    bad_records: tuple[BadRecord, ...]
+    """The first of them, ``dataset.BAD_RECORDS_KEPT`` at most."""
+    duplicates: int
+    """Exact repeats that were left out, so that none lies in two splits."""
+    cutoff_len: int
+    """Most tokens of an example: what the user allows, or the model's context where that is less."""
+    truncated: int
+    """Examples cut to ``cutoff_len``."""
+    tokens: int
+    """Tokens of the training examples."""
+    target_tokens: int
+    """Those of them that the loss is taken on."""
+    length_quantiles: tuple[int, int, int, int, int]
+    """Least, lower quartile, median, upper quartile and greatest length of a training example in tokens."""
+    rendered: str
+    """One training example as the model sees it, target text between ``⟦`` and ``⟧``."""
+    rendered_cut: str = ""
+    """What was cut from that example, in words; empty where nothing was."""
+    ends_lost: int = 0
+    """Answers that were cut short or off, and so lost their stop token."""
+    reasons: tuple[LeftOut, ...] = ()
+    """Why records were left out, the most frequent reason first."""
+    shortened: LeftOut | None = None
+    """Conversations whose last turns were cut off, since no answer follows them; None if there are none."""
+    columns: tuple[ColumnUse, ...] = ()
+    """Every column of the files."""
+    endings: Endings = dataclasses.field(default_factory=Endings)
+    """How its answers end."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelSummary:
+    """What the base model is."""
+
+    name_or_path: str
+    """As the user gave it."""
+    revision: str | None
+    """The Hub's commit, None for a folder."""
+    architecture: str
+    """Its class in Transformers, such as ``LlamaForCausalLM``."""
+    parameters: int
+    """Number of its weights."""
+    vocab_size: int
+    """Size of its vocabulary."""
+    device: str
+    """Where it trains, such as ``cpu`` or ``cuda:0``."""
+    device_name: str
+    """The device in words."""
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    """SHA-256 of each file that its numbers depend on, by name; empty in a study of before."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemoryFacts:
+    """What a worker holds."""
+
+    base_bytes: int
+    """Weights of the base model, once per worker."""
+    slot_bytes: int
+    """Bytes of one more slot (its row, its moments, its activations): estimated, on a GPU measured."""
+    available_bytes: int
+    """Memory of the device that a worker may take, its own process included, before anything is loaded."""
+    slots_max: int
+    """Slots that fit."""
+    worker_bytes: int = 0
+    """What a worker holds beside the base model and its slots: libraries, data, a chunk at the head; on a
+    GPU what of it lies there. 0 in studies made before it was counted."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What ``prepare`` found; stored with the study."""
+
+    geometry: Geometry
+    """Shapes of every computation."""
+    budget: Budget
+    """What a trial is given."""
+    data: DataSummary
+    """What became of the data."""
+    model: ModelSummary
+    """What the base model is."""
+    memory: MemoryFacts
+    """What a worker holds."""
+    base_loss: float
+    """The base model's loss on the final evaluation set."""
+    base_losses: tuple[float, ...]
+    """``[final_eval_examples]`` its summed loss on each example."""
+    eval_tokens: tuple[int, ...]
+    """``[final_eval_examples]`` target tokens of each example of the final evaluation set."""
+    rows_per_second: float
+    """Training examples per second of one worker with all its slots in use, measured over a few ticks."""
+    environment: dict[str, str]
+    """Versions of Python, torch, transformers, peft; the processor's instruction set; the platform."""
+    slots: int
+    """K that was settled on."""
+    notes: tuple[str, ...] = ()
+    """What of model and device the user should know, a sentence each."""

@@ -1,0 +1,133 @@
+"""What the user chose for a study, as one value that is stored with it and compared with the next one.
+
+Does not know what a worker found (``objectives.base.Facts``) nor how many trials are wanted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import pydantic
+
+from ..errors import LoratuneError, StorageError, UsageError, nearest
+from ..spaces.params import LoraParams
+from ..spaces.space import SearchSpace
+from .as_json import to_json
+from .config import ObjectiveConfig
+
+Sampler = Literal["tpe", "random"]
+Pruner = Literal["asha", "none"]
+
+_OBJECTIVE = pydantic.TypeAdapter(ObjectiveConfig)
+_LOCAL: Mapping[str, Any] = {"geometry": None, "cache_dir": None, "slots": None, "deterministic": False}
+"""What of the objective depends on the machine or the run, and what stands for it in the study."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """Everything that the user chose; checked when made, raises ``SpaceError`` or ``UsageError``."""
+
+    space: SearchSpace
+    """What may be tried."""
+    preset: str
+    """Name of the preset that the space began from."""
+    default_source: str
+    """Where trial 0 comes from, in words."""
+    objective: ObjectiveConfig
+    """Model, data and budget; what depends on the machine or the run (``_LOCAL``) is left out."""
+    sampler: Sampler = "tpe"
+    """``tpe`` or ``random``."""
+    pruner: Pruner = "asha"
+    """``asha`` (successive halving) or ``none``."""
+    seed: int = 0
+    """Seed of the sampler; that of the data order and the adapters is in ``objective``."""
+    first: tuple[LoraParams, ...]
+    """The first trials: the default, then what the user enqueued; all inside the space."""
+    keep_adapters: int = 5
+    """How many of the best trials keep their adapters on disk, at least 1."""
+
+    def __post_init__(self) -> None:
+        if self.sampler not in get_args(Sampler):
+            raise UsageError(f"sampler: {self.sampler!r} is not tpe or random{_near(self.sampler, Sampler)}")
+        if self.pruner not in get_args(Pruner):
+            raise UsageError(f"pruner: {self.pruner!r} is not asha or none{_near(self.pruner, Pruner)}")
+        if self.keep_adapters < 1:
+            raise UsageError(
+                f"keep_adapters: {self.keep_adapters} is less than 1; the best one is always kept"
+            )
+        if self.seed < 0:
+            raise UsageError(f"seed: {self.seed} is negative; give 0 or more")
+        for params in self.first:
+            self.space.encode(params)
+        portable = dataclasses.replace(self.objective, **_LOCAL)
+        object.__setattr__(self, "objective", portable)
+        object.__setattr__(self, "first", tuple(dict.fromkeys(self.first)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the configuration as plain dictionaries and lists."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["space"] = self.space.to_dict()
+        values["objective"] = {
+            name: to_json(value) for name, value in vars(self.objective).items() if name not in _LOCAL
+        }
+        values["first"] = [params.to_dict() for params in self.first]
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> StudyConfig:
+        """Make a configuration from what ``to_json`` returned; raises ``StorageError``."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        try:
+            given = {name: value for name, value in values.items() if name in known}
+            given["space"] = SearchSpace.from_dict(values["space"])
+            given["objective"] = _OBJECTIVE.validate_python(_with_rules(values["objective"]))
+            given["first"] = tuple(LoraParams.from_dict(params) for params in values["first"])
+            return cls(**given)
+        except (AttributeError, LookupError, LoratuneError, TypeError, ValueError) as error:
+            raise StorageError(
+                "the stored configuration cannot be read; it is damaged, which tune db check may tell, or "
+                "was made by another version of loratune"
+            ) from error
+
+    def differences(self, other: StudyConfig) -> tuple[str, ...]:
+        """Return a clause for each thing that ``other`` has otherwise: ``seed is 0, not 1``."""
+        mine, theirs = self._words(), other._words()
+        return tuple(
+            f"{name} is {mine.get(name, 'not set')}, not {theirs.get(name, 'set')}"
+            for name in dict.fromkeys([*mine, *theirs])
+            if mine.get(name) != theirs.get(name)
+        )
+
+    def _words(self) -> dict[str, str]:
+        """Return every leaf by its name, in words."""
+        values = self.to_json()
+        del values["space"], values["first"], values["default_source"]
+        # Not the user's choice: where other rules give other tokens, the data's fingerprint tells.
+        del values["objective"]["data"]["rules"]
+        words = _leaves(values)
+        words.update({f"space.{name}": text for name, text in self.space.describe()})
+        words["first trials"] = "; ".join(
+            ", ".join(f"{name} {value}" for name, value in params.to_dict().items()) for params in self.first
+        )
+        return words
+
+
+def _with_rules(objective: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored objective with the rules that records were read by before these were counted."""
+    return {**objective, "data": {"rules": 1, **objective["data"]}}
+
+
+def _leaves(value: Any, name: str = "") -> dict[str, str]:
+    """Return nested values by their dotted names, without the name of the objective itself."""
+    if not isinstance(value, dict):
+        return {name.removeprefix("objective."): repr(value)}
+    found: dict[str, str] = {}
+    for key, item in value.items():
+        found.update(_leaves(item, f"{name}.{key}" if name else key))
+    return found
+
+
+def _near(value: object, known: Any) -> str:
+    return nearest(str(value), get_args(known))

@@ -1,0 +1,237 @@
+"""Made-up studies: records as the store would hand them out, from a loss surface with an optimum."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from loratune.reports.view import StudyView
+from loratune.spaces.params import LoraParams
+from loratune.spaces.presets import preset
+from loratune.spaces.space import SearchSpace
+from loratune.study.as_json import to_json
+from loratune.study.budget import Budget
+from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+from loratune.study.facts import BadRecord, DataSummary, Facts, Geometry, MemoryFacts, ModelSummary
+from loratune.study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
+from loratune.study.study_config import StudyConfig
+
+START = datetime.datetime(2026, 11, 22, 9, 0, tzinfo=datetime.UTC)
+BUDGET = Budget(
+    micro_batch=4, quantum=192, batch_sizes=(4, 8, 16, 32), eval_examples=96, final_eval_examples=384
+)
+BASE_LOSS = 2.4
+
+MakeView = Callable[..., StudyView]
+
+
+def surface(params: LoraParams) -> float:
+    """The final loss of a configuration; infinite where it diverges."""
+    x = math.log10(params.learning_rate) + 0.3 * math.log10(params.scaling / 2)
+    return math.inf if x > -1.1 else 1.5 + 0.35 * (x + 1.7) ** 2 - 0.02 * math.log2(params.lora_rank)
+
+
+def random_params(rng: np.random.Generator) -> LoraParams:
+    rank = int(rng.choice([2, 4, 8, 16]))
+    return LoraParams(
+        learning_rate=float(10 ** rng.uniform(math.log10(3e-4), -1)),
+        batch_size=int(rng.choice([4, 8, 16, 32])),
+        lora_rank=rank,
+        lora_alpha=float(rng.uniform(0.5, 4)) * rank,
+        warmup_ratio=float(rng.uniform(0, 0.1)),
+    )
+
+
+def make_study(
+    trials: int = 40,
+    *,
+    seed: int = 0,
+    name: str = "demo",
+    wanted: int | None = None,
+    states: dict[int, str] | None = None,
+    space: SearchSpace | None = None,
+    params: dict[int, LoraParams] | None = None,
+    noise: float = 0.02,
+    prune: bool = True,
+    data: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    targets: tuple[str, ...] = ("model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"),
+) -> StudyView:
+    """A study of so many trials; ``states`` forces some trials' ends."""
+    rng = np.random.default_rng(seed)
+    tiny = preset("tiny")
+    tokens = rng.integers(4, 40, BUDGET.final_eval_examples)
+    hardness = rng.lognormal(0, 0.4, len(tokens))
+
+    def evaluation(loss: float) -> Evaluation:
+        losses = tokens * (loss * hardness + rng.normal(0, noise * loss, len(tokens)))
+        scaled = losses * (loss * tokens.sum() / losses.sum())
+        return Evaluation(losses=scaled.astype(np.float32), tokens=tokens.astype(np.int64))
+
+    rows, curve, evaluations = [], [], {}
+    clock = [START, START]
+    for number in range(trials):
+        chosen = (params or {}).get(number) or (tiny.default if number == 0 else random_params(rng))
+        final = surface(chosen)
+        state = "diverged" if math.isinf(final) else "complete"
+        if prune and state == "complete" and number and final > 1.62:
+            state = "pruned"
+        state = (states or {}).get(number, state)
+        quanta = {"complete": 8, "pruned": 2, "diverged": 1, "running": 3, "failed": 1, "infeasible": 0}[
+            state
+        ]
+        started = clock[number % 2]
+        for quantum in range(1, quanta + 1):
+            begun, clock[number % 2] = clock[number % 2], clock[number % 2] + datetime.timedelta(seconds=5)
+            loss = (BASE_LOSS - final) * math.exp(-quantum / 1.5) + final if math.isfinite(final) else None
+            curve.append(
+                CurvePoint(
+                    trial=number,
+                    quantum=quantum,
+                    examples=quantum * BUDGET.quantum,
+                    train_loss=loss,
+                    eval_loss=loss if quantum in (1, 2, 4, 8) else None,
+                    learning_rate=chosen.learning_rate,
+                    grad_norm=0.5,
+                    tokens_per_second=1000.0,
+                    memory_bytes=10**8,
+                    worker=number % 2,
+                    started_at=begun,
+                    finished_at=clock[number % 2],
+                )
+            )
+        value = None
+        if state == "complete":
+            evaluations[number] = evaluation(final)
+            value = evaluations[number].loss
+        reasons = {
+            "pruned": "eval loss 1.9 after 384 examples: not among the best third of 12",
+            "diverged": "the loss became NaN at example 96",
+            "failed": "failed: the worker died 3 times",
+            "infeasible": "does not fit in memory",
+        }
+        rows.append(
+            TrialRecord(
+                number=number,
+                params=chosen,
+                seed=0,
+                source="default" if number == 0 else "tpe",
+                state=state,
+                reason=reasons.get(state),
+                value=value,
+                quanta=quanta,
+                attempt=1,
+                checkpoint=None,
+                adapter=None,
+                started_at=started,
+                finished_at=None if state == "running" else clock[number % 2],
+            )
+        )
+    base = evaluation(BASE_LOSS)
+    objective = ObjectiveConfig(
+        model=ModelConfig(**{"name_or_path": "demo-model", **(model or {})}),
+        data=DataConfig(**{"train": "train.jsonl", **(config or {})}),
+        batch_sizes=BUDGET.batch_sizes,
+        lora_ranks=(2, 4, 8, 16),
+        lora_targets=("all",),
+    )
+    chosen_space = space or tiny.space
+    study_config = StudyConfig(
+        space=chosen_space,
+        preset="tiny",
+        default_source=tiny.default_source,
+        objective=objective,
+        first=(rows[0].params if rows else tiny.default,),
+    )
+    facts = Facts(
+        geometry=Geometry(
+            rank_max=16,
+            tick_lengths=(64,) * BUDGET.ticks,
+            eval_rows=16,
+            targets=targets,
+            dtype="float32",
+            attn_implementation="sdpa",
+            gradient_checkpointing=False,
+        ),
+        budget=BUDGET,
+        data=DataSummary(
+            **{
+                "format": "alpaca",
+                "template": "chatml",
+                "fingerprint": "0f1e2d",
+                "train": 2800,
+                "validation": 600,
+                "test": 600,
+                "records": 4003,
+                "bad": 3,
+                "bad_records": (BadRecord(file="train.jsonl", line=17, reason="no field 'output'"),),
+                "duplicates": 0,
+                "cutoff_len": 512,
+                "truncated": 2,
+                "tokens": 180_000,
+                "target_tokens": 60_000,
+                "length_quantiles": (12, 30, 48, 70, 200),
+                "rendered": "<|user|>Say it again<|end|>\n<|assistant|>⟦It again.<|end|>⟧\n",
+                **(data or {}),
+            }
+        ),
+        model=ModelSummary(
+            name_or_path=objective.model.name_or_path,
+            revision=None,
+            architecture="LlamaForCausalLM",
+            parameters=1_200_000,
+            vocab_size=2048,
+            device="cpu",
+            device_name="2 CPU cores",
+        ),
+        memory=MemoryFacts(base_bytes=5_000_000, slot_bytes=1_000_000, available_bytes=10**9, slots_max=64),
+        base_loss=base.loss,
+        base_losses=tuple(float(loss) for loss in base.losses),
+        eval_tokens=tuple(int(count) for count in base.tokens),
+        rows_per_second=200.0,
+        environment={"python": "3.11.2", "torch": "2.13.0", "platform": "Linux x86_64"},
+        slots=8,
+    )
+    study = StudyRecord(
+        id=1,
+        name=name,
+        created_at=START,
+        trials=wanted if wanted is not None else trials,
+        seed=0,
+        config=study_config.to_json(),
+        facts=to_json(facts),
+    )
+    return StudyView(
+        study=study,
+        trials=tuple(rows),
+        curve=tuple(curve),
+        evaluations=evaluations,
+        events=(EventRecord(at=START, kind="created", detail={}),),
+    )
+
+
+@pytest.fixture
+def make_view() -> MakeView:
+    return make_study
+
+
+@pytest.fixture(scope="session")
+def view() -> StudyView:
+    return make_study(60)
+
+
+def with_trial(view: StudyView, number: int, **changes: Any) -> StudyView:
+    """The view with one trial's record changed."""
+    rows = tuple(dataclasses.replace(row, **changes) if row.number == number else row for row in view.trials)
+    return dataclasses.replace(view, trials=rows)
+
+
+@pytest.fixture
+def change_trial() -> Callable[..., StudyView]:
+    return with_trial

@@ -1,0 +1,85 @@
+"""Checkpoints written side by side are those written one by one, and a full disk is not lost among them."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from loratune.errors import StorageError
+from loratune.objectives.training import checkpoint
+
+METADATA = {"trial": "3"}
+
+
+def state(seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {"params/layer.lora_A": torch.randn(4, 8, generator=generator)}
+
+
+def hand_over(folder: Path, count: int, then: Exception | None = None) -> None:
+    with checkpoint.Writer(threads=2) as writer:
+        for number in range(count):
+            writer.write(folder / f"{number}", state(number), METADATA)
+        if then is not None:
+            raise then
+
+
+def test_a_file_holds_its_own_state_whatever_is_written_beside_it(tmp_path: Path) -> None:
+    hand_over(tmp_path, 12)
+    for number in range(12):
+        tensors, metadata = checkpoint.read(tmp_path / f"{number}", METADATA)
+        assert metadata["trial"] == "3"
+        assert tensors.keys() == state(number).keys()
+        assert all(torch.equal(tensors[name], own) for name, own in state(number).items())
+    assert len(list(tmp_path.iterdir())) == 12, "nothing half-written is left"
+
+
+def test_no_more_states_wait_in_memory_than_there_are_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, held, go_on = [], [], threading.Event()
+
+    def slow(path: Path, *_: Any) -> None:
+        begun.append(path)
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(checkpoint, "write", slow)
+
+    def hand_over_five() -> None:
+        with checkpoint.Writer(threads=2) as writer:
+            for number in range(5):
+                writer.write(tmp_path / f"{number}", state(number), METADATA)
+                held.append(number)
+
+    thread = threading.Thread(target=hand_over_five)
+    thread.start()
+    thread.join(0.3)
+    assert held == [0, 1]
+    go_on.set()
+    thread.join(30)
+    assert len(begun) == len(held) == 5
+
+
+@pytest.mark.parametrize("number", [0, 4])
+def test_the_disk_that_was_full_for_one_of_them_is_told(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = checkpoint.write
+
+    def full(path: Path, *given: Any) -> None:
+        if path.name == str(number):
+            raise StorageError("no space left on the disk")
+        write(path, *given)
+
+    monkeypatch.setattr(checkpoint, "write", full)
+    with pytest.raises(StorageError, match="no space left"):
+        hand_over(tmp_path, 5)
+    assert not (tmp_path / str(number)).exists()
+
+
+def test_what_goes_wrong_within_is_told_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="b"):
+        hand_over(tmp_path, 2, then=KeyError("b"))

@@ -1,0 +1,435 @@
+"""The pack: a trial is a row, sees no neighbour, and computes what PEFT computes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loratune.objectives.data.dataset import Split
+from loratune.objectives.training import head as head_module
+from loratune.objectives.training import pack as packing
+from loratune.objectives.training.batches import Batch, Supervised, collate, repeated
+from loratune.objectives.training.head import head_loss
+from loratune.objectives.training.model import BaseModel, hold
+from loratune.objectives.training.pack import Dropout, Pack
+from loratune.objectives.training.preparation import recompute_activations
+from loratune.objectives.training.targets import resolve_targets
+from loratune.spaces.params import LoraParams
+from loratune.study.facts import Geometry
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import LlamaConfig, LlamaForCausalLM
+
+torch.set_num_threads(1)
+VOCAB = 64
+
+
+def make_base(seed: int = 0, **changes: int) -> BaseModel:
+    torch.manual_seed(seed)
+    shape = {
+        "vocab_size": VOCAB,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+    }
+    model = LlamaForCausalLM(LlamaConfig(**{**shape, **changes}))
+    return hold(model, torch.device("cpu"), torch.float32, name_or_path="tiny")
+
+
+BASE = make_base()
+
+
+def make_geometry(base: BaseModel = BASE, rank_max: int = 8) -> Geometry:
+    return Geometry(
+        rank_max=rank_max,
+        tick_lengths=(16,),
+        eval_rows=2,
+        targets=resolve_targets(base.model, ["all"]),
+        dtype="float32",
+        attn_implementation="sdpa",
+        gradient_checkpointing=False,
+    )
+
+
+def make_split(targets: Sequence[int], lengths: Sequence[int], seed: int = 0) -> Split:
+    """Random examples; the last ``targets[i]`` tokens of each are supervised."""
+    generator = np.random.default_rng(seed)
+    total = sum(lengths)
+    target = np.zeros(total, dtype=bool)
+    ends = np.cumsum(lengths)
+    for end, count in zip(ends, targets, strict=True):
+        target[end - count : end] = True
+    return Split(
+        tokens=generator.integers(1, VOCAB, total).astype(np.int32),
+        offsets=np.concatenate([[0], ends]).astype(np.int64),
+        target=target,
+    )
+
+
+def make_params(**changes: object) -> LoraParams:
+    values = {"learning_rate": 1e-2, "batch_size": 4, "lora_rank": 4, "lora_alpha": 8.0}
+    return LoraParams.from_dict({**values, **changes})
+
+
+def shake(pack: Pack, row: int, params: LoraParams, seed: int = 5) -> None:
+    """Give B values, so that the adapter does something."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in pack.layout.live(params):
+        b = pack.layout.b(pack.params[row], layer)
+        b[:, : params.lora_rank] = torch.randn(b[:, : params.lora_rank].shape, generator=generator) * 0.1
+
+
+@pytest.fixture(name="pack")
+def make_pack():
+    pack = Pack(BASE, make_geometry(), slots=8)
+    yield pack
+    pack.close()
+
+
+def test_a_fresh_trial_computes_as_the_base_model_does(pack: Pack) -> None:
+    split = make_split([3, 5], [12, 16])
+    pack.add(make_params(), seed=0)
+    batch = collate(split, [np.array([0, 1])], 16, BASE.device)
+    losses = pack.losses(batch, slice(0, 1))[0]
+    for index in range(2):
+        ids, target = split.example(index)
+        labels = torch.from_numpy(np.where(target, ids, -100).astype(np.int64))[None]
+        tokens = torch.from_numpy(ids.astype(np.int64))[None]
+        theirs = BASE.model(input_ids=tokens, labels=labels).loss * int(target.sum())
+        assert float(losses[index]) == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_gradients_are_those_of_plain_autograd() -> None:
+    params = make_params(lora_rank=3, lora_alpha=6.0)
+    split = make_split([4, 2], [16, 11])
+    batch = collate(split, [np.array([0, 1])], 16, BASE.device)
+    pack = Pack(BASE, make_geometry(), slots=2)
+    pack.add(make_params(lora_rank=8), seed=9)
+    row = pack.add(params, seed=1)
+    shake(pack, 0, make_params(lora_rank=8), seed=3)
+    shake(pack, row, params)
+    pack.accumulate(repeated(batch, 2), [None, None])
+    ours, weights, layout = pack.grads[row].clone(), pack.params[row].clone(), pack.layout
+    pack.close()
+
+    weights.requires_grad_(True)
+
+    def plain(layer):
+        return lambda _module, args, output: (
+            output + params.scaling * (args[0] @ layout.a(weights, layer).T @ layout.b(weights, layer).T)
+        )
+
+    hooks = [BASE.model.get_submodule(it.name).register_forward_hook(plain(it)) for it in layout.layers]
+    logits = BASE.model(input_ids=batch.tokens).logits.reshape(-1, VOCAB)
+    own = batch.supervised
+    torch.nn.functional.cross_entropy(logits[own.positions], own.labels, reduction="sum").backward()
+    for hook in hooks:
+        hook.remove()
+    live = torch.zeros_like(weights, dtype=torch.bool)
+    for layer in layout.layers:
+        layout.a(live, layer)[:3] = True
+        layout.b(live, layer)[:, :3] = True
+    torch.testing.assert_close(ours[live], weights.grad[live], rtol=2e-4, atol=2e-6)
+    assert not ours[~live].any()
+
+
+def test_what_a_trial_does_not_train_stays_exactly_zero(pack: Pack) -> None:
+    params = make_params(lora_rank=2, lora_target="q_proj,down_proj")
+    row = pack.add(params, seed=1)
+    shake(pack, row, params)
+    batch = collate(make_split([4], [16]), [np.array([0])], 16, BASE.device)
+    pack.accumulate(batch, [None])
+    for layer in pack.layout.layers:
+        a, b = pack.layout.a(pack.grads[row], layer), pack.layout.b(pack.grads[row], layer)
+        if layer.name.endswith(("q_proj", "down_proj")):
+            assert a[:2].any()
+            assert b[:, :2].any()
+            assert not a[2:].any()
+            assert not b[:, 2:].any()
+        else:
+            assert not a.any()
+            assert not b.any()
+
+
+trials = st.fixed_dictionaries(
+    {
+        "rank": st.sampled_from([1, 2, 4, 8]),
+        "dropout": st.sampled_from([0.0, 0.0, 0.3]),
+        "target": st.sampled_from(["all", "q_proj,v_proj", "down_proj"]),
+        "seed": st.integers(0, 3),
+        "lengths": st.lists(st.integers(2, 16), min_size=4, max_size=4),
+        "answers": st.lists(st.sampled_from([1, 1, 2, 5]), min_size=4, max_size=4),
+    }
+)
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """Batches of one trial each as one batch of them all."""
+    rows, length = parts[0].tokens.shape
+    return Batch(
+        tokens=torch.cat([part.tokens for part in parts]),
+        supervised=Supervised(
+            positions=torch.cat([it.supervised.positions + n * rows * length for n, it in enumerate(parts)]),
+            labels=torch.cat([part.supervised.labels for part in parts]),
+            rows=torch.cat([part.supervised.rows + n * rows for n, part in enumerate(parts)]),
+            counts=tuple(count for part in parts for count in part.supervised.counts),
+        ),
+        real_tokens=tuple(count for part in parts for count in part.real_tokens),
+    )
+
+
+def run(pack: Pack, specs: Sequence[dict], micro_batch: int) -> list[tuple[torch.Tensor, ...]]:
+    """Two ticks and an evaluation of each trial; its losses and its gradient row."""
+    splits, rows = [], []
+    for spec in specs:
+        params = make_params(lora_rank=spec["rank"], lora_dropout=spec["dropout"], lora_target=spec["target"])
+        rows.append(pack.add(params, spec["seed"]))
+        shake(pack, rows[-1], params, spec["seed"])
+        answers = [
+            min(count, length - 1) for count, length in zip(spec["answers"], spec["lengths"], strict=True)
+        ]
+        splits.append(make_split(answers, spec["lengths"], seed=spec["seed"]))
+    outcomes = [[] for _ in specs]
+    for tick in range(2):
+        # One split per trial: a batch is put together by hand from one-trial batches.
+        chosen = np.arange(tick * micro_batch, (tick + 1) * micro_batch) % 4
+        batch = joined([collate(split, [chosen], 16, BASE.device) for split in splits])
+        dropout = [
+            Dropout(p=spec["dropout"], seed=spec["seed"], position=tick) if spec["dropout"] else None
+            for spec in specs
+        ]
+        for outcome, losses in zip(outcomes, pack.accumulate(batch, dropout), strict=True):
+            outcome.append(losses.clone())
+        for outcome, losses in zip(outcomes, pack.losses(batch, slice(0, len(specs))), strict=True):
+            outcome.append(losses.clone())
+    for outcome, row in zip(outcomes, rows, strict=True):
+        outcome.append(pack.grads[row].clone())
+    for _ in specs:
+        pack.remove(0)
+    return [tuple(outcome) for outcome in outcomes]
+
+
+@given(st.lists(trials, min_size=8, max_size=8), st.integers(0, 7), st.sampled_from([1, 2, 4]))
+@settings(max_examples=40, deadline=None)
+def test_a_trial_does_not_see_its_neighbours_bit_for_bit(specs, own: int, micro_batch: int) -> None:
+    pack = Pack(BASE, make_geometry(), slots=8)
+    try:
+        among_eight = run(pack, specs, micro_batch)[own]
+        alone = run(pack, [specs[own]], micro_batch)[0]
+        others = [spec for index, spec in enumerate(specs) if index != own]
+        last_of_three = run(pack, [others[4], others[1], specs[own]], micro_batch)[2]
+    finally:
+        pack.close()
+    for first, second, third in zip(among_eight, alone, last_of_three, strict=True):
+        assert first.equal(second)
+        assert first.equal(third)
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
+def test_one_bad_slot_changes_nothing_in_another(pack: Pack, poison: float) -> None:
+    split = make_split([4, 1], [16, 16])
+    batch = collate(split, [np.array([0, 1])], 16, BASE.device)
+    params = make_params()
+    for seed in range(3):
+        shake(pack, pack.add(params, seed), params, seed)
+    healthy = pack.accumulate(repeated(batch, 3), [None] * 3)
+    gradients = pack.grads.clone()
+    pack.grads.zero_()
+    pack.params[1] *= poison
+    losses = pack.accumulate(repeated(batch, 3), [None] * 3)
+    assert not torch.isfinite(losses[1]).all() or losses[1].max() > 10 * healthy[1].max()
+    for row in (0, 2):
+        assert losses[row].equal(healthy[row])
+        assert pack.grads[row].equal(gradients[row])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_trial_among_eight_is_the_trial_alone_within_rounding() -> None:
+    device = torch.device("cuda")
+    base = hold(make_base().model.to(device), device, torch.float32, name_or_path="tiny")
+    split = make_split([4, 2], [16, 9])
+    batch = collate(split, [np.array([0, 1])], 16, device)
+    found = []
+    for trials in (8, 1):
+        pack = Pack(base, make_geometry(base), slots=8)
+        for seed in reversed(range(trials)):
+            row = pack.add(make_params(), seed)
+            for layer in pack.layout.live(make_params()):
+                pack.layout.b(pack.params[row], layer).fill_(0.01 * (seed + 1))
+        losses = pack.accumulate(repeated(batch, trials), [None] * trials)
+        found.append((losses[-1].cpu(), pack.grads[trials - 1].cpu()))
+        pack.close()
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_removed_row_is_taken_by_the_last_one(pack: Pack) -> None:
+    params = make_params()
+    for seed in range(3):
+        pack.add(params, seed)
+    last = pack.params[2].clone()
+    pack.remove(0)
+    assert pack.active == 2
+    assert pack.params[0].equal(last)
+    assert not pack.params[2].any()
+    assert pack.scales[2] == 0
+
+
+def test_recomputed_activations_give_the_same_bits() -> None:
+    split = make_split([4, 2], [16, 9])
+    batch = collate(split, [np.array([0, 1])], 16, BASE.device)
+    found = []
+    for recompute in (False, True):
+        base = make_base()
+        if recompute:
+            recompute_activations(base)
+        pack = Pack(base, make_geometry(base), slots=2)
+        for seed in range(2):
+            shake(pack, pack.add(make_params(), seed), make_params(), seed)
+        dropout = [Dropout(p=0.2, seed=seed, position=8) for seed in range(2)]
+        found.append((pack.accumulate(repeated(batch, 2), dropout), pack.grads.clone()))
+        pack.close()
+    assert found[0][0].equal(found[1][0])
+    assert found[0][1].equal(found[1][1])
+
+
+def test_the_base_model_is_untouched_when_the_pack_is_closed() -> None:
+    base = make_base()
+    before = {name: weight.clone() for name, weight in base.model.state_dict().items()}
+    tokens = torch.arange(16)[None]
+    logits = base.model(input_ids=tokens).logits
+    pack = Pack(base, make_geometry(base), slots=1)
+    shake(pack, pack.add(make_params(), 0), make_params())
+    batch = collate(make_split([4], [16]), [np.array([0])], 16, base.device)
+    pack.accumulate(batch, [None])
+    assert base.model(input_ids=tokens).logits.equal(logits), "outside a pass the hooks must do nothing"
+    pack.close()
+    assert all(weight.equal(before[name]) for name, weight in base.model.state_dict().items())
+    assert not any(weight.requires_grad for weight in base.model.parameters())
+
+
+def test_the_head_works_in_chunks_as_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = make_split([15, 3], [16, 12])
+    batch = collate(split, [np.array([0, 1]), np.array([1, 0])], 16, BASE.device)
+    hidden = torch.randn(4, 16, 32)
+    head = BASE.model.get_output_embeddings()
+    whole = head_loss(head, hidden, batch.supervised, vocab_size=VOCAB, want_gradient=True)
+    monkeypatch.setitem(head_module.CHUNK_BYTES, "cpu", 0)
+    parts = head_loss(head, hidden, batch.supervised, vocab_size=VOCAB, want_gradient=True)
+    torch.testing.assert_close(whole, parts)
+    assert parts[1].abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_step_sums_half_precision_micro_batches_without_rounding_them(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    into, exact = torch.zeros(2, 8, 24), torch.zeros(2, 8, 24, dtype=torch.float64)
+    for _ in range(64):
+        left = torch.randn(2, 8, 40, generator=generator).to(dtype)
+        right = torch.randn(2, 40, 24, generator=generator).to(dtype)
+        packing._accumulate(into, left, right)
+        exact += left.double() @ right.double()
+    error = float((into.double() - exact).abs().max() / exact.abs().max())
+    assert error < 1e-6  # rounded to bfloat16 on the way it would be near 1e-3
+
+
+def test_a_whole_half_precision_pack_adds_up_micro_batches_to_the_last_digits() -> None:
+    half = make_base()
+    half.model.to(torch.bfloat16)
+    base = dataclasses.replace(half, dtype=torch.bfloat16)
+    pack = Pack(base, make_geometry(base), 1)
+    shake(pack, pack.add(make_params(), seed=1), make_params())
+    split = make_split([5] * 64, [14] * 64)
+    exact = torch.zeros(pack.layout.width, dtype=torch.float64)
+    together = torch.zeros(pack.layout.width)
+    for start in range(0, 64, 2):
+        batch = collate(split, [np.arange(start, start + 2)], 16, base.device)
+        pack.grads.zero_()
+        pack.accumulate(batch, [None])
+        exact += pack.grads[0].double()
+        pack.grads[0] = together
+        pack.accumulate(batch, [None])
+        together = pack.grads[0].clone()
+    live = float(exact.abs().max())
+    assert live > 0
+    assert float((together.double() - exact).abs().max()) < 1e-6 * live
+    # Nor is what one micro-batch adds a number of bfloat16.
+    pack.grads.zero_()
+    pack.accumulate(batch, [None])
+    assert not torch.equal(pack.grads.to(torch.bfloat16).float(), pack.grads)
+    pack.close()
+
+
+def test_on_a_gpu_half_precision_is_multiplied_into_float32_by_one_kernel() -> None:
+    seen = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func.namespace == "aten":
+                seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with FakeTensorMode(), Watch():
+        into = torch.zeros(2, 8, 24, device="cuda")
+        left = torch.zeros(2, 8, 40, device="cuda", dtype=torch.bfloat16)
+        right = torch.zeros(2, 40, 24, device="cuda", dtype=torch.bfloat16)
+        seen.clear()
+        packing._accumulate(into, left, right)
+    assert seen == ["aten.bmm.dtype", "aten.add_.Tensor"]
+
+
+def test_a_batch_for_several_is_what_collating_them_makes() -> None:
+    split = make_split([4, 2, 1], [16, 11, 9])
+    one, three = np.array([2, 0]), [np.array([2, 0])] * 3
+    for (name, ours), (_, theirs) in zip(
+        vars(repeated(collate(split, [one], 16, BASE.device), 3).supervised).items(),
+        vars(collate(split, three, 16, BASE.device).supervised).items(),
+        strict=True,
+    ):
+        assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs)), name
+
+
+class _AsQuantized(torch.autograd.Function):
+    """A product whose result is a view made by itself, as bitsandbytes returns one with a bias."""
+
+    @staticmethod
+    def forward(ctx, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(weight)
+        return (inputs.flatten(0, 1) @ weight.T + bias).view(*inputs.shape[:-1], len(weight))
+
+    @staticmethod
+    def backward(ctx, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        return gradients[0] @ weight, None, None
+
+
+class _Quantized(torch.nn.Linear):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return _AsQuantized.apply(inputs, self.weight, self.bias)
+
+
+def test_a_quantized_layers_own_view_is_not_written_to() -> None:
+    found = []
+    for kind in (torch.nn.Linear, _Quantized):
+        base = make_base()
+        for block in base.model.get_decoder().layers:
+            plain = block.mlp.up_proj
+            layer = kind(plain.in_features, plain.out_features)
+            layer.weight, layer.bias = plain.weight, torch.nn.Parameter(torch.ones(plain.out_features))
+            block.mlp.up_proj = layer.requires_grad_(False)
+        pack = Pack(base, make_geometry(base), slots=2)
+        for seed in range(2):
+            shake(pack, pack.add(make_params(), seed), make_params(), seed)
+        batch = collate(make_split([4, 2], [16, 11]), [np.array([0, 1])] * 2, 16, base.device)
+        found.append((pack.accumulate(batch, [None, None]), pack.grads.clone()))
+        pack.close()
+    torch.testing.assert_close(found[0], found[1])
+    assert found[0][1].any()

@@ -1,0 +1,85 @@
+"""A quantized base model that is not known to train rightly is refused before its weights are read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import transformers
+from loratune.errors import ModelError
+from loratune.objectives.training.model import load_model
+from loratune.objectives.training.quantized import check_quantized, check_trainable
+from loratune.study.config import ModelConfig
+
+
+def config_with(settings: dict[str, Any] | None, *, inside: bool = False) -> Any:
+    """A configuration with these quantization settings; ``inside`` those of a multimodal model's text."""
+    config: Any = transformers.Gemma3Config() if inside else transformers.LlamaConfig()
+    if settings is not None:
+        (config.text_config if inside else config).quantization_config = settings
+    return config
+
+
+def refusal(settings: dict[str, Any], **how: bool) -> str:
+    with pytest.raises(ModelError) as caught:
+        check_quantized("org/tiny", config_with(settings, **how))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("org/tiny: ")
+    assert "give the unquantized model" in message
+    return message
+
+
+def test_an_unquantized_model_and_one_of_four_bits_pass() -> None:
+    check_quantized("org/tiny", config_with(None))
+    check_quantized("org/tiny", config_with(None, inside=True))
+    check_quantized("org/tiny", config_with({"quant_method": "bitsandbytes", "load_in_4bit": True}))
+    check_quantized("org/tiny", config_with({"load_in_4bit": True, "load_in_8bit": False}))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_eight_bits_are_refused_since_trials_would_see_each_other(named: bool) -> None:
+    method = {"quant_method": "bitsandbytes"} if named else {}
+    said = refusal({**method, "load_in_8bit": True, "load_in_4bit": False})
+    assert "is quantized to 8 bits" in said
+    assert "trials of one batch change each other" in said
+
+
+@pytest.mark.parametrize("method", ["fp8", "mxfp4", "gptq", "awq", "hqq", "compressed-tensors", "torchao"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_every_other_method_is_refused_by_name(method: str, inside: bool) -> None:
+    assert f"is quantized by {method}" in refusal({"quant_method": method}, inside=inside)
+
+
+def test_settings_that_are_an_object_are_read_alike() -> None:
+    config = config_with(None)
+    config.quantization_config = transformers.BitsAndBytesConfig(load_in_8bit=True)
+    with pytest.raises(ModelError, match="is quantized to 8 bits"):
+        check_quantized("org/tiny", config)
+    config.quantization_config = transformers.GPTQConfig(bits=4)
+    with pytest.raises(ModelError, match="is quantized by gptq"):
+        check_quantized("org/tiny", config)
+
+
+def test_a_folder_of_eight_bits_is_refused_in_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    values = json.loads((folder / "config.json").read_text())
+    values["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    (folder / "config.json").write_text(json.dumps(values))
+    with pytest.raises(ModelError, match="is quantized to 8 bits") as caught:
+        load_model(ModelConfig(name_or_path=str(folder), device="cpu"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_quantizer_that_cannot_train_is_refused_once_the_model_is_there() -> None:
+    class Mxfp4HfQuantizer:
+        is_trainable = False
+
+    with pytest.raises(ModelError, match="Mxfp4HfQuantizer of Transformers can run its weights"):
+        check_trainable("org/tiny", SimpleNamespace(hf_quantizer=Mxfp4HfQuantizer()))
+    check_trainable("org/tiny", SimpleNamespace(hf_quantizer=None))
+    check_trainable("org/tiny", SimpleNamespace(hf_quantizer=SimpleNamespace(is_trainable=True)))

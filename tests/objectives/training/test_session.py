@@ -1,0 +1,421 @@
+"""Whole trials in one process: alone or among others, in one go or interrupted, the same bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import transformers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from loratune.errors import LoratuneError, ModelError, StorageError
+from loratune.objectives.base import Done, Progress, SlotResult
+from loratune.objectives.training.session import Session
+from loratune.objectives.workers.process import ProcessWorker
+from loratune.spaces.params import LoraParams
+from loratune.study.budget import QUANTA
+from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+from transformers import AutoConfig, AutoTokenizer
+
+PARAMS = {
+    1: LoraParams(learning_rate=3e-3, batch_size=4, lora_rank=4, lora_alpha=8),
+    2: LoraParams(
+        learning_rate=2e-2, batch_size=2, lora_rank=1, lora_alpha=2, warmup_ratio=0.2, lora_dropout=0.1
+    ),
+    3: LoraParams(
+        learning_rate=1e-2,
+        batch_size=4,
+        lora_rank=8,
+        lora_alpha=4,
+        weight_decay=0.1,
+        lora_target="q_proj,down_proj",
+        lr_scheduler_type="linear",
+    ),
+}
+
+
+def make_config(model: Path, file: Path, **changes: object) -> ObjectiveConfig:
+    values = {
+        "model": ModelConfig(name_or_path=str(model), device="cpu"),
+        "data": DataConfig(train=str(file), cutoff_len=64),
+        "batch_sizes": (2, 4),
+        "lora_ranks": (1, 8),
+        "lora_targets": ("all", "q_proj,down_proj"),
+        "examples": 64,
+        "eval_examples": 16,
+        "slots": 3,
+    }
+    return ObjectiveConfig(**{**values, **changes})
+
+
+@pytest.fixture(scope="module", name="config")
+def make_study_config(tiny_model: Path, tiny_data: Path) -> ObjectiveConfig:
+    return make_config(tiny_model, tiny_data)
+
+
+@pytest.fixture(scope="module", name="session")
+def make_session(config: ObjectiveConfig):
+    session = Session(config)
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="module", name="alone")
+def run_each_alone(session: Session, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[SlotResult]]:
+    folder = tmp_path_factory.mktemp("alone")
+    return {trial: run(session, [trial], folder)[trial] for trial in PARAMS}
+
+
+def step(session: Session, folder: Path) -> dict[int, SlotResult]:
+    *_, done = session.quantum(folder)
+    assert isinstance(done, Done)
+    return {result.trial: result for result in done.results}
+
+
+def run(session: Session, trials: list[int], folder: Path) -> dict[int, list[SlotResult]]:
+    for trial in trials:
+        session.add(trial, PARAMS[trial], seed=0, attempt=1)
+    results: dict[int, list[SlotResult]] = {trial: [] for trial in trials}
+    for _ in range(QUANTA):
+        for trial, result in step(session, folder).items():
+            results[trial].append(result)
+    for trial in trials:
+        session.remove(trial)
+    return results
+
+
+def numbers(result: SlotResult) -> tuple[object, ...]:
+    """What must be equal to the bit, whatever happened around the trial: its losses and its whole row."""
+    row = safetensors.torch.load_file(str(result.checkpoint))
+    state = tuple((name, row[name].numpy().tobytes()) for name in sorted(row))
+    return (result.quantum, result.examples, result.train_loss, result.eval_losses, result.grad_norm, state)
+
+
+def test_a_trial_learns_and_is_measured_at_its_rungs(session: Session, alone, tmp_path: Path) -> None:
+    budget = session.facts.budget
+    results = alone[2]
+    assert [result.quantum for result in results] == list(range(1, QUANTA + 1))
+    assert [result.examples for result in results] == [budget.quantum * n for n in range(1, QUANTA + 1)]
+    measured = {result.quantum: len(result.eval_losses) for result in results if result.eval_losses}
+    assert measured == {
+        1: budget.eval_examples,
+        2: budget.eval_examples,
+        4: budget.eval_examples,
+        8: budget.final_eval_examples,
+    }
+    final = sum(results[-1].eval_losses) / sum(session.facts.eval_tokens)
+    assert final < session.facts.base_loss - 0.1
+
+
+def test_data_is_cut_at_the_models_context_where_more_was_allowed(tiny_model: Path, tiny_data: Path) -> None:
+    config = make_config(tiny_model, tiny_data)
+    session = Session(dataclasses.replace(config, data=DataConfig(train=str(tiny_data))))
+    session.close()
+    assert DataConfig.cutoff_len == 1024
+    assert session.facts.data.cutoff_len == 128
+
+
+@pytest.fixture(scope="module", name="multimodal")
+def make_multimodal(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a Gemma 3 that sees, whose context is told by its text configuration alone."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path_factory.mktemp("multimodal") / "model"))
+    told = json.loads((folder / "config.json").read_text())
+    config = transformers.Gemma3Config(
+        text_config={
+            "vocab_size": told["vocab_size"],
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "max_position_embeddings": 96,
+        },
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        mm_tokens_per_image=4,
+    )
+    torch.manual_seed(0)
+    transformers.Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_multimodal_model_trains_its_decoder_on_text(
+    multimodal: Path, tiny_data: Path, tmp_path: Path, recompute: bool
+) -> None:
+    model = ModelConfig(name_or_path=str(multimodal), device="cpu", gradient_checkpointing=recompute)
+    data = DataConfig(train=str(tiny_data))
+    config = dataclasses.replace(make_config(multimodal, tiny_data), model=model, data=data)
+    session = Session(config)
+    assert session.facts.model.architecture == "Gemma3ForConditionalGeneration"
+    assert session.facts.data.cutoff_len == 96  # of the text configuration; 1024 were allowed
+    assert len(session.facts.geometry.targets) == 14
+    assert all(name.startswith("model.language_model.") for name in session.facts.geometry.targets)
+    session.add(1, PARAMS[1], seed=0, attempt=1)
+    done = [event for _ in range(4) for event in session.quantum(tmp_path) if isinstance(event, Done)]
+    session.close()
+    losses = [it.results[0].train_loss for it in done]
+    assert losses[-1] < losses[0]
+
+
+def test_neighbours_do_not_change_a_trial_by_one_bit(session: Session, alone, tmp_path: Path) -> None:
+    together = run(session, [3, 1, 2], tmp_path)
+    for trial, results in together.items():
+        assert [numbers(it) for it in results] == [numbers(it) for it in alone[trial]]
+
+
+@given(st.lists(st.booleans(), min_size=QUANTA, max_size=QUANTA), st.permutations([1, 2, 3]))
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_trials_taken_up_by_another_session_go_on_to_the_bit(
+    config: ObjectiveConfig,
+    session: Session,
+    alone,
+    tmp_path_factory: pytest.TempPathFactory,
+    kills: list[bool],
+    order: list[int],
+) -> None:
+    folder = tmp_path_factory.mktemp("resumed")
+    current = session
+    attempt = 1
+    for trial in order:
+        current.add(trial, PARAMS[trial], seed=0, attempt=attempt)
+    for index, killed in enumerate(kills):
+        results = step(current, folder)
+        for trial in order:
+            assert numbers(results[trial]) == numbers(alone[trial][index])
+        if killed:
+            # The quantum after the checkpoint is begun and lost; then all are taken up elsewhere.
+            next(current.quantum(folder))
+            for trial in order:
+                current.remove(trial)
+            if current is not session:
+                current.close()
+            attempt += 1
+            current = Session(dataclasses.replace(config, geometry=session.facts.geometry, slots=4))
+            for trial in reversed(order):
+                path = Path(results[trial].checkpoint)
+                current.add(trial, PARAMS[trial], seed=0, attempt=attempt, resume_from=path)
+    for trial in order:
+        current.remove(trial)
+    if current is not session:
+        current.close()
+
+
+@pytest.fixture(scope="module", name="one_token")
+def make_one_token_config(
+    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], ObjectiveConfig]:
+    """Configs of K slots for ticks of one example whose answer is a single token."""
+    folder = tmp_path_factory.mktemp("one-token")
+    model = Path(shutil.copytree(tiny_model, folder / "model"))
+    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    (model / "chat_template.jinja").write_text(template)
+    sums = [{"instruction": f"{a}+{b}=", "output": str((a + b) % 10)} for a in range(15) for b in range(10)]
+    data = folder / "sums.jsonl"
+    data.write_text("\n".join(map(json.dumps, sums)))
+    # An answer is a digit and its end: cut to four tokens, three of the question are kept and the digit.
+    cut = DataConfig(train=str(data), cutoff_len=4)
+    return lambda slots: make_config(
+        model, data, data=cut, batch_sizes=(1, 2), lora_ranks=(1,), lora_targets=("all",), slots=slots
+    )
+
+
+@pytest.mark.parametrize("slots", [1, 3, 8])
+def test_trials_go_on_to_the_bit_when_their_process_is_killed(
+    one_token: Callable[[int], ObjectiveConfig], tmp_path: Path, slots: int
+) -> None:
+    params = {
+        trial: LoraParams(
+            learning_rate=1e-3 * 2**trial, batch_size=1 + trial % 2, lora_rank=1, lora_alpha=1 + trial
+        )
+        for trial in range(slots)
+    }
+    alone = Session(one_token(1))
+    assert alone.facts.budget.micro_batch == 1
+    assert set(alone.facts.eval_tokens) == {1}
+    expected = {}
+    for trial, own in params.items():
+        alone.add(trial, own, seed=trial, attempt=1)
+        expected[trial] = [numbers(step(alone, tmp_path)[trial]) for _ in range(3)]
+        alone.remove(trial)
+    alone.close()
+
+    checkpoints: dict[int, Path | None] = dict.fromkeys(params)
+    for attempt, quanta in ((2, range(1)), (3, range(1, 3))):
+        worker = ProcessWorker(0, tmp_path / "worker.log")
+        try:
+            worker.prepare(dataclasses.replace(one_token(slots), geometry=alone.facts.geometry))
+            for trial, own in params.items():
+                worker.add(trial, own, seed=trial, attempt=attempt, resume_from=checkpoints[trial])
+            for index in quanta:
+                results = finish(worker, tmp_path)
+                assert {trial: numbers(results[trial]) for trial in params} == {
+                    trial: expected[trial][index] for trial in params
+                }
+            checkpoints = {trial: Path(str(results[trial].checkpoint)) for trial in params}
+            worker.start(tmp_path)  # a quantum that is lost
+            worker.poll(0.05)
+            os.kill(worker.pid, signal.SIGKILL)
+        finally:
+            worker.close()
+
+
+def finish(worker: ProcessWorker, folder: Path) -> dict[int, SlotResult]:
+    worker.start(folder)
+    while not isinstance(event := worker.poll(1.0), Done):
+        assert event is None or isinstance(event, Progress), event
+    return {result.trial: result for result in event.results}
+
+
+def test_a_trial_that_loses_its_numbers_is_told_and_leaves_the_others_alone(
+    session: Session, alone, tmp_path: Path
+) -> None:
+    wild = LoraParams(learning_rate=1e30, batch_size=2, lora_rank=8, lora_alpha=64)
+    session.add(9, wild, seed=0, attempt=1)
+    session.add(1, PARAMS[1], seed=0, attempt=1)
+    results = [step(session, tmp_path) for _ in range(2)]
+    session.remove(9)
+    session.remove(1)
+    assert "no longer finite" in results[0][9].diverged
+    assert results[0][9].checkpoint is None
+    assert results[0][9].eval_losses is None
+    for index in range(2):
+        assert numbers(results[index][1]) == numbers(alone[1][index])
+
+
+def test_progress_is_told_while_a_quantum_runs(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loratune.objectives.training.session.PROGRESS_SECONDS", 0.0)
+    session.add(1, PARAMS[1], seed=0, attempt=1)
+    events = list(session.quantum(tmp_path))
+    session.remove(1)
+    seen = [event.slots[0].examples for event in events[:-1] if isinstance(event, Progress)]
+    assert seen == sorted(seen)
+    assert seen[0] == session.facts.budget.micro_batch
+    assert isinstance(events[-1], Done)
+
+
+def test_a_checkpoint_of_another_trial_or_of_none_is_refused(session: Session, alone, tmp_path: Path) -> None:
+    path = Path(alone[1][0].checkpoint)
+    with pytest.raises(StorageError, match=r"trial is '1'"):
+        session.add(2, PARAMS[1], seed=0, attempt=2, resume_from=path)
+    with pytest.raises(StorageError, match="params"):
+        session.add(1, PARAMS[2], seed=0, attempt=2, resume_from=path)
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes(path.read_bytes()[:200])
+    for bad, why in ((torn, "damaged"), (tmp_path / "missing.safetensors", "cannot be read")):
+        with pytest.raises(StorageError, match=why):
+            session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=bad)
+    # A refusal leaves the session as it was.
+    session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=path)
+    assert numbers(step(session, tmp_path)[1]) == numbers(alone[1][1])
+    session.remove(1)
+
+
+def test_a_checkpoint_holds_the_live_rank_and_targets_alone(alone) -> None:
+    tensors = safetensors.torch.load_file(alone[3][-1].checkpoint)
+    layers = {key.split("/")[1].rpartition(".lora_")[0] for key in tensors}
+    assert {layer.rpartition(".")[2] for layer in layers} == {"q_proj", "down_proj"}
+    assert {key.split("/")[0] for key in tensors} == {"params", "exp_avg", "exp_avg_sq"}
+    shapes = {tuple(tensor.shape) for key, tensor in tensors.items() if key.endswith("q_proj.lora_B")}
+    assert shapes == {(32, 8)}
+
+
+def test_a_full_disk_is_one_error_that_says_what_to_do(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    session.add(1, PARAMS[1], seed=0, attempt=1)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageError, match=r"no space left.*tune resume"):
+        list(session.quantum(tmp_path))
+    session.remove(1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_gets_its_name_only_once_its_bytes_are_on_disk(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        sync(descriptor)
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append("name")
+        return rename(path, target)
+
+    session.add(1, PARAMS[1], seed=0, attempt=1)
+    monkeypatch.setattr("os.fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    list(session.quantum(tmp_path))
+    session.remove(1)
+    assert done == ["file", "name", "folder"]
+
+
+def test_the_geometry_does_not_depend_on_the_slots(config: ObjectiveConfig, session: Session) -> None:
+    other = Session(dataclasses.replace(config, slots=1))
+    assert other.facts.geometry == session.facts.geometry
+    assert other.facts.base_losses == session.facts.base_losses
+    assert other.facts.slots == 1
+    other.close()
+
+
+def test_another_model_is_not_taken_for_the_studys(config: ObjectiveConfig, session: Session) -> None:
+    geometry = dataclasses.replace(session.facts.geometry, dtype="bfloat16")
+    with pytest.raises(ModelError, match="float32"):
+        Session(dataclasses.replace(config, geometry=geometry))
+
+
+def test_facts_say_what_was_found(session: Session) -> None:
+    facts = session.facts
+    assert facts.base_loss == pytest.approx(sum(facts.base_losses) / sum(facts.eval_tokens))
+    assert facts.rows_per_second > 0
+    assert facts.memory.slots_max > 3
+    assert facts.memory.base_bytes == 4 * facts.model.parameters
+    assert facts.environment["instruction_set"]
+    assert len(facts.geometry.tick_lengths) == facts.budget.ticks
+
+
+def test_tokens_that_were_added_without_resizing_are_told_from_another_model(
+    tiny_model: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    model, rows = tmp_path / "model", AutoConfig.from_pretrained(tiny_model).vocab_size
+    shutil.copytree(tiny_model, model)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_tokens(["+0?"])
+    tokenizer.save_pretrained(model)
+    with pytest.raises(ModelError) as caught:
+        Session(make_config(model, tiny_data))
+    words = str(caught.value)
+    assert f"the tokenizer has {rows + 1} tokens, but the model's embedding has {rows} rows" in words
+    assert f"uses token {rows} ('+0?')" in words
+    assert f"model.resize_token_embeddings({rows + 1})" in words
+
+
+def test_what_cannot_be_had_is_a_plain_error(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(LoratuneError, match="nowhere"):
+        Session(make_config(tmp_path / "nowhere", tiny_data))
+    with pytest.raises(LoratuneError, match=r"nothing\.jsonl"):
+        Session(make_config(tiny_model, tmp_path / "nothing.jsonl"))

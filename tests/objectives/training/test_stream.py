@@ -1,0 +1,114 @@
+"""The order of the data: every example once an epoch, shapes that belong to the tick."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loratune.objectives.training.rng import derive_seed, dropout_mask, initial_a, permutation
+from loratune.objectives.training.stream import SEEDS_COVERED, Stream, tick_lengths
+from loratune.study.budget import QUANTA, Budget
+
+
+def make_budget(micro_batch: int, ticks: int) -> Budget:
+    quantum = micro_batch * ticks
+    return Budget(
+        micro_batch=micro_batch,
+        quantum=quantum,
+        batch_sizes=(micro_batch, quantum),
+        eval_examples=1,
+        final_eval_examples=1,
+    )
+
+
+cases = st.tuples(
+    st.lists(st.integers(1, 300), min_size=3, max_size=120),
+    st.integers(1, 4),
+    st.integers(1, 12),
+    st.integers(0, 2**40),
+)
+
+
+@given(cases)
+@settings(max_examples=60, deadline=None)
+def test_every_example_comes_exactly_once_an_epoch(case) -> None:
+    lengths, micro_batch, ticks, seed = case
+    stream = Stream(np.array(lengths), make_budget(micro_batch, ticks), seed)
+    read = np.concatenate([stream.quantum(index).reshape(-1) for index in range(QUANTA)])
+    count = len(lengths)
+    # Inside a quantum the order is by rank, so an epoch is compared where it begins and ends with one.
+    seen = np.bincount(read, minlength=count)
+    whole, rest = divmod(len(read), count)
+    assert seen.min() >= whole
+    assert seen.max() <= whole + (rest > 0)
+    assert seen.sum() == len(read)
+
+
+@given(cases)
+@settings(max_examples=40, deadline=None)
+def test_a_tick_is_long_enough_for_every_example_that_any_covered_seed_puts_there(case) -> None:
+    lengths, micro_batch, ticks, seed = case
+    budget = make_budget(micro_batch, ticks)
+    padded = np.array(tick_lengths(np.array(lengths), budget, seed))
+    assert (padded % 8 == 0).all()
+    assert padded.min() >= 16
+    for offset in (0, SEEDS_COVERED - 1):
+        stream = Stream(np.array(lengths), budget, seed + offset)
+        for index in range(QUANTA):
+            longest = np.array(lengths)[stream.quantum(index)].max(axis=1)
+            assert (longest <= padded).all()
+
+
+def test_a_tick_holds_examples_of_like_length() -> None:
+    lengths = np.arange(1, 1001)
+    stream = Stream(lengths, make_budget(4, 48), seed=3)
+    spreads = [np.ptp(lengths[tick]) for tick in stream.quantum(0)]
+    assert np.median(spreads) < 40
+
+
+def test_two_seeds_read_the_data_in_two_orders_and_one_seed_in_one() -> None:
+    lengths = np.arange(1, 401)
+    budget = make_budget(4, 12)
+    first, again, other = (Stream(lengths, budget, seed).quantum(2) for seed in (5, 5, 6))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def splitmix64(state: int) -> int:
+    """The generator's published steps in Python's whole numbers (Steele et al., 2014)."""
+    z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return z ^ z >> 31
+
+
+@given(st.integers(0, 60), st.integers(0, 2**63 - 1))
+def test_a_permutation_ranks_positions_by_splitmix64(length: int, seed: int) -> None:
+    keys = [splitmix64(((position + 1) * 0x9E3779B97F4A7C15 + seed) % 2**64) for position in range(length)]
+    assert permutation(length, seed).tolist() == sorted(range(length), key=keys.__getitem__)
+
+
+def test_a_permutation_is_the_same_for_ever() -> None:
+    assert permutation(10, 7).tolist() == [1, 8, 5, 7, 0, 9, 4, 6, 3, 2]
+    assert derive_seed("epoch", 0, 1) == derive_seed("epoch", "0", 1) != derive_seed("epoch", 1, 0)
+
+
+@given(st.integers(0, 500), st.integers(0, 2**63 - 1))
+def test_a_permutation_holds_every_number_once(length: int, seed: int) -> None:
+    assert sorted(permutation(length, seed).tolist()) == list(range(length))
+
+
+def test_an_initial_adapter_depends_on_seed_and_layer_and_has_the_spread_of_peft() -> None:
+    a = initial_a(1, "layers.0.q_proj", 16, 64)
+    assert a.equal(initial_a(1, "layers.0.q_proj", 16, 64))
+    assert not a.equal(initial_a(2, "layers.0.q_proj", 16, 64))
+    assert not a.equal(initial_a(1, "layers.1.q_proj", 16, 64))
+    assert a.abs().max() <= 1 / 8
+    assert abs(float(a.std()) - 1 / 8 / 3**0.5) < 0.005
+
+
+def test_a_dropout_mask_depends_on_seed_layer_and_position_alone() -> None:
+    mask = dropout_mask(1, "q_proj", 32, (2, 16, 64), 0.25, "cpu")
+    assert mask.equal(dropout_mask(1, "q_proj", 32, (2, 16, 64), 0.25, "cpu"))
+    assert abs(float(mask.float().mean()) - 0.75) < 0.03
+    for other in ((2, "q_proj", 32), (1, "k_proj", 32), (1, "q_proj", 34)):
+        assert not mask.equal(dropout_mask(*other, (2, 16, 64), 0.25, "cpu"))

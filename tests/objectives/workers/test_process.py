@@ -1,0 +1,575 @@
+"""The seam's promises, held by the fake worker and a worker process alike; then what only a process does."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from loratune.errors import ModelError, OutOfMemory, WorkerError
+from loratune.objectives.base import (
+    Done,
+    Event,
+    Progress,
+    SlotFailed,
+    SlotResult,
+    Worker,
+    WorkerFailed,
+    checkpoint_name,
+)
+from loratune.objectives.testing.fake import FakePlan, FakeWorker
+from loratune.objectives.workers.process import ProcessWorker, child_environment
+from loratune.spaces.params import LoraParams
+from loratune.study.budget import plan_budget
+from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+
+HERE = Path(__file__).parent
+Make = Callable[[], Worker]
+
+
+def config(model: str = "tiny") -> ObjectiveConfig:
+    return ObjectiveConfig(
+        model=ModelConfig(name_or_path=model),
+        data=DataConfig(train="train.jsonl"),
+        batch_sizes=(4, 8),
+        lora_ranks=(2, 8),
+        lora_targets=("all",),
+        slots=4,
+    )
+
+
+def params(learning_rate: float = 1e-2) -> LoraParams:
+    return LoraParams(learning_rate=learning_rate, batch_size=8, lora_rank=4, lora_alpha=8.0)
+
+
+def next_event(worker: Worker) -> Event:
+    """Return the next event, whatever it is."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        event = worker.poll(1.0)
+        if event is not None:
+            return event
+    raise AssertionError("a minute without news")
+
+
+def quantum(worker: Worker, folder: Path) -> Done:
+    """Train a quantum."""
+    worker.start(folder)
+    event = next_event(worker)
+    while isinstance(event, Progress):
+        event = next_event(worker)
+    assert isinstance(event, Done), event
+    return event
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait for something that must come true."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ProcessWorker]]:
+    """Make worker processes that serve the tiny session; all are closed afterwards."""
+    monkeypatch.syspath_prepend(HERE)
+    made: list[ProcessWorker] = []
+
+    def make(index: int = 0, **more: object) -> ProcessWorker:
+        log = tmp_path / "logs" / f"worker-{index}.log"
+        made.append(ProcessWorker(index, log, session="tiny_session:TinySession", **more))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for worker in made:
+        worker.close()
+
+
+@pytest.fixture(params=["fake", "process"])
+def make(request: pytest.FixtureRequest, tiny: Callable[..., ProcessWorker]) -> Make:
+    """Make workers of either kind."""
+    return tiny if request.param == "process" else lambda: FakeWorker(plan=FakePlan())
+
+
+class TestEveryWorker:
+    """What the search may rely on."""
+
+    def test_a_quantum_ends_with_a_result_and_a_file_for_every_trial(
+        self, make: Make, tmp_path: Path
+    ) -> None:
+        worker = make()
+        facts = worker.prepare(config())
+        for trial in (3, 5):
+            worker.add(trial, params(), seed=trial, attempt=2, resume_from=None)
+        done = quantum(worker, tmp_path / "new" / "folder")
+        assert [result.trial for result in done.results] == [3, 5]
+        for result in done.results:
+            assert result.quantum == 1
+            assert result.examples == facts.budget.quantum
+            assert result.checkpoint == str(tmp_path / "new" / "folder" / checkpoint_name(result.trial, 1, 2))
+            assert Path(result.checkpoint).is_file()
+
+    def test_prepare_plans_the_budget_of_the_config(self, make: Make) -> None:
+        facts = make().prepare(config())
+        expected = plan_budget(
+            (4, 8), train_examples=facts.data.train, validation_examples=facts.data.validation
+        )
+        assert facts.budget == expected
+        assert len(facts.base_losses) == len(facts.eval_tokens) == expected.final_eval_examples
+        assert facts.base_loss == pytest.approx(sum(facts.base_losses) / sum(facts.eval_tokens))
+        assert facts.slots == 4
+
+    def test_evaluations_come_at_the_rungs_alone(self, make: Make, tmp_path: Path) -> None:
+        worker = make()
+        budget = worker.prepare(config()).budget
+        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
+        results = [quantum(worker, tmp_path).results[0] for _ in range(8)]
+        assert [len(result.eval_losses or ()) for result in results] == [
+            budget.eval_examples if q in (1, 2, 4) else budget.final_eval_examples if q == 8 else 0
+            for q in range(1, 9)
+        ]
+
+    def test_a_trial_taken_up_by_another_worker_ends_with_the_same_numbers(
+        self, make: Make, tmp_path: Path
+    ) -> None:
+        def trial(workers: int) -> list[SlotResult]:
+            results: list[SlotResult] = []
+            for attempt in range(workers):
+                worker = make()
+                worker.prepare(config())
+                last = Path(str(results[-1].checkpoint)) if results else None
+                worker.add(1, params(), seed=0, attempt=attempt, resume_from=last)
+                results += [quantum(worker, tmp_path).results[0] for _ in range(4 // workers)]
+                worker.close()
+            return results
+
+        def numbers(results: list[SlotResult]) -> list[object]:
+            return [(r.quantum, r.examples, r.train_loss, r.grad_norm, r.eval_losses) for r in results]
+
+        assert numbers(trial(workers=1)) == numbers(trial(workers=2))
+
+    def test_a_trial_does_not_see_its_neighbours(self, make: Make, tmp_path: Path) -> None:
+        alone, among = make(), make()
+        for worker in (alone, among):
+            worker.prepare(config())
+        among.add(8, params(3e-3), seed=5, attempt=0, resume_from=None)
+        for worker in (alone, among):
+            worker.add(9, params(), seed=0, attempt=0, resume_from=None)
+        one = quantum(alone, tmp_path / "alone").results[0]
+        other = quantum(among, tmp_path / "among").results[1]
+        assert (one.trial, one.train_loss, one.eval_losses) == (
+            other.trial,
+            other.train_loss,
+            other.eval_losses,
+        )
+
+    def test_an_unreadable_checkpoint_fails_its_trial_and_no_other(self, make: Make, tmp_path: Path) -> None:
+        broken = tmp_path / "broken.safetensors"
+        broken.write_bytes(b"\x00" * 100)
+        worker = make()
+        worker.prepare(config())
+        worker.add(0, params(), seed=0, attempt=1, resume_from=broken)
+        worker.add(1, params(), seed=0, attempt=0, resume_from=None)
+        failed = next_event(worker)
+        assert isinstance(failed, SlotFailed)
+        assert failed.trial == 0
+        assert "broken.safetensors" in failed.reason
+        worker.remove(0)
+        assert [result.trial for result in quantum(worker, tmp_path).results] == [1]
+
+    def test_a_checkpoint_of_another_trial_is_refused(self, make: Make, tmp_path: Path) -> None:
+        worker = make()
+        worker.prepare(config())
+        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
+        path = Path(str(quantum(worker, tmp_path).results[0].checkpoint))
+        worker.add(1, params(), seed=0, attempt=0, resume_from=path)
+        assert isinstance(next_event(worker), SlotFailed)
+
+    def test_a_quantum_of_nobody_ends_at_once(self, make: Make, tmp_path: Path) -> None:
+        worker = make()
+        worker.prepare(config())
+        worker.add(0, params(), seed=0, attempt=1, resume_from=tmp_path / "missing")
+        worker.start(tmp_path)
+        assert isinstance(next_event(worker), SlotFailed)
+        event = next_event(worker)
+        while isinstance(event, Progress):
+            event = next_event(worker)
+        assert isinstance(event, Done)
+        assert event.results == ()
+
+    def test_a_diverged_trial_says_why_and_leaves_no_file(self, make: Make, tmp_path: Path) -> None:
+        worker = make()
+        worker.prepare(config())
+        worker.add(0, params(50.0), seed=0, attempt=0, resume_from=None)
+        worker.add(1, params(), seed=0, attempt=0, resume_from=None)
+        bad, good = quantum(worker, tmp_path).results
+        assert bad.diverged is not None
+        assert math.isnan(bad.train_loss)
+        assert (bad.checkpoint, bad.eval_losses) == (None, None)
+        assert good.diverged is None
+        worker.remove(0)
+        assert [result.quantum for result in quantum(worker, tmp_path).results] == [2]
+
+    def test_a_removed_trial_makes_room(self, make: Make, tmp_path: Path) -> None:
+        worker = make()
+        worker.prepare(config())
+        for trial in range(4):
+            worker.add(trial, params(), seed=0, attempt=0, resume_from=None)
+        with pytest.raises(AssertionError, match="slots are taken"):
+            worker.add(4, params(), seed=0, attempt=0, resume_from=None)
+        worker.remove(2)
+        worker.add(4, params(), seed=0, attempt=0, resume_from=None)
+        assert [result.trial for result in quantum(worker, tmp_path).results] == [0, 1, 3, 4]
+
+    def test_calls_in_mid_quantum_are_mistakes(self, make: Make, tmp_path: Path) -> None:
+        worker = make()
+        worker.prepare(config())
+        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
+        worker.start(tmp_path)
+        with pytest.raises(AssertionError):
+            worker.add(1, params(), seed=0, attempt=0, resume_from=None)
+        with pytest.raises(AssertionError):
+            worker.remove(0)
+        with pytest.raises(AssertionError):
+            worker.start(tmp_path)
+        worker.close()
+
+    def test_a_worker_is_closed_in_mid_quantum_and_twice(self, make: Make, tmp_path: Path) -> None:
+        worker = make()
+        worker.prepare(config())
+        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
+        worker.start(tmp_path)
+        worker.close()
+        worker.close()
+        assert worker.poll(0.0) is None
+        worker.remove(0)
+
+
+class TestProcess:
+    """What only a process can do: crash, be killed, be left behind."""
+
+    def start(self, worker: ProcessWorker, act: str, folder: Path) -> None:
+        """Bring a worker into the middle of a quantum in which it misbehaves."""
+        worker.prepare(config(act))
+        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
+        worker.start(folder)
+        assert isinstance(next_event(worker), Progress)
+
+    def test_a_killed_process_is_noticed_once_and_leaves_no_zombie(
+        self, tiny: Callable[..., ProcessWorker], tmp_path: Path
+    ) -> None:
+        worker = tiny(3)
+        self.start(worker, "hang", tmp_path)
+        os.kill(worker.pid, signal.SIGKILL)
+        event = next_event(worker)
+        assert isinstance(event, WorkerFailed)
+        assert "worker 3 was killed by SIGKILL" in event.reason
+        assert str(worker.log_file) in event.reason
+        assert worker.poll(0.0) is None
+        assert not psutil.pid_exists(worker.pid)
+        worker.remove(0)
+
+    @pytest.mark.parametrize(
+        ("number", "name"),
+        [(signal.SIGRTMIN, "SIGRTMIN"), (signal.SIGRTMIN + 6, f"signal {signal.SIGRTMIN + 6}")],
+    )
+    def test_a_real_time_signal_is_named_as_far_as_it_has_a_name(
+        self, tiny: Callable[..., ProcessWorker], tmp_path: Path, number: int, name: str
+    ) -> None:
+        worker = tiny()
+        self.start(worker, "hang", tmp_path)
+        os.kill(worker.pid, number)
+        event = next_event(worker)
+        assert isinstance(event, WorkerFailed)
+        assert f"was killed by {name};" in event.reason
+
+    def test_a_log_that_tells_of_nothing_wrong_is_not_quoted(
+        self, tiny: Callable[..., ProcessWorker], tmp_path: Path
+    ) -> None:
+        worker = tiny()
+        self.start(worker, "say nothing", tmp_path)
+        os.kill(worker.pid, signal.SIGKILL)
+        event = next_event(worker)
+        assert isinstance(event, WorkerFailed)
+        assert event.reason.endswith(f"{worker.log_file} does not say why")
+        assert " INFO " in worker.log_file.read_text()
+
+    @pytest.mark.parametrize("model", ["two slots fit", "a model too large", "a file that cannot be mapped"])
+    def test_memory_that_runs_out_in_prepare_is_told_from_other_failures(
+        self, tiny: Callable[..., ProcessWorker], model: str
+    ) -> None:
+        worker = tiny()
+        with pytest.raises(OutOfMemory) as caught:
+            worker.prepare(config(model))
+        assert "memory ran out with 4 trials at once; lower --cutoff-len" in str(caught.value)
+        assert "alloc" not in str(caught.value).lower()
+        assert "\n" not in str(caught.value)
+
+    def test_a_worker_that_does_nothing_in_prepare_is_ended(self, tiny: Callable[..., ProcessWorker]) -> None:
+        worker = tiny(silence=1.0)
+        with pytest.raises(WorkerError, match="did nothing for 1 s while it made model and data ready"):
+            worker.prepare(config("hang in prepare"))
+        assert not psutil.pid_exists(worker.pid)
+
+    def test_half_of_the_slots_may_fit(self, tiny: Callable[..., ProcessWorker]) -> None:
+        assert tiny().prepare(dataclasses.replace(config("two slots fit"), slots=2)).slots == 2
+
+    @pytest.mark.parametrize(("kills", "said"), [([4, 4], False), ([4, 5], True), ([None, None], True)])
+    def test_a_sigkill_means_memory_where_the_kernel_counts_one_more_or_nothing(
+        self,
+        tiny: Callable[..., ProcessWorker],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        kills: list[int | None],
+        said: bool,
+    ) -> None:
+        monkeypatch.setattr("loratune.objectives.workers.process._oom_kills", lambda: kills[0])
+        worker = tiny()
+        self.start(worker, "hang", tmp_path)
+        monkeypatch.setattr("loratune.objectives.workers.process._oom_kills", lambda: kills[1])
+        os.kill(worker.pid, signal.SIGKILL)
+        event = next_event(worker)
+        assert isinstance(event, WorkerFailed)
+        assert event.out_of_memory is said
+        assert event.killed is not said
+
+    @pytest.mark.parametrize(
+        ("act", "reason", "out_of_memory"),
+        [
+            ("raise", "RuntimeError: the tensors are of different sizes", False),
+            ("run out of memory", "MemoryError: no 3 GB more", True),
+            ("crash", "killed by SIGSEGV", False),
+            ("exit", "exit code 7", False),
+        ],
+    )
+    def test_a_failure_is_told_in_one_line_that_names_the_log(
+        self, tiny: Callable[..., ProcessWorker], tmp_path: Path, act: str, reason: str, out_of_memory: bool
+    ) -> None:
+        worker = tiny()
+        self.start(worker, act, tmp_path)
+        event = next_event(worker)
+        assert isinstance(event, WorkerFailed)
+        assert reason in event.reason
+        assert str(worker.log_file) in event.reason
+        assert "\n" not in event.reason
+        assert event.out_of_memory is out_of_memory
+
+    def test_the_log_holds_prints_tracebacks_and_native_crashes(
+        self, tiny: Callable[..., ProcessWorker], tmp_path: Path
+    ) -> None:
+        for act in ("raise", "crash"):
+            worker = tiny()
+            self.start(worker, act, tmp_path)
+            failed = next_event(worker)
+        assert isinstance(failed, WorkerFailed)
+        assert "Fatal Python error: Segmentation fault" in failed.reason
+        log = worker.log_file.read_text()
+        assert "loading raise" in log
+        assert "Traceback" in log
+        assert "tiny_session.py" in log.partition("Segmentation fault")[2]
+
+    @pytest.mark.parametrize("act", ["run out of memory", "fill the disk"])
+    def test_the_log_holds_a_line_and_no_traceback_of_what_was_foreseen(
+        self, tiny: Callable[..., ProcessWorker], tmp_path: Path, act: str
+    ) -> None:
+        worker = tiny()
+        self.start(worker, act, tmp_path)
+        failed = next_event(worker)
+        assert isinstance(failed, WorkerFailed)
+        assert failed.storage is (act == "fill the disk")
+        log = worker.log_file.read_text()
+        assert "cannot go on: no " in log
+        assert "Traceback" not in log
+
+    def test_errors_of_prepare_cross_as_their_class(self, tiny: Callable[..., ProcessWorker]) -> None:
+        worker = tiny()
+        with pytest.raises(ModelError, match="'refuse' cannot be packed") as caught:
+            worker.prepare(config("refuse"))
+        assert type(caught.value) is ModelError
+        assert not psutil.pid_exists(worker.pid)
+
+    def test_a_process_that_dies_while_it_prepares_is_an_error(
+        self, tiny: Callable[..., ProcessWorker]
+    ) -> None:
+        with pytest.raises(WorkerError, match=r"exit code 5; .*worker-0\.log says: loading die in prepare"):
+            tiny().prepare(config("die in prepare"))
+
+    def test_a_session_that_cannot_be_imported_is_an_error(self, tmp_path: Path) -> None:
+        worker = ProcessWorker(0, tmp_path / "log", session="no_such_module:Session")
+        with pytest.raises(WorkerError, match="ModuleNotFoundError: No module named 'no_such_module'"):
+            worker.prepare(config())
+
+    def test_a_log_that_cannot_be_written_is_an_error(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(WorkerError, match=r"file/log: cannot be written \(.*\); make its folder"):
+            ProcessWorker(0, tmp_path / "file" / "log")
+
+    def test_threads_and_device_are_set_before_the_session_is_made(
+        self, tiny: Callable[..., ProcessWorker], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-77")
+        told = tiny(threads=3, device="cuda:1").prepare(config()).environment
+        assert told == {"threads": "3", "devices": "GPU-77", "device": "cuda", "torch": "False"}
+
+    def test_close_ends_a_process_that_does_not_answer(
+        self, tiny: Callable[..., ProcessWorker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("loratune.objectives.workers.process.GRACE_SECONDS", 0.1)
+        worker = tiny()
+        self.start(worker, "hang", tmp_path)
+        os.kill(worker.pid, signal.SIGSTOP)
+        worker.close()
+        assert not psutil.pid_exists(worker.pid)
+
+    @pytest.mark.parametrize("thread", [False, True], ids=["main thread", "a thread that ended"])
+    def test_a_worker_ends_when_the_search_is_killed_and_not_before(
+        self, tmp_path: Path, thread: bool
+    ) -> None:
+        with Search(tmp_path, thread=thread) as (search, worker):
+            assert not _gone(worker)
+            search.kill()
+            search.wait()
+            until(lambda: _gone(worker), "the worker outlived the search")
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals are Linux's")
+    def test_a_worker_that_is_stuck_ends_with_the_search_too(self, tmp_path: Path) -> None:
+        with Search(tmp_path, thread=False) as (search, worker):
+            worker.suspend()
+            search.kill()
+            search.wait()
+            until(lambda: _gone(worker), "the worker outlived the search")
+
+    def test_ctrl_c_on_the_terminal_does_not_reach_a_worker(self, tmp_path: Path) -> None:
+        with Search(tmp_path, thread=False) as (search, worker):
+            os.killpg(search.pid, signal.SIGINT)
+            until((tmp_path / "interrupted").exists, "the search never heard of it")
+            assert not _gone(worker)
+            assert os.getsid(worker.pid) == worker.pid
+            # It would not end by one that is meant for it either: it ignores them.
+            status = Path(f"/proc/{worker.pid}/status").read_text()
+            ignored = int(re.search(r"^SigIgn:\s*(\w+)$", status, re.MULTILINE)[1], 16)
+            assert ignored >> (signal.SIGINT - 1) & 1
+
+    def test_the_search_never_loads_torch(self, tmp_path: Path) -> None:
+        program = (
+            "import sys; from loratune.objectives.testing import fake; "
+            "from loratune.objectives.workers import process; "
+            "print({'torch', 'transformers', 'peft', 'accelerate'} & set(sys.modules))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        assert done.stdout == "set()\n"
+
+
+def _gone(process: psutil.Process) -> bool:
+    """Return whether a process has ended; one that its new parent has not buried yet counts."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+class Search:
+    """A search in a process group of its own, whose worker hangs in a quantum."""
+
+    def __init__(self, folder: Path, *, thread: bool) -> None:
+        program = f"""
+            import sys, threading, time
+            from pathlib import Path
+            sys.path.insert(0, {str(HERE)!r})
+            import test_process
+            from loratune.objectives.workers.process import ProcessWorker
+
+            folder = Path({str(folder)!r})
+            made = []
+            def start():
+                made.append(ProcessWorker(0, folder / "log", session="tiny_session:TinySession"))
+                test_process.TestProcess().start(made[0], "hang", folder)
+            if {thread}:
+                starter = threading.Thread(target=start)
+                starter.start()
+                starter.join()
+                time.sleep(0.2)  # a signal that the thread's end sends would arrive
+            else:
+                start()
+            (folder / "pid").write_text(str(made[0].pid))
+            (folder / "in a quantum").touch()
+            try:
+                time.sleep(600)
+            except KeyboardInterrupt:
+                (folder / "interrupted").touch()
+                time.sleep(600)
+        """
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(program)], cwd=folder, start_new_session=True
+        )
+        self.worker: psutil.Process | None = None
+
+    def __enter__(self) -> tuple[subprocess.Popen[bytes], psutil.Process]:
+        until((self.folder / "in a quantum").exists, "the search never began")
+        self.worker = psutil.Process(int((self.folder / "pid").read_text()))
+        return self.process, self.worker
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.worker is not None and not _gone(self.worker):
+            self.worker.kill()
+
+
+def test_a_device_is_counted_among_the_visible_ones() -> None:
+    def visible(device: str | None, **environ: str) -> str | None:
+        return child_environment(environ, threads=1, device=device).get("CUDA_VISIBLE_DEVICES")
+
+    assert visible("cuda:2") == "2"
+    assert visible("cuda:1", CUDA_VISIBLE_DEVICES="3,5") == "5"
+    assert visible("cpu", CUDA_VISIBLE_DEVICES="3,5") == ""
+    assert visible("cuda") is None
+    assert visible(None, CUDA_VISIBLE_DEVICES="3") == "3"
+    with pytest.raises(WorkerError, match="cuda:2 is not among CUDA_VISIBLE_DEVICES=3,5"):
+        visible("cuda:2", CUDA_VISIBLE_DEVICES="3,5")
+
+
+def test_a_workers_memory_on_a_gpu_may_grow_in_place_unless_the_user_said_otherwise() -> None:
+    def allocator(**environ: str) -> dict[str, str]:
+        environment = child_environment(environ, threads=1, device="cuda:0")
+        return {name: value for name, value in environment.items() if name.endswith("ALLOC_CONF")}
+
+    assert list(allocator().values()) == ["expandable_segments:True"]
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF"):
+        assert allocator(**{name: "max_split_size_mb:64"}) == {name: "max_split_size_mb:64"}
+
+
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [
+        ("2.8.1", "PYTORCH_CUDA_ALLOC_CONF"),
+        ("2.9.0+cu128", "PYTORCH_ALLOC_CONF"),
+        ("2.13.0", "PYTORCH_ALLOC_CONF"),
+    ],
+)
+def test_the_allocator_is_set_by_the_name_that_the_installed_pytorch_reads(
+    version: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda package: version)
+    assert child_environment({}, threads=1, device=None)[name] == "expandable_segments:True"
+
+
+def test_a_worker_is_no_member_of_the_group_that_a_launcher_made() -> None:
+    launched = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "h", "MASTER_PORT": "1"}
+    environment = child_environment({**launched, "HOME": "/home/me"}, threads=1, device=None)
+    assert not launched.keys() & environment.keys()
+    assert environment["HOME"] == "/home/me"
