@@ -20,7 +20,7 @@ def main() -> None:
             raise
         sys.stderr.write(f"tune: cannot start: {error}; install loratune again\n")
         sys.exit(1)
-    call = Call(debug=os.environ.get("TUNE_DEBUG", "") not in ("", "0"))
+    call = Call.from_environment()
     hear_strays(call)
     command(call)
 

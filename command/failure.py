@@ -1,6 +1,6 @@
 """What nobody foresaw, at the command's edge: one line for the user, everything else in a file.
 
-Knows no command and no kind of error; cli.py hands over what was raised, and what was called.
+Knows no command and no kind of error; exit_codes.py hands over what was raised, and what was called.
 """
 
 from __future__ import annotations

@@ -34,6 +34,11 @@ class Call:
     storage: str | None = None
     """The database, as the user named it."""
 
+    @classmethod
+    def from_environment(cls) -> Call:
+        """Return a call of which only the environment is known: ``TUNE_DEBUG``."""
+        return cls(debug=os.environ.get("TUNE_DEBUG", "") not in ("", "0"))
+
 
 class CountOrAuto(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """``auto``, or how many."""

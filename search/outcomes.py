@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from ..spaces.params import LoraParams
 from ..study.budget import QUANTA, RUNGS
+from ..study.choices import Pruner
 from ..study.records import State
-from ..study.study_config import Pruner
 from .pruners import decide, in_warmup
 
 

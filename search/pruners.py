@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 
 from ..spaces.params import LoraParams
 from ..study.budget import QUANTA
-from ..study.study_config import Pruner
+from ..study.choices import Pruner
 
 STOP_RUNGS = (2, 4)
 """Quanta after which a trial may be stopped: after a quarter and after half of its budget. Not after the

@@ -25,8 +25,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
+from ..study.choices import Sampler
 from ..study.records import State
-from ..study.study_config import Sampler
 
 STARTUP = 10
 """Trials 1 to 10 are quasi-random; ten is TPE's own default. It does not grow with the number of trials:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pydantic
 
@@ -15,10 +15,8 @@ from ..errors import LoratuneError, StorageError, UsageError, nearest
 from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
 from .as_json import to_json
+from .choices import Pruner, Sampler
 from .config import ObjectiveConfig
-
-Sampler = Literal["tpe", "random"]
-Pruner = Literal["asha", "none"]
 
 _OBJECTIVE = pydantic.TypeAdapter(ObjectiveConfig)
 _LOCAL: Mapping[str, Any] = {"geometry": None, "cache_dir": None, "slots": None, "deterministic": False}

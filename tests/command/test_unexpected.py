@@ -61,8 +61,8 @@ def study(finished: Path, tmp_path: Path) -> Path:
         ("storage.store:Store.trials", ALCHEMY, ["list"], "InvalidRequestError: no such row"),
         ("reports.verdict:verdict", DEEP, ["show"], "RecursionError: maximum recursion depth"),
         ("reports.page:render", "raise UnicodeError('\\udce9')", ["report"], "UnicodeError: \\xe9"),
-        ("reports.text:plot_text", "raise KeyError('x')", ["plot", "history"], "KeyError: 'x'"),
-        ("reports.export_yaml:export_yaml", "raise OSError('odd')", ["export"], "OSError: odd"),
+        ("reports.plots.text:plot_text", "raise KeyError('x')", ["plot", "history"], "KeyError: 'x'"),
+        ("integrations.plain:export_yaml", "raise OSError('odd')", ["export"], "OSError: odd"),
         ("command.watching:run", "raise AssertionError", ["resume"], "AssertionError;"),
         ("command.request:make_request", "raise ExceptionGroup('g', [ValueError()])", ["plan"], "Group: g"),
         (
@@ -168,7 +168,7 @@ def test_tokens_of_the_hub_are_hidden():
         ("reports.load:load_view", ["show"]),
         ("command.request:make_request", ["search"]),
         ("cli:tune.main", ["list"]),
-        ("cli:write_plainly", ["list"]),
+        ("command.exit_codes:write_plainly", ["list"]),
     ],
 )
 def test_ctrl_c_in_odd_places_is_one_line(study, where, words):
