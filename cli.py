@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from . import __version__
+from .app.default_storage import default_storage
 from .command import exit_codes, showing
 from .command.console import ERR, OUT, emit, emit_json, room, say, say_pairs, show_table
 from .command.database import db
@@ -26,7 +27,6 @@ from .command.options import (
     Whole,
     at_storage,
     debug_option,
-    default_storage,
     json_option,
     machine_options,
     output_option,
@@ -40,7 +40,7 @@ from .spaces import bounds
 from .storage.store import Store
 
 if TYPE_CHECKING:
-    from .command.running import Prepared
+    from .app.preparing import Prepared
     from .reports.view import StudyView
 
 
@@ -74,20 +74,21 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
       tune search --model Qwen/Qwen3-0.6B --data train.jsonl --trials 24
       tune search --set learning_rate=1e-5..1e-3:log --set lora_rank=8,16 --set batch_size=8
     """
-    from .command import looking, running, settling, watching
-    from .command.request import make_request
+    from .app import looking, preparing, settling
+    from .app.request import make_request
+    from .command import process, watching
     from .storage import engine, study_files
 
     request = make_request(config, flags)
     looking.look_first(request, take_over=take_over)
     address = engine.parse(request.storage)
     with (
-        running.interrupted_by_sigterm(),
-        running.private_files(),
+        process.interrupted_by_sigterm(),
+        process.private_files(),
         # Nothing is made here before the study is; what ends a worker names its log.
-        running.scratch(keep_for=(WorkerError,)) as folder,
+        settling.scratch(keep_for=(WorkerError,)) as folder,
     ):
-        prepared = running.prepare(
+        prepared = preparing.prepare(
             request,
             logs=folder / study_files.LOGS,
             cache=settling.borrow_cache(address.artifacts, folder),
@@ -95,9 +96,9 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
             deterministic=deterministic,
         )
         try:
-            workers = running.planned_workers(request, prepared)
+            workers = preparing.planned_workers(request, prepared)
             with Store.open(request.storage, mode="create") as store:
-                study = running.make_study(store, request, prepared)
+                study = preparing.make_study(store, request, prepared)
                 with watching.resumable(study.name, at_storage(store.url)):
                     if not take_over:
                         store.check_free(study.name)  # another search may have been quicker
@@ -139,14 +140,14 @@ def resume(
     Example:
       tune resume --trials 40
     """
-    from .command import running, watching
+    from .command import process, watching
     from .storage import engine
 
     where = storage or default_storage()
     with (
         watching.resumable(study, at_storage(engine.parse(where).shown)),
-        running.interrupted_by_sigterm(),
-        running.private_files(),
+        process.interrupted_by_sigterm(),
+        process.private_files(),
         Store.open(where, mode="write") as store,
     ):
         record = store.study(study)
@@ -180,14 +181,15 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
     Example:
       tune plan --model Qwen/Qwen3-0.6B --data train.jsonl
     """
-    from .command import running
-    from .command.planning import plan as make_plan
-    from .command.request import make_request
+    from .app import preparing, settling
+    from .app.planning import plan as make_plan
+    from .app.request import make_request
+    from .command import process
 
     request = make_request(config, flags)
     # What ends a worker names its log.
-    with running.interrupted_by_sigterm(), running.scratch(keep_for=(WorkerError,)) as folder:
-        prepared = running.prepare(
+    with process.interrupted_by_sigterm(), settling.scratch(keep_for=(WorkerError,)) as folder:
+        prepared = preparing.prepare(
             request,
             logs=folder,
             cache=None,
@@ -195,7 +197,7 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
             deterministic=bool(flags.get("deterministic")),
         )
         prepared.worker.close()
-    workers = running.planned_workers(request, prepared)
+    workers = preparing.planned_workers(request, prepared)
     if as_json:
         emit_json(make_plan(prepared.config, prepared.facts, trials=request.trials, workers=workers))
         return
@@ -387,19 +389,20 @@ def export(
 def _export_peft(
     view: StudyView, trial: int | None, output: Path, *, force: bool, storage: str | None
 ) -> None:
-    from .command import running
+    from .app import retraining, settling
+    from .command import process
     from .integrations.peft import export_peft, why_unusable
     from .integrations.tokenizer import notes
     from .objectives.identity import find_folder
     from .reports.full_run import full_run, provenance
 
     record = view.trial(trial)
-    with Store.open(storage or default_storage(), mode="read") as store, running.scratch() as folder:
+    with Store.open(storage or default_storage(), mode="read") as store, settling.scratch() as folder:
         if record.state not in ("complete", "pruned"):
             raise ReportError(
                 f"trial {record.number} is {view.state_of(record)}: it has no adapter to export"
             )
-        running.check_model(store, view.study)
+        retraining.check_model(store, view.study)
         why: str | None = "was not kept"
         adapter = folder
         if record.adapter is not None:
@@ -410,10 +413,10 @@ def _export_peft(
                 ERR,
                 f"the adapter of trial {record.number} {why}; training it again, as far as it was …",
             )
-            with running.interrupted_by_sigterm(), running.private_files():
-                adapter = running.train_again(store, view.study, record, folder)
+            with process.interrupted_by_sigterm(), process.private_files():
+                adapter = retraining.train_again(store, view.study, record, folder)
                 if record.adapter is not None:
-                    say(ERR, running.put_back(store, view.study, record, adapter), indent=2)
+                    say(ERR, retraining.put_back(store, view.study, record, adapter), indent=2)
         base = find_folder(str(view.model_config["name_or_path"]), view.model.revision)
         there = _is_there(output)
         export_peft(view, record.number, adapter, output, force=force, base=base)
@@ -431,7 +434,7 @@ def _say_preparing() -> None:
 
 
 def _print_plan(console: Console, prepared: Prepared, trials: int, workers: int) -> None:
-    from .command.planning import plan as make_plan
+    from .app.planning import plan as make_plan
     from .command.planning import plan_lines
 
     say_pairs(console, plan_lines(make_plan(prepared.config, prepared.facts, trials=trials, workers=workers)))

@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from ..app.default_storage import default_storage
 from ..storage.store import Store
 from .console import ERR, OUT, emit_json, say
 from .group import Commands
-from .options import default_storage, json_option, output_option, storage_option
+from .options import json_option, output_option, storage_option
 from .planning import size
 
 

@@ -20,10 +20,11 @@ from pathlib import Path
 from types import TracebackType
 
 from .. import __version__
+from ..app.default_storage import default_storage
 from ..errors import LoratuneError
 from ..storage import engine, study_files
 from .encoding import visible
-from .options import Call, default_storage
+from .options import Call
 
 _SECRETS = (
     # To the last @ of a word: a password may hold one, and quotes.

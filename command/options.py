@@ -253,11 +253,6 @@ def _note_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> Non
         call.debug |= value
 
 
-def default_storage() -> str:
-    """Return the database where neither a flag nor a config file names one."""
-    return os.environ.get("TUNE_STORAGE") or DEFAULT
-
-
 def at_storage(shown: str) -> str:
     """Return what a command to be copied needs to find a database: nothing, or `` --storage FILE``."""
     return "" if shown == str(Path(DEFAULT).absolute()) else f" --storage {quoted(shown)}"

@@ -1,110 +1,22 @@
-"""What a search would do, before it does: examples, steps, share of a full run, memory, hours.
+"""The plan of a search as the terminal shows it: names, and sentences beside them.
 
-Pure: from a configuration and a worker's facts to values and sentences.
+Pure: from the plan's values to words.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..reports.data_words import column_lines, cut_note, cut_words, reason_line
+from ..reports.data_words import column_lines, cut_words, reason_line
 from ..reports.format import counted
 from ..reports.paired import MIN_EXAMPLES
-from ..reports.stop_tokens import EndingsView, ending_sentence, ending_warnings, stops_differ
+from ..reports.stop_tokens import EndingsView, ending_sentence, ending_warnings
 from ..spaces.nouns import numbered, plural
-from ..study.budget import LEAST_EVAL_EXAMPLES, RUNGS
+from ..study.budget import LEAST_EVAL_EXAMPLES
 from ..study.facts import ColumnUse, LeftOut
-
-if TYPE_CHECKING:
-    # Optuna comes with them, as with most of reports; a command that only lists does without.
-    from ..study.facts import Facts
-    from ..study.study_config import StudyConfig
-
-SHARE_WITH_PRUNING = 0.65
-"""Quanta that are trained, of those of as many full trials: two measured studies, docs/log.md."""
-
-EVAL_COST = 1 / 3
-"""A forward pass takes about a third of a training step."""
 
 REASONS_SHOWN = 8
 """Reasons for leaving records out that the plan gives, the most frequent first."""
-
-
-def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:
-    """Return the plan of a study as plain values, for ``--json``."""
-    from ..reports.full_run import EPOCHS
-    from ..search.concurrency import in_flight_limit
-
-    budget, data, model, memory = facts.budget, facts.data, facts.model, facts.memory
-    share = SHARE_WITH_PRUNING if config.pruner == "asha" else 1.0
-    evaluated = budget.eval_examples * (len(RUNGS) - 1) + budget.final_eval_examples
-    rows = trials * share * (budget.examples + EVAL_COST * evaluated)
-    examples = data.train + data.validation + data.test
-    shorter = data.cutoff_len < config.objective.data.cutoff_len
-    cut = cut_note(data.truncated, examples, data.cutoff_len, is_context=shorter)
-    return {
-        "model": {
-            "name_or_path": model.name_or_path,
-            "revision": model.revision,
-            "architecture": model.architecture,
-            "parameters": model.parameters,
-            "device": model.device_name,
-            "gpu": model.device.startswith("cuda"),
-            "dtype": facts.geometry.dtype,
-            "adapted_layers": len(facts.geometry.targets),
-            "gradient_checkpointing": facts.geometry.gradient_checkpointing,
-        },
-        "data": {
-            "file": config.objective.data.train,
-            "format": data.format,
-            "template": data.template,
-            "records": data.records,
-            "train": data.train,
-            "validation": data.validation,
-            "test": data.test,
-            "bad": data.bad,
-            "bad_records": [dataclasses.asdict(bad) | {"where": bad.where} for bad in data.bad_records],
-            "duplicates": data.duplicates,
-            "cutoff_len": data.cutoff_len,
-            "context_is_shorter": shorter,
-            "truncated": data.truncated,
-            "ends_lost": data.ends_lost,
-            "reasons": [dataclasses.asdict(reason) for reason in data.reasons],
-            "shortened": None if data.shortened is None else dataclasses.asdict(data.shortened),
-            "columns": [dataclasses.asdict(use) for use in data.columns],
-            "median_tokens": data.length_quantiles[2],
-            "longest_tokens": data.length_quantiles[4],
-            "rendered": data.rendered,
-            "rendered_cut": data.rendered_cut,
-            "endings": dataclasses.asdict(data.endings),
-            "stops_differ": stops_differ(EndingsView(**dataclasses.asdict(data.endings))),
-        },
-        "space": dict(config.space.describe()),
-        "preset": config.preset,
-        "pruner": config.pruner,
-        "trials": trials,
-        "examples": budget.examples,
-        "epochs": budget.examples / data.train,
-        "share_of_full_run": budget.examples / (EPOCHS * data.train),
-        "optimizer_steps": {str(size): budget.steps(size) for size in budget.batch_sizes},
-        "eval_examples": budget.eval_examples,
-        "final_eval_examples": budget.final_eval_examples,
-        "notes": [*([cut] if cut else []), *budget.notes, *facts.notes],
-        "workers": workers,
-        "slots": facts.slots,
-        "at_once": min(workers * facts.slots, in_flight_limit(trials)),
-        "memory_bytes": {
-            "base_model": memory.base_bytes,
-            "slot": memory.slot_bytes,
-            "process": memory.worker_bytes,
-            "worker": memory.base_bytes + memory.worker_bytes + facts.slots * memory.slot_bytes,
-            "available": memory.available_bytes,
-        },
-        "base_loss": facts.base_loss,
-        "examples_per_second": facts.rows_per_second * workers,
-        "hours": rows / (facts.rows_per_second * workers) / 3600,
-    }
 
 
 def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from ..app import preparing, running
 from ..reports.format import counted, have_ended
 from ..search.loop import Outcome
 from ..storage import study_files
 from ..storage.store import Store
 from ..study.records import StudyRecord
-from . import console, running, showing
+from . import console, process, showing
 from .console import ERR, OUT
 from .options import at_storage
 
@@ -23,7 +24,7 @@ def run(
     store: Store,
     study: StudyRecord,
     *,
-    prepared: running.Prepared | None = None,
+    prepared: preparing.Prepared | None = None,
     workers: int | None,
     slots: int | None,
     timeout: float | None,
@@ -37,7 +38,7 @@ def run(
     live = ERR.is_terminal and not os.environ.get("TUNE_PLAIN")
     view = console.LiveView(ERR, log) if live else console.PlainView(ERR, log)
     try:
-        with running.stop_on_signals() as stop, view:
+        with process.stop_on_signals() as stop, view:
             outcome = running.run_study(
                 store,
                 study,

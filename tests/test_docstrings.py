@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-    for room in ("command", "objectives", "reports", "search", "spaces", "storage")
+    for room in ("app", "command", "objectives", "reports", "search", "spaces", "storage")
     for path in (ROOT / room).glob("*.py")
     if ">>> " in path.read_text(encoding="utf-8")
 )

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ROOMS = (
-    *("command", "demo", "integrations", "objectives", "reports"),
+    *("app", "command", "demo", "integrations", "objectives", "reports"),
     *("search", "spaces", "storage", "study"),
 )
 DISTRIBUTIONS = packages_distributions()

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 AT_THE_ROOT = {"__init__.py", "__main__.py", "cli.py", "errors.py", "py.typed"}
 ROOMS = (
-    *("command", "demo", "integrations", "objectives", "reports"),
+    *("app", "command", "demo", "integrations", "objectives", "reports"),
     *("search", "spaces", "storage", "study"),
 )
 ABOUT_THE_REPOSITORY = {

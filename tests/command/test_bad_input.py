@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from loratune.command import running
-from loratune.command.request import make_config
+from loratune.app import preparing
+from loratune.app.request import make_config
 from loratune.demo import data_path, model_path
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.spaces.presets import preset
@@ -256,9 +256,9 @@ def test_more_workers_than_gpus_are_refused_before_a_study_is_made(refused, tmp_
         config = make_config(request, preset("tiny"))
         facts = worker.prepare(config.objective)
         facts = dataclasses.replace(facts, model=dataclasses.replace(facts.model, device="cuda"))
-        return running.Prepared(config=config, facts=facts, worker=worker)
+        return preparing.Prepared(config=config, facts=facts, worker=worker)
 
-    monkeypatch.setattr(running, "prepare", prepare)
+    monkeypatch.setattr(preparing, "prepare", prepare)
     ended = refused("search", "--trials=8", "--workers=2")
     assert ended.code == 2
     assert "--workers 2: there is one worker per GPU, and 1 can be used" in ended.complaint

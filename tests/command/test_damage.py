@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from loratune.app import workers
+from loratune.app.request import make_config, make_request
 from loratune.cli import main
-from loratune.command import running
-from loratune.command.request import make_config, make_request
 from loratune.objectives.testing.fake import FakeFleet, FakeWorker
 from loratune.search.loop import run
 from loratune.search.study_record import create, objective_of
@@ -80,7 +80,7 @@ def call(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Run a command on a database of these bytes; return its exit code, its stderr and its stdout."""
-    monkeypatch.setattr(running, "ProcessWorker", Fake)
+    monkeypatch.setattr(workers, "ProcessWorker", Fake)
     monkeypatch.delenv("TUNE_STORAGE", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
 

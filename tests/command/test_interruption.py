@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from loratune import cli
-from loratune.command import running, settling
-from loratune.command.request import make_config
+from loratune.app import preparing, settling
+from loratune.app.request import make_config
 from loratune.errors import StudyNotFound
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.spaces.presets import preset
@@ -193,9 +193,9 @@ def test_ctrl_c_after_a_study_is_made_names_the_command_that_goes_on(refused, tm
     def prepare(request, **_):
         worker = FakeWorker()
         config = make_config(request, preset("tiny"))
-        return running.Prepared(config=config, facts=worker.prepare(config.objective), worker=worker)
+        return preparing.Prepared(config=config, facts=worker.prepare(config.objective), worker=worker)
 
-    monkeypatch.setattr(running, "prepare", prepare)
+    monkeypatch.setattr(preparing, "prepare", prepare)
     monkeypatch.setattr(settling, "settle", lambda *_: None)  # a fake worker has left nothing
     monkeypatch.setattr(cli, "_print_plan", interrupted)
     ended = refused("search", "--trials=2", "--study=early")

@@ -11,8 +11,8 @@ from typing import Any
 
 import optuna
 import pytest
-from loratune.command import running
-from loratune.command.request import make_config, make_request
+from loratune.app import running, workers
+from loratune.app.request import make_config, make_request
 from loratune.demo import model_path
 from loratune.errors import DataError
 from loratune.objectives.identity import digests
@@ -28,7 +28,7 @@ def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: Any, **__: Any) -> None:
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr(running, "ProcessWorker", start)
+    monkeypatch.setattr(workers, "ProcessWorker", start)
 
 
 @pytest.mark.parametrize("command", ["search", "plan"])

@@ -3,8 +3,9 @@
 import dataclasses
 
 import pytest
-from loratune.command.planning import count, hours, plan, plan_lines, share, size
-from loratune.command.request import choose_preset, make_config, make_request
+from loratune.app.planning import plan
+from loratune.app.request import choose_preset, make_config, make_request
+from loratune.command.planning import count, hours, plan_lines, share, size
 from loratune.objectives.testing.fake import FakePlan, FakeWorker
 from loratune.study.facts import BadRecord, ColumnUse, Endings, LeftOut
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from loratune.app.request import choose_preset, make_config, make_request
 from loratune.cli import tune as group
 from loratune.command import showing
 from loratune.command.planning import size
-from loratune.command.request import choose_preset, make_config, make_request
 from loratune.command.table_columns import SHORT
 from loratune.objectives.testing.fake import FakeFleet, FakePlan
 from loratune.reports.load import load_view

@@ -64,9 +64,9 @@ def study(finished: Path, tmp_path: Path) -> Path:
         ("reports.plots.text:plot_text", "raise KeyError('x')", ["plot", "history"], "KeyError: 'x'"),
         ("integrations.plain:export_yaml", "raise OSError('odd')", ["export"], "OSError: odd"),
         ("command.watching:run", "raise AssertionError", ["resume"], "AssertionError;"),
-        ("command.request:make_request", "raise ExceptionGroup('g', [ValueError()])", ["plan"], "Group: g"),
+        ("app.request:make_request", "raise ExceptionGroup('g', [ValueError()])", ["plan"], "Group: g"),
         (
-            "command.request:make_request",
+            "app.request:make_request",
             "raise TypeError('\\x1b[31mred')",
             ["search"],
             "TypeError: \\x1b[31mred",
@@ -125,7 +125,7 @@ def test_debug_shows_where_a_foreseen_error_came_from(refused):
 
 
 def test_without_artifacts_the_file_lies_in_the_folder_for_temporary_ones(tmp_path):
-    done = strike("command.request:make_request", "raise ValueError('odd')", "search", cwd=tmp_path)
+    done = strike("app.request:make_request", "raise ValueError('odd')", "search", cwd=tmp_path)
     (log,) = tmp_path.iterdir()
     assert str(log) in done.stderr
     assert log.name.startswith("loratune-error-")
@@ -166,7 +166,7 @@ def test_tokens_of_the_hub_are_hidden():
     ("where", "words"),
     [
         ("reports.load:load_view", ["show"]),
-        ("command.request:make_request", ["search"]),
+        ("app.request:make_request", ["search"]),
         ("cli:tune.main", ["list"]),
         ("command.exit_codes:write_plainly", ["list"]),
     ],

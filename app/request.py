@@ -26,7 +26,7 @@ from ..spaces.settings import load_settings
 from ..study.config import DataConfig, ModelConfig, ObjectiveConfig
 from ..study.facts import Facts
 from ..study.study_config import StudyConfig
-from .options import default_storage
+from .default_storage import default_storage
 
 TRIALS = 100
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loratune.command import looking, running
-from loratune.command.request import choose_preset, fit_to_budget, make_config, make_request
+from loratune.app import looking, preparing, workers
+from loratune.app.request import choose_preset, fit_to_budget, make_config, make_request
 from loratune.errors import OutOfMemory, StudyBusy
 from loratune.objectives.testing.fake import FakePlan, FakeWorker
 from loratune.search.study_record import create
@@ -49,16 +49,16 @@ class SmallWorker(FakeWorker):
 def test_memory_that_runs_out_at_the_start_halves_the_slots_down_to_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fits: int, asked: int | None, tried: list[int | None]
 ) -> None:
-    monkeypatch.setattr(running, "ProcessWorker", SmallWorker)
+    monkeypatch.setattr(workers, "ProcessWorker", SmallWorker)
     monkeypatch.setattr(SmallWorker, "fits", fits)
     monkeypatch.setattr(SmallWorker, "tried", [], raising=False)
     request = make_request(None, {"slots": asked} if asked else {})
     if fits:
-        prepared = running.prepare(request, logs=tmp_path, cache=None)
+        prepared = preparing.prepare(request, logs=tmp_path, cache=None)
         assert prepared.facts.slots == (tried[-1] or 32)
     else:
         with pytest.raises(OutOfMemory):
-            running.prepare(request, logs=tmp_path, cache=None)
+            preparing.prepare(request, logs=tmp_path, cache=None)
     assert SmallWorker.tried == tried
 
 

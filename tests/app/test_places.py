@@ -3,8 +3,8 @@
 import dataclasses
 
 import pytest
-from loratune.command.places import check_device, count_workers, find_places, machine_of
-from loratune.command.request import choose_preset, make_config, make_request
+from loratune.app.places import check_device, count_workers, find_places, machine_of
+from loratune.app.request import choose_preset, make_config, make_request
 from loratune.errors import ModelError, UsageError
 from loratune.objectives.machine import Machine
 from loratune.objectives.testing.fake import FakeWorker
@@ -98,7 +98,7 @@ def test_a_study_of_a_cpu_stays_on_the_cpu_where_a_gpu_has_come():
 
 @pytest.mark.parametrize(("gib", "workers"), [(1, 1), (4, 1), (8, 2), (15, 3), (64, 4)])
 def test_on_a_cpu_memory_bounds_the_workers_and_their_own_is_counted(gib, workers, monkeypatch):
-    monkeypatch.setattr("loratune.command.places.cores", lambda: 4)
+    monkeypatch.setattr("loratune.app.places.cores", lambda: 4)
     facts = facts_on("cpu", base_bytes=2**30, slot_bytes=2**28, worker_bytes=2**30)
     facts = dataclasses.replace(facts, slots=8)  # 1 + 8 × 0.25 + 1 = 4 GiB a worker
     machine = Machine(gpus=0, ram_bytes=gib * 2**30)

@@ -5,13 +5,29 @@ So a search that is refused leaves nothing behind where it was started.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import secrets
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..objectives.workers.process import ProcessWorker
 from ..storage.study_files import CACHE, LOGS
+
+
+@contextlib.contextmanager
+def scratch(*, keep_for: tuple[type[BaseException], ...] = ()) -> Iterator[Path]:
+    """A folder that is gone afterwards, unless one of these errors ended it."""
+    folder = Path(tempfile.mkdtemp(prefix="loratune-"))
+    try:
+        yield folder
+    except BaseException as error:
+        if not isinstance(error, keep_for):
+            _remove(folder)
+        raise
+    _remove(folder)
 
 
 def borrow_cache(artifacts: Path, folder: Path) -> Path:
@@ -51,3 +67,8 @@ def _move(file: Path, to: Path) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         file.unlink()
+
+
+def _remove(folder: Path) -> None:
+    # What cannot be removed hides neither an error nor a result: it lies in the system's folder for such.
+    shutil.rmtree(folder, ignore_errors=True)

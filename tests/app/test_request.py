@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from loratune import cli
-from loratune.command.request import choose_preset, default_name, fit_to_budget, make_config, make_request
+from loratune.app.request import choose_preset, default_name, fit_to_budget, make_config, make_request
 from loratune.demo import data_path, model_path
 from loratune.errors import SpaceError, UsageError
 from loratune.objectives.testing.fake import FakePlan, FakeWorker

@@ -4,8 +4,8 @@ import dataclasses
 from typing import ClassVar
 
 import pytest
-from loratune.command import running
-from loratune.command.request import choose_preset, make_config, make_request
+from loratune.app import preparing, retraining, running, settling, workers
+from loratune.app.request import choose_preset, make_config, make_request
 from loratune.errors import ModelError
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.search.interrupt import StopSignal
@@ -41,9 +41,9 @@ class Worker:
 @pytest.fixture(name="study")
 def make_study(tmp_path, monkeypatch):
     """Make a study of a pretended machine, and pretend what there is ``now``: ``study("cuda:0", gpus=4)``."""
-    monkeypatch.setattr(running, "ProcessWorker", Worker)
+    monkeypatch.setattr(workers, "ProcessWorker", Worker)
     monkeypatch.setattr(Worker, "made", [])
-    monkeypatch.setattr("loratune.command.places.cores", lambda: 8)
+    monkeypatch.setattr("loratune.app.places.cores", lambda: 8)
     store = Store.open(str(tmp_path / "tune.db"), mode="create")
 
     def make(device, *, gpus, now, dtype="bfloat16", chosen="auto"):
@@ -120,14 +120,14 @@ def test_a_trial_is_trained_again_where_its_study_trained(
     store, record, _ = study(made_on, gpus=gpus, now=now, dtype=dtype)
     trial = object.__new__(TrialRecord)
     with pytest.raises(ModelError, match="far enough"):
-        running.train_again(store, record, trial, tmp_path)
+        retraining.train_again(store, record, trial, tmp_path)
     assert Worker.made == [(0, device, threads)]
 
 
 def test_a_trial_is_not_trained_again_where_its_number_type_is_not(study, tmp_path):
     store, record, _ = study("cuda:0", gpus=2, now=0)
     with pytest.raises(ModelError, match="the study was made on NVIDIA L4, and no GPU is found here"):
-        running.train_again(store, record, object.__new__(TrialRecord), tmp_path)
+        retraining.train_again(store, record, object.__new__(TrialRecord), tmp_path)
     assert Worker.made == []
 
 
@@ -136,7 +136,7 @@ def test_a_gpu_that_is_not_there_is_found_before_anything_starts(study, monkeypa
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     started = []
     with pytest.raises(ModelError, match="'cuda:99' is not there, there are 2, cuda:0 to cuda:1"):
-        running.prepare(
+        preparing.prepare(
             make_request(None, {"device": "cuda:99"}),
             logs=tmp_path / "logs",
             cache=None,
@@ -153,5 +153,5 @@ def test_what_cannot_be_cleaned_up_hides_no_error(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with monkeypatch.context() as patched:
         patched.setattr("os.rmdir", refuse)
-        with pytest.raises(ModelError, match="the reason"), running.scratch():
+        with pytest.raises(ModelError, match="the reason"), settling.scratch():
             raise ModelError("the reason")

@@ -1,0 +1,140 @@
+"""From a request to a study that could begin: its first worker is up and has looked at model and data."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import OutOfMemory, StudyExists
+from ..objectives import machine
+from ..objectives.precheck import precheck
+from ..objectives.workers.process import ProcessWorker
+from ..search.study_record import create
+from ..spaces.presets import preset, preset_for
+from ..storage.store import Store
+from ..study.config import ObjectiveConfig
+from ..study.facts import Facts
+from ..study.records import StudyRecord
+from ..study.study_config import StudyConfig
+from .places import check_device, count_workers, find_places, machine_of, threads_on
+from .request import Request, choose_preset, default_name, fit_to_budget, make_config
+from .workers import make_worker
+
+FIRST_SLOTS = 8
+"""Slots of the second try where the first one chose a number that memory did not take."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Prepared:
+    """A study that could begin now: its first worker is up and has looked at model and data."""
+
+    config: StudyConfig
+    """What the user chose, fitted to the data."""
+    facts: Facts
+    """What the worker found."""
+    worker: ProcessWorker
+    """The worker; close it."""
+
+
+def prepare(
+    request: Request,
+    *,
+    logs: Path,
+    cache: Path | None,
+    starting: Callable[[], None] = lambda: None,
+    deterministic: bool = False,
+) -> Prepared:
+    """Start a worker and let it look at model and data; raises ``LoratuneError``.
+
+    ``starting`` is called once the request itself has been found right, before what takes long.
+    """
+    chosen = choose_preset(request)
+    config = make_config(request, chosen or preset("default"))
+    precheck(config.objective, sized=chosen is not None)
+    device = config.objective.model.device
+    if device.startswith("cuda"):
+        check_device(device, machine.count_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    starting()
+
+    def look(config: StudyConfig, device: str) -> Prepared:
+        objective = dataclasses.replace(
+            config.objective,
+            slots=request.slots,
+            cache_dir=None if cache is None else str(cache),
+            deterministic=deterministic,
+        )
+        return _look(config, objective, logs, threads=threads_on(device))
+
+    prepared = look(config, device)
+    try:
+        fitting = preset_for(prepared.facts.model.parameters)
+        if chosen is None and fitting.name != config.preset:
+            # Only now is the model's size known, and with it the space.
+            prepared.worker.close()
+            config = make_config(request, fitting)
+            prepared = look(config, prepared.facts.model.device)
+        return dataclasses.replace(prepared, config=fit_to_budget(prepared.config, prepared.facts))
+    except BaseException:
+        prepared.worker.close()
+        raise
+
+
+def _look(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> Prepared:
+    """Start a worker and let it look; again, with half of the slots, where its memory ran out.
+
+    Raises ``OutOfMemory`` where one trial at a time is too much.
+    """
+    while True:
+        try:
+            return _look_once(config, objective, logs, threads=threads)
+        except OutOfMemory:
+            if objective.slots == 1:
+                raise
+        slots = FIRST_SLOTS if objective.slots is None else objective.slots // 2
+        objective = dataclasses.replace(objective, slots=slots)
+
+
+def _look_once(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> Prepared:
+    """Start a worker, let it look, and start it again where it turns out to need other threads."""
+    chosen = objective.model.device
+    worker = make_worker(
+        0, logs / "worker-0.log", threads=threads, device=chosen if chosen.startswith("cuda:") else None
+    )
+    try:
+        facts = worker.prepare(objective)
+    except BaseException:
+        worker.close()
+        raise
+    if threads != threads_on(facts.model.device):
+        worker.close()
+        return _look_once(config, objective, logs, threads=threads_on(facts.model.device))
+    return Prepared(config=config, facts=facts, worker=worker)
+
+
+def make_study(store: Store, request: Request, prepared: Prepared) -> StudyRecord:
+    """Make the study, or take the one of that name if it was made of the same choices.
+
+    Where the user gave no name and the default one is taken by another configuration, the next free
+    ``name-2`` is.
+    """
+    base = request.study or default_name(request)
+    # Without an end: names may be taken by studies of ours and by others in Optuna's tables.
+    for name in itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2))):
+        try:
+            return create(
+                store, name=name, config=prepared.config, facts=prepared.facts, trials=request.trials
+            )
+        except StudyExists:
+            if request.study is not None:
+                raise
+    raise AssertionError("there are names without end")
+
+
+def planned_workers(request: Request, prepared: Prepared) -> int:
+    """Return how many workers a study would have that begins now; raises ``UsageError`` for too many."""
+    device, facts = prepared.config.objective.model.device, prepared.facts
+    here = machine_of(device, facts)
+    return count_workers(request.workers, find_places(device, facts, here), facts, here, request.trials)

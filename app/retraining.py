@@ -1,0 +1,94 @@
+"""A trial whose adapter is no longer there, trained again on the machine of its study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import ModelError, StorageError, WorkerError
+from ..objectives.base import Done, SlotFailed, SlotResult, WorkerFailed
+from ..objectives.precheck import precheck
+from ..objectives.workers.process import ProcessWorker
+from ..search.study_record import SAME_LOSS, changed_file, compare_facts, facts_of, objective_of
+from ..storage.store import Store
+from ..storage.study_files import CACHE, LOGS, write_adapter
+from ..study.budget import RUNGS
+from ..study.records import StudyRecord, TrialRecord
+from .places import find_places, threads_on
+from .running import digests_now, machine_now
+from .workers import make_worker
+
+
+def check_model(store: Store, study: StudyRecord) -> None:
+    """Raise ``ModelError`` where the base model is no longer the one that the study was made with.
+
+    Its files are read, without loading it; one that is not on this machine is not asked for.
+    """
+    facts = facts_of(study)
+    changed = changed_file(facts.model.files, digests_now(store, facts))
+    if changed is not None:
+        raise ModelError(
+            f"{facts.model.name_or_path}: {changed}, so the adapter would not fit it; restore the model"
+        )
+
+
+def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Path) -> Path:
+    """Train one trial again, as far as it was trained; return the file of its last state.
+
+    On the machine of the study its losses are those of the first time. Raises ``LoratuneError``, also
+    where model or data have changed, or where the losses turn out to be others.
+    """
+    facts = facts_of(study)
+    objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=1)
+    # Where the study trained, not where this machine would train by default.
+    device = find_places(objective.model.device, facts, machine_now(facts)).device(0)
+    precheck(objective, sized=False)
+    log = store.artifacts / LOGS / "export.log"
+    worker = make_worker(0, log, threads=threads_on(device), device=device)
+    try:
+        compare_facts(facts, worker.prepare(objective))
+        worker.add(trial.number, trial.params, seed=trial.seed, attempt=trial.attempt, resume_from=None)
+        results = [_next_quantum(worker, trial, folder) for _ in range(trial.quanta)]
+    finally:
+        worker.close()
+    _check_same(store, study, trial, results)
+    return Path(str(results[-1].checkpoint))
+
+
+def put_back(store: Store, study: StudyRecord, trial: TrialRecord, checkpoint: Path) -> str:
+    """Keep the adapter of a trial that was trained again where the lost one lay; say whether it is."""
+    assert trial.adapter is not None, "it was never kept"
+    try:
+        write_adapter(checkpoint, store.study_dir(study.id) / trial.adapter)
+    except StorageError as error:
+        # It is exported all the same; the next export trains it again.
+        return f"it could not be put back where it was kept: {error}"
+    return f"it is kept again as {trial.adapter}"
+
+
+def _next_quantum(worker: ProcessWorker, trial: TrialRecord, folder: Path) -> SlotResult:
+    worker.start(folder)
+    event = worker.poll(1.0)
+    while not isinstance(event, Done):
+        if isinstance(event, WorkerFailed | SlotFailed):
+            raise WorkerError(f"trial {trial.number} could not be trained again: {event.reason}")
+        event = worker.poll(1.0)
+    (result,) = event.results
+    if result.checkpoint is None:
+        raise WorkerError(f"trial {trial.number} diverged when it was trained again: {result.diverged}")
+    return result
+
+
+def _check_same(store: Store, study: StudyRecord, trial: TrialRecord, results: Sequence[SlotResult]) -> None:
+    """Raise ``WorkerError`` where the last evaluation is not the recorded one, but for rounding."""
+    last = max(quantum for quantum in RUNGS if quantum <= trial.quanta)
+    recorded = store.evaluation(study.id, trial.number, last)
+    again = results[last - 1].eval_losses
+    if recorded is None or again is None:
+        return
+    now = sum(again) / int(recorded.tokens.sum())
+    if abs(now - recorded.loss) > SAME_LOSS * recorded.loss:
+        raise WorkerError(
+            f"trial {trial.number}: trained again its eval loss is {now:.4f}, not {recorded.loss:.4f}; "
+            "this machine does not repeat the study, so export it where the study was made"
+        )

@@ -1,0 +1,90 @@
+"""A study, new or begun before, on as many workers as this machine has room for."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+from ..objectives import machine
+from ..objectives.identity import digests, find_folder
+from ..objectives.precheck import precheck
+from ..objectives.workers.process import ProcessWorker
+from ..search import loop
+from ..search.interrupt import StopSignal
+from ..search.progress import Observer
+from ..search.study_record import check_files, facts_of, objective_of
+from ..storage.store import Store
+from ..storage.study_files import CACHE, LOGS
+from ..study.facts import Facts
+from ..study.records import StudyRecord
+from .places import count_workers, find_places, machine_of, threads_on
+from .preparing import Prepared
+from .workers import make_worker
+
+
+def run_study(
+    store: Store,
+    study: StudyRecord,
+    *,
+    prepared: Prepared | None = None,
+    workers: int | None = None,
+    slots: int | None = None,
+    observer: Observer,
+    stop: StopSignal,
+    timeout: float | None = None,
+    take_over: bool = False,
+    deterministic: bool = False,
+) -> loop.Outcome:
+    """Run a study, new or begun before, on as many workers as the machine has room for."""
+    if slots is not None and prepared is not None:
+        slots = min(slots, prepared.facts.slots)  # fewer where memory did not take what was asked for
+    facts = facts_of(study)
+    objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=slots)
+    objective = dataclasses.replace(objective, deterministic=deterministic)
+    logs = store.artifacts / LOGS
+    chosen = objective.model.device
+    here = machine_now(facts) if prepared is None else machine_of(chosen, prepared.facts)
+    places = find_places(chosen, facts, here)
+    if places.note is not None:
+        observer.on_message(places.note)
+
+    @functools.cache
+    def look_first() -> None:
+        if prepared is None:
+            precheck(objective, sized=False)
+            check_files(facts.model, digests_now(store, facts))
+
+    def factory(index: int) -> ProcessWorker:
+        look_first()
+        device = places.device(index)
+        threads = threads_on(device)
+        return make_worker(index, logs / f"worker-{index}.log", threads=threads, device=device)
+
+    return loop.run(
+        store,
+        study,
+        factory=factory,
+        count=count_workers(workers, places, facts, here, study.trials),
+        prepared=() if prepared is None else [(prepared.worker, prepared.facts)],
+        objective=objective,
+        observer=observer,
+        stop=stop,
+        timeout=timeout,
+        take_over=take_over,
+        deterministic=deterministic,
+    )
+
+
+def digests_now(store: Store, facts: Facts) -> Mapping[str, str]:
+    """Return the digests of the base model's files; none where they are not here, or none were stored."""
+    folder = find_folder(facts.model.name_or_path, facts.model.revision)
+    if folder is None or not facts.model.files:
+        return {}
+    return digests(folder, store.artifacts / CACHE)
+
+
+def machine_now(facts: Facts) -> machine.Machine:
+    """Return what this machine has; its GPUs are counted where the study needs one."""
+    needed = facts.model.device.startswith("cuda")
+    return machine.Machine(gpus=machine.count_gpus() if needed else 0, ram_bytes=machine.free_ram())

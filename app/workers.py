@@ -1,0 +1,12 @@
+"""How a worker process is started for a device; the one place that chooses which kind of worker trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..objectives.workers.process import ProcessWorker
+
+
+def make_worker(index: int, log: Path, *, threads: int, device: str | None = None) -> ProcessWorker:
+    """Return a worker process, to be closed; ``device`` is shown to it alone, None shows it all."""
+    return ProcessWorker(index, log, threads=threads, device=device)
