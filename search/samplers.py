@@ -1,7 +1,7 @@
 """What to try next: a pure function of the space, what became of earlier trials, and a seed.
 
-Optuna's TPE is made anew for every ask, from (study seed, trial number, tries), on an in-memory study
-that is built from the history: so a resumed study asks exactly what an uninterrupted one would have
+Optuna's TPE is made anew for every ask, from (study seed, trial number, tries), on an in-memory study of
+what is remembered of the history: so a resumed study asks exactly what an uninterrupted one would have
 asked, and no replayed random state can repeat its start. Knows nothing of workers or databases.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,12 @@ LAST_RESORT = 10
 """After this many duplicates for one number the draw is uniform: TPE, in a space of few configurations,
 names its favourite again and again while others are still untried."""
 
+REMEMBERED = 500
+"""Of a longer history TPE looks at so many trials, so that an ask costs the same in every study."""
+
+GOOD = 25
+"""TPE takes the best tenth for good, and never more trials than this."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Past:
@@ -52,6 +60,22 @@ class Past:
     """Final eval loss of a complete trial."""
     curve: Mapping[int, float] = dataclasses.field(default_factory=dict)
     """Its finite eval losses by quantum."""
+
+    @functools.cached_property
+    def worst(self) -> float | None:
+        """The greatest loss it ever had."""
+        return max((*self.curve.values(), *(() if self.value is None else (self.value,))), default=None)
+
+    @functools.cached_property
+    def rank(self) -> tuple[float, float]:
+        """Its place among ended trials, the best first, as TPE orders them: complete ones by their value,
+        then those that were stopped, the latest first; what broke down comes last."""
+        if self.state == "complete" and self.value is not None:
+            return -math.inf, self.value
+        if self.state == "pruned" and self.curve:
+            last = max(self.curve)
+            return -last, self.curve[last]
+        return -1, math.inf
 
 
 def propose(
@@ -119,48 +143,78 @@ def _ask_tpe(
     """Return what TPE suggests after this history; running trials count as bad (its constant liar)."""
     word = int(np.random.SeedSequence(seed).generate_state(1)[0])
     sampler = optuna.samplers.TPESampler(seed=word, multivariate=True, n_startup_trials=0)
+    # As it was for all that ever broke down, remembered or not: what TPE is told of a trial stays.
+    worst = max((past.worst for past in history if past.worst is not None), default=1.0)
+    frozen = [_frozen(distributions, past, at, worst) for at, past in enumerate(remembered(history), 1)]
     with _quiet():
-        study = optuna.create_study(direction="minimize", sampler=sampler)
-        for trial in _frozen(distributions, history):
-            study.add_trial(trial)
+        study = optuna.create_study(direction="minimize", sampler=sampler, storage=_Remembered(frozen))
         return study.ask(fixed_distributions=distributions).params
 
 
-def _frozen(distributions: dict[str, BaseDistribution], history: Sequence[Past]) -> Iterator[FrozenTrial]:
-    """Yield the history in Optuna's terms; what broke down is PRUNED with the worst finite value seen.
+def remembered(history: Sequence[Past]) -> Sequence[Past]:
+    """Return what TPE looks at, in order: all of a history of up to ``REMEMBERED`` trials, else a part.
+
+    That part holds the trials which TPE takes for good, the very ones that it would find in the whole, so
+    what is forgotten are the oldest of the others: those count least there, as TPE weighs them by their age.
+    """
+    if len(history) <= REMEMBERED:
+        return history
+    ended = [at for at, past in enumerate(history) if past.state != "running"]
+    chosen = set(heapq.nsmallest(GOOD, ended, key=lambda at: history[at].rank))
+    chosen.update(at for at, past in enumerate(history) if past.state == "running")
+    for at in reversed(range(len(history))):
+        if len(chosen) >= REMEMBERED:
+            break
+        chosen.add(at)
+    return [history[at] for at in sorted(chosen)]
+
+
+class _Remembered(optuna.storages.InMemoryStorage):
+    """A study that has these trials beside the one that is asked for, which is number 0.
+
+    Optuna's own study copies each trial that it is given, which took longer than all that TPE computes.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial]) -> None:
+        super().__init__()
+        self._remembered = trials
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Return those in the given states."""
+        own = super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        return own + [trial for trial in self._remembered if states is None or trial.state in states]
+
+
+def _frozen(distributions: dict[str, BaseDistribution], past: Past, number: int, worst: float) -> FrozenTrial:
+    """Return a trial in Optuna's terms; what broke down is PRUNED with the worst finite value seen.
 
     Told as FAIL a trial is ignored by TPE, which then runs into the same cliff again and again; told at
     step 1 it ranks behind every trial that was stopped at a later rung.
     """
-    finite = [loss for past in history for loss in past.curve.values()]
-    finite += [past.value for past in history if past.value is not None]
-    worst = max(finite, default=1.0)
-    for past in history:
-        params = dict(past.suggestion)
-        if past.state == "complete":
-            assert past.value is not None
-            yield optuna.create_trial(
-                params=params,
-                distributions=distributions,
-                value=past.value,
-                intermediate_values=dict(past.curve),
-            )
-        elif past.state == "running":
-            yield optuna.create_trial(
-                params=params,
-                distributions=distributions,
-                state=TrialState.RUNNING,
-                intermediate_values=dict(past.curve),
-            )
-        else:
-            curve = dict(past.curve) if past.state == "pruned" and past.curve else {1: worst}
-            yield optuna.create_trial(
-                params=params,
-                distributions=distributions,
-                state=TrialState.PRUNED,
-                value=curve[max(curve)],
-                intermediate_values=curve,
-            )
+    state, value, curve = TrialState.PRUNED, past.value, past.curve
+    if past.state == "complete":
+        assert past.value is not None
+        state = TrialState.COMPLETE
+    elif past.state == "running":
+        state = TrialState.RUNNING
+    else:
+        curve = past.curve if past.state == "pruned" and past.curve else {1: worst}
+        value = curve[max(curve)]
+    return FrozenTrial(
+        number=number,
+        trial_id=number,
+        state=state,
+        value=value,
+        params=dict(past.suggestion),
+        distributions=distributions,
+        intermediate_values=dict(curve),
+        datetime_start=None,
+        datetime_complete=None,
+        user_attrs={},
+        system_attrs={},
+    )
 
 
 @contextlib.contextmanager

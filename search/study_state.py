@@ -9,20 +9,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedFile
 from ..spaces.params import LoraParams
+from ..spaces.space import SearchSpace
 from ..storage import database_errors, study_files
 from ..storage.store import Store
 from ..study.as_json import to_json
+from ..study.budget import QUANTA
 from ..study.facts import Facts
-from ..study.records import FINAL_STATES, CurvePoint, Ending, QuantumUpdate, State, StudyRecord, TrialRecord
+from ..study.records import CurvePoint, Ending, QuantumUpdate, State, StudyRecord, TrialRecord
 from ..study.study_config import StudyConfig
-from .concurrency import canonical
+from .known_trials import KnownTrials
 from .outcomes import Verdict
 from .samplers import Past
 from .study_record import config_of, facts_of
@@ -37,14 +38,21 @@ class Ledger:
         self.config: StudyConfig = config_of(study)
         self.facts: Facts = facts_of(study)
         self.folder = store.study_dir(study.id)
-        self.trials: dict[int, TrialRecord] = {trial.number: trial for trial in store.trials(study.id)}
-        self.tried = {canonical(trial.params): number for number, trial in reversed(self.trials.items())}
-        self._losses: dict[int, dict[int, float | None]] = {}
-        for point in store.curve(study.id):
-            self._note(point)
-        self._twins: dict[int, list[int]] = {}
+        quanta = range(1, QUANTA + 1)
+        self.known = KnownTrials(
+            self.config.space, {quantum: bool(self.facts.budget.eval_size(quantum)) for quantum in quanta}
+        )
+        twins: dict[int, list[int]] = {}
         for event in store.events(study.id, "duplicate"):
-            self._twins.setdefault(int(event.detail["number"]), []).append(int(event.detail["twin"]))
+            twins.setdefault(int(event.detail["number"]), []).append(int(event.detail["twin"]))
+        trials = store.trials(study.id)
+        for number in range(len(trials) + 1):
+            for twin in twins.get(number, ()):
+                self.known.duplicate(twin)
+            if number < len(trials):
+                self.known.begin(trials[number])
+        for point in store.curve(study.id):
+            self.known.note(point)
         self._started_over: dict[int, str | None] = {}
         self._before: dict[int, str] = study_files.previous(
             study_files.listing(self.folder), self.trials.values()
@@ -52,68 +60,53 @@ class Ledger:
         found = [int(event.detail["slots"]) for event in store.events(study.id, "slots")]
         self.slots = found[-1] if found else self.facts.slots
         """K: the most trials at once in a worker, as the study was made or memory has allowed since."""
-        self._suggestions: dict[int, dict[str, Any]] = {}
-        self._unprojected = True
+        self._with_adapter = {trial.number for trial in trials if trial.adapter is not None}
+        self._uncopied = {trial.number for trial in trials if trial.state != "running"}
+        """Ended trials that Optuna's tables may lack."""
+        self._copied = False
+        """Whether the study itself was looked for there."""
         self._copy = study.name
 
     # What is known
 
+    @property
+    def trials(self) -> Mapping[int, TrialRecord]:
+        """Every trial by number."""
+        return self.known.trials
+
+    @property
+    def tried(self) -> Mapping[LoraParams, int]:
+        """The first trial of each configuration."""
+        return self.known.tried
+
     def running(self) -> tuple[int, ...]:
         """Return the numbers of the trials that have not ended, ascending."""
-        return tuple(number for number, trial in self.trials.items() if trial.state == "running")
+        return self.known.running()
 
     def counts(self) -> dict[State, int]:
         """Return how many trials are in each state, every state named."""
-        counts: dict[State, int] = dict.fromkeys(("running", *FINAL_STATES), 0)
-        for trial in self.trials.values():
-            counts[trial.state] += 1
-        return counts
+        return self.known.counts()
 
     def best(self) -> TrialRecord | None:
         """Return the best complete trial, or None; ties go to the lower number."""
-        numbers = study_files.best_complete(self.trials.values(), 1)
+        numbers = self.known.best()
         return self.trials[numbers[0]] if numbers else None
 
     def eval_loss(self, number: int) -> float | None:
         """Return the last eval loss of a trial, None where it has none that is finite."""
-        known = [loss for loss in self._losses.get(number, {}).values() if loss is not None]
-        return known[-1] if known else None
+        return self.known.eval_loss(number)
 
     def duplicates(self, number: int) -> int:
         """Return how many duplicates were proposed for that number."""
-        return len(self._twins.get(number, ()))
+        return self.known.duplicates(number)
 
     def history(self) -> tuple[Past, ...]:
         """Return what the sampler may know, in the order of asking; a duplicate has its twin's result."""
-        past = {
-            number: Past(
-                suggestion=self._suggestion(number),
-                state=trial.state,
-                value=trial.value,
-                curve={q: loss for q, loss in self._losses.get(number, {}).items() if loss is not None},
-            )
-            for number, trial in self.trials.items()
-        }
-        found: list[Past] = []
-        for number in range(len(past) + 1):
-            found += [past[twin] for twin in self._twins.get(number, ())]
-            found += [past[number]] if number in past else []
-        return tuple(found)
+        return self.known.history()
 
-    def rungs(self, new: Mapping[int, CurvePoint]) -> dict[int, dict[int, float]]:
-        """Return by quantum the loss of every trial that reached it, ``new`` points included.
-
-        Holds the evaluated quanta alone; a loss that was not finite is infinite here.
-        """
-        found: dict[int, dict[int, float]] = {}
-        losses = {number: dict(curve) for number, curve in self._losses.items()}
-        for number, point in new.items():
-            losses.setdefault(number, {})[point.quantum] = point.eval_loss
-        for number, curve in losses.items():
-            for quantum, loss in curve.items():
-                if self.facts.budget.eval_size(quantum):
-                    found.setdefault(quantum, {})[number] = math.inf if loss is None else loss
-        return found
+    def rungs(self, new: Mapping[int, CurvePoint]) -> dict[int, Mapping[int, float]]:
+        """Return by quantum the loss of every trial that reached it, ``new`` points included."""
+        return self.known.rungs(new.values())
 
     def checkpoint(self, number: int) -> Path | None:
         """Return the training state that a trial goes on from; None: from its beginning."""
@@ -138,7 +131,7 @@ class Ledger:
         number = len(self.trials)
         seed = self.config.objective.seed
         self.store.add_trial(self.study.id, number=number, params=params, seed=seed, source=source)
-        self.trials[number] = TrialRecord(
+        record = TrialRecord(
             number=number,
             params=params,
             seed=seed,
@@ -153,14 +146,14 @@ class Ledger:
             started_at=datetime.datetime.now(datetime.UTC),
             finished_at=None,
         )
-        self.tried.setdefault(canonical(params), number)
+        self.known.begin(record)
         return number
 
     def add_duplicate(self, twin: int, params: LoraParams) -> None:
         """Record that the next number was proposed a configuration that an earlier trial has."""
         number = len(self.trials)
         self.store.add_event(self.study.id, "duplicate", number=number, twin=twin, params=params.to_dict())
-        self._twins.setdefault(number, []).append(twin)
+        self.known.duplicate(twin)
 
     def begin_attempt(self, number: int) -> None:
         """Take a trial up again; its next files have a name of their own."""
@@ -205,7 +198,7 @@ class Ledger:
         self.store.record_quantum(self.study.id, updates, endings)
         for update in updates:
             self._replace(update.trial, quanta=update.quantum, checkpoint=update.checkpoint)
-            self._note(update.point)
+            self.known.note(update.point)
             last = before[update.trial]
             if update.trial in self._started_over:  # what the row named was lost, this is as good
                 self._delete(last)
@@ -227,37 +220,37 @@ class Ledger:
                 self._delete(self._started_over.pop(ending.trial))
         if any(ending.adapter for ending in endings):
             self.keep_best()
-        self._unprojected = self._unprojected or bool(endings)
+        self._uncopied.update(ending.trial for ending in endings)
 
     def keep_best(self) -> None:
         """Forget the adapters of all but the best complete trials, and delete every file that none needs."""
         self.store.keep_adapters(self.study.id, self.config.keep_adapters)
-        kept = study_files.best_adapters(tuple(self.trials.values()), self.config.keep_adapters)
-        for number, trial in self.trials.items():
-            if trial.adapter is not None and number not in kept:
-                self._replace(number, adapter=None)
+        kept = self.known.best(self.config.keep_adapters)
+        for number in self._with_adapter.difference(kept):
+            self._replace(number, adapter=None)
 
     def project(self) -> str | None:
         """Give Optuna's tables the study and the ended trials that they lack, if there can be any.
 
         Returns the study's name there once it is found not to be its own.
         """
-        if not self._unprojected:
+        if self._copied and not self._uncopied:
             return None
         space = self.config.space
-        ended = {n: space.values(t.params) for n, t in self.trials.items() if t.state != "running"}
-        before, self._copy = self._copy, self.store.project(self.study.id, space.value_distributions(), ended)
-        self._unprojected = False
+        values = _Values(space, self.trials)
+        before, self._copy = (
+            self._copy,
+            self.store.project(self.study.id, space.value_distributions(), values),
+        )
+        self._copied = True
+        self._uncopied.clear()
         return None if self._copy == before else self._copy
 
     def _ending(self, verdict: Verdict, update: QuantumUpdate | None) -> Ending:
         """Return a verdict as the store takes it, with the adapter on disk if it is among the best."""
         adapter = None
         if verdict.state == "complete" and update is not None and update.checkpoint is not None:
-            better = sum(
-                trial.value is not None and verdict.value is not None and trial.value <= verdict.value
-                for trial in self.trials.values()
-            )
+            better = 0 if verdict.value is None else self.known.at_least_as_good(verdict.value)
             if better < self.config.keep_adapters:
                 # Damaged within the moments since it was written: export trains the trial again.
                 with contextlib.suppress(DamagedFile):
@@ -273,16 +266,13 @@ class Ledger:
             adapter=adapter,
         )
 
-    def _suggestion(self, number: int) -> dict[str, Any]:
-        if number not in self._suggestions:
-            self._suggestions[number] = self.config.space.encode(self.trials[number].params)
-        return self._suggestions[number]
-
-    def _note(self, point: CurvePoint) -> None:
-        self._losses.setdefault(point.trial, {})[point.quantum] = point.eval_loss
-
     def _replace(self, number: int, **values: object) -> None:
-        self.trials[number] = dataclasses.replace(self.trials[number], **values)  # type: ignore[arg-type]
+        trial = dataclasses.replace(self.trials[number], **values)  # type: ignore[arg-type]
+        self.known.replace(trial)
+        if trial.adapter is None:
+            self._with_adapter.discard(number)
+        else:
+            self._with_adapter.add(number)
 
     def _relative(self, path: str) -> str:
         return Path(path).relative_to(self.folder).as_posix()
@@ -299,3 +289,20 @@ class Ledger:
         if name is not None:
             with database_errors.translated_files(self.folder / name):
                 (self.folder / name).unlink(missing_ok=True)
+
+
+class _Values(Mapping[int, Mapping[str, Any]]):
+    """Trials' parameters as people are to see them, worked out for those that are asked for."""
+
+    def __init__(self, space: SearchSpace, trials: Mapping[int, TrialRecord]) -> None:
+        self._space = space
+        self._trials = trials
+
+    def __getitem__(self, number: int) -> Mapping[str, Any]:
+        return self._space.values(self._trials[number].params)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._trials)
+
+    def __len__(self) -> int:
+        return len(self._trials)

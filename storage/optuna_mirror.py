@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ..errors import StorageError
 from ..study.records import CurvePoint, StudyRecord, TrialRecord
 from . import database_errors, engine
-from .to_optuna import NUMBER, Told, names, told
+from .to_optuna import NUMBER, Told, names, to_optuna
 
 LAYOUT = 2
 """Grows when trials are told otherwise; a copy of another layout is written anew. 1 was never named: it
@@ -90,13 +90,17 @@ class Projection:
         ended.sort(key=lambda trial: (trial.finished_at or trial.started_at, trial.number))
         # Taken out while we write: after a failure the next call looks what has arrived.
         copy = self._studies.pop(study.id)
+        losses: dict[int, dict[int, float | None]] = {}
+        for point in points:
+            losses.setdefault(point.trial, {})[point.quantum] = point.eval_loss
         try:
             # Not by its id alone: SQLite gives the id of a deleted study to the next one, which may even
             # be a user's of the same name.
             if ended and not self._is(copy):
                 raise CopyGone
             for trial in ended:
-                template = _template(trial, told(trial, points), distributions, values.get(trial.number, {}))
+                copy_of = to_optuna(trial, losses.get(trial.number, {}))
+                template = _template(trial, copy_of, distributions, values.get(trial.number, {}))
                 self._storage.create_new_trial(copy.optuna_id, template)
         except KeyError as error:
             raise CopyGone from error

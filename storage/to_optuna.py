@@ -7,10 +7,10 @@ trial that broke down, is search/samplers.py's matter: Optuna's tables are read 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from ..study.records import CurvePoint, TrialRecord
+from ..study.records import TrialRecord
 
 NUMBER = "loratune_number"
 """User attribute with our number: Optuna counts trials in the order in which they end."""
@@ -43,14 +43,10 @@ class Told:
     """Its user attributes: our number, our state and reason, all its hyperparameters."""
 
 
-def told(trial: TrialRecord, points: Iterable[CurvePoint]) -> Told:
-    """Return an ended trial as Optuna is to have it; ``points`` may be of other trials too."""
+def to_optuna(trial: TrialRecord, losses: Mapping[int, float | None]) -> Told:
+    """Return an ended trial as Optuna is to have it; ``losses``: its eval losses by quantum."""
     assert trial.state != "running", f"trial {trial.number} has not ended"
-    steps = {
-        point.quantum: point.eval_loss
-        for point in points
-        if point.trial == trial.number and point.eval_loss is not None
-    }
+    steps = {quantum: loss for quantum, loss in losses.items() if loss is not None}
     attributes: dict[str, Any] = {
         NUMBER: trial.number,
         "state": trial.state,

@@ -127,3 +127,25 @@ def test_the_strongest_peer_is_looked_for_among_threads_and_processes(load_bench
     assert shapes == [(1, 2), (1, 1), (2, 1)]
     one = throughput.make_parser().parse_args(["--peer-processes", "2", "--peer-threads", "1"])
     assert [peer.name for peer in throughput.peers_of(one, 2)] == ["Trainer, 2 processes of 1 thread"]
+
+
+def test_orchestration_is_booked_by_its_parts_in_a_small_study(load_benchmark: Load, tmp_path: Path) -> None:
+    orchestration = load_benchmark("orchestration")
+    account = orchestration.search(tmp_path / "tune.db", 12, (12,), quick=False)
+    assert account.trials == 12
+    assert set(account.hundreds) == {0}
+    spent = account.hundreds[0]
+    assert set(spent) == {*orchestration.PARTS, "worker"}
+    assert min(spent.values()) > 0
+    said = orchestration.table(account, (100,))
+    assert len(said.splitlines()) == 3
+    wall, own = orchestration.resumed(tmp_path / "tune.db")
+    assert wall > 0
+    assert own > 0
+
+
+def test_what_the_sampler_forgets_changes_no_loss_of_a_short_study(load_benchmark: Load) -> None:
+    orchestration = load_benchmark("orchestration")
+    said = orchestration.proposals(1, (100,)).splitlines()
+    _, _, bounded, whole, *_ = (cell.strip() for cell in said[2].strip("|").split("|"))
+    assert bounded == whole

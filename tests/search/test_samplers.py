@@ -6,11 +6,15 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import optuna
 import pytest
-from loratune.search.samplers import LEAST_FINISHED, STARTUP, Past, propose
+from loratune.search import samplers
+from loratune.search.samplers import GOOD, LEAST_FINISHED, REMEMBERED, STARTUP, Past, propose, remembered
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import preset
 from loratune.spaces.space import Dimension, SearchSpace
+from optuna.trial import TrialState
 
 SPACE = preset("tiny").space
 
@@ -167,3 +171,87 @@ def test_words_and_plain_ranges_are_proposed_too() -> None:
         assert 0 <= params.lora_dropout <= 0.2
         history.append(Past(suggestion=wide.encode(params), state="complete", value=bowl(params)))
     assert seen == {"all", "q_proj,v_proj"}
+
+
+def long_history(count: int) -> list[Past]:
+    """Trials of every state, the best among them spread over all ages."""
+    space = SPACE.encode(preset("tiny").default)
+    found = []
+    for number in range(count):
+        loss = 1 + (number * 7919 % count) / count
+        if number % 5 == 1:
+            found.append(Past(suggestion=space, state="pruned", curve={2: loss}))
+        elif number % 5 == 2:
+            found.append(Past(suggestion=space, state="diverged", curve={1: loss}))
+        elif number % 50 == 3:
+            found.append(Past(suggestion=space, state="running"))
+        else:
+            found.append(Past(suggestion=space, state="complete", value=loss, curve={8: loss}))
+    return found
+
+
+def test_a_history_up_to_the_bound_is_remembered_whole() -> None:
+    history = long_history(REMEMBERED)
+    assert list(remembered(history)) == history
+
+
+def test_of_a_longer_history_the_best_the_running_and_the_latest_are_remembered_in_order() -> None:
+    history = long_history(3 * REMEMBERED)
+    places = {id(past): at for at, past in enumerate(history)}
+    kept = [places[id(past)] for past in remembered(history)]
+    assert len(kept) == REMEMBERED
+    assert kept == sorted(kept)
+    complete = sorted(at for at, past in enumerate(history) if past.state == "complete")
+    best = sorted(complete, key=lambda at: history[at].value or 0.0)[:GOOD]
+    running = {at for at, past in enumerate(history) if past.state == "running"}
+    assert set(best) | running <= set(kept)
+    others = [at for at in kept if at not in running and at not in best]
+    latest = [at for at in range(len(history)) if at not in running and at not in best]
+    assert others == latest[-len(others) :]
+
+
+def test_without_complete_trials_those_stopped_last_count_as_the_best() -> None:
+    space = SPACE.encode(preset("tiny").default)
+    late = Past(suggestion=space, state="pruned", curve={2: 1.0, 4: 9.0})
+    early = Past(suggestion=space, state="pruned", curve={2: 1.0})
+    broken = Past(suggestion=space, state="diverged", curve={1: 0.5})
+    assert sorted([broken, early, late], key=lambda past: past.rank) == [late, early, broken]
+
+
+def test_what_tpe_takes_for_good_is_the_same_as_in_the_whole_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[list[float]] = []
+    split = optuna.samplers._tpe.sampler._split_trials
+
+    def splitting(*args: object) -> object:
+        below, above = split(*args)  # type: ignore[arg-type]
+        taken.append([trial.value for trial in below])
+        return below, above
+
+    monkeypatch.setattr(optuna.samplers._tpe.sampler, "_split_trials", splitting)
+    history = long_history(3 * REMEMBERED)
+    propose(SPACE, history, number=len(history), seed=0, sampler="tpe")
+    monkeypatch.setattr(samplers, "REMEMBERED", len(history))
+    propose(SPACE, history, number=len(history), seed=0, sampler="tpe")
+    assert len(taken[0]) == GOOD
+    assert taken[0] == taken[1]
+
+
+def test_a_history_told_to_optuna_one_by_one_leads_to_the_same_proposal() -> None:
+    history = [past(params) for params, _ in grown(14)]
+    history += [past(history_params, "running") for history_params, _ in grown(2, seed=9)]
+    seed = int(np.random.SeedSequence((0, 16, 0)).generate_state(1)[0])
+    sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=0)
+    study = optuna.create_study(sampler=sampler)
+    distributions = SPACE.distributions()
+    for one in history:
+        study.add_trial(
+            optuna.create_trial(
+                params=dict(one.suggestion),
+                distributions=distributions,
+                value=one.value,
+                intermediate_values=dict(one.curve),
+                state=TrialState.COMPLETE if one.state == "complete" else TrialState.RUNNING,
+            )
+        )
+    asked = study.ask(fixed_distributions=distributions).params
+    assert propose(SPACE, history, number=16, seed=0, sampler="tpe") == (SPACE.decode(asked), "tpe")

@@ -5,8 +5,8 @@ import json
 
 import pytest
 from loratune.spaces.params import LoraParams
-from loratune.storage.to_optuna import told
-from loratune.study.records import FINAL_STATES, CurvePoint, TrialRecord
+from loratune.storage.to_optuna import to_optuna
+from loratune.study.records import FINAL_STATES, TrialRecord
 
 AT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 PARAMS = LoraParams(learning_rate=1e-3, batch_size=8, lora_rank=8, lora_alpha=16)
@@ -30,29 +30,12 @@ def record(number, state, value=None):
     )
 
 
-def point(trial, quantum, eval_loss):
-    return CurvePoint(
-        trial=trial,
-        quantum=quantum,
-        examples=quantum,
-        train_loss=1.0,
-        eval_loss=eval_loss,
-        learning_rate=1e-3,
-        grad_norm=1.0,
-        tokens_per_second=1.0,
-        memory_bytes=1,
-        worker=0,
-        started_at=AT,
-        finished_at=AT,
-    )
-
-
-CURVE = [point(0, 1, 3.0), point(0, 2, 2.5), point(0, 3, None), point(1, 4, 9.0)]
+LOSSES = {1: 3.0, 2: 2.5, 3: None}
 
 
 @pytest.mark.parametrize("state", ["pruned", "diverged", "infeasible", "failed"])
 def test_a_trial_that_was_stopped_is_told_its_last_loss_that_was_measured(state):
-    copy = told(record(0, state), CURVE)
+    copy = to_optuna(record(0, state), LOSSES)
     assert copy.steps == {1: 3.0, 2: 2.5}
     # Optuna takes no value of a failed trial.
     assert (copy.state, copy.value) == (("failed", None) if state == "failed" else ("pruned", 2.5))
@@ -60,14 +43,14 @@ def test_a_trial_that_was_stopped_is_told_its_last_loss_that_was_measured(state)
 
 
 def test_a_complete_trial_is_told_its_value():
-    copy = told(record(0, "complete", 1.25), CURVE)
+    copy = to_optuna(record(0, "complete", 1.25), LOSSES)
     assert (copy.state, copy.value, copy.steps) == ("complete", 1.25, {1: 3.0, 2: 2.5})
     assert "reason" not in copy.attributes
 
 
 @pytest.mark.parametrize("state", FINAL_STATES)
 def test_attributes_are_plain_json_with_our_number_and_every_hyperparameter(state):
-    copy = told(record(3, state, 1.0), [])
+    copy = to_optuna(record(3, state, 1.0), {})
     assert json.loads(json.dumps(copy.attributes)) == dict(copy.attributes)
     assert copy.attributes["loratune_number"] == copy.number == 3
     assert copy.attributes["params"] == PARAMS.to_dict()

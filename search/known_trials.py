@@ -1,0 +1,152 @@
+"""What is known of a study's trials, in memory, with what is asked again and again kept up as they go on.
+
+So nothing that is done for each trial or round walks over all trials. Knows neither a database nor files;
+decides nothing.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from ..spaces.params import LoraParams
+from ..spaces.space import SearchSpace
+from ..storage.to_optuna import to_optuna
+from ..study.records import FINAL_STATES, CurvePoint, State, TrialRecord
+from .concurrency import canonical
+from .samplers import Past
+
+
+class KnownTrials:
+    """The trials of one study; changed only by ``begin``, ``duplicate``, ``note`` and ``replace``."""
+
+    def __init__(self, space: SearchSpace, is_rung: Mapping[int, bool]) -> None:
+        """Begin with none; ``is_rung`` says of each quantum whether trials are evaluated after it."""
+        self._space = space
+        self._is_rung = is_rung
+        self._trials: dict[int, TrialRecord] = {}
+        self._tried: dict[LoraParams, int] = {}
+        self._losses: dict[int, dict[int, float | None]] = {}
+        self._rungs: dict[int, dict[int, float]] = {}
+        self._running: set[int] = set()
+        self._counts: Counter[State] = Counter()
+        self._values: list[tuple[float, int]] = []
+        self._duplicates: Counter[int] = Counter()
+        self._asked: list[int] = []
+        self._past: dict[int, Past] = {}
+
+    # What is known
+
+    @property
+    def trials(self) -> Mapping[int, TrialRecord]:
+        """Every trial by number, ascending."""
+        return MappingProxyType(self._trials)
+
+    @property
+    def tried(self) -> Mapping[LoraParams, int]:
+        """The first trial of each configuration."""
+        return MappingProxyType(self._tried)
+
+    def running(self) -> tuple[int, ...]:
+        """Return the numbers of the trials that have not ended, ascending."""
+        return tuple(sorted(self._running))
+
+    def counts(self) -> dict[State, int]:
+        """Return how many trials are in each state, every state named."""
+        return {state: self._counts[state] for state in ("running", *FINAL_STATES)}
+
+    def best(self, count: int = 1) -> tuple[int, ...]:
+        """Return the numbers of the best complete trials, best first; ties go to the lower number."""
+        return tuple(number for _, number in self._values[: max(0, count)])
+
+    def at_least_as_good(self, value: float) -> int:
+        """Return how many complete trials have that value or a lower one."""
+        return bisect.bisect_right(self._values, (value, math.inf))
+
+    def eval_loss(self, number: int) -> float | None:
+        """Return the last eval loss of a trial, None where it has none that is finite."""
+        known = [loss for loss in self._losses.get(number, {}).values() if loss is not None]
+        return known[-1] if known else None
+
+    def duplicates(self, number: int) -> int:
+        """Return how many duplicates were proposed for that number."""
+        return self._duplicates[number]
+
+    def history(self) -> tuple[Past, ...]:
+        """Return what the sampler may know, in the order of asking; a duplicate has its twin's result."""
+        return tuple(self._past_of(number) for number in self._asked)
+
+    def rungs(self, new: Iterable[CurvePoint] = ()) -> dict[int, Mapping[int, float]]:
+        """Return by quantum the loss of every trial that reached it, ``new`` points included.
+
+        Holds the evaluated quanta alone; a loss that was not finite is infinite here.
+        """
+        added: dict[int, dict[int, float]] = {}
+        for point in new:
+            if self._is_rung[point.quantum]:
+                added.setdefault(point.quantum, {})[point.trial] = _rank(point.eval_loss)
+        return {
+            quantum: {**self._rungs.get(quantum, {}), **added.get(quantum, {})}
+            for quantum in self._rungs.keys() | added.keys()
+        }
+
+    # What becomes known
+
+    def begin(self, trial: TrialRecord) -> None:
+        """Take a trial in, in whatever state; its number must be the next one."""
+        assert trial.number == len(self._trials), f"trial {trial.number} is not the next one"
+        self._trials[trial.number] = trial
+        self._tried.setdefault(canonical(trial.params), trial.number)
+        self._asked.append(trial.number)
+        self._enter(trial)
+
+    def duplicate(self, twin: int) -> None:
+        """Note that the next number was proposed the configuration of an earlier trial."""
+        self._duplicates[len(self._trials)] += 1
+        self._asked.append(twin)
+
+    def note(self, point: CurvePoint) -> None:
+        """Note a point of a trial's curve."""
+        self._losses.setdefault(point.trial, {})[point.quantum] = point.eval_loss
+        if self._is_rung[point.quantum]:
+            self._rungs.setdefault(point.quantum, {})[point.trial] = _rank(point.eval_loss)
+        self._past.pop(point.trial, None)
+
+    def replace(self, trial: TrialRecord) -> None:
+        """Put a trial's new record in the place of the old one."""
+        old = self._trials[trial.number]
+        self._counts[old.state] -= 1
+        self._running.discard(trial.number)
+        if old.value is not None:
+            self._values.remove((old.value, old.number))
+        self._trials[trial.number] = trial
+        self._enter(trial)
+        self._past.pop(trial.number, None)
+
+    def _enter(self, trial: TrialRecord) -> None:
+        self._counts[trial.state] += 1
+        if trial.state == "running":
+            self._running.add(trial.number)
+        if trial.value is not None:
+            bisect.insort(self._values, (trial.value, trial.number))
+
+    def _past_of(self, number: int) -> Past:
+        if number not in self._past:
+            trial, losses = self._trials[number], self._losses.get(number, {})
+            suggestion = self._space.encode(trial.params)
+            if trial.state == "running":
+                curve = {quantum: loss for quantum, loss in losses.items() if loss is not None}
+                self._past[number] = Past(suggestion=suggestion, state="running", curve=curve)
+            else:
+                told = to_optuna(trial, losses)
+                self._past[number] = Past(
+                    suggestion=suggestion, state=trial.state, value=trial.value, curve=told.steps
+                )
+        return self._past[number]
+
+
+def _rank(eval_loss: float | None) -> float:
+    return math.inf if eval_loss is None else eval_loss

@@ -1,0 +1,119 @@
+"""What is kept up as trials go on is what looking at all of them would find."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+import random
+
+import pytest
+from loratune.search.known_trials import KnownTrials
+from loratune.spaces.presets import preset
+from loratune.study.records import FINAL_STATES, CurvePoint, TrialRecord
+
+AT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+RUNGS = (1, 2, 4, 8)
+SPACE = preset("tiny").space
+DEFAULT = SPACE.closest(preset("tiny").default)
+
+
+def begun(number: int) -> TrialRecord:
+    return TrialRecord(
+        number=number,
+        params=dataclasses.replace(DEFAULT, learning_rate=1e-3 * (1 + number / 1000)),
+        seed=0,
+        source="tpe",
+        state="running",
+        reason=None,
+        value=None,
+        quanta=0,
+        attempt=0,
+        checkpoint=None,
+        adapter=None,
+        started_at=AT,
+        finished_at=None,
+    )
+
+
+def point(trial: int, quantum: int, eval_loss: float | None) -> CurvePoint:
+    return CurvePoint(
+        trial=trial,
+        quantum=quantum,
+        examples=quantum,
+        train_loss=1.0,
+        eval_loss=eval_loss,
+        learning_rate=1e-3,
+        grad_norm=1.0,
+        tokens_per_second=1.0,
+        memory_bytes=1,
+        worker=0,
+        started_at=AT,
+        finished_at=AT,
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_after_any_course_of_events_it_knows_what_a_look_at_all_trials_finds(seed: int) -> None:
+    rng = random.Random(seed)
+    ends = [state for state in FINAL_STATES if state != "complete"]
+    known = KnownTrials(SPACE, {quantum: quantum in RUNGS for quantum in range(1, 9)})
+    losses: dict[int, dict[int, float | None]] = {}
+    for _ in range(1000):
+        running = known.running()
+        if not running or (len(running) < 8 and rng.random() < 0.3):
+            if known.trials and rng.random() < 0.2:
+                known.duplicate(rng.randrange(len(known.trials)))
+            known.begin(begun(len(known.trials)))
+            continue
+        trial = known.trials[rng.choice(running)]
+        quantum = trial.quanta + 1
+        loss = rng.choice([1.0, 1.5, 2.0, None]) if quantum in RUNGS else None
+        known.note(point(trial.number, quantum, loss))
+        losses.setdefault(trial.number, {})[quantum] = loss
+        state = "complete" if quantum == 8 and loss else rng.choice(["running"] * 40 + ends)
+        known.replace(
+            dataclasses.replace(
+                trial,
+                quanta=quantum,
+                state="failed" if quantum == 8 and state == "running" else state,
+                value=loss if state == "complete" else None,
+                finished_at=None if state == "running" else AT,
+            )
+        )
+    trials = known.trials.values()
+    assert known.running() == tuple(trial.number for trial in trials if trial.state == "running")
+    for state, count in known.counts().items():
+        assert count == sum(trial.state == state for trial in trials)
+    complete = sorted((trial.value, trial.number) for trial in trials if trial.value is not None)
+    assert complete, "the course of events has no complete trial"
+    assert known.best(4) == tuple(number for _, number in complete[:4])
+    assert known.at_least_as_good(1.5) == sum(value <= 1.5 for value, _ in complete)
+    for quantum, values in known.rungs().items():
+        assert quantum in RUNGS
+        assert values == {
+            number: math.inf if curve[quantum] is None else curve[quantum]
+            for number, curve in losses.items()
+            if quantum in curve
+        }
+    for past, number in zip(known.history(), known._asked, strict=True):
+        trial = known.trials[number]
+        assert (past.state, past.value) == (trial.state, trial.value)
+        assert past.curve == {q: loss for q, loss in losses.get(number, {}).items() if loss is not None}
+    # As the study is read again after an interruption, all of a trial at once.
+    again = KnownTrials(SPACE, {quantum: quantum in RUNGS for quantum in range(1, 9)})
+    for trial in trials:
+        again.begin(trial)
+        for quantum, loss in losses.get(trial.number, {}).items():
+            again.note(point(trial.number, quantum, loss))
+    assert again.rungs() == known.rungs()
+    assert again.best(99) == known.best(99)
+
+
+def test_points_that_are_new_are_beside_those_of_before_and_change_nothing() -> None:
+    known = KnownTrials(SPACE, dict.fromkeys(range(1, 9), True))
+    for number in range(2):
+        known.begin(begun(number))
+    known.note(point(0, 1, 2.0))
+    assert known.rungs([point(1, 1, None)]) == {1: {0: 2.0, 1: math.inf}}
+    assert known.rungs() == {1: {0: 2.0}}
