@@ -38,7 +38,8 @@ from loratune.demo import data_path, model_path
 from loratune.search.study_record import facts_of
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import PRESETS
-from loratune.spaces.space import Dimension, SearchSpace
+from loratune.spaces.range import Range
+from loratune.spaces.space import SearchSpace
 from loratune.storage.store import Store
 from loratune.study.budget import QUANTA
 from loratune.study.records import Evaluation
@@ -83,7 +84,9 @@ def draw(space: SearchSpace, default: LoraParams, count: int, seed: int, highest
     rates = space["learning_rate"]
     low, high = rates.bounds
     calm = space.replace(
-        Dimension(name="learning_rate", low=float(low), high=min(float(high), highest), log=rates.log)
+        Range(
+            name="learning_rate", low=low, high=min(high, highest), log=isinstance(rates, Range) and rates.log
+        )
     )
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     drawn = {default: None}

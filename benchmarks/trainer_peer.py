@@ -32,6 +32,7 @@ from loratune.objectives.training.model import BaseModel, load_model, load_token
 from loratune.objectives.training.preparation import peak_memory
 from loratune.objectives.training.rng import initial_a
 from loratune.objectives.training.stream import Stream
+from loratune.spaces.arguments import lora_config, training_arguments
 from loratune.spaces.params import LoraParams
 from loratune.spaces.space import SearchSpace
 from loratune.study.budget import QUANTA, RUNGS, Budget, plan_budget
@@ -89,14 +90,7 @@ def train(
     folder: str,
 ) -> list[float]:
     """Train and evaluate one trial; return the eval losses as Trainer reports them."""
-    names = "all-linear" if params.lora_target == "all" else list(params.target_names)
-    config = peft.LoraConfig(
-        task_type="CAUSAL_LM",
-        r=params.lora_rank,
-        lora_alpha=params.lora_alpha,
-        lora_dropout=params.lora_dropout,
-        target_modules=names,
-    )
+    config = peft.LoraConfig(task_type="CAUSAL_LM", **lora_config(params))
     model = peft.get_peft_model(base.model, config)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -106,14 +100,10 @@ def train(
     on_gpu = base.device.type == "cuda"
     arguments = transformers.TrainingArguments(
         output_dir=folder,
-        per_device_train_batch_size=params.batch_size,
+        **training_arguments(params),
         per_device_eval_batch_size=job["eval_batch"],
         num_train_epochs=1,  # the data set is the whole stream, in order
         train_sampling_strategy="sequential",
-        learning_rate=params.learning_rate,
-        lr_scheduler_type=params.lr_scheduler_type,
-        warmup_steps=params.warmup_ratio,
-        weight_decay=params.weight_decay,
         optim="adamw_torch",
         bf16=on_gpu and base.dtype == torch.bfloat16,
         fp16=on_gpu and base.dtype == torch.float16,

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..reports.format import show_count, show_source, show_state, show_value, value_of
+from ..reports.format import show_count, show_source, show_state, show_value
+from ..spaces.params import value_of
 from ..storage.store import Store
 from ..study.records import StudyRecord, TrialRecord
 from . import console

@@ -14,21 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from ..search.progress import SlotView, Snapshot
-from ..spaces.params import LoraParams
+from ..spaces.params import HYPERPARAMETERS, LoraParams
 
-SHORT = {
-    "learning_rate": "lr",
-    "batch_size": "batch",
-    "lora_rank": "rank",
-    "lora_alpha": "alpha",
-    "lora_alpha_ratio": "alpha/rank",
-    "warmup_ratio": "warmup",
-    "lora_dropout": "dropout",
-    "weight_decay": "decay",
-    "lora_target": "target",
-    "lr_scheduler_type": "scheduler",
-    "loraplus_lr_ratio": "lora+",
-}
+SHORT = {name: one.heading for name, one in HYPERPARAMETERS.items()}
 """Column heads, where a whole name would be wider than what stands below it."""
 
 GAPS = (2, 1)
@@ -40,7 +28,7 @@ ORNAMENT = 5
 WORD_WIDTH = 14
 """Widest that a word is shown, a schedule's name or a list of modules: cut there, they still differ."""
 
-LEADING = ("learning_rate", "batch_size", "lora_rank", "lora_alpha", "lora_alpha_ratio")
+LEADING = tuple(name for name, one in HYPERPARAMETERS.items() if one.leading)
 """Parameters that are shown before others."""
 
 _BAR_WIDTH = 10
@@ -120,7 +108,7 @@ def _parameter(name: str) -> Column:
     return Column(
         name=SHORT[name],
         cell=lambda slot: _value(slot.params, name),
-        width=8 if name == "learning_rate" else 0,
+        width=HYPERPARAMETERS[name].width,
         lesser=1 if name in LEADING else 4,
     )
 
@@ -131,7 +119,7 @@ def _value(params: LoraParams, name: str) -> str:
         return value if len(value) <= WORD_WIDTH else value[: WORD_WIDTH - 1] + "…"
     if isinstance(value, int):
         return str(value)
-    return f"{value:.2e}" if name == "learning_rate" else f"{value:.3g}"
+    return format(value, HYPERPARAMETERS[name].form)
 
 
 def _examples(slot: SlotView) -> str:

@@ -17,6 +17,8 @@ from ..reports.data_columns import columns_of, read_as
 from ..reports.full_run import EPOCHS, FullRun, comments, full_run, provenance
 from ..reports.view import StudyView
 from ..reports.whole_files import check_free, write_text
+from ..spaces.arguments import lora_config, training_arguments
+from ..spaces.params import FIELDS
 from ..study.records import TrialRecord
 from .peft import model_name
 from .plain import dump_yaml
@@ -140,17 +142,15 @@ def _model(view: StudyView) -> dict[str, Any]:
 
 
 def _lora(trial: TrialRecord) -> dict[str, Any]:
+    """Return what PEFT knows, which LLaMA-Factory calls as we do, and what it has beyond PEFT and Trainer."""
     params = trial.params
-    alpha = int(params.lora_alpha) if float(params.lora_alpha).is_integer() else float(params.lora_alpha)
-    found = {
-        "lora_rank": params.lora_rank,
-        # Left out it would be twice the rank.
-        "lora_alpha": alpha,
-        "lora_dropout": float(params.lora_dropout),
-        "lora_target": params.lora_target,
-    }
-    if not math.isclose(params.loraplus_lr_ratio, 1.0):
-        found["loraplus_lr_ratio"] = float(params.loraplus_lr_ratio)
+    arguments = lora_config(params)
+    found = {name: arguments[one.peft] for name, one in FIELDS.items() if one.peft is not None}
+    found["lora_target"] = params.lora_target
+    for name, one in FIELDS.items():
+        value = getattr(params, name)
+        if one.peft is None and one.trainer is None and not one.kind.same(value, one.default):
+            found[name] = one.kind.plain(value)
     return found
 
 
@@ -164,13 +164,11 @@ def _training(view: StudyView, trial: TrialRecord, run: FullRun) -> dict[str, An
     # The largest part of a batch that the search fed at once; known to divide every batch size.
     per_device = math.gcd(view.budget.micro_batch, params.batch_size)
     found: dict[str, Any] = {
+        **training_arguments(params),
         "per_device_train_batch_size": per_device,
         "gradient_accumulation_steps": params.batch_size // per_device,
-        "learning_rate": float(params.learning_rate),
         "num_train_epochs": float(run.epochs),
-        "lr_scheduler_type": params.lr_scheduler_type,
         "warmup_steps": run.warmup_steps,
-        "weight_decay": float(params.weight_decay),
         "max_grad_norm": view.max_grad_norm,
         "optim": "adamw_torch",
         "seed": view.study.seed,

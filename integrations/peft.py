@@ -21,6 +21,7 @@ from ..reports.full_run import full_run, provenance
 from ..reports.view import StudyView
 from ..reports.whole_files import write_bytes, write_text
 from ..spaces import digest
+from ..spaces.arguments import lora_config
 from ..study.records import TrialRecord
 from .tokenizer import beside_adapter
 
@@ -93,16 +94,12 @@ def why_unusable(adapter: Path, trial: TrialRecord) -> str | None:
 
 def adapter_config(view: StudyView, trial: TrialRecord, layers: tuple[str, ...]) -> dict[str, Any]:
     """Return PEFT's ``LoraConfig`` of a trial as JSON; only fields that PEFT 0.18 and later all know."""
-    params = trial.params
-    alpha = int(params.lora_alpha) if float(params.lora_alpha).is_integer() else params.lora_alpha
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": model_name(view),
         "revision": view.model.revision or view.model_config.get("revision"),
-        "r": params.lora_rank,
-        "lora_alpha": alpha,
-        "lora_dropout": params.lora_dropout,
+        **lora_config(trial.params),
         "target_modules": list(layers),
         "bias": "none",
         "fan_in_fan_out": view.model.architecture.startswith(TRANSPOSED),

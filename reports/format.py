@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..spaces.nouns import plural
-from ..spaces.params import LoraParams
 from ..study.records import State
-
-
-def value_of(params: LoraParams, name: str) -> Any:
-    """Return a parameter under its search name; ``lora_alpha_ratio`` is ``lora_alpha / lora_rank``."""
-    return params.scaling if name == "lora_alpha_ratio" else getattr(params, name)
 
 
 def show_state(state: State, live: bool) -> str:

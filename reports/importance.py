@@ -14,9 +14,11 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from ..errors import ReportError, SpaceError
-from ..spaces.space import Dimension
+from ..spaces.dimension import Dimension
+from ..spaces.params import value_of
+from ..spaces.range import Range
 from ..study.records import TrialRecord
-from .format import counted, show_loss, show_share, show_value, value_of
+from .format import counted, show_loss, show_share, show_value
 from .view import StudyView
 
 MIN_TRIALS = 20
@@ -194,14 +196,12 @@ def _where(dimension: Dimension, best: list[TrialRecord]) -> str:
     low, high = min(values), max(values)
     if low == high:
         return f"the best {len(best)} all have {show_value(low)}"
-    if dimension.choices:
+    if not isinstance(dimension, Range):
         common = max(sorted(set(values)), key=values.count)
         spread = "anywhere" if (low, high) == dimension.bounds else f"{show_value(low)} to {show_value(high)}"
         count = values.count(common)
         return f"the best {len(best)} lie {_between(spread)}, {count} of them at {show_value(common)}"
-    scale = math.log if dimension.log else float
-    lower, upper = dimension.bounds
-    covered = (scale(high) - scale(low)) / (scale(upper) - scale(lower))
+    covered = dimension.place(high) - dimension.place(low)
     if covered <= WIDE:
         return f"the best {len(best)} lie between {show_value(low)} and {show_value(high)}"
     middle = sorted(values)[len(values) // 4 : len(values) - len(values) // 4]

@@ -18,8 +18,9 @@ import plotly.io
 import plotly.offline
 
 from ..errors import ReportError
+from ..spaces.params import RATIO, value_of
 from .data_words import column_lines, cut_words, reason_line
-from .format import counted, have_ended, show_count, show_loss, show_share, show_source, show_value, value_of
+from .format import counted, have_ended, show_count, show_loss, show_share, show_source, show_value
 from .plots.figures import COLORS, FONT
 from .plots.kinds import KINDS
 from .plots.save import plot_figure
@@ -141,8 +142,8 @@ def _configuration(facts: StudyFacts) -> list[tuple[str, str, str]]:
         return []
     words = dict(facts.space)
     rows = [(name, show_value(value_of(params, name)), f"searched: {words[name]}") for name in facts.varied]
-    if "lora_alpha_ratio" in facts.varied:
-        rows.append(("lora_alpha", show_value(params.lora_alpha), "lora_alpha_ratio × lora_rank"))
+    if RATIO.name in facts.varied:
+        rows.append(("lora_alpha", show_value(params.lora_alpha), f"{RATIO.name} × lora_rank"))
     named = {name for name, _, _ in rows}
     rows += [
         (name, show_value(value), "fixed") for name, value in params.to_dict().items() if name not in named

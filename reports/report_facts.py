@@ -7,7 +7,8 @@ import datetime
 from typing import Any
 
 from ..errors import ReportError
-from .format import show_value, value_of
+from ..spaces.params import value_of
+from .format import show_value
 from .importance import Importance, importance
 from .trial_ends import Outcomes, outcomes
 from .verdict import Verdict, verdict

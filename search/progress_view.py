@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from ..objectives.base import SlotProgress
+from ..spaces.params import RATIO
 from .measure import finite
 from .outcomes import Verdict
 from .progress import BestView, Observer, SlotView, Snapshot, estimate
@@ -29,7 +30,7 @@ class View:
         self._begun = clock()
         self._messages: deque[str] = deque(maxlen=MESSAGES)
         searched = [one.name for one in ledger.config.space.dimensions if not one.fixed]
-        self._varied = tuple("lora_alpha" if name == "lora_alpha_ratio" else name for name in searched)
+        self._varied = tuple("lora_alpha" if name == RATIO.name else name for name in searched)
 
     def say(self, text: str) -> None:
         """Pass on something that happened."""

@@ -1,16 +1,19 @@
-"""One trial's hyperparameters, under the names that Transformers, PEFT and LLaMA-Factory use.
+"""One trial's hyperparameters, under the names that Transformers, PEFT and LLaMA-Factory use: the register.
 
-Does not know what may be searched (space.py) or how a trial is trained.
+Each field of ``LoraParams`` says all about one hyperparameter; limits, listings, tables, the documentation
+and the exports take it from here. Does not know how they are searched (space.py) or how a trial is trained.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
+import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from ..errors import SpaceError, nearest, shown
+from .hyperparameter import Hyperparameter
+from .kinds import Modules, Number, Whole, Word, module_names
 
 SCHEDULERS = ("linear", "cosine", "constant_with_warmup")
 
@@ -22,51 +25,111 @@ LARGEST_WHOLE = 65536
 class LoraParams:
     """The hyperparameters of one trial; checked when made, raises ``SpaceError``."""
 
-    learning_rate: float
-    """Peak learning rate of AdamW, above 0."""
-    batch_size: int
-    """Examples per optimizer step (the effective batch size), 1 to 65536."""
-    lora_rank: int
-    """Rank r of the update B·A, 1 to 65536."""
-    lora_alpha: float
-    """The update is scaled by ``lora_alpha / lora_rank``; above 0."""
-    warmup_ratio: float = 0.0
-    """Share of the optimizer steps over which the learning rate rises from 0, in [0, 1)."""
-    lora_dropout: float = 0.0
-    """Chance that an input feature of an adapter is dropped while training, in [0, 1)."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay of AdamW on the adapter weights, at least 0."""
-    lora_target: str = "all"
-    """``all`` linear layers but the head, or module names with commas: ``q_proj,v_proj``."""
-    lr_scheduler_type: str = "cosine"
-    """``linear``, ``cosine`` or ``constant_with_warmup``."""
-    loraplus_lr_ratio: float = 1.0
-    """LoRA+ (Hayou et al., 2024): the learning rate of B over that of A; 1 is plain LoRA."""
+    learning_rate: Annotated[
+        float,
+        Hyperparameter(
+            kind=Number(above=0.0),
+            meaning="peak learning rate of AdamW",
+            heading="lr",
+            leading=True,
+            form=".2e",
+            width=8,
+            trainer="learning_rate",
+        ),
+    ]
+    batch_size: Annotated[
+        int,
+        Hyperparameter(
+            kind=Whole(most=LARGEST_WHOLE),
+            meaning="examples per optimizer step, the effective batch size",
+            heading="batch",
+            leading=True,
+            trainer="per_device_train_batch_size",
+        ),
+    ]
+    lora_rank: Annotated[
+        int,
+        Hyperparameter(
+            kind=Whole(most=LARGEST_WHOLE),
+            meaning="rank r of the update B·A",
+            heading="rank",
+            leading=True,
+            peft="r",
+        ),
+    ]
+    lora_alpha: Annotated[
+        float,
+        Hyperparameter(
+            kind=Number(above=0.0),
+            meaning="the update is scaled by `lora_alpha / lora_rank`; instead of the ratio, never beside it",
+            heading="alpha",
+            leading=True,
+            peft="lora_alpha",
+        ),
+    ]
+    warmup_ratio: Annotated[
+        float,
+        Hyperparameter(
+            kind=Number(least=0.0, below=1.0),
+            meaning="share of the optimizer steps over which the learning rate rises from 0",
+            heading="warmup",
+            # Below 1 Transformers 5 takes it as the share of all steps that it is.
+            trainer="warmup_steps",
+        ),
+    ] = 0.0
+    lora_dropout: Annotated[
+        float,
+        Hyperparameter(
+            kind=Number(least=0.0, below=1.0),
+            meaning="chance that an input feature of an adapter is dropped while training",
+            heading="dropout",
+            peft="lora_dropout",
+        ),
+    ] = 0.0
+    weight_decay: Annotated[
+        float,
+        Hyperparameter(
+            kind=Number(least=0.0),
+            meaning="decoupled weight decay of AdamW on the adapter's weights",
+            heading="decay",
+            trainer="weight_decay",
+        ),
+    ] = 0.0
+    lora_target: Annotated[
+        str,
+        Hyperparameter(
+            kind=Modules(),
+            meaning="which layers have an adapter; `all` is every linear one but the head",
+            heading="target",
+            peft="target_modules",
+        ),
+    ] = "all"
+    lr_scheduler_type: Annotated[
+        str,
+        Hyperparameter(
+            kind=Word(options=SCHEDULERS),
+            meaning="how the learning rate goes on after its warm-up",
+            heading="scheduler",
+            trainer="lr_scheduler_type",
+        ),
+    ] = "cosine"
+    loraplus_lr_ratio: Annotated[
+        float,
+        Hyperparameter(
+            kind=Number(above=0.0),
+            meaning="LoRA+ (Hayou et al., 2024): the learning rate of B over that of A; 1 is plain LoRA",
+            heading="lora+",
+        ),
+    ] = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "lora_alpha", "loraplus_lr_ratio"):
-            _check(name, getattr(self, name), above=0.0)
-        for name in ("batch_size", "lora_rank"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_WHOLE:
-                raise SpaceError(f"{name}: {shown(value)} is not a whole number from 1 to {LARGEST_WHOLE}")
-        for name in ("warmup_ratio", "lora_dropout"):
-            _check(name, getattr(self, name), least=0.0, below=1.0)
-        _check("weight_decay", self.weight_decay, least=0.0)
-        if self.lr_scheduler_type not in SCHEDULERS:
-            raise SpaceError(
-                f"lr_scheduler_type: {shown(self.lr_scheduler_type)} is not one of {', '.join(SCHEDULERS)}"
-                + nearest(str(self.lr_scheduler_type), SCHEDULERS)
-            )
-        if not isinstance(self.lora_target, str) or not all(self.target_names):
-            raise SpaceError(
-                f"lora_target: {shown(self.lora_target)} is not 'all' or a comma list such as 'q_proj,v_proj'"
-            )
+        for name, one in FIELDS.items():
+            one.kind.check(name, getattr(self, name))
 
     @property
     def target_names(self) -> tuple[str, ...]:
         """The module names of ``lora_target``, sorted and without repeats; ``("all",)`` for all."""
-        return tuple(sorted({name.strip() for name in self.lora_target.split(",")}))
+        return tuple(sorted(set(module_names(self.lora_target))))
 
     @property
     def scaling(self) -> float:
@@ -80,42 +143,70 @@ class LoraParams:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LoraParams:
         """Make parameters from a dictionary; an unknown name raises ``SpaceError``."""
-        known = [field.name for field in dataclasses.fields(cls)]
         for name in values:
-            if name not in known:
-                raise SpaceError(f"{shown(name)}: not a hyperparameter{nearest(str(name), known)}")
-        missing = [
-            field.name
-            for field in dataclasses.fields(cls)
-            if field.default is dataclasses.MISSING and field.name not in values
-        ]
+            if name not in FIELDS:
+                raise SpaceError(f"{shown(name)}: not a hyperparameter{nearest(str(name), FIELDS)}")
+        missing = [name for name, one in FIELDS.items() if one.default is None and name not in values]
         if missing:
             raise SpaceError(f"{missing[0]}: has no value; a configuration needs {', '.join(missing)}")
         return cls(**values)
 
 
-def _check(
-    name: str,
-    value: object,
-    *,
-    above: float | None = None,
-    least: float | None = None,
-    below: float | None = None,
-) -> None:
-    """Raise ``SpaceError`` unless ``value`` is a finite number within the bounds."""
-    bounds = [
-        f"above {above:g}" if above is not None else "",
-        f"at least {least:g}" if least is not None else "",
-        f"below {below:g}" if below is not None else "",
-    ]
-    fits = (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and abs(value) <= sys.float_info.max  # false for NaN too
-        and (above is None or value > above)
-        and (least is None or value >= least)
-        and (below is None or value < below)
-    )
-    if not fits:
-        wanted = " and ".join(bound for bound in bounds if bound)
-        raise SpaceError(f"{name}: {shown(value)} is not a number {wanted}")
+def _fields() -> dict[str, Hyperparameter]:
+    """Return what each field of ``LoraParams`` says of its hyperparameter, with its name and default."""
+    hints = typing.get_type_hints(LoraParams, include_extras=True)
+    found = {}
+    for field in dataclasses.fields(LoraParams):
+        (said,) = hints[field.name].__metadata__
+        default = None if field.default is dataclasses.MISSING else field.default
+        found[field.name] = dataclasses.replace(said, name=field.name, default=default)
+    return found
+
+
+FIELDS: dict[str, Hyperparameter] = _fields()
+"""The fields of ``LoraParams`` by name, in their order."""
+
+RATIO = Hyperparameter(
+    name="lora_alpha_ratio",
+    kind=Number(above=0.0),
+    meaning="`lora_alpha` is this times `lora_rank`",
+    heading="alpha/rank",
+    leading=True,
+)
+"""What is searched in the place of ``lora_alpha``, of which the good values move with the rank."""
+
+
+def _searched() -> dict[str, Hyperparameter]:
+    found: dict[str, Hyperparameter] = {}
+    for name, one in FIELDS.items():
+        if name == "lora_alpha":
+            found[RATIO.name] = RATIO
+        found[name] = one
+    return found
+
+
+HYPERPARAMETERS: dict[str, Hyperparameter] = _searched()
+"""All that may be searched by name, in the order of every listing."""
+
+NAMES: tuple[str, ...] = tuple(HYPERPARAMETERS)
+"""What may be searched, in the order of every listing."""
+
+
+def check_name(name: object) -> None:
+    """Raise ``SpaceError``, with the nearest name, unless ``name`` may be searched."""
+    if name not in NAMES:
+        hint = nearest(str(name), NAMES) or f"; there are {', '.join(NAMES)}"
+        raise SpaceError(f"{shown(name)}: not a parameter that can be searched{hint}")
+
+
+def value_of(params: LoraParams, name: str) -> Any:
+    """Return a parameter under its search name; ``lora_alpha_ratio`` is ``lora_alpha / lora_rank``."""
+    return params.scaling if name == RATIO.name else getattr(params, name)
+
+
+def from_searched(values: Mapping[str, Any]) -> LoraParams:
+    """Return parameters from values under search names, all of them."""
+    named = dict(values)
+    if RATIO.name in named:
+        named["lora_alpha"] = named.pop(RATIO.name) * named["lora_rank"]
+    return LoraParams(**named)

@@ -23,10 +23,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from ..errors import SpaceError, nearest, shown
-from .dimension import MAX_CHOICES, WHOLE, WORDS, Dimension, check_name, is_number
-from .params import LoraParams
+from .dimension import Dimension
+from .dimensions import listed
+from .kinds import Whole, is_number
+from .listed import MAX_CHOICES
+from .params import HYPERPARAMETERS, RATIO, LoraParams, check_name
 from .presets import Preset
-from .space import SearchSpace
+from .range import Range
+from .space import ALPHA, SearchSpace
 from .yamlfile import complaint, read_mapping
 
 LOG_FROM = 100
@@ -84,12 +88,12 @@ def dimension(name: str, spec: object) -> Dimension:
         return _from_list(name, spec)
     if isinstance(spec, str):
         return _from_text(name, spec)
-    return Dimension(name=name, choices=(_value(name, spec, name),))
+    return listed(name, (_value(name, spec, name),))
 
 
 def dimensions(specs: Mapping[str, object]) -> tuple[Dimension, ...]:
     """Return the dimensions of a mapping from names to what stands behind them."""
-    if "lora_alpha" in specs and "lora_alpha_ratio" in specs:
+    if specs.keys() >= ALPHA:
         raise SpaceError("lora_alpha: cannot be given beside lora_alpha_ratio; give one of them")
     return tuple(dimension(name, spec) for name, spec in specs.items())
 
@@ -100,10 +104,10 @@ def configuration(values: Mapping[str, object]) -> LoraParams:
     for one in dimensions(values):
         if not one.fixed:
             raise SpaceError(f"{one.name}: {one.words} is more than one value; a configuration has one")
-        named[one.name] = one.choices[0]
-    if "lora_alpha_ratio" in named and "lora_rank" in named:
-        named["lora_alpha"] = named.pop("lora_alpha_ratio") * named["lora_rank"]
-    named.pop("lora_alpha_ratio", None)
+        named[one.name] = one.values[0]
+    if RATIO.name in named and "lora_rank" in named:
+        named["lora_alpha"] = named[RATIO.name] * named["lora_rank"]
+    named.pop(RATIO.name, None)
     return LoraParams.from_dict(named)
 
 
@@ -155,16 +159,15 @@ def _from_list(name: str, spec: Sequence[object]) -> Dimension:
         raise SpaceError(f"{name}: the list is empty; {_EXAMPLES}")
     if len(spec) > MAX_CHOICES:
         raise SpaceError(f"{name}: has {len(spec)} values; at most {MAX_CHOICES} can be searched")
-    return Dimension(
-        name=name, choices=tuple(_value(name, item, f"{name}[{index}]") for index, item in enumerate(spec))
-    )
+    return listed(name, (_value(name, item, f"{name}[{index}]") for index, item in enumerate(spec)))
 
 
 def _from_text(name: str, spec: str) -> Dimension:
     text = spec.strip()
     if not text:
         raise SpaceError(f"{name}: has no value; {_EXAMPLES}")
-    if ".." in text and name not in WORDS:
+    kind = HYPERPARAMETERS[name].kind
+    if ".." in text and kind.ordered:
         low, _, rest = text.partition("..")
         high, colon, scale = rest.partition(":")
         scale = scale.strip()
@@ -175,36 +178,32 @@ def _from_text(name: str, spec: str) -> Dimension:
             )
         ends = [_value(name, end, f"{name}.{side}") for end, side in ((low, "low"), (high, "high"))]
         return _range(name, ends[0], ends[1], scale == "log" if colon else None)
-    separator = "|" if name == "lora_target" else ","
-    parts = [part.strip() for part in text.split(separator)]
+    parts = [part.strip() for part in text.split(kind.separator)]
     if not all(parts):
-        raise SpaceError(f"{name}: {shown(text)} has an empty place between {separator!r}; {_EXAMPLES}")
-    return (
-        _from_list(name, parts)
-        if len(parts) > 1
-        else Dimension(name=name, choices=(_value(name, parts[0], name),))
-    )
+        raise SpaceError(f"{name}: {shown(text)} has an empty place between {kind.separator!r}; {_EXAMPLES}")
+    return _from_list(name, parts) if len(parts) > 1 else listed(name, (_value(name, parts[0], name),))
 
 
 def _value(name: str, item: object, path: str) -> Any:
     """Return one value in its type, as far as its writing goes; its limits are the dimension's matter."""
-    if name in WORDS:
+    kind = HYPERPARAMETERS[name].kind
+    if not kind.ordered:
         if not isinstance(item, str):
             raise SpaceError(f"{path}: {shown(item)} is not a word")
         return item.strip()
     try:
         return number(item)
     except ValueError:
-        wanted = "a whole number" if name in WHOLE else "a finite number"
+        wanted = "a whole number" if isinstance(kind, Whole) else "a finite number"
         raise SpaceError(f"{path}: {shown(item)} is not {wanted}; {_EXAMPLES}") from None
 
 
 def _range(name: str, low: float, high: float, log: bool | None) -> Dimension:
-    if name in WHOLE:
+    if isinstance(HYPERPARAMETERS[name].kind, Whole):
         return _powers_of_two(name, low, high)
     if log is None:
         log = low > 0 and high >= LOG_FROM * low
-    return Dimension(name=name, low=low, high=high, log=log)
+    return Range(name=name, low=low, high=high, log=log)
 
 
 def _powers_of_two(name: str, low: float, high: float) -> Dimension:
@@ -218,4 +217,4 @@ def _powers_of_two(name: str, low: float, high: float) -> Dimension:
     if low > high:
         raise SpaceError(f"{name}: low {low} is above high {high}; swap them")
     first, last = int(low).bit_length() - 1, int(high).bit_length() - 1
-    return Dimension(name=name, choices=tuple(2**power for power in range(first, last + 1)))
+    return listed(name, (2**power for power in range(first, last + 1)))

@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 
 from ..errors import SpaceError, nearest, shown
+from .choices import Choices
 from .params import LoraParams
-from .space import Dimension, SearchSpace
+from .range import Range
+from .space import SearchSpace
 
 TINY_BELOW = 50_000_000
 """Models with fewer weights than this take the preset ``tiny``."""
@@ -44,11 +46,11 @@ PRESETS: dict[str, Preset] = {
             words="models of 0.5B to 8B weights",
             space=SearchSpace(
                 dimensions=(
-                    Dimension(name="learning_rate", low=1e-5, high=2e-3, log=True),
-                    Dimension(name="batch_size", choices=(4, 8, 16, 32)),
-                    Dimension(name="lora_rank", choices=(4, 8, 16, 32, 64)),
-                    Dimension(name="lora_alpha_ratio", low=0.5, high=4.0),
-                    Dimension(name="warmup_ratio", low=0.0, high=0.1),
+                    Range(name="learning_rate", low=1e-5, high=2e-3, log=True),
+                    Choices(name="batch_size", choices=(4, 8, 16, 32)),
+                    Choices(name="lora_rank", choices=(4, 8, 16, 32, 64)),
+                    Range(name="lora_alpha_ratio", low=0.5, high=4.0),
+                    Range(name="warmup_ratio", low=0.0, high=0.1),
                 )
             ),
             default=LoraParams(
@@ -61,11 +63,11 @@ PRESETS: dict[str, Preset] = {
             words="models under 50M weights, which want far higher learning rates",
             space=SearchSpace(
                 dimensions=(
-                    Dimension(name="learning_rate", low=3e-4, high=1e-1, log=True),
-                    Dimension(name="batch_size", choices=(4, 8, 16, 32)),
-                    Dimension(name="lora_rank", choices=(2, 4, 8, 16)),
-                    Dimension(name="lora_alpha_ratio", low=0.5, high=4.0),
-                    Dimension(name="warmup_ratio", low=0.0, high=0.1),
+                    Range(name="learning_rate", low=3e-4, high=1e-1, log=True),
+                    Choices(name="batch_size", choices=(4, 8, 16, 32)),
+                    Choices(name="lora_rank", choices=(2, 4, 8, 16)),
+                    Range(name="lora_alpha_ratio", low=0.5, high=4.0),
+                    Range(name="warmup_ratio", low=0.0, high=0.1),
                 )
             ),
             default=LoraParams(
@@ -81,11 +83,11 @@ PRESETS: dict[str, Preset] = {
             words="the ranges of the QuickLLM article; alpha is twice the rank",
             space=SearchSpace(
                 dimensions=(
-                    Dimension(name="learning_rate", low=1e-6, high=1e-4, log=True),
-                    Dimension(name="batch_size", choices=(2, 4, 8, 16)),
-                    Dimension(name="lora_rank", choices=(8, 16, 32, 64, 128)),
-                    Dimension(name="lora_alpha_ratio", choices=(2.0,)),
-                    Dimension(name="warmup_ratio", low=0.01, high=0.2),
+                    Range(name="learning_rate", low=1e-6, high=1e-4, log=True),
+                    Choices(name="batch_size", choices=(2, 4, 8, 16)),
+                    Choices(name="lora_rank", choices=(8, 16, 32, 64, 128)),
+                    Choices(name="lora_alpha_ratio", choices=(2.0,)),
+                    Range(name="warmup_ratio", low=0.01, high=0.2),
                 )
             ),
             default=LoraParams(

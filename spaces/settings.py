@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ..errors import SpaceError, UsageError
 from . import bounds
 from .bounds import Bounds
-from .dimension import NAMES
+from .params import NAMES
 from .parse import configuration, dimensions, number
 from .yamlfile import complaint, read_mapping
 

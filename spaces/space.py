@@ -7,36 +7,35 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 
 from ..errors import SpaceError, nearest, shown
-from .dimension import NAMES, Dimension, Value, check_name
-from .params import LoraParams
+from .dimension import Dimension
+from .dimensions import listed, stored
+from .kinds import Value
+from .params import FIELDS, NAMES, RATIO, LoraParams, from_searched
 
-__all__ = ["NAMES", "REQUIRED", "Dimension", "SearchSpace"]
-
-REQUIRED = ("learning_rate", "batch_size", "lora_rank")
+REQUIRED = tuple(name for name, one in FIELDS.items() if one.default is None and name != "lora_alpha")
 """What every space must say; ``lora_alpha`` or ``lora_alpha_ratio`` comes on top."""
 
-_DEFAULTS = {
-    field.name: field.default
-    for field in dataclasses.fields(LoraParams)
-    if field.default is not dataclasses.MISSING
-}
+ALPHA = frozenset({"lora_alpha", RATIO.name})
+"""Two names for one thing, of which a space has exactly one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchSpace:
     """All the dimensions of a study, in the order of ``NAMES``; what it does not name has its default.
 
+    >>> from loratune.spaces.choices import Choices
+    >>> from loratune.spaces.range import Range
     >>> space = SearchSpace(dimensions=(
-    ...     Dimension(name="learning_rate", low=1e-5, high=1e-3, log=True),
-    ...     Dimension(name="batch_size", choices=(8,)),
-    ...     Dimension(name="lora_rank", choices=(8, 16)),
-    ...     Dimension(name="lora_alpha_ratio", choices=(2.0,)),
+    ...     Range(name="learning_rate", low=1e-5, high=1e-3, log=True),
+    ...     Choices(name="batch_size", choices=(8,)),
+    ...     Choices(name="lora_rank", choices=(8, 16)),
+    ...     Choices(name="lora_alpha_ratio", choices=(2.0,)),
     ... ))
     >>> space.decode({"learning_rate": 1e-4, "lora_rank": 1}).lora_alpha
     32.0
@@ -53,14 +52,15 @@ class SearchSpace:
         missing = [name for name in REQUIRED if name not in names]
         if missing:
             raise SpaceError(f"{missing[0]}: has no value; a space needs {', '.join(REQUIRED)}")
-        if "lora_alpha" in names and "lora_alpha_ratio" in names:
+        given = ALPHA & set(names)
+        if len(given) > 1:
             raise SpaceError("lora_alpha: cannot be given beside lora_alpha_ratio; give one of them")
-        if "lora_alpha" not in names and "lora_alpha_ratio" not in names:
+        if not given:
             raise SpaceError("lora_alpha_ratio: has no value; give it, or lora_alpha")
         ordered = tuple(sorted(self.dimensions, key=lambda dimension: NAMES.index(dimension.name)))
         object.__setattr__(self, "dimensions", ordered)
-        if "lora_alpha_ratio" in names:
-            greatest = self["lora_alpha_ratio"].bounds[1]
+        if RATIO.name in names:
+            greatest = self[RATIO.name].bounds[1]
             if not math.isfinite(greatest * self.lora_ranks()[-1]):
                 raise SpaceError(f"lora_alpha_ratio: {greatest:g} times the rank is not a finite number")
 
@@ -69,8 +69,9 @@ class SearchSpace:
         for dimension in self.dimensions:
             if dimension.name == name:
                 return dimension
-        if name in _DEFAULTS:
-            return Dimension(name=name, choices=(_DEFAULTS[name],))
+        default = FIELDS[name].default if name in FIELDS else None
+        if default is not None:
+            return listed(name, (default,))
         raise SpaceError(f"{shown(name)}: not a parameter of this space{nearest(str(name), NAMES)}")
 
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -88,12 +89,12 @@ class SearchSpace:
         values: dict[str, Any] = {}
         for dimension in self.dimensions:
             if dimension.fixed:
-                values[dimension.name] = dimension.choices[0]
+                values[dimension.name] = dimension.values[0]
             elif dimension.name in suggested:
                 values[dimension.name] = dimension.value_of(suggested[dimension.name])
             else:
                 raise SpaceError(f"{dimension.name}: is missing among {', '.join(varied)}")
-        return _params(values)
+        return from_searched(values)
 
     def encode(self, params: LoraParams) -> dict[str, Any]:
         """Return the suggestion that means these parameters; the inverse of ``decode``.
@@ -126,7 +127,7 @@ class SearchSpace:
         Where alpha is searched by its ratio to the rank, the ratio is kept and not alpha.
         """
         values = self._values(params)
-        return _params({name: self[name].closest(value) for name, value in values.items()})
+        return from_searched({name: self[name].closest(value) for name, value in values.items()})
 
     def edges(self, params: LoraParams) -> tuple[str, ...]:
         """Return a clause for each parameter at the end of its range; see ``Dimension.edge``."""
@@ -136,28 +137,28 @@ class SearchSpace:
 
     def batch_sizes(self) -> tuple[int, ...]:
         """Return every batch size that may be tried, ascending."""
-        return tuple(int(choice) for choice in self["batch_size"].choices)
+        return tuple(int(choice) for choice in self["batch_size"].values)
 
     def lora_ranks(self) -> tuple[int, ...]:
         """Return every rank that may be tried, ascending."""
-        return tuple(int(choice) for choice in self["lora_rank"].choices)
+        return tuple(int(choice) for choice in self["lora_rank"].values)
 
     def lora_targets(self) -> tuple[str, ...]:
         """Return every ``lora_target`` that may be tried."""
-        return tuple(str(choice) for choice in self["lora_target"].choices)
+        return tuple(str(choice) for choice in self["lora_target"].values)
 
     def without_batch_sizes_above(self, limit: int) -> SearchSpace:
         """Return the space with the larger batch sizes left out; ``SpaceError`` where none is left."""
         kept = tuple(size for size in self.batch_sizes() if size <= limit)
         if not kept:
             raise SpaceError(f"batch_size: the smallest, {self.batch_sizes()[0]}, is above {limit}")
-        return self.replace(Dimension(name="batch_size", choices=kept))
+        return self.replace(listed("batch_size", kept))
 
     def replace(self, *dimensions: Dimension) -> SearchSpace:
         """Return the space with these dimensions for its own; alpha and its ratio displace each other."""
         names = {dimension.name for dimension in dimensions}
-        if names & {"lora_alpha", "lora_alpha_ratio"}:
-            names |= {"lora_alpha", "lora_alpha_ratio"}
+        if names & ALPHA:
+            names |= ALPHA
         kept = tuple(dimension for dimension in self.dimensions if dimension.name not in names)
         return SearchSpace(dimensions=kept + dimensions)
 
@@ -172,29 +173,12 @@ class SearchSpace:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SearchSpace:
         """Make a space from what ``to_dict`` returned; raises ``SpaceError``."""
-        dimensions = []
-        for name, entry in values.items():
-            check_name(name)
-            if not isinstance(entry, Mapping) or not set(entry) <= {"low", "high", "log", "choices"}:
-                raise SpaceError(f"{name}: {shown(entry)} is not a stored dimension")
-            choices = entry.get("choices", ())
-            if not isinstance(choices, Sequence) or isinstance(choices, str):
-                raise SpaceError(f"{name}.choices: {shown(choices)} is not a list")
-            dimensions.append(Dimension(name=name, **{**entry, "choices": tuple(choices)}))
-        return cls(dimensions=tuple(dimensions))
+        return cls(dimensions=tuple(stored(name, entry) for name, entry in values.items()))
 
     def _values(self, params: LoraParams) -> dict[str, Value]:
         """Return the params under this space's names: alpha as alpha or as its ratio."""
         values: dict[str, Value] = params.to_dict()
-        if any(dimension.name == "lora_alpha_ratio" for dimension in self.dimensions):
+        if any(dimension.name == RATIO.name for dimension in self.dimensions):
             # Rounds back to the very same alpha when multiplied by the rank again.
-            values["lora_alpha_ratio"] = float(values.pop("lora_alpha")) / params.lora_rank
+            values[RATIO.name] = float(values.pop("lora_alpha")) / params.lora_rank
         return values
-
-
-def _params(values: Mapping[str, Any]) -> LoraParams:
-    """Return parameters from values under search names."""
-    named = dict(values)
-    if "lora_alpha_ratio" in named:
-        named["lora_alpha"] = named.pop("lora_alpha_ratio") * named["lora_rank"]
-    return LoraParams(**named)

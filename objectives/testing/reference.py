@@ -21,6 +21,7 @@ import torch
 import transformers
 from torch.nn import functional
 
+from ...spaces.arguments import lora_config
 from ...spaces.params import LoraParams
 from ...study.budget import QUANTA, RUNGS, Budget
 from ...study.facts import Geometry
@@ -214,10 +215,7 @@ class Reference:
     def _wrap(self, model: Any) -> Any:
         config = peft.LoraConfig(
             task_type=peft.TaskType.CAUSAL_LM,
-            r=self._params.lora_rank,
-            lora_alpha=self._params.lora_alpha,  # type: ignore[arg-type]  # it takes a float as well
-            lora_dropout=self._params.lora_dropout,
-            target_modules=self._layers,
+            **lora_config(self._params) | {"target_modules": self._layers},
             fan_in_fan_out=any(fan_in_fan_out(model.get_submodule(name)) for name in self._layers),
         )
         with warnings.catch_warnings():  # PEFT reads an attribute that Transformers 5 calls by a new name

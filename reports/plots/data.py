@@ -6,9 +6,11 @@ import dataclasses
 import datetime
 import math
 
-from ...spaces.space import Dimension
+from ...spaces.dimension import Dimension
+from ...spaces.params import value_of
+from ...spaces.range import Range
 from ...study.records import CurvePoint
-from ..format import show_value, value_of
+from ..format import show_value
 from ..view import StudyView
 
 
@@ -195,7 +197,8 @@ def parallel(view: StudyView) -> Parallel:
         )
     lines.sort(key=lambda line: (line.state == "complete", -(line.loss or math.inf), -line.trial))
     axes = tuple(
-        Axis(name=dimension.name, log=dimension.log, ticks=_ticks(dimension)) for dimension in dimensions
+        Axis(name=dimension.name, log=isinstance(dimension, Range) and dimension.log, ticks=_ticks(dimension))
+        for dimension in dimensions
     )
     return Parallel(axes=axes, lines=tuple(lines))
 
@@ -235,19 +238,17 @@ def _apart(earlier: CurvePoint, later: CurvePoint) -> bool:
 
 def _position(dimension: Dimension, value: float | str) -> float:
     """Return where a value lies on its axis: lists evenly by index, ranges by their own scale."""
-    if dimension.choices:
-        suggestion = dimension.suggestion_of(value)
-        place = dimension.choices.index(suggestion) if isinstance(suggestion, str) else int(suggestion)
-        return place / max(1, len(dimension.choices) - 1)
-    low, high = dimension.bounds
-    scale = math.log if dimension.log else float
-    return (scale(float(value)) - scale(low)) / (scale(high) - scale(low))
+    if isinstance(dimension, Range):
+        return dimension.place(value)
+    suggestion = dimension.suggestion_of(value)
+    place = dimension.values.index(suggestion) if isinstance(suggestion, str) else int(suggestion)
+    return place / max(1, len(dimension.values) - 1)
 
 
 def _ticks(dimension: Dimension) -> tuple[tuple[float, str], ...]:
     """Return the labelled places of an axis: every choice, or the ends and what lies between."""
-    if dimension.choices:
-        return tuple((_position(dimension, choice), show_value(choice)) for choice in dimension.choices)
+    if not isinstance(dimension, Range):
+        return tuple((_position(dimension, choice), show_value(choice)) for choice in dimension.values)
     low, high = dimension.bounds
     if dimension.log:
         powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)

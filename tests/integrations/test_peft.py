@@ -10,7 +10,7 @@ import safetensors.numpy
 import yaml
 from loratune.errors import ReportError
 from loratune.integrations.peft import export_peft
-from loratune.spaces.params import LoraParams
+from loratune.spaces.params import FIELDS, LoraParams
 
 RANK = 4
 
@@ -257,3 +257,14 @@ def test_a_file_in_the_place_of_the_folder_is_refused(study, adapter, tmp_path):
     (tmp_path / "best").write_text("x")
     with pytest.raises(ReportError, match="is a file; name a folder"):
         export_peft(study(), 0, path, tmp_path / "best")
+
+
+def test_what_a_hyperparameter_is_to_others_is_an_argument_that_they_have():
+    import peft
+    import transformers
+
+    for library, said in (
+        (peft.LoraConfig, {one.peft for one in FIELDS.values()}),
+        (transformers.TrainingArguments, {one.trainer for one in FIELDS.values()}),
+    ):
+        assert said - {None} <= {field.name for field in dataclasses.fields(library)}

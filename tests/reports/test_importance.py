@@ -4,8 +4,10 @@ from types import SimpleNamespace
 import pytest
 from loratune.errors import ReportError
 from loratune.reports.importance import _where, importance
+from loratune.spaces.categories import Categories
+from loratune.spaces.dimensions import listed
 from loratune.spaces.presets import preset
-from loratune.spaces.space import Dimension
+from loratune.spaces.range import Range
 from loratune.study.records import EventRecord
 
 
@@ -37,7 +39,7 @@ def test_the_words_give_the_range_of_the_best_trials(view):
 
 
 def test_where_the_best_lie_all_over_a_range_their_middle_half_is_named():
-    dimension = Dimension(name="warmup_ratio", low=0.0, high=0.1)
+    dimension = Range(name="warmup_ratio", low=0.0, high=0.1)
     params = preset("tiny").default
     rates = [0.0, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1]
     best = [SimpleNamespace(params=dataclasses.replace(params, warmup_ratio=rate)) for rate in rates]
@@ -75,7 +77,7 @@ def test_a_parameter_that_is_fixed_has_no_bar(make_view):
 
 def test_words_are_counted_among_the_best(make_view):
     space = preset("tiny").space.replace(
-        Dimension(name="lr_scheduler_type", choices=("linear", "cosine", "constant_with_warmup"))
+        Categories(name="lr_scheduler_type", choices=("linear", "cosine", "constant_with_warmup"))
     )
     view = make_view(40, space=space)
     kinds = ("linear", "cosine")
@@ -109,10 +111,7 @@ def test_one_trial_too_few_is_counted_as_one(make_view):
 def test_a_study_of_one_configuration_says_so_and_not_how_many_trials_it_lacks(make_view, trials):
     tiny = preset("tiny")
     one = tiny.space.replace(
-        *(
-            Dimension(name=each.name, choices=(each.closest(_value(tiny, each)),))
-            for each in tiny.space.dimensions
-        )
+        *(listed(each.name, (each.closest(_value(tiny, each)),)) for each in tiny.space.dimensions)
     )
     view = make_view(trials, space=one, params=dict.fromkeys(range(trials), tiny.default))
     with pytest.raises(ReportError, match="every hyperparameter of this study has one value") as refused:

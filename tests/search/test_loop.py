@@ -16,7 +16,7 @@ from loratune.search.interrupt import StopSignal
 from loratune.search.loop import run
 from loratune.search.study_record import create
 from loratune.search.worker_state import Limits
-from loratune.spaces.space import Dimension
+from loratune.spaces.choices import Choices
 from loratune.storage import progress_note
 from loratune.storage.store import Store
 
@@ -131,11 +131,11 @@ def test_only_the_best_adapters_stay(bench) -> None:
 
 def test_a_duplicate_takes_no_number_and_is_remembered(bench) -> None:
     few = bench.config().space.replace(
-        Dimension(name="learning_rate", choices=(1e-3, 1e-2, 3e-2)),
-        Dimension(name="batch_size", choices=(8,)),
-        Dimension(name="lora_rank", choices=(4, 16)),
-        Dimension(name="lora_alpha_ratio", choices=(2.0,)),
-        Dimension(name="warmup_ratio", choices=(0.1,)),
+        Choices(name="learning_rate", choices=(1e-3, 1e-2, 3e-2)),
+        Choices(name="batch_size", choices=(8,)),
+        Choices(name="lora_rank", choices=(4, 16)),
+        Choices(name="lora_alpha_ratio", choices=(2.0,)),
+        Choices(name="warmup_ratio", choices=(0.1,)),
     )
     bench.create(30, bench.config(space=few))
     outcome = bench.run(PLAN)

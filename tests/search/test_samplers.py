@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -11,9 +10,13 @@ import optuna
 import pytest
 from loratune.search import samplers
 from loratune.search.samplers import GOOD, LEAST_FINISHED, REMEMBERED, STARTUP, Past, propose, remembered
+from loratune.spaces.categories import Categories
+from loratune.spaces.choices import Choices
+from loratune.spaces.dimensions import listed
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import preset
-from loratune.spaces.space import Dimension, SearchSpace
+from loratune.spaces.range import Range
+from loratune.spaces.space import SearchSpace
 from optuna.trial import TrialState
 
 SPACE = preset("tiny").space
@@ -131,10 +134,10 @@ def test_a_duplicate_leads_to_another_try() -> None:
 def test_after_many_duplicates_every_untried_configuration_has_its_chance() -> None:
     few = SearchSpace(
         dimensions=(
-            Dimension(name="learning_rate", choices=(1e-3, 1e-2)),
-            Dimension(name="batch_size", choices=(8,)),
-            Dimension(name="lora_rank", choices=(4, 8, 16)),
-            Dimension(name="lora_alpha_ratio", choices=(2.0,)),
+            Choices(name="learning_rate", choices=(1e-3, 1e-2)),
+            Choices(name="batch_size", choices=(8,)),
+            Choices(name="lora_rank", choices=(4, 8, 16)),
+            Choices(name="lora_alpha_ratio", choices=(2.0,)),
         )
     )
     drawn = [propose(few, [], number=30, seed=0, sampler="tpe", tries=tries) for tries in range(10, 60)]
@@ -150,7 +153,7 @@ def test_the_random_sampler_needs_no_history() -> None:
 def test_a_space_of_one_configuration_proposes_it() -> None:
     fixed = SearchSpace(
         dimensions=tuple(
-            dataclasses.replace(d, low=None, high=None, log=False, choices=(d.closest(8.0),))
+            listed(d.name, (d.closest(8.0),))
             for d in SPACE.dimensions
             if d.name not in ("lr_scheduler_type", "lora_target")
         )
@@ -160,8 +163,8 @@ def test_a_space_of_one_configuration_proposes_it() -> None:
 
 def test_words_and_plain_ranges_are_proposed_too() -> None:
     wide = SPACE.replace(
-        Dimension(name="lora_target", choices=("all", "q_proj,v_proj")),
-        Dimension(name="lora_dropout", low=0.0, high=0.2),
+        Categories(name="lora_target", choices=("all", "q_proj,v_proj")),
+        Range(name="lora_dropout", low=0.0, high=0.2),
     )
     history: list[Past] = []
     seen = set()

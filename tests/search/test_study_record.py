@@ -20,7 +20,7 @@ from loratune.errors import (
 )
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.search.study_record import compare_facts, config_of, create, facts_of, objective_of
-from loratune.spaces.space import Dimension
+from loratune.spaces.choices import Choices
 from loratune.storage.store import Store
 from loratune.study.config import ObjectiveConfig
 from loratune.study.facts import Facts
@@ -119,7 +119,7 @@ def test_the_same_name_with_another_configuration_says_what_differs(bench, confi
     other = dataclasses.replace(
         config,
         seed=4,
-        space=config.space.replace(Dimension(name="warmup_ratio", choices=(0.1,))),
+        space=config.space.replace(Choices(name="warmup_ratio", choices=(0.1,))),
         objective=dataclasses.replace(
             config.objective, model=dataclasses.replace(config.objective.model, name_or_path="elsewhere")
         ),

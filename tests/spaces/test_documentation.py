@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
+from loratune.spaces.kinds import Whole
+from loratune.spaces.params import HYPERPARAMETERS, NAMES
 from loratune.spaces.parse import load_space, parse_set
-from loratune.spaces.space import NAMES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "space.md").read_text(encoding="utf-8")
 
@@ -25,5 +26,26 @@ def test_the_file_on_the_page_is_read(tmp_path):
     assert words["learning_rate"] == "1e-05 to 0.002, log scale"
 
 
-def test_every_parameter_is_on_the_page():
-    assert [name for name in NAMES if f"\n| `{name}` |" not in PAGE] == []
+def row(one):
+    """Return the line of the table that the register gives a hyperparameter."""
+    default = (
+        "–"
+        if one.default is None
+        else f"`{one.default}`"
+        if isinstance(one.default, str)
+        else f"{one.default:g}"
+    )
+    searched = (
+        "category"
+        if not one.kind.ordered
+        else "list, by its order"
+        if isinstance(one.kind, Whole)
+        else "range or list"
+    )
+    meaning = one.meaning[:1].upper() + one.meaning[1:]
+    return f"| `{one.name}` | {one.kind.limits} | {default} | {searched} | {meaning} |"
+
+
+def test_the_table_says_what_the_register_says_of_every_hyperparameter():
+    table = [line for line in PAGE.splitlines() if line.startswith("| `")]
+    assert table == [row(one) for one in HYPERPARAMETERS.values()]

@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loratune.errors import SpaceError
-from loratune.spaces.dimension import NAMES, WHOLE, WORDS, Dimension
+from loratune.spaces.dimension import Dimension
+from loratune.spaces.kinds import Number, Whole
+from loratune.spaces.params import HYPERPARAMETERS, NAMES
 from loratune.spaces.parse import dimension, parse_set
 
-NUMBERS = [name for name in NAMES if name not in WORDS]
-FLOATS = [name for name in NUMBERS if name not in WHOLE]
+WHOLE = [name for name, one in HYPERPARAMETERS.items() if isinstance(one.kind, Whole)]
+NUMBERS = [name for name, one in HYPERPARAMETERS.items() if one.kind.ordered]
+FLOATS = [name for name, one in HYPERPARAMETERS.items() if isinstance(one.kind, Number)]
 ABOVE_ZERO = ["learning_rate", "lora_alpha", "lora_alpha_ratio", "loraplus_lr_ratio"]
 
 TEXTS = [

@@ -1,8 +1,9 @@
 import pytest
 from loratune.errors import SpaceError
+from loratune.spaces.choices import Choices
+from loratune.spaces.dimensions import stored
 from loratune.spaces.parse import build_space, configuration, dimension, load_space, parse_set
 from loratune.spaces.presets import PRESETS
-from loratune.spaces.space import Dimension
 
 TINY = PRESETS["tiny"]
 
@@ -38,7 +39,7 @@ def space_file(tmp_path):
     ],
 )
 def test_a_set_text_means_what_it_says(text, expected):
-    assert parse_set(text) == Dimension(name=text.partition("=")[0].strip(), **expected)
+    assert parse_set(text) == stored(text.partition("=")[0].strip(), expected)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_a_range_is_searched_in_log_by_itself_where_it_spans_a_hundredfold(text,
     ],
 )
 def test_yaml_values_mean_the_same_as_texts(spec, expected):
-    assert dimension("learning_rate", spec) == Dimension(name="learning_rate", **expected)
+    assert dimension("learning_rate", spec) == stored("learning_rate", expected)
 
 
 def test_targets_in_a_list_hold_their_commas():
@@ -87,7 +88,7 @@ def test_without_words_of_the_user_the_space_is_the_presets():
 def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
     path = tmp_path / "bom.yaml"
     path.write_bytes(b"\xef\xbb\xbflora_rank: 8\n")
-    assert load_space(path) == (Dimension(name="lora_rank", choices=(8,)),)
+    assert load_space(path) == (Choices(name="lora_rank", choices=(8,)),)
 
 
 @pytest.mark.parametrize(

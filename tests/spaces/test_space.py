@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loratune.errors import SpaceError
-from loratune.spaces.dimension import MAX_CHOICES, WHOLE, WORDS, Dimension
-from loratune.spaces.params import SCHEDULERS, LoraParams
+from loratune.spaces.categories import Categories
+from loratune.spaces.choices import Choices
+from loratune.spaces.dimensions import listed, stored
+from loratune.spaces.kinds import Number
+from loratune.spaces.listed import MAX_CHOICES
+from loratune.spaces.params import HYPERPARAMETERS, SCHEDULERS, LoraParams
+from loratune.spaces.range import Range
 from loratune.spaces.space import SearchSpace
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -30,17 +35,17 @@ LIMITS = {
 
 @st.composite
 def dimensions(draw, name):
-    floats = name not in WHOLE + WORDS
+    floats = isinstance(HYPERPARAMETERS[name].kind, Number)
     if floats and draw(st.booleans()):
         low, high = sorted((draw(LIMITS[name]), draw(LIMITS[name])))
         if high > low * (1 + 1e-6) + 1e-300:
-            return Dimension(name=name, low=low, high=high, log=low > 0 and draw(st.booleans()))
+            return Range(name=name, low=low, high=high, log=low > 0 and draw(st.booleans()))
     values = draw(st.lists(LIMITS[name], min_size=1, max_size=5))
     kept = []
     for value in values:
         if not any(value == other or (floats and abs(value - other) <= 1e-6 * value) for other in kept):
             kept.append(value)
-    return Dimension(name=name, choices=tuple(kept))
+    return listed(name, kept)
 
 
 @st.composite
@@ -70,10 +75,10 @@ def drawn(draw):
     space = draw(spaces())
     values = {}
     for one in space.dimensions:
-        if one.choices:
-            values[one.name] = draw(st.sampled_from(one.choices))
-        else:
+        if isinstance(one, Range):
             values[one.name] = draw(st.floats(one.low, one.high))
+        else:
+            values[one.name] = draw(st.sampled_from(one.choices))
     if "lora_alpha_ratio" in values:
         values["lora_alpha"] = values.pop("lora_alpha_ratio") * values["lora_rank"]
     return space, LoraParams(**values)
@@ -81,10 +86,10 @@ def drawn(draw):
 
 def small(**changes):
     values = {
-        "learning_rate": Dimension(name="learning_rate", low=1e-5, high=1e-3, log=True),
-        "batch_size": Dimension(name="batch_size", choices=(8, 4, 16)),
-        "lora_rank": Dimension(name="lora_rank", choices=(8,)),
-        "lora_alpha_ratio": Dimension(name="lora_alpha_ratio", low=0.5, high=4.0),
+        "learning_rate": Range(name="learning_rate", low=1e-5, high=1e-3, log=True),
+        "batch_size": Choices(name="batch_size", choices=(8, 4, 16)),
+        "lora_rank": Choices(name="lora_rank", choices=(8,)),
+        "lora_alpha_ratio": Range(name="lora_alpha_ratio", low=0.5, high=4.0),
     } | changes
     return SearchSpace(dimensions=tuple(values.values()))
 
@@ -137,8 +142,8 @@ def test_the_closest_parameters_lie_in_the_space_and_stay_once_there(space, othe
 
 def test_ordered_numbers_are_searched_by_number_or_index_and_words_as_categories():
     space = small(
-        lora_dropout=Dimension(name="lora_dropout", choices=(0.1, 0.0)),
-        lora_target=Dimension(name="lora_target", choices=("all", "q_proj,v_proj")),
+        lora_dropout=Choices(name="lora_dropout", choices=(0.1, 0.0)),
+        lora_target=Categories(name="lora_target", choices=("all", "q_proj,v_proj")),
     )
     assert space.distributions() == {
         "learning_rate": optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True),
@@ -207,7 +212,7 @@ def test_values_at_an_end_are_named_and_values_within_are_not():
 
 
 def test_an_end_with_nothing_valid_behind_it_is_no_edge():
-    space = small(warmup_ratio=Dimension(name="warmup_ratio", low=0.0, high=0.1))
+    space = small(warmup_ratio=Range(name="warmup_ratio", low=0.0, high=0.1))
     params = LoraParams(learning_rate=1e-4, batch_size=8, lora_rank=8, lora_alpha=16.0)
     assert space.edges(params) == ()
     assert space.edges(dataclasses.replace(params, warmup_ratio=0.1)) == (
@@ -228,7 +233,7 @@ def test_larger_batch_sizes_can_be_left_out():
 
 
 def test_alpha_takes_the_place_of_its_ratio():
-    space = small().replace(Dimension(name="lora_alpha", choices=(16, 32)))
+    space = small().replace(Choices(name="lora_alpha", choices=(16, 32)))
     assert [name for name, _ in space.describe()] == [
         "learning_rate",
         "batch_size",
@@ -249,12 +254,12 @@ def test_a_space_without_a_needed_parameter_is_refused(left_out, name):
 
 def test_a_space_that_names_a_parameter_twice_is_refused():
     with pytest.raises(SpaceError, match=r"^lora_rank: is given twice"):
-        SearchSpace(dimensions=(*small().dimensions, Dimension(name="lora_rank", choices=(4,))))
+        SearchSpace(dimensions=(*small().dimensions, Choices(name="lora_rank", choices=(4,))))
 
 
 def test_a_ratio_whose_alpha_would_be_infinite_is_refused():
     with pytest.raises(SpaceError, match=r"^lora_alpha_ratio: "):
-        small(lora_alpha_ratio=Dimension(name="lora_alpha_ratio", choices=(1e308,)))
+        small(lora_alpha_ratio=Choices(name="lora_alpha_ratio", choices=(1e308,)))
 
 
 @pytest.mark.parametrize(
@@ -284,7 +289,7 @@ def test_a_ratio_whose_alpha_would_be_infinite_is_refused():
 )
 def test_a_malformed_dimension_is_refused(fields, message):
     with pytest.raises(SpaceError, match=f"^{message}"):
-        Dimension(**fields)
+        stored(fields["name"], {key: value for key, value in fields.items() if key != "name"})
 
 
 @pytest.mark.parametrize(
@@ -305,12 +310,12 @@ def test_a_stored_space_that_was_tampered_with_is_refused(stored):
 def test_people_are_told_the_values_themselves_and_samplers_the_index():
     space = SearchSpace(
         dimensions=(
-            Dimension(name="learning_rate", low=1e-5, high=1e-3, log=True),
-            Dimension(name="batch_size", choices=(8,)),
-            Dimension(name="lora_rank", choices=(8, 16, 64)),
-            Dimension(name="lora_alpha_ratio", choices=(0.5, 2.0)),
-            Dimension(name="lora_dropout", choices=(0.0, 0.1)),
-            Dimension(name="lora_target", choices=("all", "q_proj,v_proj")),
+            Range(name="learning_rate", low=1e-5, high=1e-3, log=True),
+            Choices(name="batch_size", choices=(8,)),
+            Choices(name="lora_rank", choices=(8, 16, 64)),
+            Choices(name="lora_alpha_ratio", choices=(0.5, 2.0)),
+            Choices(name="lora_dropout", choices=(0.0, 0.1)),
+            Categories(name="lora_target", choices=("all", "q_proj,v_proj")),
         )
     )
     params = space.decode(

@@ -7,8 +7,8 @@ from loratune.errors import ReportError, UsageError
 from loratune.reports.plots import data, text
 from loratune.reports.plots.kinds import KINDS, plot_facts
 from loratune.reports.plots.save import FIGURES, plot_figure, write_plot
+from loratune.spaces.categories import Categories
 from loratune.spaces.presets import preset
-from loratune.spaces.space import Dimension
 
 
 def test_history_keeps_the_best_so_far(make_view):
@@ -53,7 +53,7 @@ def test_parallel_draws_the_best_last_and_leaves_out_running_trials(make_view):
 
 
 def test_words_have_their_own_places_on_an_axis(make_view):
-    space = preset("tiny").space.replace(Dimension(name="lr_scheduler_type", choices=("linear", "cosine")))
+    space = preset("tiny").space.replace(Categories(name="lr_scheduler_type", choices=("linear", "cosine")))
     facts = data.parallel(make_view(1, space=space))
     assert facts.axes[-1].ticks == ((0.0, "linear"), (1.0, "cosine"))
     assert facts.lines[0].positions[-1] == 1.0
