@@ -417,7 +417,7 @@ def _export_peft(
                 adapter = retraining.train_again(store, view.study, record, folder)
                 if record.adapter is not None:
                     say(ERR, retraining.put_back(store, view.study, record, adapter), indent=2)
-        base = find_folder(str(view.model_config["name_or_path"]), view.model.revision)
+        base = find_folder(view.objective.model.name_or_path, view.model.revision)
         there = _is_there(output)
         export_peft(view, record.number, adapter, output, force=force, base=base)
     _wrote(output, replaced=there)

@@ -6,7 +6,6 @@ Changes nothing: a file that is refused is as it was, and there is none where th
 from __future__ import annotations
 
 from ..errors import SpaceError
-from ..search.study_record import config_of, facts_of
 from ..spaces.presets import preset
 from ..storage import engine, foreign, rows
 from ..storage.store import Store, check_path
@@ -51,14 +50,14 @@ def check_free(store: Store, request: Request) -> None:
     chosen = choose_preset(request)
     presets = [chosen] if chosen is not None else [preset("default"), preset("tiny")]
     configs = [make_config(request, one) for one in presets]
-    for study in store.studies():
-        lease = store.lease(study.id)
+    for head in store.studies():
+        lease = store.lease(head.id)
         if lease is None or not lease.alive:
             continue
-        stored, facts = config_of(study), facts_of(study)
+        study = store.study(head.name)
         for config in configs:
             try:
-                same = not stored.differences(fit_to_budget(config, facts))
+                same = not study.config.differences(fit_to_budget(config, study.facts))
             except SpaceError:
                 same = False  # it cannot have been made of these choices
             if same:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..reports.data_words import cut_note
 from ..reports.full_run import EPOCHS
-from ..reports.stop_tokens import EndingsView, stops_differ
+from ..reports.stop_tokens import stops_differ
 from ..search.concurrency import in_flight_limit
 from ..study.budget import RUNGS
 from ..study.facts import Facts
@@ -67,7 +67,7 @@ def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dic
             "rendered": data.rendered,
             "rendered_cut": data.rendered_cut,
             "endings": dataclasses.asdict(data.endings),
-            "stops_differ": stops_differ(EndingsView(**dataclasses.asdict(data.endings))),
+            "stops_differ": stops_differ(data.endings),
         },
         "space": dict(config.space.describe()),
         "preset": config.preset,

@@ -9,7 +9,7 @@ from ..errors import ModelError, StorageError, WorkerError
 from ..objectives.base import Done, SlotFailed, SlotResult, WorkerFailed
 from ..objectives.precheck import precheck
 from ..objectives.workers.process import ProcessWorker
-from ..search.study_record import SAME_LOSS, changed_file, compare_facts, facts_of, objective_of
+from ..search.study_record import SAME_LOSS, changed_file, compare_facts, objective_of
 from ..storage.store import Store
 from ..storage.study_files import CACHE, LOGS, write_adapter
 from ..study.budget import RUNGS
@@ -24,7 +24,7 @@ def check_model(store: Store, study: StudyRecord) -> None:
 
     Its files are read, without loading it; one that is not on this machine is not asked for.
     """
-    facts = facts_of(study)
+    facts = study.facts
     changed = changed_file(facts.model.files, digests_now(store, facts))
     if changed is not None:
         raise ModelError(
@@ -38,7 +38,7 @@ def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Pa
     On the machine of the study its losses are those of the first time. Raises ``LoratuneError``, also
     where model or data have changed, or where the losses turn out to be others.
     """
-    facts = facts_of(study)
+    facts = study.facts
     objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=1)
     # Where the study trained, not where this machine would train by default.
     device = find_places(objective.model.device, facts, machine_now(facts)).device(0)

@@ -13,7 +13,7 @@ from ..objectives.workers.process import ProcessWorker
 from ..search import loop
 from ..search.interrupt import StopSignal
 from ..search.progress import Observer
-from ..search.study_record import check_files, facts_of, objective_of
+from ..search.study_record import check_files, objective_of
 from ..storage.store import Store
 from ..storage.study_files import CACHE, LOGS
 from ..study.facts import Facts
@@ -39,7 +39,7 @@ def run_study(
     """Run a study, new or begun before, on as many workers as the machine has room for."""
     if slots is not None and prepared is not None:
         slots = min(slots, prepared.facts.slots)  # fewer where memory did not take what was asked for
-    facts = facts_of(study)
+    facts = study.facts
     objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=slots)
     objective = dataclasses.replace(objective, deterministic=deterministic)
     logs = store.artifacts / LOGS

@@ -28,7 +28,6 @@ import numpy as np
 from loratune.objectives.base import Done, Progress, SlotResult
 from loratune.objectives.workers.process import ProcessWorker
 from loratune.reports.paired import paired_interval
-from loratune.search.study_record import config_of, facts_of
 from loratune.spaces.params import LoraParams
 from loratune.storage.store import Store
 from loratune.study.budget import QUANTA
@@ -151,7 +150,7 @@ def main() -> None:
         study = store.study(arguments.study)
         trials = store.trials(study.id)
         evaluations = store.evaluations(study.id, QUANTA)
-    config, facts = config_of(study), facts_of(study)
+    config, facts = study.config, study.facts
     complete = [trial for trial in trials if trial.value is not None]
     if not complete:
         raise SystemExit(f"study {study.name} has no complete trial")

@@ -35,7 +35,6 @@ import numpy as np
 import optuna
 import yaml
 from loratune.demo import data_path, model_path
-from loratune.search.study_record import facts_of
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import PRESETS
 from loratune.spaces.range import Range
@@ -134,7 +133,7 @@ def loratune_side(job: dict[str, Any], arguments: argparse.Namespace) -> tuple[S
         seen = watch([command], folder)
         with Store.open(str(folder / "tune.db"), mode="read") as store:
             study = store.study(None)
-            facts = facts_of(study)
+            facts = study.facts
             (finished,) = store.events(study.id, "finished")
             trials = store.trials(study.id)
             evaluations = store.evaluations(study.id, QUANTA)

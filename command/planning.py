@@ -10,10 +10,10 @@ from typing import Any
 from ..reports.data_words import column_lines, cut_words, reason_line
 from ..reports.format import counted
 from ..reports.paired import MIN_EXAMPLES
-from ..reports.stop_tokens import EndingsView, ending_sentence, ending_warnings
+from ..reports.stop_tokens import ending_sentence, ending_warnings
 from ..spaces.nouns import numbered, plural
 from ..study.budget import LEAST_EVAL_EXAMPLES
-from ..study.facts import ColumnUse, LeftOut
+from ..study.facts import ColumnUse, Endings, LeftOut
 
 REASONS_SHOWN = 8
 """Reasons for leaving records out that the plan gives, the most frequent first."""
@@ -100,7 +100,7 @@ def _few_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _ending_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     """Return how an answer ends, a warning where the model does not stop there."""
-    endings = EndingsView(**data["endings"])
+    endings = Endings(**data["endings"])
     words = ending_sentence(endings)
     lines = [("warning" if data["stops_differ"] else "answers", words)] if words else []
     return lines + [("note", note) for note in ending_warnings(endings)]

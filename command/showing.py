@@ -12,7 +12,7 @@ from rich.text import Text
 from ..reports.format import show_count, show_source, show_state, show_value
 from ..spaces.params import value_of
 from ..storage.store import Store
-from ..study.records import StudyRecord, TrialRecord
+from ..study.records import StudyHead, TrialRecord
 from . import console
 from .planning import size
 from .table_columns import LEADING, SHORT
@@ -26,7 +26,7 @@ ROWS = 10
 """Trials that ``tune show`` shows."""
 
 
-def study_row(store: Store, study: StudyRecord) -> dict[str, Any]:
+def study_row(store: Store, study: StudyHead) -> dict[str, Any]:
     """Return what ``tune list`` says of a study."""
     trials = store.trials(study.id)
     states: dict[str, int] = {}

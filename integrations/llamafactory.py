@@ -95,16 +95,16 @@ def llamafactory(
 ) -> LlamaFactoryExport:
     """Return both files for a trial (None: the best), meant to lie in ``folder``."""
     trial = view.trial(number)
-    data = view.data_config
+    data = view.objective.data
     plain = view.data.format == "text"
     name = f"loratune_{view.study.name}"
-    datasets = {name: _entry(view, data["train"])}
-    if data.get("validation"):
-        datasets[f"{name}_validation"] = _entry(view, data["validation"])
+    datasets = {name: _entry(view, data.train)}
+    if data.validation:
+        datasets[f"{name}_validation"] = _entry(view, data.validation)
         held_out: dict[str, Any] = {"eval_dataset": f"{name}_validation"}
         train = view.data.train
     else:
-        share = float(data.get("split", (0.7, 0.15, 0.15))[1])
+        share = data.split[1]
         held_out = {"val_size": round(share, 4)}
         train = view.data.train + view.data.validation + view.data.test
         train -= math.ceil(share * train)  # as train_test_split of datasets does, which LLaMA-Factory calls
@@ -133,10 +133,10 @@ def llamafactory(
 
 def _model(view: StudyView) -> dict[str, Any]:
     found: dict[str, Any] = {"model_name_or_path": model_name(view)}
-    revision = view.model.revision or view.model_config.get("revision")
+    revision = view.model.revision or view.objective.model.revision
     if revision:
         found["model_revision"] = revision
-    if view.model_config.get("trust_remote_code"):
+    if view.objective.model.trust_remote_code:
         found["trust_remote_code"] = True
     return found
 
@@ -169,7 +169,7 @@ def _training(view: StudyView, trial: TrialRecord, run: FullRun) -> dict[str, An
         "gradient_accumulation_steps": params.batch_size // per_device,
         "num_train_epochs": float(run.epochs),
         "warmup_steps": run.warmup_steps,
-        "max_grad_norm": view.max_grad_norm,
+        "max_grad_norm": view.objective.max_grad_norm,
         "optim": "adamw_torch",
         "seed": view.study.seed,
         "logging_steps": 10,
@@ -177,7 +177,7 @@ def _training(view: StudyView, trial: TrialRecord, run: FullRun) -> dict[str, An
         "eval_strategy": "epoch",
         "report_to": "none",
     }
-    precision = {"bfloat16": "bf16", "float16": "fp16"}.get(view.model.dtype)
+    precision = {"bfloat16": "bf16", "float16": "fp16"}.get(view.geometry.dtype)
     if precision is not None:
         found[precision] = True
     return found
@@ -195,7 +195,7 @@ def _notes(view: StudyView, trial: TrialRecord, plain: bool) -> list[str]:
             "lora_alpha is not a whole number: LLaMA-Factory declares one, but hands the YAML's on to PEFT "
             "as it is. Rounding it would change the scale of the update."
         )
-    if not view.data_config.get("validation"):
+    if not view.objective.data.validation:
         notes.append(
             "LLaMA-Factory draws a validation split of its own: it is not the study's, and examples of "
             "the study's test set are trained on."
@@ -210,8 +210,8 @@ def _notes(view: StudyView, trial: TrialRecord, plain: bool) -> list[str]:
     ending = None if plain else _ending_note(view)
     if ending is not None:
         notes.append(ending)
-    if str(view.data_config.get("encoding", "utf-8")).lower() not in ("utf-8", "utf8", "utf-8-sig"):
-        notes.append(f"The data is in {view.data_config['encoding']}: convert it to UTF-8 first.")
+    if view.objective.data.encoding.lower() not in ("utf-8", "utf8", "utf-8-sig"):
+        notes.append(f"The data is in {view.objective.data.encoding}: convert it to UTF-8 first.")
     return notes
 
 
@@ -242,12 +242,12 @@ def _entry(view: StudyView, file: str) -> dict[str, Any]:
     """Return the entry of one data file: every column that it has, since others would be errors."""
     kind = view.data.format
     path = Path(file).expanduser()
-    present = columns_of(path, str(view.data_config.get("encoding", "utf-8")))
+    present = columns_of(path, view.objective.data.encoding)
     wanted = COLUMNS.get(kind)
     if wanted is None:
         raise ReportError(f"data format {kind!r} cannot be handed to LLaMA-Factory; use --format yaml")
     used = {use.name: use.used_as for use in view.data.columns if use.file == path.name and use.used_as}
-    named = read_as(tuple(wanted.values()), view.data_config.get("columns"), used)
+    named = read_as(tuple(wanted.values()), view.objective.data.columns, used)
     prompts = named.get("prompt", ("prompt",))
     if kind == "prompt_completion" and any(isinstance(present.get(column), list) for column in prompts):
         raise ReportError(

@@ -98,7 +98,7 @@ def adapter_config(view: StudyView, trial: TrialRecord, layers: tuple[str, ...])
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": model_name(view),
-        "revision": view.model.revision or view.model_config.get("revision"),
+        "revision": view.model.revision or view.objective.model.revision,
         **lora_config(trial.params),
         "target_modules": list(layers),
         "bias": "none",
@@ -112,7 +112,7 @@ def adapter_config(view: StudyView, trial: TrialRecord, layers: tuple[str, ...])
 
 def model_name(view: StudyView) -> str:
     """Return the base model as others can find it: a folder's full path, or the Hub id."""
-    name = str(view.model_config["name_or_path"])
+    name = view.objective.model.name_or_path
     folder = Path(name).expanduser()
     return str(folder.resolve()) if folder.is_dir() else name
 

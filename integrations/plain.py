@@ -16,7 +16,7 @@ def configuration(view: StudyView, number: int | None = None, *, epochs: float =
     trial = view.trial(number)
     seen = view.examples_seen(trial)
     run = full_run(view, trial.params, seen, epochs=epochs)
-    model, data = view.model_config, view.data_config
+    model, data = view.objective.model, view.objective.data
     return {
         "study": view.study.name,
         "trial": trial.number,
@@ -24,19 +24,21 @@ def configuration(view: StudyView, number: int | None = None, *, epochs: float =
         "eval_loss": trial.value,
         "base_eval_loss": view.base_loss,
         "model": {
-            "name_or_path": model["name_or_path"],
-            "revision": view.model.revision or model.get("revision"),
-            "dtype": view.model.dtype,
+            "name_or_path": model.name_or_path,
+            "revision": view.model.revision or model.revision,
+            "dtype": view.geometry.dtype,
         },
         "data": {
-            **{key: data.get(key) for key in ("train", "validation", "test")},
+            "train": data.train,
+            "validation": data.validation,
+            "test": data.test,
             "format": view.data.format,
-            **({"columns": list(data["columns"])} if data.get("columns") else {}),
+            **({"columns": list(data.columns)} if data.columns else {}),
             "template": view.data.template,
             "cutoff_len": view.data.cutoff_len,
             "fingerprint": view.data.fingerprint,
         },
-        "hyperparameters": trial.params.to_dict() | {"max_grad_norm": view.max_grad_norm},
+        "hyperparameters": trial.params.to_dict() | {"max_grad_norm": view.objective.max_grad_norm},
         "selected_at": {
             "examples": seen,
             "train_examples": view.data.train,

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ReportError
-from ..reports.stop_tokens import EndingsView, ending_sentence, ending_warnings, eos_token_ids
+from ..reports.stop_tokens import ending_sentence, ending_warnings, eos_token_ids
+from ..study.facts import Endings
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -37,7 +38,7 @@ FILES = (
 Files = dict[str, bytes]
 
 
-def beside_adapter(endings: EndingsView, base: Path | None) -> Files:
+def beside_adapter(endings: Endings, base: Path | None) -> Files:
     """Return the files that go beside an adapter, by name.
 
     Args:
@@ -55,7 +56,7 @@ def beside_adapter(endings: EndingsView, base: Path | None) -> Files:
     return files
 
 
-def notes(endings: EndingsView, base: Path | None) -> tuple[str, ...]:
+def notes(endings: Endings, base: Path | None) -> tuple[str, ...]:
     """Return sentences on what such a folder holds and lacks."""
     sentence = ending_sentence(endings)
     missing = (
@@ -66,7 +67,7 @@ def notes(endings: EndingsView, base: Path | None) -> tuple[str, ...]:
     return (*((sentence,) if sentence else ()), *ending_warnings(endings), *missing)
 
 
-def _tokenizer(endings: EndingsView, base: Path) -> Files:
+def _tokenizer(endings: Endings, base: Path) -> Files:
     wanted = list(FILES)
     template = endings.chat_template
     config = _read_json(base / TOKENIZER_CONFIG)
@@ -87,7 +88,7 @@ def _tokenizer(endings: EndingsView, base: Path) -> Files:
     return files
 
 
-def _generation(endings: EndingsView, base: Path | None) -> dict[str, Any]:
+def _generation(endings: Endings, base: Path | None) -> dict[str, Any]:
     """Return the base model's generation configuration, stopping where training ended answers too."""
     config = {} if base is None else _read_json(base / GENERATION_CONFIG)
     if not config and base is not None:

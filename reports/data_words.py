@@ -3,48 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from ..spaces.nouns import numbered
+from ..study.facts import ColumnUse, LeftOut
 from .format import join
 
 COLUMNS_SHOWN = 8
 """Unused columns that are named, of those that are counted."""
 
 
-class Use(Protocol):
-    """What a column is used for."""
-
-    @property
-    def file(self) -> str:
-        """The file's name."""
-
-    @property
-    def name(self) -> str:
-        """The column's."""
-
-    @property
-    def used_as(self) -> str:
-        """What for; empty where it is not used."""
-
-
-class Reason(Protocol):
-    """Why records were left out, or changed."""
-
-    @property
-    def reason(self) -> str:
-        """What is wrong with them."""
-
-    @property
-    def count(self) -> int:
-        """How many."""
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        """Where the first are."""
-
-
-def column_lines(columns: Sequence[Use]) -> list[str]:
+def column_lines(columns: Sequence[ColumnUse]) -> list[str]:
     """Return what the columns of the files are used for, one line where all files have the same."""
     found: dict[str, str] = {}
     for file in dict.fromkeys(use.file for use in columns):
@@ -62,7 +30,7 @@ def column_lines(columns: Sequence[Use]) -> list[str]:
     return list(found) if len(found) == 1 else [f"{file}: {words}" for words, file in found.items()]
 
 
-def reason_line(found: Reason) -> tuple[str, str]:
+def reason_line(found: LeftOut) -> tuple[str, str]:
     """Return how many records there are of a kind, and what is so of them with the first of their places."""
     places = ", ".join(found.places) + (", …" if found.count > len(found.places) else "")
     return numbered(found.count, "record"), f"{found.reason}  ({places})"

@@ -15,7 +15,7 @@ def load_view(store: Store, name: str | None = None) -> StudyView:
     study = store.study(name)
     lease = store.lease(study.id)
     trials = store.trials(study.id)
-    view = StudyView(
+    return StudyView(
         study=study,
         trials=trials,
         curve=store.curve(study.id),
@@ -23,5 +23,3 @@ def load_view(store: Store, name: str | None = None) -> StudyView:
         events=store.events(study.id),
         live=lease is not None and lease.alive,
     )
-    view.check()
-    return view

@@ -8,11 +8,12 @@ from typing import Any
 
 from ..errors import ReportError
 from ..spaces.params import value_of
+from ..study.facts import DataSummary, ModelSummary
 from .format import show_value
 from .importance import Importance, importance
 from .trial_ends import Outcomes, outcomes
 from .verdict import Verdict, verdict
-from .view import DataView, ModelView, StudyView
+from .view import StudyView
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,16 @@ class TrialRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class HeldModel(ModelSummary):
+    """The base model, and how it was held."""
+
+    dtype: str
+    """Its number type."""
+    targets: tuple[str, ...]
+    """Full names of the layers that could carry an adapter."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyFacts:
     """What was learned from a study."""
 
@@ -63,11 +74,11 @@ class StudyFacts:
     """(parameter, what it may be in words)."""
     rows: tuple[TrialRow, ...]
     """Every trial by number."""
-    data: DataView
+    data: DataSummary
     """What became of the data."""
     data_files: tuple[tuple[str, str], ...]
     """(what for, file) as the user gave them."""
-    model: ModelView
+    model: HeldModel
     """What the base model is."""
     default_source: str
     """Where trial 0's configuration comes from."""
@@ -90,8 +101,8 @@ def study_facts(view: StudyView) -> StudyFacts:
     varied = tuple(dimension.name for dimension in view.space.dimensions if not dimension.fixed)
     times = [point.finished_at for point in view.curve]
     times += [trial.finished_at for trial in view.trials if trial.finished_at is not None]
-    config = view.data_config
-    files = [(name, config.get(name)) for name in ("train", "validation", "test")]
+    data, geometry = view.objective.data, view.geometry
+    files = (("train", data.train), ("validation", data.validation), ("test", data.test))
     return StudyFacts(
         name=view.study.name,
         created_at=view.study.created_at,
@@ -104,12 +115,12 @@ def study_facts(view: StudyView) -> StudyFacts:
         space=view.space.describe(),
         rows=tuple(_row(view, number, varied) for number in range(len(view.trials))),
         data=view.data,
-        data_files=tuple((name, str(file)) for name, file in files if file),
-        model=view.model,
-        default_source=view.default_source,
+        data_files=tuple((name, file) for name, file in files if file),
+        model=HeldModel(**vars(view.model), dtype=geometry.dtype, targets=geometry.targets),
+        default_source=view.study.config.default_source,
         notes=view.budget.notes,
         settings=_settings(view),
-        environment=view.environment,
+        environment=view.study.facts.environment,
     )
 
 
@@ -133,12 +144,12 @@ def _settings(view: StudyView) -> tuple[tuple[str, str], ...]:
     config = view.study.config
     budget = view.budget
     return (
-        ("sampler", str(config.get("sampler", "–"))),
-        ("pruner", str(config.get("pruner", "–"))),
+        ("sampler", config.sampler),
+        ("pruner", config.pruner),
         ("seed", str(view.study.seed)),
-        ("preset", str(config.get("preset", "–"))),
+        ("preset", config.preset),
         ("training examples of a trial", f"{budget.examples} in 8 equal parts (quanta) of {budget.quantum}"),
         ("validation examples", f"{budget.eval_examples} at rungs, {budget.final_eval_examples} at the end"),
-        ("gradient clipping", f"{view.max_grad_norm:g}"),
+        ("gradient clipping", f"{view.objective.max_grad_norm:g}"),
         ("optimizer", "AdamW; base weights frozen"),
     )

@@ -1,55 +1,27 @@
 """Which token ends an answer in training, where the model stops by itself, and what an export does about it.
 
-Knows nothing of files; ``export_peft.py`` does what is said here.
+Knows nothing of files; ``integrations/peft.py`` does what is said here.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
+from ..study.facts import Endings
 from .format import counted, join
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EndingsView:
-    """How answers end; empty in a study that was made before it was recorded."""
-
-    tokens: tuple[str, ...] = ()
-    """Tokens that end the answers, the most frequent first."""
-    ids: tuple[int, ...] = ()
-    """Their ids."""
-    added: bool = False
-    """Whether the model's chat template ends answers with none, so that the tokenizer's is put there."""
-    inside: int = 0
-    """Training examples with a stop token inside an answer."""
-    model_tokens: tuple[str, ...] = ()
-    """Tokens at which the model's generation configuration stops."""
-    model_ids: tuple[int, ...] = ()
-    """Their ids."""
-    tokenizer_token: str = ""
-    """The tokenizer's end of a sequence."""
-    tokenizer_class: str = ""
-    """Its class in Transformers."""
-    chat_template: str = ""
-    """A template in Jinja that writes what was trained on; empty where the tokenizer's own does."""
-    prompts: int = 0
-    """Made-up prompts that the exported template was tried on."""
-    prompts_differ: int = 0
-    """Those of them that it tokenizes otherwise than in training."""
-
-
-def stops_differ(endings: EndingsView) -> bool:
+def stops_differ(endings: Endings) -> bool:
     """Return whether training ends answers with a token at which the model does not stop by itself."""
     return not set(endings.ids) <= set(endings.model_ids)
 
 
-def eos_token_ids(endings: EndingsView, base: Sequence[int]) -> list[int]:
+def eos_token_ids(endings: Endings, base: Sequence[int]) -> list[int]:
     """Return at which tokens an exported model stops: where it was trained to, then where its base does."""
     return list(dict.fromkeys((*endings.ids, *base)))
 
 
-def ending_sentence(endings: EndingsView) -> str | None:
+def ending_sentence(endings: Endings) -> str | None:
     """Return one sentence on the stop token; None where a study says nothing of it."""
     if not endings.ids:
         return None
@@ -65,7 +37,7 @@ def ending_sentence(endings: EndingsView) -> str | None:
     )
 
 
-def ending_warnings(endings: EndingsView) -> tuple[str, ...]:
+def ending_warnings(endings: Endings) -> tuple[str, ...]:
     """Return what else a user should know of how answers end."""
     found = []
     if endings.added:

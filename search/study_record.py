@@ -6,17 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-import pydantic
-
-from ..errors import BudgetError, DataError, LoratuneError, ModelError, StorageError, StudyExists
+from ..errors import BudgetError, DataError, ModelError, StudyExists
 from ..storage.store import Store
-from ..study.as_json import to_json
 from ..study.config import ObjectiveConfig
 from ..study.facts import Facts, ModelSummary
 from ..study.records import StudyRecord
 from ..study.study_config import StudyConfig
-
-_FACTS = pydantic.TypeAdapter(Facts)
 
 SAME_LOSS = 1e-2
 """Two measurements of one base model's loss differ by less than this, relative, whatever the device."""
@@ -29,9 +24,7 @@ def create(store: Store, *, name: str, config: StudyConfig, facts: Facts, trials
     the study. Raises ``StudyExists``, which says what differs, where the name is taken by another.
     """
     try:
-        study = store.create_study(
-            name=name, trials=trials, seed=config.seed, config=config.to_json(), facts=to_json(facts)
-        )
+        study = store.create_study(name=name, trials=trials, config=config, facts=facts)
     except StudyExists:
         if name not in {known.name for known in store.studies()}:
             raise  # it is a study of another program, in Optuna's tables alone
@@ -41,8 +34,8 @@ def create(store: Store, *, name: str, config: StudyConfig, facts: Facts, trials
         # From the first moment, so that Optuna's tools can be opened before a trial has ended.
         store.project(study.id, config.space.value_distributions(), {})
         return study
-    differences = list(config_of(study).differences(config))
-    if not differences and facts_of(study).data.fingerprint != facts.data.fingerprint:
+    differences = list(study.config.differences(config))
+    if not differences and study.facts.data.fingerprint != facts.data.fingerprint:
         differences.append("the contents of its data have changed")
     if differences:
         raise StudyExists(
@@ -52,22 +45,6 @@ def create(store: Store, *, name: str, config: StudyConfig, facts: Facts, trials
     return dataclasses.replace(study, trials=max(trials, study.trials))
 
 
-def config_of(study: StudyRecord) -> StudyConfig:
-    """Return what the user chose for a study."""
-    return StudyConfig.from_json(study.config)
-
-
-def facts_of(study: StudyRecord) -> Facts:
-    """Return what was found when a study was made; raises ``StorageError``."""
-    try:
-        return _FACTS.validate_python(study.facts)
-    except (LoratuneError, TypeError, ValueError) as error:
-        raise StorageError(
-            f"the facts stored with study {study.name!r} cannot be read; they are damaged, which tune db "
-            "check may tell, or were made by another version of loratune"
-        ) from error
-
-
 def objective_of(
     study: StudyRecord, *, cache_dir: Path | None = None, slots: int | None = None
 ) -> ObjectiveConfig:
@@ -75,7 +52,7 @@ def objective_of(
 
     That is its geometry, and the Hub's commit that the model's revision meant then.
     """
-    objective, facts = config_of(study).objective, facts_of(study)
+    objective, facts = study.config.objective, study.facts
     revision = facts.model.revision or objective.model.revision
     return dataclasses.replace(
         objective,

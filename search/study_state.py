@@ -18,7 +18,6 @@ from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
 from ..storage import database_errors, study_files
 from ..storage.store import Store
-from ..study.as_json import to_json
 from ..study.budget import QUANTA
 from ..study.facts import Facts
 from ..study.records import CurvePoint, Ending, QuantumUpdate, State, StudyRecord, TrialRecord
@@ -26,7 +25,6 @@ from ..study.study_config import StudyConfig
 from .known_trials import KnownTrials
 from .outcomes import Verdict
 from .samplers import Past
-from .study_record import config_of, facts_of
 
 
 class Ledger:
@@ -35,8 +33,8 @@ class Ledger:
     def __init__(self, store: Store, study: StudyRecord) -> None:
         self.store = store
         self.study = study
-        self.config: StudyConfig = config_of(study)
-        self.facts: Facts = facts_of(study)
+        self.config: StudyConfig = study.config
+        self.facts: Facts = study.facts
         self.folder = store.study_dir(study.id)
         quanta = range(1, QUANTA + 1)
         self.known = KnownTrials(
@@ -124,7 +122,7 @@ class Ledger:
         if not self.facts.model.files and found.model.files:
             model = dataclasses.replace(self.facts.model, files=found.model.files)
             self.facts = dataclasses.replace(self.facts, model=model)
-            self.store.set_facts(self.study.id, to_json(self.facts))
+            self.store.set_facts(self.study.id, self.facts)
 
     def add(self, params: LoraParams, source: str) -> int:
         """Record a new trial and return its number."""

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import sqlalchemy
 
-from ..errors import DamagedFile, LoratuneError
+from ..errors import DamagedFile, LoratuneError, StorageError
 from ..spaces import digest
 from ..spaces.nouns import numbered, plural
-from ..study.records import CurvePoint, StudyRecord, TrialRecord
+from ..study.records import CurvePoint, StudyHead, TrialRecord
 from . import database_errors, progress_note, queries, rows, tables
 from .store import Store
 from .to_optuna import NUMBER, names
@@ -39,7 +39,10 @@ def findings(store: Store) -> tuple[str, ...]:
         return (*found, f"{store.url}: its studies cannot be read ({_words(error)})")
     for name in known:
         try:
-            found += [f"study {name}: {finding}" for finding in _study(store, store.study(name))]
+            with store.reading() as connection:
+                head = queries.head(connection, name)
+            if head is not None:
+                found += [f"study {name}: {finding}" for finding in _study(store, head)]
         except _UNREADABLE as error:
             found.append(f"study {name}: its rows cannot be read ({_words(error)})")
     return tuple(found)
@@ -63,7 +66,11 @@ def _database(store: Store) -> Iterator[str]:
             yield f"{store.url}: a row of {table} belongs to one of {parent} that is not there"
 
 
-def _study(store: Store, study: StudyRecord) -> Iterator[str]:
+def _study(store: Store, study: StudyHead) -> Iterator[str]:
+    try:
+        store.study(study.name)
+    except StorageError:
+        yield "its configuration or what was found for it is not what this version of loratune writes"
     lease = store.lease(study.id)
     live = lease is not None and lease.alive
     # One moment: a search may write between two transactions.
@@ -234,7 +241,7 @@ def _events(connection: sqlalchemy.Connection, study_id: int) -> Iterator[str]:
         yield "an event cannot be read" if len(torn) == 1 else f"{len(torn)} events cannot be read"
 
 
-def _changed(store: Store, study: StudyRecord, before: TrialRecord) -> bool:
+def _changed(store: Store, study: StudyHead, before: TrialRecord) -> bool:
     """Return whether a trial names other files by now."""
     with contextlib.suppress(LoratuneError, IndexError):
         now = store.trials(study.id)[before.number]

@@ -19,7 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import StorageError
-from ..study.records import CurvePoint, StudyRecord, TrialRecord
+from ..study.records import CurvePoint, StudyHead, TrialRecord
 from . import database_errors, engine
 from .to_optuna import NUMBER, Told, names, to_optuna
 
@@ -61,20 +61,20 @@ class Projection:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    def present(self, study: StudyRecord) -> frozenset[int]:
+    def present(self, study: StudyHead) -> frozenset[int]:
         """Return the trials that Optuna has of a study, by our numbers; makes its row where it is missing."""
         if study.id not in self._studies:
             self._studies[study.id] = self._read(study)
         return self._studies[study.id].present
 
-    def name(self, study: StudyRecord) -> str:
+    def name(self, study: StudyHead) -> str:
         """Return the name of a study's copy, which is another where a user's own study has the study's."""
         self.present(study)
         return self._studies[study.id].name
 
     def write(
         self,
-        study: StudyRecord,
+        study: StudyHead,
         trials: Sequence[TrialRecord],
         points: Sequence[CurvePoint],
         distributions: Mapping[str, BaseDistribution],
@@ -114,7 +114,7 @@ class Projection:
             return False
         return self._storage.get_study_user_attrs(copy.optuna_id).get(_LAYOUT) == LAYOUT
 
-    def _read(self, study: StudyRecord) -> _Copy:
+    def _read(self, study: StudyHead) -> _Copy:
         """Return what Optuna has of a study, made where it is missing; never touches a user's own study."""
         storage = self._storage
         for name in names(study.name):

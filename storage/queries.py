@@ -11,19 +11,30 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import func, select
 
-from ..study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
+from ..study.records import CurvePoint, Evaluation, EventRecord, StudyHead, StudyRecord, TrialRecord
 from . import rows, seals, tables
 from .progress_note import Progress
 
 
-def studies(connection: sqlalchemy.Connection) -> tuple[StudyRecord, ...]:
-    """Return every study, oldest first."""
+def studies(connection: sqlalchemy.Connection) -> tuple[StudyHead, ...]:
+    """Return the head of every study, oldest first."""
     query = whole_rows(connection, tables.studies).order_by(tables.studies.c.id)
-    return tuple(rows.study(row) for row in connection.execute(query).mappings())
+    return tuple(rows.head(row) for row in connection.execute(query).mappings())
+
+
+def head(connection: sqlalchemy.Connection, name: str | None) -> StudyHead | None:
+    """Return the head of a study by its name, or of the one last worked on; None where there is none."""
+    row = _study(connection, name)
+    return None if row is None else rows.head(row)
 
 
 def study(connection: sqlalchemy.Connection, name: str | None) -> StudyRecord | None:
     """Return a study by its name, or the one last worked on; None where there is none."""
+    row = _study(connection, name)
+    return None if row is None else rows.study(row)
+
+
+def _study(connection: sqlalchemy.Connection, name: str | None) -> sqlalchemy.RowMapping | None:
     table = tables.studies
     if name is None:
         query = whole_rows(connection, table).order_by(table.c.touched_at.desc(), table.c.id.desc()).limit(1)
@@ -31,14 +42,13 @@ def study(connection: sqlalchemy.Connection, name: str | None) -> StudyRecord | 
         return None  # no study has such a name, and a driver may not take it
     else:
         query = whole_rows(connection, table).where(table.c.name == name)
-    row = connection.execute(query).mappings().first()
-    return None if row is None else rows.study(row)
+    return connection.execute(query).mappings().first()
 
 
-def study_of(connection: sqlalchemy.Connection, study_id: int) -> StudyRecord:
-    """Return a study that is there by its id."""
+def head_of(connection: sqlalchemy.Connection, study_id: int) -> StudyHead:
+    """Return the head of a study that is there by its id."""
     query = whole_rows(connection, tables.studies).where(tables.studies.c.id == study_id)
-    return rows.study(connection.execute(query).mappings().one())
+    return rows.head(connection.execute(query).mappings().one())
 
 
 def names(connection: sqlalchemy.Connection) -> tuple[str, ...]:

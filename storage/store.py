@@ -25,6 +25,7 @@ from ..study.records import (
     EventRecord,
     LeaseRecord,
     QuantumUpdate,
+    StudyHead,
     StudyRecord,
     TrialRecord,
 )
@@ -47,6 +48,8 @@ from . import (
 )
 
 if TYPE_CHECKING:
+    from ..study.facts import Facts
+    from ..study.study_config import StudyConfig
     from .optuna_mirror import Projection
 
 DEFAULT = "tune.db"
@@ -171,12 +174,10 @@ class Store:
 
     # Studies
 
-    def create_study(
-        self, *, name: str, trials: int, seed: int, config: dict[str, Any], facts: dict[str, Any]
-    ) -> StudyRecord:
+    def create_study(self, *, name: str, trials: int, config: StudyConfig, facts: Facts) -> StudyRecord:
         """Make a study and its folder; raises ``StudyExists`` where the name is taken."""
         with self._transaction() as connection:
-            if queries.study(connection, name) is not None:
+            if queries.head(connection, name) is not None:
                 raise StudyExists(
                     f"study {name!r}: exists in {self.url}; tune resume {name} goes on with it, "
                     "or choose another name with --study"
@@ -188,13 +189,14 @@ class Store:
             study_id = study_files.reserve(self.artifacts, least)
             at = rows.now()
             row = {"id": study_id, "name": name, "created_at": at, "touched_at": at}
-            row |= {"trials": trials, "seed": seed, "config": config, "facts": facts}
+            row |= {"trials": trials, "seed": config.seed}
+            row |= {"config": config.to_json(), "facts": facts.to_json()}
             connection.execute(insert(tables.studies).values(row))
             seals.put(connection, tables.studies, tables.studies.c.id == study_id)
         return self.study(name)
 
-    def studies(self) -> tuple[StudyRecord, ...]:
-        """Return every study, oldest first."""
+    def studies(self) -> tuple[StudyHead, ...]:
+        """Return the head of every study, oldest first: also of one that another version wrote."""
         with self._reading() as connection:
             return queries.studies(connection)
 
@@ -216,10 +218,10 @@ class Store:
         with self._writing(study_id) as connection:
             self._change_study(connection, study_id, trials=trials)
 
-    def set_facts(self, study_id: int, facts: dict[str, Any]) -> None:
+    def set_facts(self, study_id: int, facts: Facts) -> None:
         """Add to what is known of a study: facts that were not taken yet when it was made."""
         with self._writing(study_id) as connection:
-            self._change_study(connection, study_id, facts=facts)
+            self._change_study(connection, study_id, facts=facts.to_json())
 
     # Ownership
 
@@ -257,7 +259,7 @@ class Store:
     def check_free(self, name: str) -> None:
         """Raise ``StudyBusy`` where a process that may be alive owns the study of that name."""
         with self._reading() as connection:
-            found = queries.study(connection, name)
+            found = queries.head(connection, name)
             if found is not None:
                 ownership.check_free(connection, found.id, found.name)
 
@@ -362,7 +364,7 @@ class Store:
         from . import optuna_mirror
 
         with self._writing(study_id) as connection:  # refused here, where the study is another's
-            study = queries.study_of(connection, study_id)
+            study = queries.head_of(connection, study_id)
         with database_errors.translated(self.url):
             if self._projection is None:
                 self._projection = optuna_mirror.Projection(self._address, self._fence, timeout=self._timeout)
@@ -375,7 +377,7 @@ class Store:
     def _project(
         self,
         target: Projection,
-        study: StudyRecord,
+        study: StudyHead,
         distributions: Mapping[str, Any],
         values: Mapping[int, Mapping[str, Any]],
     ) -> None:
@@ -495,7 +497,7 @@ class Store:
             yield connection
 
     def _change_study(self, connection: sqlalchemy.Connection, study_id: int, **values: Any) -> None:
-        queries.study_of(connection, study_id)  # refused where it is damaged
+        queries.head_of(connection, study_id)  # refused where it is damaged
         chosen = tables.studies.c.id == study_id
         connection.execute(update(tables.studies).where(chosen).values(values))
         seals.put(connection, tables.studies, chosen)

@@ -6,7 +6,14 @@ Plain values; nothing here reads a file.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
+from typing import Any
 
+import pydantic
+
+from ..errors import LoratuneError, StorageError
+from .as_json import to_json
 from .budget import Budget
 
 
@@ -222,3 +229,27 @@ class Facts:
     """K that was settled on."""
     notes: tuple[str, ...] = ()
     """What of model and device the user should know, a sentence each."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as plain dictionaries and lists."""
+        values: dict[str, Any] = to_json(self)
+        return values
+
+    @classmethod
+    def from_json(cls, values: Any) -> Facts:
+        """Make facts from what ``to_json`` returned, fields of before left out; raises ``StorageError``."""
+        try:
+            facts = _reader().validate_python(values)
+            if not math.isfinite(facts.base_loss):
+                raise ValueError(f"base_loss {facts.base_loss} is not a finite number")
+        except (LoratuneError, TypeError, ValueError) as error:
+            raise StorageError(
+                "the stored facts cannot be read; they are damaged, which tune db check may tell, or were "
+                "made by another version of loratune"
+            ) from error
+        return facts
+
+
+@functools.cache
+def _reader() -> pydantic.TypeAdapter[Facts]:
+    return pydantic.TypeAdapter(Facts)

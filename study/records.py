@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ..spaces.params import LoraParams
+
+if TYPE_CHECKING:
+    # Optuna comes with a space and takes half a second to import, which who lists trials need not wait for.
+    from .facts import Facts
+    from .study_config import StudyConfig
 
 State = Literal["running", "complete", "pruned", "diverged", "infeasible", "failed"]
 """``running`` until a trial ends; every other state is final."""
@@ -21,8 +26,8 @@ FINAL_STATES: tuple[State, ...] = ("complete", "pruned", "diverged", "infeasible
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StudyRecord:
-    """One study: what was asked for, what was found when it was made, and how many trials it wants."""
+class StudyHead:
+    """What tells one study from the others, and how many trials it wants."""
 
     id: int
     """The study's number in this database; names its folder of files."""
@@ -34,10 +39,16 @@ class StudyRecord:
     """How many trials it is to have in all."""
     seed: int
     """Seed of the sampler, the data order and the adapters' initial values."""
-    config: dict[str, Any]
-    """Everything the user chose, as JSON: space, model, data, budget, sampler, pruner, first trials."""
-    facts: dict[str, Any]
-    """``objectives.base.Facts`` as JSON: geometry, data summary, base model's loss, environment."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyRecord(StudyHead):
+    """One study: its head, what was asked for, and what was found when it was made."""
+
+    config: StudyConfig
+    """Everything that the user chose."""
+    facts: Facts
+    """What was found: shapes, budget, data, base model and its loss, environment."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

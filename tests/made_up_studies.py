@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from loratune.reports.view import StudyView
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import preset
 from loratune.spaces.space import SearchSpace
-from loratune.study.as_json import to_json
 from loratune.study.budget import Budget
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 from loratune.study.facts import BadRecord, DataSummary, Facts, Geometry, MemoryFacts, ModelSummary
@@ -26,6 +26,13 @@ BUDGET = Budget(
     micro_batch=4, quantum=192, batch_sizes=(4, 8, 16, 32), eval_examples=96, final_eval_examples=384
 )
 BASE_LOSS = 2.4
+IN_A_CHILD = f"""
+import sys
+sys.path.append({str(Path(__file__).parent)!r})
+from made_up_studies import make_config, make_facts
+"""
+"""What code that runs in another process begins with to make a study."""
+TARGETS = ("model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj")
 
 MakeView = Callable[..., StudyView]
 
@@ -47,6 +54,88 @@ def random_params(rng: np.random.Generator) -> LoraParams:
     )
 
 
+def make_config(
+    *,
+    model: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    space: SearchSpace | None = None,
+    first: LoraParams | None = None,
+    **choices: Any,
+) -> StudyConfig:
+    """What a user chose for a study; ``model`` and ``data`` change fields of those parts."""
+    tiny = preset("tiny")
+    objective = ObjectiveConfig(
+        model=ModelConfig(**{"name_or_path": "demo-model", **(model or {})}),
+        data=DataConfig(**{"train": "train.jsonl", **(data or {})}),
+        batch_sizes=BUDGET.batch_sizes,
+        lora_ranks=(2, 4, 8, 16),
+        lora_targets=("all",),
+    )
+    given = {"default_source": tiny.default_source, "first": (first or tiny.default,), **choices}
+    return StudyConfig(space=space or tiny.space, preset="tiny", objective=objective, **given)
+
+
+def make_facts(
+    *,
+    base: Evaluation | None = None,
+    data: dict[str, Any] | None = None,
+    targets: tuple[str, ...] = TARGETS,
+    name_or_path: str = "demo-model",
+) -> Facts:
+    """What was found when a study was made; ``data`` changes fields of the summary of its data."""
+    if base is None:
+        base = Evaluation(losses=np.array([4.8, 2.4], np.float32), tokens=np.array([2, 1]))
+    return Facts(
+        geometry=Geometry(
+            rank_max=16,
+            tick_lengths=(64,) * BUDGET.ticks,
+            eval_rows=16,
+            targets=targets,
+            dtype="float32",
+            attn_implementation="sdpa",
+            gradient_checkpointing=False,
+        ),
+        budget=BUDGET,
+        data=DataSummary(
+            **{
+                "format": "alpaca",
+                "template": "chatml",
+                "fingerprint": "0f1e2d",
+                "train": 2800,
+                "validation": 600,
+                "test": 600,
+                "records": 4003,
+                "bad": 3,
+                "bad_records": (BadRecord(file="train.jsonl", line=17, reason="no field 'output'"),),
+                "duplicates": 0,
+                "cutoff_len": 512,
+                "truncated": 2,
+                "tokens": 180_000,
+                "target_tokens": 60_000,
+                "length_quantiles": (12, 30, 48, 70, 200),
+                "rendered": "<|user|>Say it again<|end|>\n<|assistant|>⟦It again.<|end|>⟧\n",
+                **(data or {}),
+            }
+        ),
+        model=ModelSummary(
+            name_or_path=name_or_path,
+            revision=None,
+            architecture="LlamaForCausalLM",
+            parameters=1_200_000,
+            vocab_size=2048,
+            device="cpu",
+            device_name="2 CPU cores",
+        ),
+        memory=MemoryFacts(base_bytes=5_000_000, slot_bytes=1_000_000, available_bytes=10**9, slots_max=64),
+        base_loss=base.loss,
+        base_losses=tuple(float(loss) for loss in base.losses),
+        eval_tokens=tuple(int(count) for count in base.tokens),
+        rows_per_second=200.0,
+        environment={"python": "3.11.2", "torch": "2.13.0", "platform": "Linux x86_64"},
+        slots=8,
+    )
+
+
 def make_study(
     trials: int = 40,
     *,
@@ -61,7 +150,7 @@ def make_study(
     data: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
     model: dict[str, Any] | None = None,
-    targets: tuple[str, ...] = ("model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"),
+    targets: tuple[str, ...] = TARGETS,
 ) -> StudyView:
     """A study of so many trials; ``states`` forces some trials' ends."""
     rng = np.random.default_rng(seed)
@@ -134,69 +223,11 @@ def make_study(
             )
         )
     base = evaluation(BASE_LOSS)
-    objective = ObjectiveConfig(
-        model=ModelConfig(**{"name_or_path": "demo-model", **(model or {})}),
-        data=DataConfig(**{"train": "train.jsonl", **(config or {})}),
-        batch_sizes=BUDGET.batch_sizes,
-        lora_ranks=(2, 4, 8, 16),
-        lora_targets=("all",),
+    study_config = make_config(
+        model=model, data=config, space=space or tiny.space, first=rows[0].params if rows else tiny.default
     )
-    chosen_space = space or tiny.space
-    study_config = StudyConfig(
-        space=chosen_space,
-        preset="tiny",
-        default_source=tiny.default_source,
-        objective=objective,
-        first=(rows[0].params if rows else tiny.default,),
-    )
-    facts = Facts(
-        geometry=Geometry(
-            rank_max=16,
-            tick_lengths=(64,) * BUDGET.ticks,
-            eval_rows=16,
-            targets=targets,
-            dtype="float32",
-            attn_implementation="sdpa",
-            gradient_checkpointing=False,
-        ),
-        budget=BUDGET,
-        data=DataSummary(
-            **{
-                "format": "alpaca",
-                "template": "chatml",
-                "fingerprint": "0f1e2d",
-                "train": 2800,
-                "validation": 600,
-                "test": 600,
-                "records": 4003,
-                "bad": 3,
-                "bad_records": (BadRecord(file="train.jsonl", line=17, reason="no field 'output'"),),
-                "duplicates": 0,
-                "cutoff_len": 512,
-                "truncated": 2,
-                "tokens": 180_000,
-                "target_tokens": 60_000,
-                "length_quantiles": (12, 30, 48, 70, 200),
-                "rendered": "<|user|>Say it again<|end|>\n<|assistant|>⟦It again.<|end|>⟧\n",
-                **(data or {}),
-            }
-        ),
-        model=ModelSummary(
-            name_or_path=objective.model.name_or_path,
-            revision=None,
-            architecture="LlamaForCausalLM",
-            parameters=1_200_000,
-            vocab_size=2048,
-            device="cpu",
-            device_name="2 CPU cores",
-        ),
-        memory=MemoryFacts(base_bytes=5_000_000, slot_bytes=1_000_000, available_bytes=10**9, slots_max=64),
-        base_loss=base.loss,
-        base_losses=tuple(float(loss) for loss in base.losses),
-        eval_tokens=tuple(int(count) for count in base.tokens),
-        rows_per_second=200.0,
-        environment={"python": "3.11.2", "torch": "2.13.0", "platform": "Linux x86_64"},
-        slots=8,
+    facts = make_facts(
+        base=base, data=data, targets=targets, name_or_path=study_config.objective.model.name_or_path
     )
     study = StudyRecord(
         id=1,
@@ -204,8 +235,8 @@ def make_study(
         created_at=START,
         trials=wanted if wanted is not None else trials,
         seed=0,
-        config=study_config.to_json(),
-        facts=to_json(facts),
+        config=study_config,
+        facts=facts,
     )
     return StudyView(
         study=study,
@@ -214,6 +245,15 @@ def make_study(
         evaluations=evaluations,
         events=(EventRecord(at=START, kind="created", detail={}),),
     )
+
+
+def with_facts(view: StudyView, part: str | None = None, **changes: Any) -> StudyView:
+    """The view of a study of which other facts were found: of a part of them, or of themselves."""
+    facts = view.study.facts
+    if part is not None:
+        changes = {part: dataclasses.replace(getattr(facts, part), **changes)}
+    study = dataclasses.replace(view.study, facts=dataclasses.replace(facts, **changes))
+    return dataclasses.replace(view, study=study)
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ def _readings(case: Case, folder: Path) -> Iterator[list[tuple[str, float, list[
     states = {home / t.checkpoint: t for t in trials.values() if t.checkpoint is not None}
     adapters = {home / t.adapter: t for t in trials.values() if t.adapter is not None}
     owners = {
-        path: checkpoint.owner(t.number, t.seed, t.params, study.facts["data"]["fingerprint"])
+        path: checkpoint.owner(t.number, t.seed, t.params, study.facts.data.fingerprint)
         for path, t in states.items()
     }
     exported = folder / "exported"

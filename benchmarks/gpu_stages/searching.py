@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 from loratune.errors import LoratuneError
-from loratune.search.study_record import facts_of
 from loratune.storage.store import Store
 from loratune.study.budget import QUANTA
 
@@ -78,7 +77,7 @@ class Search:
                 states={trial.number: trial.state for trial in trials},
                 quanta=len(store.curve(study.id)),
                 final={number: tuple(own.losses.tolist()) for number, own in final.items()},
-                slots=facts_of(study).slots,
+                slots=study.facts.slots,
                 events=tuple(event.kind for event in store.events(study.id)),
             )
 

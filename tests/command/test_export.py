@@ -24,12 +24,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 from loratune.objectives.data.dataset import load_data
 from loratune.objectives.training.model import load_tokenizer
-from loratune.search.study_record import config_of, facts_of
 from loratune.storage.store import Store
 
 with Store.open("tune.db", mode="read") as store:
     study = store.study("done")
-objective, facts = config_of(study).objective, facts_of(study)
+objective, facts = study.config.objective, study.facts
 data = load_data(objective.data, load_tokenizer(objective.model), cache_dir=None)
 model = AutoModelForCausalLM.from_pretrained(objective.model.name_or_path, dtype=torch.float32)
 model = PeftModel.from_pretrained(model, sys.argv[1]).eval()

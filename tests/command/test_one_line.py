@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from loratune.storage.store import Store
+from made_up_studies import make_config, make_facts
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ from loratune.storage.store import Store
 def test_bad_input_is_one_line_that_names_it(tune, tmp_path, words, code, says):
     (tmp_path / "list.txt").write_text("a shopping list\n" * 100)
     with Store.open(str(tmp_path / "tune.db"), mode="create") as store:
-        store.create_study(name="mine", trials=1, seed=0, config={}, facts={})
+        store.create_study(name="mine", trials=1, config=make_config(), facts=make_facts())
     ended = tune(*words)
     assert ended.code == code
     assert ended.out == ""

@@ -10,7 +10,8 @@ from loratune.errors import ReportError
 from loratune.integrations.llamafactory import export_llamafactory, llamafactory
 from loratune.reports.data_columns import WORDS, columns_of
 from loratune.spaces.params import LoraParams
-from loratune.study.facts import Endings
+from loratune.study.facts import ColumnUse, Endings
+from made_up_studies import with_facts
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "llama_factory"
 RECORDS = {
@@ -65,12 +66,7 @@ def test_the_values_of_the_trial_are_in_the_yaml(study, tmp_path):
 
 
 def test_the_examples_that_are_held_out_are_rounded_up_as_the_trainer_does(study):
-    view = study()
-    facts = {
-        **view.study.facts,
-        "data": {**view.study.facts["data"], "train": 5028, "validation": 1077, "test": 1077},
-    }
-    view = dataclasses.replace(view, study=dataclasses.replace(view.study, facts=facts))
+    view = with_facts(study(), "data", train=5028, validation=1077, test=1077)
     notes = " ".join(llamafactory(view, None, Path("out")).notes)
     assert "a run of 3 epochs of 6\u202f104 examples" in notes  # 7182 less 1078
 
@@ -157,14 +153,14 @@ def test_the_entry_names_the_columns_that_the_user_named(study):
 
 def test_the_entry_names_the_columns_that_a_file_of_other_names_was_read_by(study):
     uses = [
-        {"file": "train.jsonl", "name": name, "used_as": used_as}
+        ColumnUse(file="train.jsonl", name=name, used_as=used_as)
         for name, used_as in (("id", ""), ("Question", "prompt"), ("answer", "answer"))
     ]
     record = {"id": 1, "Question": "Which?", "answer": "This."}
     found = llamafactory(study("prompt_completion", record=record, data={"columns": uses}), None, Path("out"))
     assert found.datasets["loratune_demo"]["columns"] == {"prompt": "Question", "response": "answer"}
     uses = [
-        {"file": "train.jsonl", "name": name, "used_as": used_as}
+        ColumnUse(file="train.jsonl", name=name, used_as=used_as)
         for name, used_as in (("Input", "prompt"), ("Instruction", "prompt"), ("Response", "answer"))
     ]
     record = {"Input": "it", "Instruction": "Say", "Response": "again"}
@@ -234,9 +230,7 @@ def test_the_models_own_template_is_left_to_the_tokenizer_and_said(study):
 
 @pytest.mark.parametrize(("dtype", "key"), [("bfloat16", "bf16"), ("float16", "fp16")])
 def test_half_precision_is_passed_on(study, dtype, key):
-    view = study()
-    facts = {**view.study.facts, "geometry": {**view.study.facts["geometry"], "dtype": dtype}}
-    view = dataclasses.replace(view, study=dataclasses.replace(view.study, facts=facts))
+    view = with_facts(study(), "geometry", dtype=dtype)
     assert llamafactory(view, None, Path("out")).arguments[key] is True
 
 
@@ -278,13 +272,9 @@ def test_every_key_is_one_that_llamafactory_knows(study, tmp_path, kind):
         config={"validation": str(tmp_path / "v.jsonl")} if kind == "messages" else {},
         model={"name_or_path": "org/model", "revision": "abc", "trust_remote_code": True},
     )
-    facts = {**view.study.facts, "geometry": {**view.study.facts["geometry"], "dtype": "bfloat16"}}
     chosen = params(loraplus_lr_ratio=4.0, lora_dropout=0.05, weight_decay=0.01, lr_scheduler_type="linear")
-    view = dataclasses.replace(
-        view,
-        study=dataclasses.replace(view.study, facts=facts),
-        trials=(dataclasses.replace(view.trials[0], params=chosen),),
-    )
+    view = with_facts(view, "geometry", dtype="bfloat16")
+    view = dataclasses.replace(view, trials=(dataclasses.replace(view.trials[0], params=chosen),))
     found = llamafactory(view, None, Path("out")).arguments
     assert set(found) - set(known) == set()
     kinds = {"int": int, "float": float, "bool": bool, "str": str}

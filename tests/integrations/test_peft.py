@@ -11,6 +11,7 @@ import yaml
 from loratune.errors import ReportError
 from loratune.integrations.peft import export_peft
 from loratune.spaces.params import FIELDS, LoraParams
+from made_up_studies import with_facts
 
 RANK = 4
 
@@ -78,8 +79,7 @@ def study(make_view):
     def make(architecture="LlamaForCausalLM", alpha=10.0, **more):
         params = LoraParams(learning_rate=0.002, batch_size=8, lora_rank=RANK, lora_alpha=alpha)
         view = make_view(1, params={0: params}, **more)
-        facts = {**view.study.facts, "model": {**view.study.facts["model"], "architecture": architecture}}
-        return dataclasses.replace(view, study=dataclasses.replace(view.study, facts=facts))
+        return with_facts(view, "model", architecture=architecture)
 
     return make
 
@@ -128,8 +128,7 @@ def test_peft_loads_it_without_a_warning_and_computes_the_same(
 def test_the_config_says_what_peft_and_the_hub_need(study, adapter, tmp_path):
     path, _ = adapter([("model.layers.0.q_proj", 8, 8)])
     view = study(model={"name_or_path": "org/model", "revision": "main"})
-    facts = {**view.study.facts, "model": {**view.study.facts["model"], "revision": "abc123"}}
-    view = dataclasses.replace(view, study=dataclasses.replace(view.study, facts=facts))
+    view = with_facts(view, "model", revision="abc123")
     folder = export_peft(view, 0, path, tmp_path / "best")
     config = json.loads((folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "org/model"

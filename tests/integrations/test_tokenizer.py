@@ -5,9 +5,9 @@ import json
 import pytest
 from loratune.errors import ReportError
 from loratune.integrations.tokenizer import beside_adapter, notes
-from loratune.reports.stop_tokens import EndingsView
+from loratune.study.facts import Endings
 
-TRAINED = EndingsView(
+TRAINED = Endings(
     tokens=("<|im_end|>",),
     ids=(7,),
     model_tokens=("</s>",),
@@ -95,14 +95,14 @@ def test_without_the_base_model_the_stops_are_written_all_the_same():
     assert {name: json.loads(content) for name, content in files.items()} == {
         "generation_config.json": {"eos_token_id": [7, 2]}
     }
-    assert beside_adapter(EndingsView(), None) == {}
+    assert beside_adapter(Endings(), None) == {}
     assert "holds no tokenizer" in notes(TRAINED, None)[-1]
 
 
 def test_a_study_from_before_gives_the_base_model_s_files_as_they_are(base):
-    config = json.loads(beside_adapter(EndingsView(), base)["generation_config.json"])
+    config = json.loads(beside_adapter(Endings(), base)["generation_config.json"])
     assert config["eos_token_id"] == [2, 1]
-    assert notes(EndingsView(), base) == ()
+    assert notes(Endings(), base) == ()
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "generation_config.json"])

@@ -11,9 +11,7 @@ from loratune.study.records import Ending, QuantumUpdate
 
 def record(store, made):
     """Write a made-up study as a search would."""
-    study = store.create_study(
-        name="demo", trials=20, seed=0, config=made.study.config, facts=made.study.facts
-    )
+    study = store.create_study(name="demo", trials=20, config=made.study.config, facts=made.study.facts)
     store.acquire(study.id)
     for trial in made.trials:
         store.add_trial(

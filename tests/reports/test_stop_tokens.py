@@ -1,16 +1,16 @@
 import pytest
 from loratune.reports.stop_tokens import (
-    EndingsView,
+    Endings,
     ending_sentence,
     ending_warnings,
     eos_token_ids,
     stops_differ,
 )
 
-AGREES = EndingsView(
+AGREES = Endings(
     tokens=("</s>",), ids=(2,), model_tokens=("</s>", "<s>"), model_ids=(2, 1), tokenizer_token="</s>"
 )
-DIFFERS = EndingsView(
+DIFFERS = Endings(
     tokens=("<|im_end|>",), ids=(7,), model_tokens=("</s>",), model_ids=(2,), tokenizer_token="</s>"
 )
 
@@ -33,27 +33,27 @@ def test_a_stop_that_the_model_does_not_know_is_one_sentence_with_all_three():
 
 
 def test_a_model_that_stops_nowhere_is_said():
-    words = ending_sentence(EndingsView(tokens=("<eot>",), ids=(7,)))
+    words = ending_sentence(Endings(tokens=("<eot>",), ids=(7,)))
     assert words is not None
     assert "generation config names no stop; the folder" in words
 
 
 def test_a_study_from_before_says_nothing():
-    assert ending_sentence(EndingsView()) is None
-    assert not stops_differ(EndingsView())
-    assert ending_warnings(EndingsView()) == ()
+    assert ending_sentence(Endings()) is None
+    assert not stops_differ(Endings())
+    assert ending_warnings(Endings()) == ()
 
 
 @pytest.mark.parametrize(
     ("endings", "words"),
     [
         (
-            EndingsView(added=True, tokenizer_token="</s>"),
+            Endings(added=True, tokenizer_token="</s>"),
             "ends an answer with no token, so </s> is put after",
         ),
-        (EndingsView(inside=1), "1 training example has a stop token inside an answer"),
-        (EndingsView(inside=3), "3 training examples have a stop token inside an answer"),
-        (EndingsView(prompts=16, prompts_differ=8), "tokenizes 8 of 16 made-up prompts otherwise"),
+        (Endings(inside=1), "1 training example has a stop token inside an answer"),
+        (Endings(inside=3), "3 training examples have a stop token inside an answer"),
+        (Endings(prompts=16, prompts_differ=8), "tokenizes 8 of 16 made-up prompts otherwise"),
     ],
 )
 def test_what_else_there_is_to_know_is_said(endings, words):

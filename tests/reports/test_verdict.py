@@ -8,6 +8,7 @@ from loratune.reports.page import render
 from loratune.reports.trial_ends import outcomes
 from loratune.reports.verdict import verdict
 from loratune.spaces.params import LoraParams
+from made_up_studies import with_facts
 
 
 def params(**changes):
@@ -167,8 +168,7 @@ def test_a_study_that_saved_nothing_does_not_boast(make_view):
 def below(make_view, base, **more):
     """A study whose base model has that loss."""
     view = make_view(2, params={0: params(), 1: params(learning_rate=0.002)}, **more)
-    facts = {**view.study.facts, "base_loss": base}
-    return dataclasses.replace(view, study=dataclasses.replace(view.study, facts=facts))
+    return with_facts(view, base_loss=base)
 
 
 @pytest.mark.parametrize(("base", "words"), [(0.5, "better than"), (None, "as good as")])

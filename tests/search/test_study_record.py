@@ -19,7 +19,7 @@ from loratune.errors import (
     UsageError,
 )
 from loratune.objectives.testing.fake import FakeWorker
-from loratune.search.study_record import compare_facts, config_of, create, facts_of, objective_of
+from loratune.search.study_record import compare_facts, create, objective_of
 from loratune.spaces.choices import Choices
 from loratune.storage.store import Store
 from loratune.study.config import ObjectiveConfig
@@ -42,8 +42,8 @@ def test_configuration_and_facts_come_back_as_they_were(bench, config: StudyConf
     study = make(bench, config)
     with bench.store as store:
         read = store.study("a")
-    assert config_of(read) == config
-    assert facts_of(read) == bench.facts(config)
+    assert read.config == config
+    assert read.facts == bench.facts(config)
     assert (study.trials, study.seed) == (8, 3)
     assert [event["trials"] for event in bench.events("created")] == [8]
 
@@ -216,7 +216,7 @@ def test_a_study_without_digests_of_its_model_is_given_them_when_it_goes_on(
     bench, config: StudyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(bench, config, trials=3)
-    assert facts_of(bench.store.study("a")).model.files == {}
+    assert bench.store.study("a").facts.model.files == {}
     real = FakeWorker.prepare
 
     def prepare(self: FakeWorker, objective: ObjectiveConfig) -> Facts:
@@ -224,7 +224,7 @@ def test_a_study_without_digests_of_its_model_is_given_them_when_it_goes_on(
 
     monkeypatch.setattr(FakeWorker, "prepare", prepare)
     assert bench.run().why == "complete"
-    assert facts_of(bench.store.study("a")).model.files == {"config.json": "a"}
-    stored = bench.store.study("a").facts
+    assert bench.store.study("a").facts.model.files == {"config.json": "a"}
+    stored = bench.store.study("a").facts.to_json()
     del stored["model"]["files"]  # as older code wrote it
-    assert facts_of(dataclasses.replace(bench.store.study("a"), facts=stored)).model.files == {}
+    assert Facts.from_json(stored).model.files == {}

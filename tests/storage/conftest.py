@@ -15,6 +15,7 @@ import pytest
 from loratune.spaces.params import LoraParams
 from loratune.storage.store import Store
 from loratune.study.records import CurvePoint, Evaluation, QuantumUpdate, StudyRecord
+from made_up_studies import make_config, make_facts
 
 PARAMS = LoraParams(learning_rate=3e-4, batch_size=8, lora_rank=16, lora_alpha=32, warmup_ratio=0.1)
 POSTGRES = "TUNE_TEST_POSTGRES"
@@ -66,7 +67,8 @@ def store(address: str) -> Iterator[Store]:
 @pytest.fixture
 def make_study() -> Callable[..., StudyRecord]:
     def make(store: Store, name: str = "first", trials: int = 10) -> StudyRecord:
-        return store.create_study(name=name, trials=trials, seed=7, config={"space": "ü"}, facts={"k": [1]})
+        config = make_config(default_source="ü", seed=7)
+        return store.create_study(name=name, trials=trials, config=config, facts=make_facts())
 
     return make
 

@@ -9,8 +9,11 @@ import time
 
 import pytest
 from loratune.storage.store import Store
+from made_up_studies import IN_A_CHILD
 
-WRITE = """
+WRITE = (
+    IN_A_CHILD
+    + """
 import datetime, sys
 import numpy as np
 from optuna.distributions import FloatDistribution
@@ -34,7 +37,7 @@ def update(trial, quantum):
 
 store = Store.open(sys.argv[1], mode="create")
 study = store.studies()[0] if store.studies() else store.create_study(
-    name="first", trials=9, seed=0, config={}, facts={})
+    name="first", trials=9, config=make_config(), facts=make_facts())
 store.acquire(study.id)
 encoded = {number: {"learning_rate": 0.5} for number in range(10_000)}
 store.project(study.id, space, encoded)
@@ -55,6 +58,7 @@ while True:
         print(first + 2, quantum, flush=True)
     store.project(study.id, space, encoded)
 """
+)
 
 
 def sound(path):

@@ -11,6 +11,7 @@ import pytest
 from loratune.errors import StorageError, StudyNotFound
 from loratune.storage import engine
 from loratune.storage.store import Store
+from made_up_studies import IN_A_CHILD
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_path_with_signs_of_urls_and_formats_works(tmp_path, make_study):
         study = make_study(store)
         store.project(study.id, {}, {})
     with Store.open(str(folder / "t{x}.db"), mode="read") as store:
-        assert store.studies() == (study,)
+        assert store.study(None) == study
     assert sorted(file.name for file in folder.iterdir()) == ["tune-artifacts", "t{x}.db"]
     assert (folder / "t{x}.db").stat().st_size > 0
     assert list(tmp_path.iterdir()) == [folder]
@@ -134,9 +135,9 @@ def read(path):
 def killed_writer(path):
     """Leave a database whose last study is only in the log, its writer dead."""
     code = (
-        "import os; from loratune.storage.store import Store\n"
+        IN_A_CHILD + "import os; from loratune.storage.store import Store\n"
         f"store = Store.open({str(path)!r}, mode='create')\n"
-        "store.create_study(name='first', trials=1, seed=0, config={}, facts={})\n"
+        "store.create_study(name='first', trials=1, config=make_config(), facts=make_facts())\n"
         "os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9

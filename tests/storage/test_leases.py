@@ -12,6 +12,7 @@ from loratune.errors import StaleOwner, StudyBusy
 from loratune.storage import leases
 from loratune.storage.leases import Process, standing
 from loratune.storage.store import Store
+from made_up_studies import IN_A_CHILD
 
 HERE = Process(host="a", pid=10, started=100.0, machine="m1", boot="b1", namespace="pid:[1]", ticks=77)
 OWNER = dataclasses.replace(HERE, pid=20, ticks=55, started=50.0)
@@ -227,16 +228,19 @@ def test_of_processes_that_ask_at_once_exactly_one_wins(path, own):
         assert sorted(answers) == ["lost", "lost", "won"]
 
 
-MAKE = """
+MAKE = (
+    IN_A_CHILD
+    + """
 import sys
 from loratune.storage.store import Store
 sys.stdin.readline()
 with Store.open({path!r}, mode="create") as store:
-    study = store.create_study(name=sys.argv[1], trials=1, seed=0, config={{}}, facts={{}})
+    study = store.create_study(name=sys.argv[1], trials=1, config=make_config(), facts=make_facts())
     store.acquire(study.id)
     store.project(study.id, {{}}, {{}})
 print("made", flush=True)
 """
+)
 
 
 def test_processes_that_make_the_same_database_at_once_all_succeed(path):

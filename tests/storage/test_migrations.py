@@ -52,7 +52,7 @@ def test_an_older_database_is_brought_up_to_date_with_its_rows(path, make_study,
         Store.open(str(path), mode="read")
     for _ in range(2):
         with Store.open(str(path), mode="write") as store:
-            assert store.studies() == (study,)
+            assert store.study(None) == study
             with store._reading() as connection:
                 assert migrations.version(connection) == latest
                 assert sqlalchemy.inspect(connection).has_table("tune_more")
@@ -70,4 +70,4 @@ def test_a_migration_that_fails_leaves_nothing_behind(path, make_study, monkeypa
     with Store.open(str(path), mode="write") as store, store._reading() as connection:
         assert migrations.version(connection) == migrations.LATEST
         assert not sqlalchemy.inspect(connection).has_table("tune_more")
-        assert store.studies() == (study,)
+        assert store.study(None) == study

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -67,8 +68,9 @@ def test_every_cell_is_under_its_rows_seal(path, study, table, column):
         other = f"x'{(bytes([value[0] ^ 1]) + value[1:]).hex()}'"
     elif isinstance(value, str):
         # One letter or digit otherwise, and often as good a text as before.
-        other = "'" + value.replace("1", "3", 1).replace("first", "fjrst") + "'"
-        other = other if other != f"'{value}'" else f"'{value[:-1]}{chr(ord(value[-1]) ^ 1)}'"
+        changed = value.replace("1", "3", 1).replace("first", "fjrst")
+        changed = changed if changed != value else value[:-1] + chr(ord(value[-1]) ^ 1)
+        other = "'" + changed.replace("'", "''") + "'"
     else:
         other = repr(value + 1)
     run(path, f"UPDATE {table} SET {column} = {other}")
@@ -86,7 +88,9 @@ def test_what_was_written_is_read_again(path, study):
         store.acquire(study.id)
         store.begin_attempt(study.id, 0)
         store.set_trials(study.id, 12)
-        store.set_facts(study.id, {"k": [1, 2.5, None], "ü": "é"})
+        facts = dataclasses.replace(study.facts, base_losses=(1, 2.5), environment={"ü": "é"})
+        store.set_facts(study.id, facts)
+        assert store.study(study.name).facts == facts
         store.keep_adapters(study.id, 0)
         assert [trial.attempt for trial in store.trials(study.id)] == [1, 0]
         assert store.study(study.name).trials == 12
