@@ -31,7 +31,7 @@ from .batches import Batch
 from .head import head_loss
 from .layout import LayerSlice, RowLayout
 from .model import BaseModel
-from .replay import Replays
+from .replay import Replay, Replays
 from .rng import dropout_mask, initial_a
 from .targets import features
 
@@ -146,9 +146,7 @@ class Pack:
     def accumulate(self, batch: Batch, dropout: Sequence[Dropout | None]) -> torch.Tensor:
         """Add the gradients of the summed losses to ``grads``; return the losses ``[active, m]``."""
         with self._using(slice(0, self.active), dropout):
-            replay = (
-                None if self.replays is None or any(dropout) else self.replays.of(batch.tokens, self.active)
-            )
+            replay = self._replay(batch.tokens, dropout)
             hidden = self._hidden(batch.tokens) if replay is None else replay.forward(batch.tokens)
             losses, gradient = head_loss(
                 self._head, hidden, batch.supervised, vocab_size=self._vocab_size, want_gradient=True
@@ -158,6 +156,12 @@ class Pack:
             else:
                 replay.backward(gradient)
         return losses
+
+    def _replay(self, tokens: torch.Tensor, dropout: Sequence[Dropout | None]) -> Replay | None:
+        """Return what replays the pass; None where it runs as it is. Dropout is drawn anew each time."""
+        if self.replays is None or any(dropout):
+            return None
+        return self.replays.of(tokens, self.active)
 
     def _hidden(self, tokens: torch.Tensor) -> torch.Tensor:
         with never_packed():
