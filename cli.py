@@ -65,7 +65,7 @@ def tune() -> None:
 @machine_options
 @storage_option
 @take_over_option
-def search(take_over: bool, deterministic: bool, config: Path | None, **flags: Any) -> None:
+def search(take_over: bool | None, deterministic: bool | None, config: Path | None, **flags: Any) -> None:
     """Make a study and run its trials, or go on with one that was made of the same choices.
 
     \b
@@ -80,7 +80,7 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
     from .storage import engine, study_files
 
     request = make_request(config, flags)
-    looking.look_first(request, take_over=take_over)
+    looking.look_first(request, take_over=bool(take_over))
     address = engine.parse(request.storage)
     with (
         process.interrupted_by_sigterm(),
@@ -93,7 +93,7 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
             logs=folder / study_files.LOGS,
             cache=settling.borrow_cache(address.artifacts, folder),
             starting=_say_preparing,
-            deterministic=deterministic,
+            deterministic=bool(deterministic),
         )
         try:
             workers = preparing.planned_workers(request, prepared)
@@ -108,11 +108,11 @@ def search(take_over: bool, deterministic: bool, config: Path | None, **flags: A
                         store,
                         study,
                         prepared=prepared,
-                        workers=request.workers,
-                        slots=request.slots,
-                        timeout=request.get("timeout"),
-                        take_over=take_over,
-                        deterministic=deterministic,
+                        workers=request.run.workers_wanted,
+                        slots=request.run.slots_wanted,
+                        timeout=request.run.timeout,
+                        take_over=bool(take_over),
+                        deterministic=bool(deterministic),
                     )
         finally:
             prepared.worker.close()
@@ -131,8 +131,8 @@ def resume(
     workers: int | str | None,
     timeout: float | None,
     storage: str | None,
-    take_over: bool,
-    deterministic: bool,
+    take_over: bool | None,
+    deterministic: bool | None,
 ) -> None:
     """Go on with STUDY, or the latest, where it stood: to its end, or to --trials in all.
 
@@ -164,8 +164,8 @@ def resume(
             workers=workers if isinstance(workers, int) else None,
             slots=slots if isinstance(slots, int) else None,
             timeout=timeout,
-            take_over=take_over,
-            deterministic=deterministic,
+            take_over=bool(take_over),
+            deterministic=bool(deterministic),
         )
 
 
@@ -199,9 +199,9 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
         prepared.worker.close()
     workers = preparing.planned_workers(request, prepared)
     if as_json:
-        emit_json(make_plan(prepared.config, prepared.facts, trials=request.trials, workers=workers))
+        emit_json(make_plan(prepared.config, prepared.facts, trials=request.search.trials, workers=workers))
         return
-    _print_plan(OUT, prepared, request.trials, workers)
+    _print_plan(OUT, prepared, request.search.trials, workers)
     OUT.print()
     say(OUT, Text("one training example; the loss is taken between ⟦ and ⟧:", style="bold"))
     OUT.print(Text(prepared.facts.data.rendered), soft_wrap=True)

@@ -14,7 +14,7 @@ from .request import Request, choose_preset, fit_to_budget, make_config
 
 def look_first(request: Request, *, take_over: bool) -> None:
     """Raise ``LoratuneError`` where a search cannot begin, as far as is known without a model."""
-    address, name = engine.parse(request.storage), request.study
+    address, name = engine.parse(request.storage), request.search.study
     if address.path is not None:
         check_path(address.path)
     if address.path is None or not address.path.exists():
@@ -44,8 +44,8 @@ def check_free(store: Store, request: Request) -> None:
     Without a name that is a study of the same choices; its space may hang on the model's size, and on how
     many examples there are, which is taken from that study.
     """
-    if request.study is not None:
-        store.check_free(request.study)
+    if request.search.study is not None:
+        store.check_free(request.search.study)
         return
     chosen = choose_preset(request)
     presets = [chosen] if chosen is not None else [preset("default"), preset("tiny")]

@@ -62,7 +62,7 @@ def prepare(
     def look(config: StudyConfig, device: str) -> Prepared:
         objective = dataclasses.replace(
             config.objective,
-            slots=request.slots,
+            slots=request.run.slots_wanted,
             cache_dir=None if cache is None else str(cache),
             deterministic=deterministic,
         )
@@ -120,15 +120,15 @@ def make_study(store: Store, request: Request, prepared: Prepared) -> StudyRecor
     Where the user gave no name and the default one is taken by another configuration, the next free
     ``name-2`` is.
     """
-    base = request.study or default_name(request)
+    base = request.search.study or default_name(request)
     # Without an end: names may be taken by studies of ours and by others in Optuna's tables.
     for name in itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2))):
         try:
             return create(
-                store, name=name, config=prepared.config, facts=prepared.facts, trials=request.trials
+                store, name=name, config=prepared.config, facts=prepared.facts, trials=request.search.trials
             )
         except StudyExists:
-            if request.study is not None:
+            if request.search.study is not None:
                 raise
     raise AssertionError("there are names without end")
 
@@ -137,4 +137,6 @@ def planned_workers(request: Request, prepared: Prepared) -> int:
     """Return how many workers a study would have that begins now; raises ``UsageError`` for too many."""
     device, facts = prepared.config.objective.model.device, prepared.facts
     here = machine_of(device, facts)
-    return count_workers(request.workers, find_places(device, facts, here), facts, here, request.trials)
+    return count_workers(
+        request.run.workers_wanted, find_places(device, facts, here), facts, here, request.search.trials
+    )

@@ -1,7 +1,6 @@
 """From what the user asked for to a study's configuration; nothing is loaded, trained or written.
 
-A flag goes over the config file, the file over the environment, that over the defaults. Defaults are those
-of the values that are made (``StudyConfig``, ``ModelConfig``, ``DataConfig``), so each is written down once.
+A flag goes over the config file, the file over the environment, that over the defaults of options.py.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,114 +21,87 @@ from ..objectives.size import count_parameters
 from ..spaces.params import LoraParams
 from ..spaces.parse import build_space, configuration
 from ..spaces.presets import PRESETS, Preset, preset, preset_for
-from ..spaces.settings import load_settings
 from ..study.config import DataConfig, ModelConfig, ObjectiveConfig
 from ..study.facts import Facts
 from ..study.study_config import StudyConfig
+from .config_file import read_config
 from .default_storage import default_storage
-
-TRIALS = 100
-
-_MODEL_FIELDS = (
-    "revision",
-    "dtype",
-    "device",
-    "attn_implementation",
-    "gradient_checkpointing",
-    "trust_remote_code",
-)
-_DATA_FIELDS = ("format", "template", "cutoff_len", "encoding")
-_STUDY_FIELDS = ("sampler", "pruner", "seed", "keep_adapters")
-_OBJECTIVE_FIELDS = ("examples", "eval_examples", "max_grad_norm", "seed")
+from .options import RunOptions, SearchOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
     """One call of ``tune search`` or ``tune plan``."""
 
-    settings: Mapping[str, Any]
-    """Long options with underscores that the user gave, by flag or file."""
+    search: SearchOptions
+    """What is searched; ``enqueue`` holds what the file says, then what the flags do."""
+    run: RunOptions
+    """How this run is made."""
     sets: tuple[str, ...] = ()
-    """Texts of ``--set``."""
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return an option, or the default where the user did not give it."""
-        return self.settings.get(name, default)
-
-    @property
-    def study(self) -> str | None:
-        """The study's name, where the user gave one."""
-        name: str | None = self.get("study")
-        return name
+    """Texts of ``--set``, which go over the file's ``set``."""
 
     @property
     def storage(self) -> str:
         """Where the database is."""
-        return str(self.get("storage") or default_storage())
-
-    @property
-    def trials(self) -> int:
-        """Trials of the study in all."""
-        return int(self.get("trials", TRIALS))
-
-    @property
-    def slots(self) -> int | None:
-        """Trials that train at once in one worker; None lets memory decide."""
-        return _count(self.get("slots", "auto"))
-
-    @property
-    def workers(self) -> int | None:
-        """Worker processes; None lets the machine decide."""
-        return _count(self.get("workers", "auto"))
+        return self.search.storage or default_storage()
 
 
 def make_request(config: Path | None, flags: Mapping[str, Any]) -> Request:
     """Merge a config file and the flags that were given; raises ``UsageError`` or ``SpaceError``."""
-    settings = {} if config is None else load_settings(config)
+    search, run = (SearchOptions(), RunOptions()) if config is None else read_config(config)
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     sets = tuple(given.pop("set", ()))
-    enqueued = [*settings.pop("enqueue", ()), *(_mapping(text) for text in given.pop("enqueue", ()))]
-    return Request(settings={**settings, **given, "enqueue": enqueued}, sets=sets)
+    enqueued = [*(search.enqueue or ()), *(_mapping(text) for text in given.pop("enqueue", ()))]
+    if enqueued:
+        given["enqueue"] = enqueued
+    return Request(search=search.with_given(given), run=run.with_given(given), sets=sets)
 
 
 def choose_preset(request: Request) -> Preset | None:
     """Return the preset that was named or that the model's size asks for; None if that is not known yet."""
-    named = request.get("space")
+    named = request.search.space
     if named in PRESETS:
         return preset(named)
-    if request.get("model") is None:
+    if request.search.model is None:
         return preset("tiny")
-    count = count_parameters(str(request.get("model")))
+    count = count_parameters(request.search.model)
     return None if count is None else preset_for(count)
 
 
 def make_config(request: Request, base: Preset) -> StudyConfig:
     """Return the study that was asked for, on the space of a preset; raises ``LoratuneError``."""
-    named = request.get("space")
+    named = request.search.space
     file = None
     if named is not None and named not in PRESETS:
         file = Path(named)
         if not file.exists():
             preset(named)  # says what may be given
-    space = build_space(base, file, request.sets, request.get("set"))
+    space = build_space(base, file, request.sets, request.search.set)
     first = space.closest(base.default)
     source = base.default_source
     if first != base.default:
         source += "; moved to the nearest point of the space"
+    search = request.search
     return StudyConfig(
         space=space,
         preset=base.name,
         default_source=source,
         objective=ObjectiveConfig(
-            model=_checked(ModelConfig(name_or_path=_model(request), **_chosen(request, _MODEL_FIELDS))),
-            data=_data(request),
+            model=_model(search),
+            data=_data(search),
             batch_sizes=space.batch_sizes(),
             lora_ranks=space.lora_ranks(),
             lora_targets=space.lora_targets(),
-            **_chosen(request, _OBJECTIVE_FIELDS),
+            examples=search.examples,
+            eval_examples=search.eval_examples,
+            max_grad_norm=search.max_grad_norm,
+            seed=search.seed,
         ),
-        first=(first, *(_enqueued(values, first) for values in request.get("enqueue", ()))),
-        **_chosen(request, _STUDY_FIELDS),
+        sampler=search.sampler,
+        pruner=search.pruner,
+        seed=search.seed,
+        first=(first, *(_enqueued(values, first) for values in search.enqueue or ())),
+        keep_adapters=search.keep_adapters,
     )
 
 
@@ -150,15 +122,31 @@ def fit_to_budget(config: StudyConfig, facts: Facts) -> StudyConfig:
 
 def default_name(request: Request) -> str:
     """Return a study name made of the model's and the data's."""
-    if request.get("model") is None:
+    model, data = request.search.model, request.search.data
+    if model is None:
         return "demo"
-    words = (Path(str(request.get("model"))).name, Path(str(request.get("data"))).stem)
+    words = (Path(model).name, Path(str(data)).stem)
     cleaned = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(words)).strip("-.")
     return cleaned[:56] or "study"
 
 
-def _model(request: Request) -> str:
-    model, data = request.get("model"), request.get("data")
+def _model(search: SearchOptions) -> ModelConfig:
+    """Return the base model; refuses a device that no machine has, before a worker is started for it."""
+    if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", search.device) is None:
+        raise UsageError(f"--device: {search.device!r} is not one of auto, cpu, cuda, cuda:N")
+    return ModelConfig(
+        name_or_path=_name_or_path(search),
+        revision=search.revision,
+        dtype=search.dtype,
+        device=search.device,
+        attn_implementation=search.attn_implementation,
+        gradient_checkpointing=search.gradient_checkpointing,
+        trust_remote_code=search.trust_remote_code,
+    )
+
+
+def _name_or_path(search: SearchOptions) -> str:
+    model, data = search.model, search.data
     for name, given, what in (("model", model, "folder or a Hub id"), ("data", data, "file")):
         if given is not None and not given.strip():
             raise UsageError(f"--{name} is empty; name a {what}")
@@ -173,33 +161,22 @@ def _model(request: Request) -> str:
     except RuntimeError:
         raise UsageError(f"--model: {model!r} is in the home of a user that there is not") from None
     # A study is resumed from anywhere, so a folder is stored with its whole path.
-    return os.path.realpath(model) if Path(model).exists() else str(model)
+    return os.path.realpath(model) if Path(model).exists() else model
 
 
-def _checked(model: ModelConfig) -> ModelConfig:
-    """Refuse a device that no machine has, before a worker is started for it."""
-    if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", model.device) is None:
-        raise UsageError(f"--device: {model.device!r} is not one of auto, cpu, cuda, cuda:N")
-    return model
-
-
-def _data(request: Request) -> DataConfig:
-    given = request.get("data")
-    files = _chosen(request, ("validation", "test")) | {"train": given or str(data_path())}
-    if request.get("validation") is None and request.get("test") is not None:
+def _data(search: SearchOptions) -> DataConfig:
+    if search.validation is None and search.test is not None:
         raise UsageError("--test was given without --validation; give both, or neither and the data is split")
-    paths: dict[str, Any] = {name: os.path.realpath(file) for name, file in files.items()}
-    columns = request.get("columns")
     return DataConfig(
-        **paths,
-        **_chosen(request, _DATA_FIELDS),
-        columns=None if columns is None else parse_columns(columns),
+        train=os.path.realpath(search.data or data_path()),
+        validation=None if search.validation is None else os.path.realpath(search.validation),
+        test=None if search.test is None else os.path.realpath(search.test),
+        format=search.format,
+        template=search.template,
+        cutoff_len=search.cutoff_len,
+        encoding=search.encoding,
+        columns=None if search.columns is None else parse_columns(search.columns),
     )
-
-
-def _chosen(request: Request, names: Sequence[str]) -> dict[str, Any]:
-    """Return the options among ``names`` that the user gave."""
-    return {name: request.settings[name] for name in names if name in request.settings}
 
 
 def _enqueued(values: Mapping[str, Any], default: LoraParams) -> LoraParams:
@@ -224,7 +201,3 @@ def _mapping(text: str) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise SpaceError(f"--enqueue: {text!r} is no mapping; write '{{learning_rate: 1e-3, lora_rank: 8}}'")
     return values
-
-
-def _count(value: Any) -> int | None:
-    return None if value == "auto" else int(value)

@@ -1,8 +1,4 @@
-"""The options of the command, each written down once.
-
-An option of a study is a line of ``STUDY``: its flag, what it takes, and what it is for. Defaults are
-not here but in the values that are made of them, so that a config file and a flag agree.
-"""
+"""The flags of the command: those of a search are made of app/options.py, the few others are written here."""
 
 from __future__ import annotations
 
@@ -17,8 +13,8 @@ from typing import Any
 
 import click
 
+from ..app.options import Described, RunOptions, SearchOptions, described
 from ..errors import shown
-from ..spaces import bounds
 from ..spaces.bounds import Bounds
 from ..storage.store import DEFAULT
 
@@ -106,124 +102,56 @@ class _File(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 FILE = _File()
-FORMATS = click.Choice(["auto", "alpaca", "sharegpt", "messages", "prompt_completion", "text"])
-DTYPES = click.Choice(["auto", "float32", "bfloat16", "float16"])
-
-STUDY: tuple[tuple[str, Any, str, str], ...] = (
-    ("--config", FILE, "FILE", "YAML of these options; flags go over it."),
-    ("--model", str, "ID|PATH", "Base model: a Hub id or a folder.  [default: the embedded demo]"),
-    ("--revision", str, "REV", "Branch, tag or commit of a Hub model."),
-    ("--data", str, "PATH", "Records: JSON, JSONL, CSV or Parquet.  [default: the embedded demo]"),
-    ("--validation", str, "PATH", "Validation records; else 15 % of --data."),
-    ("--test", str, "PATH", "Test records; else 15 % of --data."),
-    ("--format", FORMATS, "", "Layout of the records.  [default: auto]"),
-    (
-        "--columns",
-        str,
-        "ROLE=COLUMN",
-        "What each column is: prompt=instruction,context,completion=output.  [default: by their names]",
-    ),
-    ("--template", str, "NAME", "Chat template; the model's own by default."),
-    ("--encoding", str, "NAME", "Encoding of text files.  [default: utf-8]"),
-    ("--cutoff-len", Whole(bounds.CUTOFF_LEN), "TOKENS", "Longest example; more is cut.  [default: 1024]"),
-    ("--trials", Whole(bounds.TRIALS), "N", "Trials of the study in all.  [default: 100]"),
-    ("--study", str, "NAME", "The study's name; made of model and data by default."),
-    ("--space", str, "PRESET|FILE", "default, tiny, quickllm or a YAML file; by the model's size."),
-    (
-        "--examples",
-        Whole(bounds.EXAMPLES),
-        "N",
-        "Training examples of a trial; by the batch sizes and the data.",
-    ),
-    ("--eval-examples", Whole(bounds.EXAMPLES), "N", "Validation examples of the final evaluation."),
-    ("--max-grad-norm", Real(bounds.MAX_GRAD_NORM), "X", "Clip gradients to this norm.  [default: 1.0]"),
-    ("--dtype", DTYPES, "", "Numbers of the base model.  [default: auto]"),
-    ("--device", str, "NAME", "cpu, cuda or cuda:N.  [default: auto]"),
-    ("--attn-implementation", click.Choice(["sdpa", "eager"]), "", "Attention.  [default: sdpa]"),
-    ("--sampler", click.Choice(["tpe", "random"]), "", "Who proposes trials.  [default: tpe]"),
-    ("--pruner", click.Choice(["asha", "none"]), "", "Who stops bad ones early.  [default: asha]"),
-    (
-        "--seed",
-        Whole(bounds.SEED),
-        "N",
-        "Seed of sampler, data order and adapters.  [default: 0]",
-    ),
-    ("--keep-adapters", Whole(bounds.KEEP_ADAPTERS), "N", "Best adapters kept on disk.  [default: 5]"),
-)
-"""Flag, type, metavar, help."""
 
 
 def study_options(command: Command) -> Command:
     """Add everything that makes a study."""
-    switches = (
-        click.option(
-            "--set",
-            multiple=True,
-            metavar="NAME=SPEC",
-            help="One parameter: learning_rate=1e-5..2e-3:log, lora_rank=8,16,32 or batch_size=8.",
-        ),
-        click.option(
-            "--enqueue",
-            multiple=True,
-            metavar="MAPPING",
-            help="A configuration to try first: '{learning_rate: 1e-3, lora_rank: 8}'.",
-        ),
-        click.option(
-            "--gradient-checkpointing/--no-gradient-checkpointing",
-            default=None,
-            help="Recompute activations; decided by memory by default.",
-        ),
-        click.option(
-            "--trust-remote-code", is_flag=True, default=None, help="Run Python code of the model's own."
-        ),
+    options = [_flag(one) for one in described(SearchOptions) if one.name != "storage"]
+    config = click.option(
+        "--config", type=FILE, metavar="FILE", help="YAML of these options; flags go over it."
     )
-    plain = (
-        click.option(flag, type=kind, metavar=metavar or None, help=words)
-        for flag, kind, metavar, words in STUDY
-    )
-    for option in reversed([*plain, *switches]):
-        command = option(command)
-    return command
+    return _with(command, config, *options)
 
 
 def machine_options(command: Command) -> Command:
     """Add what belongs to the machine and this run, not to the study."""
-    for option in (
-        click.option(
-            "--deterministic",
-            is_flag=True,
-            help="Let workers wait for each other, and a GPU add up in one order: the same trials each time.",
-        ),
-        click.option(
-            "--timeout",
-            type=Real(bounds.TIMEOUT),
-            metavar="SECONDS",
-            help="End after so long; resume goes on.",
-        ),
-        click.option(
-            "--workers",
-            type=CountOrAuto(bounds.WORKERS),
-            help="Processes, one per GPU or core.  [default: auto]",
-        ),
-        click.option(
-            "--slots",
-            type=CountOrAuto(bounds.SLOTS),
-            help="Trials at once in a worker, at most; a study keeps the last number given, also on "
-            "a later resume.  [default: auto]",
-        ),
-    ):
+    return _with(command, *(_flag(one) for one in described(RunOptions) if one.name != "take_over"))
+
+
+def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
+    """Add options in the order in which help shows them."""
+    for option in reversed(options):
         command = option(command)
     return command
 
 
+def _flag(one: Described) -> Callable[[Command], Command]:
+    """Return the flag of an option; without it the command hears None, so that a config file may speak."""
+    given: dict[str, Any] = {"help": one.help}
+    if one.kind == "either":
+        return click.option(f"{one.flag}/--no-{one.flag.removeprefix('--')}", default=None, **given)
+    if one.kind == "switch":
+        return click.option(one.flag, is_flag=True, default=None, **given)
+    ends = one.option.bounds
+    kind: Any = str
+    if one.kind == "choice":
+        kind = click.Choice(one.choices)
+    elif ends is not None:
+        kind = {"whole": Whole, "real": Real, "count": CountOrAuto}[one.kind](ends)
+    return click.option(
+        one.flag, type=kind, metavar=one.option.metavar or None, multiple=one.kind == "several", **given
+    )
+
+
+def _option(name: str) -> Described:
+    (found,) = (one for model in (SearchOptions, RunOptions) for one in described(model) if one.name == name)
+    return found
+
+
 def storage_option(command: Command) -> Command:
     """Add ``--storage``; the environment is no part of it, since a config file goes over that."""
-    return click.option(
-        "--storage",
-        metavar="FILE|URL",
-        callback=_note_storage,
-        help="Database of studies; also TUNE_STORAGE.  [default: tune.db]",
-    )(command)
+    one = _option("storage")
+    return click.option(one.flag, metavar=one.option.metavar, callback=_note_storage, help=one.help)(command)
 
 
 def debug_option() -> click.Option:
@@ -296,6 +224,4 @@ def output_option(what: str, default: Path | None = None) -> Callable[[Command],
 
 def take_over_option(command: Command) -> Command:
     """Add ``--take-over``."""
-    return click.option("--take-over", is_flag=True, help="End another live search of the study first.")(
-        command
-    )
+    return _flag(_option("take_over"))(command)

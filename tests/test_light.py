@@ -31,7 +31,11 @@ for module in {modules!r}:
 """
 MODULES = (
     "spaces.space",
-    "spaces.settings",
+    "app.options",
+    "app.config_file",
+    "app.preparing",
+    "app.running",
+    "app.retraining",
     "storage.store",
     "objectives.base",
     "objectives.testing.fake",

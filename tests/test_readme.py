@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import pytest
 from loratune import cli
+from loratune.app.config_file import read_config
 from loratune.errors import LoratuneError
 from loratune.reports.plots.kinds import known
-from loratune.spaces.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -120,7 +120,7 @@ def test_the_config_file_of_the_readme_is_read(tmp_path):
     (block,) = (block for block in BLOCKS if block.startswith("# search.yaml"))
     path = tmp_path / "search.yaml"
     path.write_text(block, encoding="utf-8")
-    assert load_settings(path)["trials"] == 24
+    assert read_config(path)[0].trials == 24
 
 
 def test_every_link_of_the_documentation_leads_somewhere():

@@ -42,7 +42,7 @@ def test_a_flag_goes_over_the_file_and_the_file_over_the_default(tmp_path):
     (tmp_path / "search.yaml").write_text("trials: 24\nseed: 5\npruner: none\nset: {lora_rank: [2, 4]}\n")
     request = make_request(tmp_path / "search.yaml", {"trials": 7, "seed": None, "set": ("lora_rank=8",)})
     config = make_config(request, preset("tiny"))
-    assert request.trials == 7
+    assert request.search.trials == 7
     assert config.seed == config.objective.seed == 5
     assert config.pruner == "none"
     assert config.sampler == "tpe"
@@ -79,7 +79,8 @@ def test_a_switch_that_is_turned_off_is_not_a_switch_left_out():
 
 def test_the_machine_does_not_belong_to_the_study():
     request = make_request(None, {"slots": 3, "workers": "auto", "storage": "x.db", "timeout": 5.0})
-    assert (request.slots, request.workers, request.storage) == (3, None, "x.db")
+    run = request.run
+    assert (run.slots_wanted, run.workers_wanted, run.timeout, request.storage) == (3, None, 5.0, "x.db")
     assert make_config(request, preset("tiny")) == config_of()
 
 
