@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpaceError, UsageError, nearest
-from ..spaces.dimension import NAMES
+from ..spaces.params import NAMES
 from ..spaces.parse import configuration, dimensions
 from ..spaces.yamlfile import read_mapping
 from .options import RunOptions, SearchOptions, described, in_file
