@@ -235,10 +235,12 @@ class Ledger:
         if self._copied and not self._uncopied:
             return None
         space = self.config.space
-        values = _Values(space, self.trials)
-        before, self._copy = (
-            self._copy,
-            self.store.project(self.study.id, space.value_distributions(), values),
+        before = self._copy
+        self._copy = self.store.project(
+            self.study.id,
+            space.value_distributions(),
+            _Values(space, self.trials),
+            ended=sorted(self._uncopied),
         )
         self._copied = True
         self._uncopied.clear()

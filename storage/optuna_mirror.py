@@ -1,7 +1,7 @@
 """Optuna's copy of a study, in Optuna's own tables of the same file, for Optuna's own tools.
 
-The study is there from the moment it is made; each trial is added once, when it has ended, in one commit,
-and never changed: measured in docs/log.md. Nothing of ours reads it back. The only module of storage that
+The study is there from the moment it is made; each trial is added once, whole, when it has ended, and
+never changed: measured in docs/log.md. Nothing of ours reads it back. The only module of storage that
 imports Optuna, and itself imported only when needed.
 """
 
@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import StorageError
 from ..study.records import CurvePoint, StudyHead, TrialRecord
-from . import database_errors, engine
+from . import database_errors, engine, optuna_rows
 from .to_optuna import NUMBER, Told, names, to_optuna
 
 LAYOUT = 2
@@ -61,6 +61,10 @@ class Projection:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
+    def knows(self, study: StudyHead) -> bool:
+        """Return whether it remembers what Optuna has of a study; else all trials are to be looked at."""
+        return study.id in self._studies
+
     def present(self, study: StudyHead) -> frozenset[int]:
         """Return the trials that Optuna has of a study, by our numbers; makes its row where it is missing."""
         if study.id not in self._studies:
@@ -82,37 +86,40 @@ class Projection:
     ) -> int:
         """Add the ended ones among the trials that Optuna lacks, in the order in which they ended.
 
-        Returns the number of commits. Raises ``CopyGone`` where the study was deleted from Optuna's
+        Returns the number of trials. Raises ``CopyGone`` where the study was deleted from Optuna's
         tables; what was remembered of it is forgotten then.
         """
         present = self.present(study)
         ended = [trial for trial in trials if trial.state != "running" and trial.number not in present]
         ended.sort(key=lambda trial: (trial.finished_at or trial.started_at, trial.number))
+        if not ended:
+            return 0
         # Taken out while we write: after a failure the next call looks what has arrived.
         copy = self._studies.pop(study.id)
         losses: dict[int, dict[int, float | None]] = {}
         for point in points:
             losses.setdefault(point.trial, {})[point.quantum] = point.eval_loss
         try:
-            # Not by its id alone: SQLite gives the id of a deleted study to the next one, which may even
-            # be a user's of the same name.
-            if ended and not self._is(copy):
-                raise CopyGone
-            for trial in ended:
-                copy_of = to_optuna(trial, losses.get(trial.number, {}))
-                template = _template(trial, copy_of, distributions, values.get(trial.number, {}))
-                self._storage.create_new_trial(copy.optuna_id, template)
+            optuna_rows.add(
+                self._storage,
+                copy.optuna_id,
+                [
+                    _template(
+                        trial,
+                        to_optuna(trial, losses.get(trial.number, {})),
+                        distributions,
+                        values.get(trial.number, {}),
+                    )
+                    for trial in ended
+                ],
+                name=copy.name,
+                note=(_LAYOUT, LAYOUT),
+            )
         except KeyError as error:
             raise CopyGone from error
         written = {trial.number for trial in ended}
         self._studies[study.id] = dataclasses.replace(copy, present=present | written)
         return len(ended)
-
-    def _is(self, copy: _Copy) -> bool:
-        """Return whether Optuna's id still means the copy; raises ``KeyError`` where it means nothing."""
-        if self._storage.get_study_name_from_id(copy.optuna_id) != copy.name:
-            return False
-        return self._storage.get_study_user_attrs(copy.optuna_id).get(_LAYOUT) == LAYOUT
 
     def _read(self, study: StudyHead) -> _Copy:
         """Return what Optuna has of a study, made where it is missing; never touches a user's own study."""

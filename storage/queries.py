@@ -5,7 +5,7 @@ Changes nothing; what is written is written by trials.py, ownership.py and the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy
@@ -56,15 +56,19 @@ def names(connection: sqlalchemy.Connection) -> tuple[str, ...]:
     return tuple(connection.execute(select(tables.studies.c.name)).scalars())
 
 
-def trials(connection: sqlalchemy.Connection, study_id: int) -> tuple[TrialRecord, ...]:
-    """Return a study's trials by number."""
+def trials(
+    connection: sqlalchemy.Connection, study_id: int, numbers: Collection[int] | None = None
+) -> tuple[TrialRecord, ...]:
+    """Return some of a study's trials or, with None, all, by number."""
     table = tables.trials
     query = whole_rows(connection, table).where(table.c.study_id == study_id).order_by(table.c.number)
+    if numbers is not None:
+        query = query.where(table.c.number.in_(numbers))
     return tuple(rows.trial(row) for row in connection.execute(query).mappings())
 
 
 def curve(
-    connection: sqlalchemy.Connection, study_id: int, numbers: Sequence[int] | None
+    connection: sqlalchemy.Connection, study_id: int, numbers: Collection[int] | None
 ) -> tuple[CurvePoint, ...]:
     """Return the points of some trials or, with None, of all, by trial and quantum."""
     table = tables.curve

@@ -8,7 +8,7 @@ Does not decide anything: what to try, stop or keep is decided by pure functions
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -350,6 +350,8 @@ class Store:
         study_id: int,
         distributions: Mapping[str, Any],
         values: Mapping[int, Mapping[str, Any]],
+        *,
+        ended: Collection[int] | None = None,
     ) -> str:
         """Give Optuna's tables what they lack of a study; call it between writes, any number of times.
 
@@ -359,19 +361,23 @@ class Store:
             study_id: the study, owned by this store or by nobody.
             distributions: Optuna's distribution of each parameter that varies.
             values: by trial number, its parameters; as those distributions hold them.
+            ended: the trials that have ended since the last call; None: whichever there are.
         """
         # Only here: Optuna takes a quarter of a second to import.
         from . import optuna_mirror
 
-        with self._writing(study_id) as connection:  # refused here, where the study is another's
+        owned = study_id in self._fence.held
+        # Refused here, where the study is another's; what follows is compared with our lease anyway.
+        with self._reading() if owned else self._writing(study_id) as connection:
             study = queries.head_of(connection, study_id)
         with database_errors.translated(self.url):
             if self._projection is None:
                 self._projection = optuna_mirror.Projection(self._address, self._fence, timeout=self._timeout)
+            known = self._projection.knows(study)
             try:
-                self._project(self._projection, study, distributions, values)
+                self._project(self._projection, study, distributions, values, ended if known else None)
             except optuna_mirror.CopyGone:
-                self._project(self._projection, study, distributions, values)
+                self._project(self._projection, study, distributions, values, None)
             return self._projection.name(study)
 
     def _project(
@@ -380,11 +386,12 @@ class Store:
         study: StudyHead,
         distributions: Mapping[str, Any],
         values: Mapping[int, Mapping[str, Any]],
+        ended: Collection[int] | None,
     ) -> None:
         # Only what is not yet there: a study's thousandth trial costs no more than its first.
         present = target.present(study)
         with self._reading() as connection:
-            found = queries.trials(connection, study.id)
+            found = queries.trials(connection, study.id, ended)
             pending = tuple(
                 trial for trial in found if trial.state != "running" and trial.number not in present
             )

@@ -9,6 +9,7 @@ import optuna
 import pytest
 import sqlalchemy
 from loratune.errors import StorageError
+from loratune.storage import optuna_rows
 from loratune.storage.check import findings
 from loratune.storage.store import Store
 from loratune.study.records import Ending
@@ -180,16 +181,17 @@ def test_a_write_that_fails_half_way_is_made_up_for(path, owned, quantum, monkey
     store.record_quantum(study.id, [quantum(n, 1) for n in range(5)], [end(4, "pruned")])
     store.project(study.id, DISTRIBUTIONS, VALUES)
     store.record_quantum(study.id, [], [end(n, value=2.0 + n) for n in range(4)])
-    real, left = optuna.storages.RDBStorage.create_new_trial, [0]
+    real, left = optuna_rows._add, [0]
 
-    def create(self, *arguments):
+    def add(*arguments):
         if left[0] == 0:
             raise StorageError("no space left")
         left[0] -= 1
-        return real(self, *arguments)
+        return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(optuna.storages.RDBStorage, "create_new_trial", create)
+        patch.setattr(optuna_rows, "AT_ONCE", 1)
+        patch.setattr(optuna_rows, "_add", add)
         for stop in (0, 1, 2):
             left[0] = stop
             with pytest.raises(StorageError, match="no space left"):
@@ -301,7 +303,7 @@ def test_a_value_outside_its_range_is_left_to_the_attributes(path, owned):
     assert trial.user_attrs["params"]["lora_rank"] == 16
 
 
-def test_a_trial_is_one_commit(path, owned, quantum):
+def test_trials_that_ended_together_are_one_commit(path, owned, quantum):
     store, study = owned
     store.record_quantum(study.id, [quantum(0, 1)], [end(0, value=2.0)])
     store.project(study.id, DISTRIBUTIONS, VALUES)
@@ -313,7 +315,67 @@ def test_a_trial_is_one_commit(path, owned, quantum):
         study, store.trials(study.id), store.curve(study.id), DISTRIBUTIONS, VALUES
     )
     assert written == len(load(path)) - 1 == 2
-    assert len(commits) == 2 + 2  # the first look whose study it is
+    assert len(commits) == 1
+
+
+def test_its_rows_are_those_that_optuna_itself_would_write(path, owned, quantum, monkeypatch):
+    store, study = owned
+    for step in (1, 2):
+        store.record_quantum(study.id, [quantum(n, step, eval_loss=3.0 - step / 10) for n in range(5)])
+    ends = [end(0, value=2.5), end(1, "pruned"), end(2, "diverged"), end(3, "infeasible"), end(4, "failed")]
+    store.record_quantum(study.id, [], ends)
+    store.project(study.id, DISTRIBUTIONS, VALUES)
+    ours = content(path)
+    assert ours["trials"]
+    with opened(path) as storage:
+        storage.delete_study(storage.get_study_id_from_name("first"))
+    store._projection._studies.clear()  # it looks again what is there
+    monkeypatch.setattr(optuna_rows, "SCHEMA", 0)  # as if its tables were unknown
+    store.project(study.id, DISTRIBUTIONS, VALUES)
+    assert content(path) == ours
+
+
+def content(path):
+    """Return Optuna's rows of trials without the ids that merely count."""
+    found = {}
+    with sqlite3.connect(path) as connection:
+        connection.row_factory = sqlite3.Row
+        first = connection.execute("SELECT min(trial_id) FROM trials").fetchone()[0]
+        kinds = ("values", "params", "user_attributes", "system_attributes", "intermediate_values")
+        for table in ("trials", *(f"trial_{kind}" for kind in kinds)):
+            rows = [dict(row) for row in connection.execute(f"SELECT * FROM {table}")]
+            for row in rows:
+                row["trial_id"] -= first
+                for key in [key for key in row if key.endswith("_id") and key != "trial_id"]:
+                    del row[key]
+            found[table] = sorted(rows, key=repr)
+    return found
+
+
+def test_only_the_trials_that_are_named_are_read(path, owned, quantum):
+    store, study = owned
+    store.record_quantum(study.id, [quantum(0, 1)], [end(0, value=2.0)])
+    store.project(study.id, DISTRIBUTIONS, VALUES)
+    store.record_quantum(study.id, [quantum(1, 1), quantum(2, 1)], [end(1, value=2.0), end(2, value=3.0)])
+    store.project(study.id, DISTRIBUTIONS, VALUES, ended=[2])
+    assert [trial.user_attrs["loratune_number"] for trial in load(path)] == [0, 2]
+    store.release(study.id)
+    with Store.open(str(path), mode="write") as later:  # who remembers nothing looks at all of them
+        later.acquire(study.id)
+        later.project(study.id, DISTRIBUTIONS, VALUES, ended=[2])
+    assert [trial.user_attrs["loratune_number"] for trial in load(path)] == [0, 2, 1]
+
+
+def test_a_copy_that_was_deleted_comes_back_whole_though_one_trial_is_named(path, owned, quantum):
+    store, study = owned
+    store.record_quantum(study.id, [quantum(0, 1)], [end(0, value=2.0)])
+    store.project(study.id, DISTRIBUTIONS, VALUES)
+    with opened(path) as storage:
+        storage.delete_study(storage.get_study_id_from_name("first"))
+    store.record_quantum(study.id, [quantum(1, 1)], [end(1, value=3.0)])
+    store.project(study.id, DISTRIBUTIONS, VALUES, ended=[1])
+    assert [trial.user_attrs["loratune_number"] for trial in load(path)] == [0, 1]
+    assert [trial.params for trial in load(path)] == [VALUES[0], VALUES[1]]
 
 
 def test_a_full_disk_in_optunas_tables_is_one_line(path, owned, params, monkeypatch):
