@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..atomic import write_atomically
 from ..objectives.workers.process import ProcessWorker
 from ..storage.study_files import CACHE, LOGS
 
@@ -60,12 +60,8 @@ def _move(file: Path, to: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        temporary = to.with_name(f".{to.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            shutil.copy(file, temporary)
-            temporary.replace(to)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with file.open("rb") as opened:
+            write_atomically(to, iter(lambda: opened.read(2**20), b""))
         file.unlink()
 
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..atomic import write_atomically
 from .size import hub_folder
 
 WEIGHTS_INDEX = "model.safetensors.index.json"
@@ -107,7 +106,4 @@ def _write(cache_dir: Path, known: Mapping[str, object]) -> None:
     """Keep digests for the next call; where that cannot be, the next call reads the model again."""
     with contextlib.suppress(OSError):
         cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = cache_dir / f".{CACHE}.{secrets.token_hex(4)}.tmp"
-        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            json.dump(known, file)
-        temporary.replace(cache_dir / CACHE)
+        write_atomically(cache_dir / CACHE, [json.dumps(known).encode()], synced=False)

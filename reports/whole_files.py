@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
+from ..atomic import write_atomically
 from ..errors import ReportError
 
 
@@ -44,7 +44,6 @@ def check_ours(path: Path, mark: bytes) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all; its folder is made. Raises ``ReportError``."""
-    temporary: str | None = None
     try:
         if path.is_dir():
             raise ReportError(f"{path}: is a folder; name a file")
@@ -55,20 +54,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         if path.is_symlink():
             path = Path(os.path.realpath(path))  # what a link leads to is written, and the link stays
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; a report is as readable as any file that the user makes.
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-        temporary = None
+        write_atomically(path, [content], mode=0o666 & ~_umask())  # as readable as any file of the user's
     except OSError as error:
         raise ReportError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _umask() -> int:

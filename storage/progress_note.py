@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..atomic import write_atomically
 from ..spaces.nouns import numbered
 from ..study.records import TrialRecord
 from . import database_errors
@@ -65,7 +65,5 @@ def write(folder: Path, progress: Progress) -> None:
     file = folder / FILE
     with database_errors.translated_files(file):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = file.with_name(file.name + ".tmp")
-        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as opened:
-            json.dump(dataclasses.asdict(progress), opened)
-        temporary.replace(file)
+        content = json.dumps(dataclasses.asdict(progress)).encode()
+        write_atomically(file, [content], synced=False)

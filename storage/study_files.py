@@ -10,10 +10,10 @@ import contextlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..atomic import sync_folder, write_atomically
 from ..errors import DamagedFile
 from ..spaces import digest
 from ..study.records import TrialRecord
@@ -205,25 +205,5 @@ def write_synced(path: Path, *pieces: bytes | memoryview) -> None:
     """
     with database_errors.translated_files(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The name says whose it is, so that what a crash leaves behind is swept with its trial.
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                file.writelines(pieces)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+        write_atomically(path, pieces)
         sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,8 +12,9 @@ import secrets
 import sqlite3
 from pathlib import Path
 
+from ..atomic import sync_folder
 from ..errors import StorageError
-from . import database_errors, engine, study_files
+from . import database_errors, engine
 
 
 def log_of(path: Path) -> Path:
@@ -78,7 +79,7 @@ def backup(path: Path, to: Path) -> None:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             _name(temporary, to)
-            study_files.sync_folder(to.parent)
+            sync_folder(to.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

@@ -6,11 +6,8 @@ the arrays mean.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
+from ...atomic import write_atomically
 from ...errors import DamagedFile
 from ...spaces import digest
 
@@ -90,14 +88,4 @@ def _write(path: Path, key: str, arrays: Mapping[str, npt.NDArray[Any]], summary
     metadata = {"key": key, "summary": json.dumps(summary), **digest.LABELS}
     content = digest.seal(safetensors.numpy.save(plain, metadata=metadata))
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    write_atomically(path, content)

@@ -13,6 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from ...atomic import write_atomically
 from ...spaces import digest
 from ...spaces.params import LoraParams
 from .surface import LAYERS, unit
@@ -61,10 +62,7 @@ def save(
         "params": json.dumps(params.to_dict(), sort_keys=True),
         "state": state,
     }
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
-        file.writelines(digest.seal(safetensors.numpy.save(tensors, metadata=metadata)))
-    partial.replace(path)
+    write_atomically(path, digest.seal(safetensors.numpy.save(tensors, metadata=metadata)), synced=False)
 
 
 def load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from ...atomic import sync_folder, write_atomically
 from ...errors import StorageError
 from ...spaces import digest
 from ...spaces.params import LoraParams
@@ -58,21 +58,11 @@ def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]
 
     Raises ``StorageError`` where the disk is full.
     """
-    temporary = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.writelines(digest.seal(safetensors.torch.save(tensors, {**metadata, **digest.LABELS})))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_atomically(path, digest.seal(safetensors.torch.save(tensors, {**metadata, **digest.LABELS})))
+        sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(
                 f"no space left on the disk of {path.parent}; free some, then go on with: tune resume"

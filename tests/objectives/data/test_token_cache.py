@@ -129,7 +129,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("loratune.objectives.data.token_cache.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     token_cache.store(tmp_path, KEY, ARRAYS, SUMMARY)
     assert list(tmp_path.iterdir()) == []
 

@@ -356,7 +356,7 @@ def test_a_checkpoint_gets_its_name_only_once_its_bytes_are_on_disk(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    sync, rename = os.fsync, Path.rename
+    sync, rename = os.fsync, Path.replace
 
     def synced(descriptor: int) -> None:
         sync(descriptor)
@@ -368,7 +368,7 @@ def test_a_checkpoint_gets_its_name_only_once_its_bytes_are_on_disk(
 
     session.add(1, PARAMS[1], seed=0, attempt=1)
     monkeypatch.setattr("os.fsync", synced)
-    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(Path, "replace", renamed)
     list(session.quantum(tmp_path))
     session.remove(1)
     assert done == ["file", "name", "folder"]

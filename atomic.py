@@ -1,0 +1,53 @@
+"""Writing a file so that its name is there whole or not at all: the one way in which files are made.
+
+What a file holds, and what to say where it cannot be written, is its writer's. Imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def write_atomically(
+    path: Path, pieces: Iterable[bytes | memoryview], *, mode: int = 0o600, synced: bool = True
+) -> None:
+    """Write a file under a name of its own, sync it, and rename it; raises ``OSError`` and leaves no rest.
+
+    Its folder must be there, and the rename outlives a power cut once ``sync_folder`` was called too. Pieces
+    are written one after another: what is large need not be copied together. The temporary name is
+    hidden and holds the file's own, so that what a crash leaves behind is swept with it.
+
+    Args:
+        path: where the file is to be; one that is there is replaced.
+        pieces: its bytes.
+        mode: who may read it, whatever the umask.
+        synced: whether the bytes are on disk before the name is; without it a power cut may leave an empty
+            file, which only who can do without may risk.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            if mode != 0o600:
+                os.fchmod(file.fileno(), mode)
+            if synced:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in a folder survive a power cut; raises ``OSError``."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
