@@ -27,6 +27,7 @@ from .command.options import (
     Whole,
     at_storage,
     debug_option,
+    json_lines_option,
     json_option,
     machine_options,
     output_option,
@@ -65,7 +66,10 @@ def tune() -> None:
 @machine_options
 @storage_option
 @take_over_option
-def search(take_over: bool | None, deterministic: bool | None, config: Path | None, **flags: Any) -> None:
+@json_lines_option
+def search(
+    take_over: bool | None, deterministic: bool | None, as_json: bool, config: Path | None, **flags: Any
+) -> None:
     """Make a study and run its trials, or go on with one that was made of the same choices.
 
     \b
@@ -113,6 +117,7 @@ def search(take_over: bool | None, deterministic: bool | None, config: Path | No
                         timeout=request.run.timeout,
                         take_over=bool(take_over),
                         deterministic=bool(deterministic),
+                        as_json=as_json,
                     )
         finally:
             prepared.worker.close()
@@ -124,6 +129,7 @@ def search(take_over: bool | None, deterministic: bool | None, config: Path | No
 @machine_options
 @storage_option
 @take_over_option
+@json_lines_option
 def resume(
     study: str | None,
     trials: int | None,
@@ -133,6 +139,7 @@ def resume(
     storage: str | None,
     take_over: bool | None,
     deterministic: bool | None,
+    as_json: bool,
 ) -> None:
     """Go on with STUDY, or the latest, where it stood: to its end, or to --trials in all.
 
@@ -166,6 +173,7 @@ def resume(
             timeout=timeout,
             take_over=bool(take_over),
             deterministic=bool(deterministic),
+            as_json=as_json,
         )
 
 

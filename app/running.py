@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..objectives import machine
 from ..objectives.identity import digests, find_folder
@@ -12,10 +12,10 @@ from ..objectives.precheck import precheck
 from ..objectives.workers.process import ProcessWorker
 from ..search import loop
 from ..search.interrupt import StopSignal
-from ..search.progress import Observer
 from ..search.study_record import check_files, objective_of
 from ..storage.store import Store
 from ..storage.study_files import CACHE, LOGS
+from ..study.events import Event, Notice, Observer, StudyEnded, StudyStarted
 from ..study.facts import Facts
 from ..study.records import StudyRecord
 from .places import count_workers, find_places, machine_of, threads_on
@@ -30,13 +30,14 @@ def run_study(
     prepared: Prepared | None = None,
     workers: int | None = None,
     slots: int | None = None,
-    observer: Observer,
+    observers: Sequence[Observer] = (),
     stop: StopSignal,
     timeout: float | None = None,
     take_over: bool = False,
     deterministic: bool = False,
-) -> loop.Outcome:
+) -> StudyEnded:
     """Run a study, new or begun before, on as many workers as the machine has room for."""
+    _tell(observers, StudyStarted(study=study.name, trials=study.trials))
     if slots is not None and prepared is not None:
         slots = min(slots, prepared.facts.slots)  # fewer where memory did not take what was asked for
     facts = study.facts
@@ -47,7 +48,7 @@ def run_study(
     here = machine_now(facts) if prepared is None else machine_of(chosen, prepared.facts)
     places = find_places(chosen, facts, here)
     if places.note is not None:
-        observer.on_message(places.note)
+        _tell(observers, Notice(about="device", text=places.note))
 
     @functools.cache
     def look_first() -> None:
@@ -68,7 +69,7 @@ def run_study(
         count=count_workers(workers, places, facts, here, study.trials),
         prepared=() if prepared is None else [(prepared.worker, prepared.facts)],
         objective=objective,
-        observer=observer,
+        observers=observers,
         stop=stop,
         timeout=timeout,
         take_over=take_over,
@@ -88,3 +89,8 @@ def machine_now(facts: Facts) -> machine.Machine:
     """Return what this machine has; its GPUs are counted where the study needs one."""
     needed = facts.model.device.startswith("cuda")
     return machine.Machine(gpus=machine.count_gpus() if needed else 0, ram_bytes=machine.free_ram())
+
+
+def _tell(observers: Sequence[Observer], event: Event) -> None:
+    for observer in observers:
+        observer.on_event(event)

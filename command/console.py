@@ -5,33 +5,23 @@ Draws values that others made; reads no database and decides nothing.
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import json
 import os
-import re
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, TextIO
 
 import click
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.live import Live
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.padding import Padding
-from rich.progress_bar import ProgressBar
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from ..search.progress import Snapshot
-from ..spaces.nouns import numbered
 from ..spaces.params import LoraParams
 from .encoding import safe_json, visible
-from .table_columns import columns, fitting
+from .table_columns import fitting
 
 
 class ReaderGone(Exception):  # noqa: N818
@@ -84,13 +74,8 @@ OUT = _Answers(highlight=False)
 ERR = _Progress(stderr=True, highlight=False)
 """Progress, and what went wrong."""
 
-_TRIAL_ENDED = re.compile(r"trial \d+ (complete|pruned|diverged)")
-
 ENDLESS = 1000
 """Characters in a line that no terminal shows."""
-
-PLAIN_SECONDS = 15.0
-"""How often a search without a terminal says where it stands."""
 
 STATE_STYLES = {
     "complete": "green",
@@ -101,140 +86,6 @@ STATE_STYLES = {
     "running": "cyan",
     "interrupted": "cyan",
 }
-
-
-class Log:
-    """A file of dated lines; also an observer that draws nothing."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: TextIO = path.open("a", encoding="utf-8", errors="backslashreplace")
-
-    def write(self, text: str) -> None:
-        """Append a line."""
-        moment = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        # A log that cannot be written, on a full disk say, must not end a search that still can.
-        with contextlib.suppress(OSError):
-            self._file.write(f"{moment} {visible(text)}\n")
-            self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-
-class PlainView:
-    """Plain lines: whatever happens, and now and then where the search stands."""
-
-    def __init__(self, console: Console, log: Log) -> None:
-        self._console, self._log = console, log
-        self._told = time.monotonic()
-
-    def __enter__(self) -> PlainView:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def on_message(self, text: str) -> None:
-        """Print what happened."""
-        self._log.write(text)
-        self._console.print(Text(text), soft_wrap=True)
-
-    def on_snapshot(self, snapshot: Snapshot) -> None:
-        """Print where the search stands, if that is due."""
-        if time.monotonic() - self._told < PLAIN_SECONDS:
-            return
-        self._told = time.monotonic()
-        line = "  ".join((counts_line(snapshot), *rates(snapshot)))
-        self._log.write(line)
-        self._console.print(Text(line), soft_wrap=True)
-
-
-class LiveView:
-    """The live table of the slots, redrawn in place."""
-
-    def __init__(self, console: Console, log: Log) -> None:
-        self._log = log
-        self._console = console
-        self._snapshot: Snapshot | None = None
-        self._kept: list[str] = []
-        self._live = Live(
-            console=console, get_renderable=self._render, refresh_per_second=4, transient=True, screen=False
-        )
-
-    def __enter__(self) -> LiveView:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
-        for text in self._kept:
-            self._console.print(Text(text), soft_wrap=True)
-        if self._snapshot is not None:
-            # The slots are of no use once the search is over; how it stood at the end is.
-            self._console.print(_head(self._snapshot))
-
-    def on_message(self, text: str) -> None:
-        """Note what happened; the table shows the last of it, and what is no trial's end outlives it."""
-        self._log.write(text)
-        if not _TRIAL_ENDED.match(text):
-            self._kept.append(text)
-
-    def on_snapshot(self, snapshot: Snapshot) -> None:
-        """Show where the search stands."""
-        self._snapshot = snapshot
-
-    def _render(self) -> RenderableType:
-        if self._snapshot is None:
-            return Text("starting the workers …", style="dim")
-        return live_table(self._snapshot, self._console.width)
-
-
-def live_table(snapshot: Snapshot, width: int = 120) -> RenderableType:
-    """Return the whole live view of a snapshot; columns of lesser use go where the terminal is narrow."""
-    shown, gap = columns(snapshot, width)
-    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold", expand=False)
-    for column in shown:
-        table.add_column(column.name, justify=column.justify, no_wrap=True, min_width=column.width or None)
-    for slot in snapshot.slots:
-        table.add_row(*(column.cell(slot) for column in shown))
-    last = [
-        Text(f"  {message}", style="dim", no_wrap=True, overflow="ellipsis")
-        for message in snapshot.messages[-4:]
-    ]
-    return Group(_head(snapshot), Text(), table, Text(), *last)
-
-
-def counts_line(snapshot: Snapshot) -> str:
-    """Return how many trials ended how: ``12/100 trials: 4 complete, 8 pruned``."""
-    ended = [f"{count} {state}" for state, count in snapshot.counts.items() if count and state != "running"]
-    running = snapshot.counts.get("running", 0)
-    words = ", ".join([*ended, *([f"{running} running"] if running else [])])
-    best = (
-        f"; best {snapshot.best.value:.4f} (trial {snapshot.best.number}), base {snapshot.base_loss:.4f}"
-        if snapshot.best is not None
-        else ""
-    )
-    return f"{snapshot.finished}/{numbered(snapshot.trials, 'trial')}: {words or 'none yet'}{best}"
-
-
-def rates(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return speed, memory and time, in words."""
-    found = []
-    if snapshot.memory_bytes:  # once the workers have ended there is nothing to tell
-        found += [f"{snapshot.tokens_per_second:,.0f} tokens/s", f"{snapshot.memory_bytes / 2**30:.1f} GiB"]
-    if snapshot.trials_per_hour is not None:
-        found.append(f"{snapshot.trials_per_hour:,.0f} trials/h")
-    found.append(f"{clock(snapshot.elapsed)} so far")
-    if snapshot.seconds_left is not None and snapshot.slots:
-        found.append(f"about {clock(snapshot.seconds_left)} left")
-    return tuple(found)
 
 
 def clock(seconds: float) -> str:
@@ -374,30 +225,3 @@ def loss(value: float | None) -> str:
 def state_text(state: str) -> Text:
     """Return a trial's state in its color."""
     return Text(state, style=STATE_STYLES.get(state, ""))
-
-
-def _head(snapshot: Snapshot) -> RenderableType:
-    grid = Table.grid(padding=(0, 1))
-    bar = ProgressBar(total=max(1, snapshot.trials), completed=snapshot.finished, width=30)
-    grid.add_row(
-        Text(snapshot.study, style="bold"),
-        bar,
-        Text(f"{snapshot.finished}/{numbered(snapshot.trials, 'trial')}"),
-    )
-    counts = Text()
-    for state, count in snapshot.counts.items():
-        if count:
-            counts.append(f"{count} {state}  ", style=STATE_STYLES.get(state, ""))
-    lines: list[RenderableType] = [grid, counts]
-    if snapshot.best is not None:
-        best = snapshot.best
-        lines.append(
-            Text.assemble(
-                "best ",
-                (f"{best.value:.4f}", "bold green"),
-                f" (trial {best.number}; base model {snapshot.base_loss:.4f})  ",
-                (show_params(best.params, snapshot.varied), "green"),
-            )
-        )
-    lines.append(Text("  ".join(rates(snapshot)), style="dim"))
-    return Group(*lines)

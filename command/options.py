@@ -210,6 +210,11 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def json_lines_option(command: Command) -> Command:
+    """Add ``--json`` to a command that runs a study."""
+    return click.option("--json", "as_json", is_flag=True, help="Print events as lines of JSON.")(command)
+
+
 def study_argument(command: Command) -> Command:
     """Add the optional STUDY."""
     return click.argument("study", required=False)(command)

@@ -1,6 +1,6 @@
 """Columns of the live table: the study's own parameters among them, and which of them fit a terminal.
 
-Knows only a snapshot; draws nothing.
+Knows only how far a search is; draws nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from rich.cells import cell_len
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from ..search.progress import SlotView, Snapshot
 from ..spaces.params import HYPERPARAMETERS, LoraParams
+from ..study.events import StudyProgress, TrialProgress
 
 SHORT = {name: one.heading for name, one in HYPERPARAMETERS.items()}
 """Column heads, where a whole name would be wider than what stands below it."""
@@ -40,7 +40,7 @@ class Column:
 
     name: str
     """Its head."""
-    cell: Callable[[SlotView], str | Text | ProgressBar]
+    cell: Callable[[TrialProgress], str | Text | ProgressBar]
     """What it says of a trial."""
     width: int = 0
     """Least, in characters: what its cells usually take, so that columns neither move nor come and go."""
@@ -68,10 +68,10 @@ def fitting(widths: Sequence[int], lesser: Sequence[int], width: int) -> tuple[t
     return tuple(sorted(kept)), gap
 
 
-def columns(snapshot: Snapshot, width: int) -> tuple[tuple[Column, ...], int]:
+def columns(progress: StudyProgress, width: int) -> tuple[tuple[Column, ...], int]:
     """Return the columns that fit a terminal of that width, and the gap between two of them."""
-    found = _columns(snapshot.varied)
-    widths = [_taken(column, snapshot.slots) for column in found]
+    found = _columns(progress.varied)
+    widths = [_taken(column, progress.running) for column in found]
     kept, gap = fitting(widths, [column.lesser for column in found], width)
     return tuple(found[index] for index in kept), gap
 
@@ -122,7 +122,7 @@ def _value(params: LoraParams, name: str) -> str:
     return format(value, HYPERPARAMETERS[name].form)
 
 
-def _examples(slot: SlotView) -> str:
+def _examples(slot: TrialProgress) -> str:
     total = str(slot.examples_total)
     return f"{slot.examples:>{len(total)}}/{total}"
 
@@ -131,7 +131,7 @@ def _shown(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def _taken(column: Column, slots: Sequence[SlotView]) -> int:
+def _taken(column: Column, slots: Sequence[TrialProgress]) -> int:
     """Return how wide a column is with these trials in it."""
     cells = [column.cell(slot) for slot in slots]
     texts = [str(cell) for cell in cells if not isinstance(cell, ProgressBar)]

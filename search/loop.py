@@ -12,27 +12,25 @@ one worker or ``deterministic`` all that is decided follows from the record alon
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import OutOfMemory, StorageError, WorkerError
 from ..objectives.base import Done, Progress, SlotFailed, SlotResult, Worker, WorkerFailed
-from ..spaces.nouns import numbered
 from ..storage import study_files
 from ..storage.store import Store
 from ..study.config import ObjectiveConfig
+from ..study.events import Observer, PointRecorded, StudyEnded, StudyResumed, Why, WorkerStarted
 from ..study.facts import Facts
-from ..study.records import State, StudyRecord
+from ..study.records import StudyRecord
+from ..study.sentences import database_locked, ending, made_elsewhere, name_taken_in_optuna
 from .concurrency import share_of_worker
 from .interrupt import StopSignal
 from .measure import Reached, updates_of
 from .outcomes import Arrival, judge
 from .passes import after_round, spread
-from .progress import Observer, Unobserved
-from .progress_view import View
+from .progress import Announcer
 from .recovery import Rescue
 from .study_record import compare_facts, objective_of
 from .study_state import Ledger
@@ -41,27 +39,6 @@ from .worker_state import Limits, Seat
 
 LOCK_NEWS_AGAIN = 30.0
 """Seconds until it is said again that the database is locked."""
-
-Why = Literal["complete", "exhausted", "interrupted", "timeout"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a search ended."""
-
-    why: Why
-    """``complete`` (all trials ended), ``exhausted`` (no untried configuration was found),
-    ``interrupted`` or ``timeout``; the last two can be resumed."""
-    counts: Mapping[State, int]
-    """Trials by state, every state named."""
-    best: int | None
-    """Number of the best complete trial, None where there is none."""
-    seconds: float
-    """How long this run took."""
-    orchestration_seconds: float
-    """How much of it went into asking, deciding and recording."""
-    quanta: int
-    """Quanta trained in this run."""
 
 
 def run(
@@ -72,14 +49,14 @@ def run(
     count: int = 1,
     prepared: Sequence[tuple[Worker, Facts]] = (),
     objective: ObjectiveConfig | None = None,
-    observer: Observer | None = None,
+    observers: Sequence[Observer] = (),
     stop: StopSignal | None = None,
     timeout: float | None = None,
     take_over: bool = False,
     deterministic: bool = False,
     limits: Limits | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Outcome:
+) -> StudyEnded:
     """Run a study to its end, or until it is asked to stop; a study begun before goes on where it stood.
 
     Args:
@@ -89,7 +66,7 @@ def run(
         count: how many workers.
         prepared: workers that are prepared already, of indices 0, 1 …; they are closed at the end.
         objective: what workers are prepared with; from ``objective_of``, by default without a cache.
-        observer: who looks on.
+        observers: who looks on.
         stop: how the search is asked to end.
         timeout: seconds after which it ends by itself, as if asked to.
         take_over: end another owner of the study first.
@@ -115,7 +92,7 @@ def run(
             count=count,
             prepared=prepared,
             objective=objective or objective_of(study),
-            observer=observer or Unobserved(),
+            observers=observers,
             stop=stop or StopSignal(),
             timeout=timeout,
             deterministic=deterministic,
@@ -147,7 +124,7 @@ class _Search:
         count: int,
         prepared: Sequence[tuple[Worker, Facts]],
         objective: ObjectiveConfig,
-        observer: Observer,
+        observers: Sequence[Observer],
         stop: StopSignal,
         timeout: float | None,
         deterministic: bool,
@@ -165,9 +142,9 @@ class _Search:
         self.seats = [Seat(index, factory, objective, limits, ledger.slots) for index in range(count)]
         self.together = deterministic or count == 1
         """Whether all running trials are one round, or each worker's are."""
-        self.view = View(ledger, self.seats, observer, clock)
-        self.supply = Supply(ledger, self.view)
-        self.rescue = Rescue(ledger, self.view, limits)
+        self.announcer = Announcer(ledger, self.seats, observers, clock)
+        self.supply = Supply(ledger, self.announcer)
+        self.rescue = Rescue(ledger, self.announcer, limits)
         self.orchestration = 0.0
         self.quanta = 0
         self._reached: dict[int, Reached] = {}
@@ -185,7 +162,7 @@ class _Search:
             seat.seat_worker(worker, facts)
         self._prepared = [facts for _, facts in prepared[:count]]
 
-    def run(self) -> Outcome:
+    def run(self) -> StudyEnded:
         """Go on until the study or this run of it is over."""
         with self._orchestrating():
             self._recover()
@@ -214,11 +191,8 @@ class _Search:
     def _copy_to_optuna(self) -> None:
         """Bring Optuna's copy up to date; say where it is not found under the study's name."""
         name, found = self.ledger.study.name, self.ledger.project()
-        if found not in (None, name):
-            self.view.say(
-                f"Optuna's tables have a study {name!r} that is not of loratune and is left as it is; "
-                f"this one is {found!r} there"
-            )
+        if found is not None and found != name:
+            self.announcer.tell(name_taken_in_optuna(name, found))
 
     def close(self) -> None:
         """End every worker."""
@@ -237,7 +211,7 @@ class _Search:
             self._lock_told = 0.0
         if waited >= self._lock_told + (LOCK_NEWS_AGAIN if self._lock_told else self.limits.lock_news):
             self._lock_told = waited
-            self.view.say(f"{url} is locked by another program; waiting for it, {waited:.0f} s by now")
+            self.announcer.tell(database_locked(url, waited))
         if self.left_locked or self.stop.immediate or (self.stop.requested and waited > self.limits.grace):
             self.left_locked = True
             raise StorageError(
@@ -267,7 +241,7 @@ class _Search:
         if self._asked_at is None:
             self._asked_at = self.now()
             if training and not self.stop.immediate:
-                self.view.say("ending: at the next boundary if that is near; asked again, at once")
+                self.announcer.tell(ending())
         if self.stop.immediate or not training:
             return why
         # Dropped is what cannot end in time; resume does that quantum again.
@@ -281,7 +255,7 @@ class _Search:
         left = seat.seconds_to_boundary(self.now(), quantum, lambda number: self.ledger.trials[number].quanta)
         return left is None or waited + left <= self.limits.grace
 
-    def _end(self, why: Why) -> Outcome:
+    def _end(self, why: Why) -> StudyEnded:
         """Close the workers, say how it ended and leave nothing that nobody needs."""
         self.close()
         with self._orchestrating():
@@ -293,9 +267,9 @@ class _Search:
             self.ledger.store.add_event(self.ledger.study.id, kind, **detail)
             if kind == "finished":
                 self.ledger.keep_best()
-        self.view.show(self.quanta)
+        self.announcer.show(self.quanta)
         best = self.ledger.best()
-        return Outcome(
+        ended = StudyEnded(
             why=why,
             counts=self.ledger.counts(),
             best=None if best is None else best.number,
@@ -303,6 +277,8 @@ class _Search:
             orchestration_seconds=self.orchestration,
             quanta=self.quanta,
         )
+        self.announcer.tell(ended)
+        return ended
 
     # Who trains what
 
@@ -344,7 +320,7 @@ class _Search:
                 self.rescue.afresh.discard(number)
         folder = self.ledger.folder / study_files.CHECKPOINTS
         seat.begin_quantum(pack, self.ledger.trials, self.ledger.checkpoint, folder, self.now())
-        self.view.show(self.quanta)
+        self.announcer.show(self.quanta)
 
     def _admit(self, seat: Seat) -> None:
         """Fill a worker's free slots: first with trials that wait for a place, then with new ones."""
@@ -385,7 +361,7 @@ class _Search:
                 with self._orchestrating():
                     self._end_pass(seat, event)
             elif isinstance(event, Progress):
-                self.view.show(self.quanta)
+                self.announcer.show(self.quanta)
             elif isinstance(event, SlotFailed):
                 with self._orchestrating():
                     self.rescue.slot_failed(seat, event)
@@ -398,7 +374,7 @@ class _Search:
             if self._is_whole(seats):
                 with self._orchestrating():
                     self._boundary(seats)
-                self.view.show(self.quanta)
+                self.announcer.show(self.quanta)
 
     def _end_pass(self, seat: Seat, done: Done) -> None:
         """Note who has ended the quantum; a trial that lost its state and catches up has not yet."""
@@ -446,8 +422,10 @@ class _Search:
             pruner=ledger.config.pruner,
         )
         ledger.record(updates, verdicts)
+        for update in updates:
+            self.announcer.tell(PointRecorded(point=update.point))
         for verdict in verdicts:
-            self.view.say_ended(verdict)
+            self.announcer.tell(verdict.event)
         for seat in seats:
             for verdict in verdicts:
                 seat.leave(verdict.trial)
@@ -492,6 +470,7 @@ class _Search:
         changes = compare_facts(self.ledger.facts, facts)
         self.ledger.complete_facts(facts)
         self._known = True
+        self.announcer.tell(WorkerStarted(worker=seat.index))
         self._say_resumed()
         if not changes or changes in self._checked:
             return
@@ -499,9 +478,7 @@ class _Search:
         self.ledger.store.add_event(
             self.ledger.study.id, "environment", worker=seat.index, changes=list(changes)
         )
-        self.view.say(
-            f"the study was made elsewhere, so its trials may differ in the last digits: {'; '.join(changes)}"
-        )
+        self.announcer.tell(made_elsewhere(changes))
 
     def _say_resumed(self) -> None:
         """Say, once, that the study goes on: the first worker has found its model and data unchanged."""
@@ -511,11 +488,7 @@ class _Search:
         running = self.ledger.running()
         self.ledger.store.add_event(self.ledger.study.id, "resumed", running=list(running))
         ended = len(self.ledger.trials) - len(running)
-        total = self.supply.total
-        self.view.say(
-            f"resumed: {ended} of {numbered(total, 'trial')} {'has' if total == 1 else 'have'} ended, "
-            f"{len(running)} {'goes' if len(running) == 1 else 'go'} on"
-        )
+        self.announcer.tell(StudyResumed(ended=ended, running=running, trials=self.supply.total))
 
     # Small things
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from ..spaces.params import LoraParams
 from ..study.budget import QUANTA, RUNGS
 from ..study.choices import Pruner
+from ..study.events import TrialEnded
 from ..study.records import State
 from .pruners import decide, in_warmup
 
@@ -46,6 +47,11 @@ class Verdict:
     """Why, in words; None for ``complete``."""
     value: float | None
     """Final eval loss of a complete trial."""
+
+    @property
+    def event(self) -> TrialEnded:
+        """As observers are told, once it is recorded."""
+        return TrialEnded(trial=self.trial, state=self.state, reason=self.reason, value=self.value)
 
 
 def explosion(eval_loss: float, base_loss: float) -> str | None:

@@ -1,110 +1,99 @@
-"""What an onlooker sees of a running search: one value, made anew at every sign of life."""
+"""Where a search stands and what happens in it, told to whoever looks on.
+
+Progress is made anew at every sign of life, of the record in memory and of what the workers last said.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
-from ..spaces.params import LoraParams
+from ..objectives.base import SlotProgress
+from ..spaces.params import RATIO
 from ..study.budget import QUANTA
-from ..study.records import State
+from ..study.events import BestTrial, Event, Observer, StudyProgress, TrialProgress
+from .measure import finite
 from .pruners import STOP_RUNGS
+from .study_state import Ledger
+from .worker_state import Seat
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SlotView:
-    """One running trial."""
+class Announcer:
+    """Tells observers what happens and where the search stands."""
 
-    worker: int | None
-    """The worker that trains it; None while it waits for a place."""
-    trial: int
-    """Its number."""
-    params: LoraParams
-    """Its hyperparameters."""
-    examples: int
-    """Training examples seen so far."""
-    examples_total: int
-    """Training examples of a whole trial."""
-    train_loss: float | None
-    """Mean loss of the quantum so far."""
-    eval_loss: float | None
-    """Its last eval loss."""
-    learning_rate: float | None
-    """That of the last optimizer step."""
-    grad_norm: float | None
-    """Norm of the last gradient before clipping."""
-    state: str
-    """``starting``, ``waiting``, ``train`` or ``eval``."""
+    def __init__(
+        self, ledger: Ledger, seats: Sequence[Seat], observers: Sequence[Observer], clock: Callable[[], float]
+    ) -> None:
+        self._ledger = ledger
+        self._seats = seats
+        self._observers = tuple(observers)
+        self._clock = clock
+        self._begun = clock()
+        searched = [one.name for one in ledger.config.space.dimensions if not one.fixed]
+        self._varied = tuple("lora_alpha" if name == RATIO.name else name for name in searched)
 
+    def tell(self, event: Event) -> None:
+        """Tell all observers what happened; what is of the record has been committed by now."""
+        for observer in self._observers:
+            observer.on_event(event)
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BestView:
-    """The best complete trial so far."""
+    def show(self, quanta: int) -> None:
+        """Tell where the search stands after so many quanta of this run."""
+        self.tell(self.progress(quanta))
 
-    number: int
-    """Its number."""
-    value: float
-    """Its final eval loss."""
-    params: LoraParams
-    """Its hyperparameters."""
+    def progress(self, quanta: int) -> StudyProgress:
+        """Return where the search stands."""
+        ledger = self._ledger
+        elapsed = self._clock() - self._begun
+        ended = [trial for trial in ledger.trials.values() if trial.state != "running"]
+        running = ledger.running()
+        per_hour, left = estimate(
+            quanta_done=quanta,
+            elapsed=elapsed,
+            quanta_of_finished=sum(trial.quanta for trial in ended),
+            finished=len(ended),
+            to_begin=max(0, ledger.study.trials - len(ledger.trials)),
+            begun=[ledger.trials[number].quanta for number in running],
+            stops=ledger.config.pruner != "none",
+        )
+        best = ledger.best()
+        last = [seat.last for seat in self._seats if seat.last is not None]
+        return StudyProgress(
+            study=ledger.study.name,
+            trials=ledger.study.trials,
+            varied=self._varied,
+            counts=ledger.counts(),
+            running=tuple(self._trial(number) for number in running),
+            best=None
+            if best is None or best.value is None
+            else BestTrial(number=best.number, value=best.value, params=best.params),
+            base_loss=ledger.facts.base_loss,
+            tokens_per_second=sum(progress.tokens_per_second for progress in last),
+            memory_bytes=sum(progress.memory_bytes for progress in last),
+            trials_per_hour=per_hour,
+            seconds_left=left,
+            elapsed=elapsed,
+        )
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """Where a search stands."""
-
-    study: str
-    """The study's name."""
-    trials: int
-    """How many trials it is to have in all."""
-    varied: tuple[str, ...]
-    """Fields of ``LoraParams`` that are searched; ``lora_alpha`` where its ratio to the rank is."""
-    counts: Mapping[State, int]
-    """Trials by state, every state named."""
-    slots: tuple[SlotView, ...]
-    """The running trials, by number."""
-    best: BestView | None
-    """The best complete trial, None before there is one."""
-    base_loss: float
-    """The base model's loss on the final evaluation set."""
-    tokens_per_second: float
-    """Real tokens trained per second, all workers together."""
-    memory_bytes: int
-    """Peak memory of all workers together."""
-    trials_per_hour: float | None
-    """Trials ended per hour at the pace of this run; None before a quantum has ended."""
-    seconds_left: float | None
-    """Estimate to the end of the study; None before a quantum has ended."""
-    elapsed: float
-    """Seconds since this run began."""
-    messages: tuple[str, ...]
-    """The last things that happened, newest last."""
-
-    @property
-    def finished(self) -> int:
-        """How many trials have ended, whatever their outcome."""
-        return sum(self.counts.values()) - self.counts["running"]
-
-
-class Observer(Protocol):
-    """Who looks on; called from the search's own thread, and must not raise."""
-
-    def on_snapshot(self, snapshot: Snapshot) -> None:
-        """Take note of where the search stands."""
-
-    def on_message(self, text: str) -> None:
-        """Take note of something that happened, in one line."""
-
-
-class Unobserved:
-    """Nobody looks on."""
-
-    def on_snapshot(self, snapshot: Snapshot) -> None:
-        """Do nothing."""
-
-    def on_message(self, text: str) -> None:
-        """Do nothing."""
+    def _trial(self, number: int) -> TrialProgress:
+        trial = self._ledger.trials[number]
+        budget = self._ledger.facts.budget
+        seat = next((seat for seat in self._seats if number in seat.members), None)
+        progress: SlotProgress | None = None if seat is None else seat.progress.get(number)
+        state = "waiting"
+        if seat is not None and number in seat.inside:
+            state = seat.last.phase if seat.last is not None else "starting"
+        return TrialProgress(
+            worker=None if seat is None else seat.index,
+            trial=number,
+            params=trial.params,
+            examples=trial.quanta * budget.quantum if progress is None else progress.examples,
+            examples_total=budget.examples,
+            train_loss=None if progress is None else finite(progress.train_loss),
+            eval_loss=self._ledger.eval_loss(number),
+            learning_rate=None if progress is None else progress.learning_rate,
+            grad_norm=None if progress is None else finite(progress.grad_norm),
+            state=state,
+        )
 
 
 def estimate(

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ..errors import OutOfMemory, StorageError, WorkerError
 from ..objectives.base import SlotFailed, WorkerFailed
-from ..spaces.nouns import numbered
+from ..study.events import SlotsLimited, TrialSetBack, WorkerLost, WorkerNotStarted
 from ..study.records import State
 from .bisect import Suspicion
 from .outcomes import Verdict
 from .passes import after_leaving, after_pass, after_prepare_ran_out, after_worker_died
-from .progress_view import View
+from .progress import Announcer
 from .study_state import Ledger
 from .worker_state import Limits, Seat
 
@@ -27,13 +27,13 @@ LEAST_FREE_BYTES = 2**20
 class Rescue:
     """Keeps account of what went wrong, and says who goes on where."""
 
-    def __init__(self, ledger: Ledger, view: View, limits: Limits) -> None:
+    def __init__(self, ledger: Ledger, announcer: Announcer, limits: Limits) -> None:
         self.torn: set[int] = set()
         """Trials whose last attempt did not end by itself: a dead worker may still write their files."""
         self.afresh: set[int] = set()
         """Trials that were last begun without a checkpoint."""
         self._ledger = ledger
-        self._view = view
+        self._announcer = announcer
         self._limits = limits
         self._failed_in_row = 0
 
@@ -52,10 +52,7 @@ class Rescue:
         after = self._ledger.start_over(number, event.reason)
         done = self._ledger.trials[number].quanta
         self.torn.add(number)
-        again = f"quantum {done}" if after == done - 1 else f"quanta {after + 1} to {done}"
-        what = f"goes on from quantum {after}" if after else "starts over"
-        repeats = f" and repeats {again}, which the record has" if done else ""
-        self._view.say(f"trial {number} {what}{repeats}: {event.reason}")
+        self._announcer.tell(TrialSetBack(trial=number, recorded=done, kept=after, reason=event.reason))
 
     def worker_lost(self, seat: Seat, event: WorkerFailed) -> None:
         """Narrow down why a worker died; its place is empty afterwards.
@@ -71,7 +68,7 @@ class Rescue:
         if _free_bytes(folder) < LEAST_FREE_BYTES:
             raise StorageError(f"no space left on the disk of {folder}; free some and tune resume")
         self._note("worker", worker=seat.index, reason=event.reason, trials=list(pack))
-        self._view.say(f"{event.reason}{_going_on(len(pack))}")
+        self._announcer.tell(WorkerLost(worker=seat.index, trials=pack, reason=event.reason))
         if pack:
             self._respond(seat, pack, event)
 
@@ -85,13 +82,13 @@ class Rescue:
         seat.failed_starts += 1
         patience = self._limits.killed_starts if error.killed else self._limits.starts
         if seat.failed_starts < patience and not isinstance(error, OutOfMemory):
-            self._view.say(f"{error}; starting it again")
+            self._tell_not_started(seat, error)
             return True
         seat.given_up = True
         seat.members.clear()
         seat.passes = dataclasses.replace(seat.passes, suspicion=Suspicion(), halved=())
         self._note("worker", worker=seat.index, reason=str(error), trials=[])
-        self._view.say(f"worker {seat.index} is given up after {seat.failed_starts} starts: {error}")
+        self._tell_not_started(seat, error)
         return False
 
     def _respond(self, seat: Seat, pack: tuple[int, ...], event: WorkerFailed) -> None:
@@ -119,8 +116,14 @@ class Rescue:
     def _limit(self, seat: Seat, reason: str) -> None:
         """Keep with the study that memory takes no more than a worker's slots at once."""
         self._ledger.limit_slots(seat.passes.slots, worker=seat.index, reason=reason)
-        trials = numbered(seat.passes.slots, "trial")
-        self._view.say(f"memory ran out: at most {trials} at once in a worker from now on")
+        self._announcer.tell(SlotsLimited(worker=seat.index, slots=seat.passes.slots, reason=reason))
+
+    def _tell_not_started(self, seat: Seat, error: WorkerError) -> None:
+        self._announcer.tell(
+            WorkerNotStarted(
+                worker=seat.index, starts=seat.failed_starts, given_up=seat.given_up, reason=str(error)
+            )
+        )
 
     def _finish(self, seat: Seat, number: int, state: State, reason: str) -> None:
         """End a trial that has no result."""
@@ -129,7 +132,7 @@ class Rescue:
         self.torn.discard(number)
         seat.leave(number)
         seat.passes = after_leaving(seat.passes, number)
-        self._view.say_ended(verdict)
+        self._announcer.tell(verdict.event)
 
     def _note(self, kind: str, **detail: object) -> None:
         self._ledger.store.add_event(self._ledger.study.id, kind, **detail)
@@ -141,11 +144,3 @@ def _free_bytes(folder: Path) -> int:
         return shutil.disk_usage(folder).free
     except OSError as error:
         raise StorageError(f"{folder}: cannot be used any more ({error.strerror}); restore it") from error
-
-
-def _going_on(trials: int) -> str:
-    if not trials:
-        return ""
-    if trials == 1:
-        return "; its trial goes on from its last checkpoint"
-    return f"; its {trials} trials go on from their last checkpoints"

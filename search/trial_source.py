@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ..spaces.nouns import numbered
+from ..spaces.params import LoraParams
+from ..study.events import TrialStarted
+from ..study.sentences import space_exhausted
 from .concurrency import DUPLICATES, in_flight_limit, twin_of
-from .progress_view import View
+from .progress import Announcer
 from .samplers import propose
 from .study_state import Ledger
 
@@ -12,7 +14,7 @@ from .study_state import Ledger
 class Supply:
     """Begins new trials of a study, as many as it wants and as may be in flight."""
 
-    def __init__(self, ledger: Ledger, view: View) -> None:
+    def __init__(self, ledger: Ledger, announcer: Announcer) -> None:
         self.total = ledger.study.trials
         """How many trials the study is to have."""
         self.limit = in_flight_limit(self.total)
@@ -20,7 +22,7 @@ class Supply:
         self.exhausted = False
         """Whether no untried configuration was found."""
         self._ledger = ledger
-        self._view = view
+        self._announcer = announcer
 
     @property
     def over(self) -> bool:
@@ -34,7 +36,7 @@ class Supply:
         if self.over or len(ledger.running()) >= self.limit:
             return None
         if number < len(config.first):
-            return ledger.add(config.first[number], "enqueued" if number else "default")
+            return self._begin(config.first[number], "enqueued" if number else "default")
         while (tries := ledger.duplicates(number)) < DUPLICATES:
             params, source = propose(
                 config.space,
@@ -46,11 +48,13 @@ class Supply:
             )
             twin = twin_of(params, ledger.tried)
             if twin is None:
-                return ledger.add(params, source)
+                return self._begin(params, source)
             ledger.add_duplicate(twin, params)
         self.exhausted = True
-        self._view.say(
-            f"the space is exhausted: {DUPLICATES} proposals in a row were of configurations tried before; "
-            f"the study ends with {numbered(number, 'trial')}"
-        )
+        self._announcer.tell(space_exhausted(DUPLICATES, number))
         return None
+
+    def _begin(self, params: LoraParams, source: str) -> int:
+        number = self._ledger.add(params, source)
+        self._announcer.tell(TrialStarted(trial=number, params=params, source=source))
+        return number

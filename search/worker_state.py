@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import math
 import statistics
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 
 from ..objectives.base import Done, Event, Progress, SlotProgress, Worker
@@ -126,7 +126,7 @@ class Seat:
     def begin_quantum(
         self,
         pack: tuple[int, ...],
-        trials: dict[int, TrialRecord],
+        trials: Mapping[int, TrialRecord],
         checkpoint: Callable[[int], Path | None],
         save_to: Path,
         now: float,

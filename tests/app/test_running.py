@@ -9,18 +9,20 @@ from loratune.app.request import choose_preset, make_config, make_request
 from loratune.errors import ModelError
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.search.interrupt import StopSignal
-from loratune.search.progress import Unobserved
 from loratune.search.study_record import create
 from loratune.storage.store import Store
+from loratune.study.events import Notice
 from loratune.study.records import TrialRecord
 
 
-class Said(Unobserved):
+class Said:
     def __init__(self):
         self.messages = []
 
-    def on_message(self, text):
-        self.messages.append(text)
+    def on_event(self, event):
+        if isinstance(event, Notice):
+            assert event.about == "device"
+            self.messages.append(event.text)
 
 
 class Worker:
@@ -68,7 +70,7 @@ def run(monkeypatch, store, study, **more):
     """Run a study without a search; return what the search was given and what was said."""
     given, said = {}, Said()
     monkeypatch.setattr(running.loop, "run", lambda store, study, **kwargs: given.update(kwargs))
-    running.run_study(store, study, observer=said, stop=StopSignal(), **more)
+    running.run_study(store, study, observers=[said], stop=StopSignal(), **more)
     for index in range(given["count"]):
         given["factory"](index)
     return given, said.messages

@@ -47,14 +47,6 @@ TARGETED: dict[str, tuple[bytes, bytes]] = {
 """What is written over each of the places where something stands."""
 
 
-class Onlooker:
-    def on_snapshot(self, snapshot: object) -> None:
-        pass
-
-    def on_message(self, text: str) -> None:
-        pass
-
-
 class Fake(FakeWorker):
     """A worker that trains nothing, made as a process is."""
 
@@ -71,7 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         facts = FakeWorker().prepare(config.objective)
         study = create(store, name="done", config=config, facts=facts, trials=24)
         objective = objective_of(study)
-        run(store, study, factory=FakeFleet(), count=1, objective=objective, observer=Onlooker())
+        run(store, study, factory=FakeFleet(), count=1, objective=objective)
     return folder
 
 

@@ -20,9 +20,9 @@ from loratune.reports.trial_ends import outcomes
 from loratune.reports.verdict import verdict
 from loratune.search.interrupt import StopSignal
 from loratune.search.loop import run
-from loratune.search.progress import Unobserved
 from loratune.search.study_record import create
 from loratune.storage.store import Store
+from loratune.study.events import StudyProgress
 from rich.console import Console
 
 TRIALS = 24
@@ -127,14 +127,14 @@ def unfinished(tmp_path):
         facts = fleet(0).prepare(config.objective)
         study = create(store, name="half", config=config, facts=facts, trials=TRIALS)
 
-        class Stopping(Unobserved):
-            def on_snapshot(self, snapshot):
-                if snapshot.finished >= 3 and snapshot.counts["running"]:
+        class Stopping:
+            def on_event(self, event):
+                if isinstance(event, StudyProgress) and event.finished >= 3 and event.counts["running"]:
                     stop.request()
                     stop.request()  # at once
 
         stop = StopSignal()
-        assert run(store, study, factory=fleet, stop=stop, observer=Stopping()).why == "interrupted"
+        assert run(store, study, factory=fleet, stop=stop, observers=[Stopping()]).why == "interrupted"
         yield store
 
 

@@ -13,9 +13,8 @@ import optuna
 import pytest
 from loratune.objectives.base import Done
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker
-from loratune.search.loop import Outcome, run
+from loratune.search.loop import run
 from loratune.search.measure import evaluation_of
-from loratune.search.progress import Snapshot
 from loratune.search.study_record import create
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import preset
@@ -23,8 +22,10 @@ from loratune.spaces.space import SearchSpace
 from loratune.storage import study_files
 from loratune.storage.store import Store
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+from loratune.study.events import Event, StudyEnded, StudyProgress
 from loratune.study.facts import Facts
 from loratune.study.records import FINAL_STATES, StudyRecord, TrialRecord
+from loratune.study.sentences import sentence
 from loratune.study.study_config import StudyConfig
 
 
@@ -61,16 +62,20 @@ class CrashingStore:
 
 @dataclasses.dataclass
 class Onlooker:
-    """Remembers what a search showed."""
+    """Remembers what a search told."""
 
-    snapshots: list[Snapshot] = dataclasses.field(default_factory=list)
-    messages: list[str] = dataclasses.field(default_factory=list)
+    events: list[Event] = dataclasses.field(default_factory=list)
 
-    def on_snapshot(self, snapshot: Snapshot) -> None:
-        self.snapshots.append(snapshot)
+    def on_event(self, event: Event) -> None:
+        self.events.append(event)
 
-    def on_message(self, text: str) -> None:
-        self.messages.append(text)
+    @property
+    def progress(self) -> list[StudyProgress]:
+        return [event for event in self.events if isinstance(event, StudyProgress)]
+
+    @property
+    def sentences(self) -> list[str]:
+        return [words for event in self.events if (words := sentence(event)) is not None]
 
 
 class UncopiedStore:
@@ -125,17 +130,17 @@ class Bench:
         crash: tuple[int, bool] | None = None,
         fleet: FakeFleet | None = None,
         **options: Any,
-    ) -> Outcome | None:
+    ) -> StudyEnded | None:
         """Run a study until it ends, None where the coordinator crashed at the given write."""
         fleet = fleet or FakeFleet(plan)
         with Store.open(str(self.path), mode="write") as store:
             study = store.study(name)
             used: Any = store if self.copying else UncopiedStore(store)
             if crash is None:
-                return run(used, study, factory=fleet, observer=self.onlooker, **options)
+                return run(used, study, factory=fleet, observers=[self.onlooker], **options)
             dying: Any = CrashingStore(used, crash[0], written=crash[1])
             try:
-                return run(dying, study, factory=fleet, observer=self.onlooker, **options)
+                return run(dying, study, factory=fleet, observers=[self.onlooker], **options)
             except CrashError:
                 return None
 

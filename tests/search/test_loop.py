@@ -79,7 +79,7 @@ def test_the_smallest_studies_end_too(bench, trials: int) -> None:
 def test_no_more_than_a_quarter_of_the_trials_is_in_flight(bench) -> None:
     bench.create(12)
     bench.run(FakePlan(slots=8), count=2)
-    assert max(snapshot.counts["running"] for snapshot in bench.onlooker.snapshots) == 3
+    assert max(snapshot.counts["running"] for snapshot in bench.onlooker.progress) == 3
 
 
 def test_a_low_limit_feeds_all_workers(bench) -> None:
@@ -145,7 +145,7 @@ def test_a_duplicate_takes_no_number_and_is_remembered(bench) -> None:
     duplicates = bench.events("duplicate")
     assert sum(event["number"] == 6 for event in duplicates) == 20
     assert all(trials[event["twin"]].params.to_dict() == event["params"] for event in duplicates)
-    assert any("exhausted" in message for message in bench.onlooker.messages)
+    assert any("exhausted" in message for message in bench.onlooker.sentences)
     # Resumed, it says so at once and asks nobody again.
     assert bench.run(PLAN).why == "exhausted"
     assert len(bench.events("duplicate")) == len(duplicates)
@@ -307,7 +307,7 @@ def test_another_build_is_told_once_and_recorded(bench) -> None:
     bench.run(fleet=fleet, count=2, prepared=prepared)
     (event,) = bench.events("environment")
     assert event["changes"] == ["torch was none, now 9"]
-    assert sum("made elsewhere" in message for message in bench.onlooker.messages) == 1
+    assert sum("made elsewhere" in message for message in bench.onlooker.sentences) == 1
 
 
 def test_where_optuna_has_a_study_of_the_users_with_its_name_is_told_once(bench) -> None:
@@ -317,7 +317,7 @@ def test_where_optuna_has_a_study_of_the_users_with_its_name_is_told_once(bench)
     optuna.delete_study(study_name="a", storage=theirs)
     optuna.create_study(study_name="a", storage=theirs).add_trial(optuna.create_trial(value=0.5))
     bench.run(count=1)
-    assert [message for message in bench.onlooker.messages if "Optuna" in message] == [
+    assert [message for message in bench.onlooker.sentences if "Optuna" in message] == [
         "Optuna's tables have a study 'a' that is not of loratune and is left as it is; "
         "this one is 'a (loratune)' there"
     ]
@@ -346,22 +346,21 @@ def test_snapshots_say_where_the_search_stands(bench) -> None:
     clock = ManualClock()
     bench.create(8)
     bench.run(FakePlan(slots=4, quantum_seconds=10.0, progress=3, clock=clock), clock=clock.now)
-    shots = bench.onlooker.snapshots
+    shots = bench.onlooker.progress
     middle = next(shot for shot in shots if shot.best is not None and shot.counts["running"])
     assert middle.study == "a"
     assert middle.trials == 8
     assert middle.varied == ("learning_rate", "batch_size", "lora_rank", "lora_alpha", "warmup_ratio")
-    slot = middle.slots[0]
+    slot = middle.running[0]
     assert slot.worker == 0
     assert 0 <= slot.examples <= slot.examples_total
     assert middle.trials_per_hour > 0
     assert middle.seconds_left > 0
-    assert any(slot.state == "train" and slot.train_loss for shot in shots for slot in shot.slots)
-    assert any(slot.eval_loss for shot in shots for slot in shot.slots)
+    assert any(slot.state == "train" and slot.train_loss for shot in shots for slot in shot.running)
+    assert any(slot.eval_loss for shot in shots for slot in shot.running)
     last = shots[-1]
-    assert (last.finished, last.slots, last.seconds_left) == (8, (), 0.0)
+    assert (last.finished, last.running, last.seconds_left) == (8, (), 0.0)
     assert math.isclose(last.best.value, min(t.value for t in bench.trials() if t.value is not None))
-    assert len(last.messages) == 8
 
 
 def test_orchestration_is_measured(bench) -> None:
@@ -401,7 +400,7 @@ def test_a_worker_that_cannot_even_be_made_is_given_up_after_three_tries(bench) 
     bench.create(4)
     assert bench.run(fleet=Refusing(PLAN), count=2).why == "complete"
     assert tries.count(1) == 3
-    assert any("given up" in message for message in bench.onlooker.messages)
+    assert any("given up" in message for message in bench.onlooker.sentences)
 
 
 def test_whenever_workers_train_the_database_file_alone_holds_all(bench, monkeypatch, tmp_path) -> None:

@@ -20,6 +20,8 @@ from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fa
 from loratune.search.interrupt import StopSignal
 from loratune.search.worker_state import Limits
 from loratune.storage import study_files
+from loratune.study import events
+from loratune.study.events import Notice, StudyProgress, TrialEnded
 
 TRIALS = 10
 PLAN = FakePlan(slots=4)
@@ -164,7 +166,7 @@ def test_a_worker_that_does_not_come_up_again_changes_nothing(bench, undisturbed
     bench.create(TRIALS)
     fleet = Dwindling(plan)
     bench.run(fleet=fleet, count=2, deterministic=True)
-    assert any("given up" in message for message in bench.onlooker.messages)
+    assert any("given up" in message for message in bench.onlooker.sentences)
     assert bench.sequence() == undisturbed_by_two(new_bench)
 
 
@@ -187,7 +189,7 @@ def test_a_lost_state_delays_the_round_and_changes_nothing(
     bench.run(PLAN, count=count, deterministic=True)
     assert [event["quanta"] for event in bench.events("started_over")] == [victim.quanta - 1, 0][:damaged]
     assert f"trial {victim.number} goes on from quantum {victim.quanta - 1} and repeats" in " ".join(
-        bench.onlooker.messages
+        bench.onlooker.sentences
     )
     assert bench.sequence() == (undisturbed if count == 1 else undisturbed_by_two)(new_bench)
     bench.assert_whole(PLAN, TRIALS)
@@ -341,7 +343,7 @@ def test_out_of_memory_halves_the_slots_of_that_worker(bench) -> None:
     assert len(bench.events("worker")) == 2
     assert not any(trial.state in ("infeasible", "failed") for trial in bench.trials())
     bench.assert_whole(plan, 20)
-    assert any("at most 1 trial at once" in message for message in bench.onlooker.messages)
+    assert any("at most 1 trial at once" in message for message in bench.onlooker.sentences)
 
 
 def test_a_search_of_one_trial_never_speaks_of_several(bench) -> None:
@@ -349,7 +351,7 @@ def test_a_search_of_one_trial_never_speaks_of_several(bench) -> None:
     bench.create(1)
     bench.run(plan, crash=(1, True))
     bench.run(plan)
-    said = bench.onlooker.messages
+    said = bench.onlooker.sentences
     assert "resumed: 0 of 1 trial has ended, 1 goes on" in said
     assert any("its trial goes on from its last checkpoint" in message for message in said)
     assert not any("1 trials" in message for message in said)
@@ -379,7 +381,7 @@ def test_a_worker_that_cannot_be_started_again_leaves_its_trials_to_the_other(be
     plan = FakePlan(slots=2, faults=(Fault(kind="die", worker=1, nth=3),))
     bench.create(TRIALS)
     assert bench.run(fleet=Dwindling(plan), count=2).why == "complete"
-    assert any("given up after 3 starts" in message for message in bench.onlooker.messages)
+    assert any("given up after 3 starts" in message for message in bench.onlooker.sentences)
     bench.assert_whole(plan, TRIALS)
 
 
@@ -475,24 +477,22 @@ def test_a_database_that_another_program_holds_is_waited_for(new_bench, undistur
     """Said in one line, and the search goes on as if nothing had been."""
     bench = new_bench()
     bench.create(TRIALS)
-    heard, free = bench.onlooker.messages, threading.Event()
+    free, holders = threading.Event(), []
     holder = contextlib.ExitStack()
 
-    class Onlooker:
-        def on_snapshot(self, snapshot: Any) -> None:
-            if snapshot.counts["running"] and not heard:
-                heard.append("locked")
-                holder.enter_context(locked(bench.path, free))
-
-        def on_message(self, text: str) -> None:
-            heard.append(text)
-            if "is locked by another program; waiting" in text:
+    class Onlooker(type(bench.onlooker)):
+        def on_event(self, event: events.Event) -> None:
+            super().on_event(event)
+            if isinstance(event, StudyProgress) and event.counts["running"] and not holders:
+                holders.append(holder.enter_context(locked(bench.path, free)))
+            if isinstance(event, Notice) and event.about == "database":
                 free.set()
 
     bench.onlooker = Onlooker()
     with holder:
         bench.run(PLAN, limits=Limits(lock_news=0.0))
-    assert sum("is locked by another program; waiting" in text for text in heard) == 1
+    said = bench.onlooker.sentences
+    assert sum("is locked by another program; waiting" in text for text in said) == 1
     assert bench.sequence() == undisturbed(new_bench)
 
 
@@ -502,13 +502,11 @@ def test_a_search_that_waits_for_a_database_can_be_ended(bench) -> None:
     holder = contextlib.ExitStack()
 
     class Onlooker:
-        def on_snapshot(self, snapshot: Any) -> None:
-            if snapshot.counts["running"] and not free.is_set():
+        def on_event(self, event: events.Event) -> None:
+            if isinstance(event, StudyProgress) and event.counts["running"] and not free.is_set():
                 free.set()
                 holder.enter_context(locked(bench.path, threading.Event()))
-
-        def on_message(self, text: str) -> None:
-            if "waiting for it" in text:
+            if isinstance(event, Notice) and "waiting for it" in event.text:
                 stop.request()
                 stop.request()
 
@@ -523,11 +521,8 @@ def test_a_lost_study_is_written_no_more(bench) -> None:
     bench.create(TRIALS)
 
     class Thief:
-        def on_snapshot(self, snapshot: Any) -> None:
-            pass
-
-        def on_message(self, text: str) -> None:
-            if "complete" in text or "pruned" in text:
+        def on_event(self, event: events.Event) -> None:
+            if isinstance(event, TrialEnded):
                 with sqlite3.connect(bench.path) as connection:
                     connection.execute("UPDATE tune_leases SET token = token + 1")
                 connection.close()

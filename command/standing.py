@@ -1,0 +1,38 @@
+"""Where a search stands, in one line."""
+
+from __future__ import annotations
+
+from ..spaces.nouns import numbered
+from ..study.events import StudyProgress
+from .console import clock
+
+
+def standing(progress: StudyProgress) -> str:
+    """Return how many trials ended how, how fast it goes and how long it will take."""
+    return "  ".join((counts_line(progress), *rates(progress)))
+
+
+def counts_line(progress: StudyProgress) -> str:
+    """Return how many trials ended how: ``12/100 trials: 4 complete, 8 pruned``."""
+    ended = [f"{count} {state}" for state, count in progress.counts.items() if count and state != "running"]
+    going = progress.counts.get("running", 0)
+    words = ", ".join([*ended, *([f"{going} running"] if going else [])])
+    best = (
+        f"; best {progress.best.value:.4f} (trial {progress.best.number}), base {progress.base_loss:.4f}"
+        if progress.best is not None
+        else ""
+    )
+    return f"{progress.finished}/{numbered(progress.trials, 'trial')}: {words or 'none yet'}{best}"
+
+
+def rates(progress: StudyProgress) -> tuple[str, ...]:
+    """Return speed, memory and time, in words."""
+    found = []
+    if progress.memory_bytes:  # once the workers have ended there is nothing to tell
+        found += [f"{progress.tokens_per_second:,.0f} tokens/s", f"{progress.memory_bytes / 2**30:.1f} GiB"]
+    if progress.trials_per_hour is not None:
+        found.append(f"{progress.trials_per_hour:,.0f} trials/h")
+    found.append(f"{clock(progress.elapsed)} so far")
+    if progress.seconds_left is not None and progress.running:
+        found.append(f"about {clock(progress.seconds_left)} left")
+    return tuple(found)
