@@ -105,7 +105,7 @@ def test_the_flag_reaches_the_workers_of_this_run_and_not_the_record(study, monk
     given, _ = run(monkeypatch, store, record, deterministic=True)
     assert given["objective"].deterministic is True
     assert given["deterministic"] is True
-    assert "deterministic" not in record.config["objective"]
+    assert record.config.objective.deterministic is False
 
 
 @pytest.mark.parametrize(
