@@ -36,6 +36,10 @@ class Progress:
         """Return whether another one is ahead of this in anything."""
         return other.trials > self.trials or other.quanta > self.quanta or other.ended > self.ended
 
+    def after(self, *, trials: int = 0, quanta: int = 0, ended: int = 0) -> Progress:
+        """Return how far it is when so many more are begun, recorded and ended."""
+        return Progress(trials=self.trials + trials, quanta=self.quanta + quanta, ended=self.ended + ended)
+
     @property
     def words(self) -> str:
         """It in words."""

@@ -67,6 +67,14 @@ def trials(
     return tuple(rows.trial(row) for row in connection.execute(query).mappings())
 
 
+def best(connection: sqlalchemy.Connection, study_id: int, count: int) -> tuple[int, ...]:
+    """Return the numbers of the best complete trials, best first; ties go to the lower number."""
+    table = tables.trials
+    query = select(table.c.number).where(table.c.study_id == study_id, table.c.value.is_not(None))
+    ranked = query.order_by(table.c.value, table.c.number).limit(max(0, count))
+    return tuple(connection.execute(ranked).scalars())
+
+
 def curve(
     connection: sqlalchemy.Connection, study_id: int, numbers: Collection[int] | None
 ) -> tuple[CurvePoint, ...]:

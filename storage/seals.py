@@ -13,13 +13,16 @@ import json
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Table, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, select, update
 
 from ..spaces import digest
 from . import database_errors
 
 SEAL = "seal"
 """The column."""
+
+KEY = "key_"
+"""Before the names of columns that say which row is meant, where many are changed by one statement."""
 
 _LEFT_OUT = (SEAL, "touched_at")
 """Columns without meaning for what was found; ``touched_at`` changes with every write."""
@@ -40,9 +43,14 @@ def check(row: sqlalchemy.RowMapping, what: str) -> None:
 
 def put(connection: sqlalchemy.Connection, table: Table, *chosen: ColumnElement[bool]) -> None:
     """Seal the rows that were just written; who changes a row checks it first."""
-    for row in connection.execute(select(table).where(*chosen)).mappings().all():
-        key = [column == row[column.name] for column in table.primary_key]
-        connection.execute(update(table).where(*key).values({SEAL: of(row)}))
+    keys = [column.name for column in table.primary_key]
+    sealed = [
+        {f"{KEY}{key}": row[key] for key in keys} | {SEAL: of(row)}
+        for row in connection.execute(select(table).where(*chosen)).mappings().all()
+    ]
+    if sealed:
+        same = [table.c[key] == bindparam(f"{KEY}{key}") for key in keys]
+        connection.execute(update(table).where(*same).values({SEAL: bindparam(SEAL)}), sealed)
 
 
 def _exact(value: Any) -> Any:

@@ -73,6 +73,7 @@ class Store:
             else engine.make_writer(address, self._fence, timeout=timeout)
         )
         self._projection: Projection | None = None
+        self._reached: dict[int, progress_note.Progress] = {}
         self._unsealed = False
         self._file: tuple[int, int] | None = None
         if address.path is not None:
@@ -239,6 +240,7 @@ class Store:
         ended: leases.Process | None = None
         while True:
             mine = self._fence.held.pop(study_id, None)
+            self._reached.pop(study_id, None)
             try:
                 with self._transaction() as connection:
                     name = self._touch(connection, study_id)
@@ -272,6 +274,7 @@ class Store:
                 ownership.give_up(connection, study_id)
         finally:
             self._fence.held.pop(study_id, None)
+            self._reached.pop(study_id, None)
 
     def lease(self, study_id: int) -> LeaseRecord | None:
         """Return who owns a study; None where nobody does."""
@@ -288,6 +291,9 @@ class Store:
         """Add a running trial; its number must be the next one."""
         with self._writing(study_id) as connection:
             trial_writes.add(connection, study_id, number, params, seed, source)
+            known = self._reached.pop(study_id, None)
+        if known is not None:
+            self._reached[study_id] = known.after(trials=1)
 
     def begin_attempt(self, study_id: int, number: int) -> int:
         """Take a running trial up again and return its new attempt, which names its files."""
@@ -305,7 +311,14 @@ class Store:
         with self._writing(study_id) as connection:
             trial_writes.record(connection, study_id, self.study_dir(study_id), updates)
             trial_writes.finish(connection, study_id, self.study_dir(study_id), endings)
-            reached = queries.progress(connection, study_id)
+            # Counted once: while the study is ours, nobody else adds to it.
+            known = self._reached.pop(study_id, None)
+            if known is None:
+                reached = queries.progress(connection, study_id)
+            else:
+                reached = known.after(quanta=len(updates), ended=len(endings))
+        if study_id in self._fence.held:
+            self._reached[study_id] = reached
         progress_note.write(self.study_dir(study_id), reached)
 
     def trials(self, study_id: int) -> tuple[TrialRecord, ...]:
@@ -454,10 +467,12 @@ class Store:
         A row forgets its file before the file goes.
         """
         present = study_files.listing(self.study_dir(study_id))
-        keep = study_files.best_adapters(self.trials(study_id), best)
         with self._writing(study_id) as connection:
-            trial_writes.forget_adapters(connection, study_id, keep)
-        study_files.sweep(self.study_dir(study_id), present, self.trials(study_id))
+            trial_writes.forget_adapters(connection, study_id, queries.best(connection, study_id, best))
+        # Of those trials alone: what no file is of cannot be swept.
+        with self._reading() as connection:
+            trials = queries.trials(connection, study_id, study_files.trials_of(present))
+        study_files.sweep(self.study_dir(study_id), present, trials)
 
     # Transactions
 

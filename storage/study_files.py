@@ -70,6 +70,16 @@ def quantum_of(checkpoint: str) -> int:
     return int(match.group(2))
 
 
+def trials_of(names: Iterable[str]) -> frozenset[int]:
+    """Return the numbers of the trials whose files these are; names that are not ours have none.
+
+    >>> sorted(trials_of(["checkpoints/trial-00003-q5-a1.safetensors", "adapters/x"]))
+    [3]
+    """
+    found = (_CHECKPOINT.fullmatch(name) or _ADAPTER.fullmatch(name) for name in names)
+    return frozenset(int(match.group(1)) for match in found if match)
+
+
 def previous(names: Iterable[str], trials: Iterable[TrialRecord]) -> dict[int, str]:
     """Return by trial the state before the last one of each running trial, where it is still there.
 

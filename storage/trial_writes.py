@@ -5,12 +5,12 @@ Numbers have no gaps, quanta come one after another, and a trial that has ended 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, tuple_, update
 
 from ..errors import StorageError
 from ..spaces.params import LoraParams
@@ -22,8 +22,9 @@ def add(
     connection: sqlalchemy.Connection, study_id: int, number: int, params: LoraParams, seed: int, source: str
 ) -> None:
     """Add a running trial; its number must be the next one."""
-    counted = select(func.count()).where(tables.trials.c.study_id == study_id)
-    expected = connection.execute(counted).scalar_one()
+    last = select(func.max(tables.trials.c.number)).where(tables.trials.c.study_id == study_id)
+    found = connection.execute(last).scalar()
+    expected = 0 if found is None else found + 1
     if number != expected:
         raise StorageError(f"trial {number}: the next number is {expected}; read the trials again")
     row = {"study_id": study_id, "number": number, "params": params.to_dict(), "seed": seed}
@@ -36,8 +37,8 @@ def add(
 
 def begin_attempt(connection: sqlalchemy.Connection, study_id: int, number: int) -> int:
     """Take a running trial up again and return its new attempt."""
-    attempt = int(_running(connection, study_id, number)["attempt"]) + 1
-    _change(connection, study_id, number, attempt=attempt)
+    attempt = int(_running(connection, study_id, [number])[number]["attempt"]) + 1
+    _change(connection, study_id, {number: {"attempt": attempt}})
     return attempt
 
 
@@ -45,18 +46,21 @@ def record(
     connection: sqlalchemy.Connection, study_id: int, folder: Path, updates: Sequence[QuantumUpdate]
 ) -> None:
     """Record a quantum of several trials."""
+    running = _running(connection, study_id, [found.trial for found in updates])
+    changes: dict[int, dict[str, Any]] = {}
     for found in updates:
-        row = _running(connection, study_id, found.trial)
+        row = running[found.trial]
         if found.quantum != row["quanta"] + 1:
             raise StorageError(
                 f"trial {found.trial}: quantum {found.quantum} does not follow {row['quanta']}; "
                 "read the trials again"
             )
-        _add(connection, tables.curve, rows.point_values(study_id, found))
-        if found.evaluation is not None:
-            _add(connection, tables.evaluations, rows.evaluation_values(study_id, found))
         checkpoint = rows.relative(folder, found.checkpoint)
-        _change(connection, study_id, found.trial, quanta=found.quantum, checkpoint=checkpoint)
+        changes[found.trial] = {"quanta": found.quantum, "checkpoint": checkpoint}
+    _add(connection, tables.curve, [rows.point_values(study_id, found) for found in updates])
+    evaluated = [found for found in updates if found.evaluation is not None]
+    _add(connection, tables.evaluations, [rows.evaluation_values(study_id, found) for found in evaluated])
+    _change(connection, study_id, changes)
 
 
 def finish(connection: sqlalchemy.Connection, study_id: int, folder: Path, endings: Sequence[Ending]) -> None:
@@ -64,50 +68,67 @@ def finish(connection: sqlalchemy.Connection, study_id: int, folder: Path, endin
     at = rows.now()
     for ending in endings:
         rows.check_ending(ending)
-        _running(connection, study_id, ending.trial)
-        _change(
-            connection,
-            study_id,
-            ending.trial,
-            state=ending.state,
-            reason=ending.reason,
-            value=None if ending.value is None else float(ending.value),
-            adapter=rows.relative(folder, ending.adapter),
-            checkpoint=None,
-            finished_at=at,
-        )
+    _running(connection, study_id, [ending.trial for ending in endings])
+    changes: dict[int, dict[str, Any]] = {
+        ending.trial: {
+            "state": ending.state,
+            "reason": ending.reason,
+            "value": None if ending.value is None else float(ending.value),
+            "adapter": rows.relative(folder, ending.adapter),
+            "checkpoint": None,
+            "finished_at": at,
+        }
+        for ending in endings
+    }
+    _change(connection, study_id, changes)
 
 
 def forget_adapters(connection: sqlalchemy.Connection, study_id: int, keep: Collection[int]) -> None:
     """Name no adapter any more but those of the trials in ``keep``: all that may change of an ended trial."""
     table = tables.trials
     named = (table.c.study_id == study_id, table.c.adapter.is_not(None), table.c.number.not_in(keep))
-    for row in connection.execute(select(table).where(*named)).mappings().all():
+    forgotten = connection.execute(select(table).where(*named)).mappings().all()
+    for row in forgotten:
         seals.check(row, f"trial {row['number']!r}")
-        _change(connection, study_id, row["number"], adapter=None)
+    _change(connection, study_id, {row["number"]: {"adapter": None} for row in forgotten})
 
 
-def _running(connection: sqlalchemy.Connection, study_id: int, number: int) -> sqlalchemy.RowMapping:
-    """Return the row of a trial that still runs, or raise ``StorageError``."""
+def _running(
+    connection: sqlalchemy.Connection, study_id: int, numbers: Collection[int]
+) -> dict[int, sqlalchemy.RowMapping]:
+    """Return the rows of trials that still run, or raise ``StorageError``."""
     table = tables.trials
-    query = select(table).where(table.c.study_id == study_id, table.c.number == number)
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        raise StorageError(f"trial {number}: not in study {study_id}; read the trials again")
-    seals.check(row, f"trial {number}")
-    if row["state"] != "running":
-        raise StorageError(f"trial {number}: has ended ({row['state']}) and cannot be changed")
-    return row
+    query = select(table).where(table.c.study_id == study_id, table.c.number.in_(numbers))
+    found = {row["number"]: row for row in connection.execute(query).mappings()} if numbers else {}
+    for number in numbers:
+        if number not in found:
+            raise StorageError(f"trial {number}: not in study {study_id}; read the trials again")
+        seals.check(found[number], f"trial {number}")
+        if (state := found[number]["state"]) != "running":
+            raise StorageError(f"trial {number}: has ended ({state}) and cannot be changed")
+    return found
 
 
-def _change(connection: sqlalchemy.Connection, study_id: int, number: int, **values: Any) -> None:
+def _change(
+    connection: sqlalchemy.Connection, study_id: int, changes: Mapping[int, Mapping[str, Any]]
+) -> None:
+    """Change the rows of some trials, by number, each in the same columns, with one statement."""
+    if not changes:
+        return
     table = tables.trials
-    chosen = (table.c.study_id == study_id, table.c.number == number)
-    connection.execute(update(table).where(*chosen).values(values))
-    seals.put(connection, table, *chosen)
+    columns = next(iter(changes.values()))
+    one = table.c.study_id == study_id
+    chosen = table.c.number == bindparam(f"{seals.KEY}number")
+    statement = update(table).where(one, chosen).values({name: bindparam(name) for name in columns})
+    connection.execute(statement, [{f"{seals.KEY}number": n, **values} for n, values in changes.items()])
+    seals.put(connection, table, one, table.c.number.in_(changes))
 
 
-def _add(connection: sqlalchemy.Connection, table: sqlalchemy.Table, values: dict[str, Any]) -> None:
-    """Add a row of one trial and quantum."""
-    connection.execute(insert(table).values(values))
-    seals.put(connection, table, *(column == values[column.name] for column in table.primary_key))
+def _add(connection: sqlalchemy.Connection, table: sqlalchemy.Table, values: list[dict[str, Any]]) -> None:
+    """Add rows of some trials and quanta of one study, with one statement."""
+    if not values:
+        return
+    connection.execute(insert(table), values)
+    key = tuple_(*table.primary_key)
+    names = [column.name for column in table.primary_key]
+    seals.put(connection, table, key.in_([tuple(row[name] for name in names) for row in values]))

@@ -17,7 +17,7 @@ from loratune.search.loop import run
 from loratune.search.study_record import create
 from loratune.search.worker_state import Limits
 from loratune.spaces.choices import Choices
-from loratune.storage import progress_note
+from loratune.storage import progress_note, rows
 from loratune.storage.store import Store
 
 PLAN = FakePlan(slots=4)
@@ -421,3 +421,25 @@ def test_whenever_workers_train_the_database_file_alone_holds_all(bench, monkeyp
     monkeypatch.setattr(Store, "fold_log", fold)
     assert bench.run().why == "complete"
     assert len(set(reached)) > 6
+
+
+def test_a_trial_reads_no_more_of_the_record_in_a_longer_study(bench, monkeypatch) -> None:
+    read = [0]
+
+    def counting(parse):
+        def count(row):
+            read[0] += 1
+            return parse(row)
+
+        return count
+
+    for name in ("trial", "point", "event"):
+        monkeypatch.setattr(rows, name, counting(getattr(rows, name)))
+    bench.copying = True
+    counts = []
+    for trials in (16, 64):
+        read[0] = 0
+        bench.create(trials, bench.config(pruner="none", sampler="random"), name=f"s{trials}")
+        bench.run(PLAN, name=f"s{trials}")
+        counts.append(read[0] / trials)
+    assert counts[1] < 1.5 * counts[0], counts

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sqlalchemy
 from loratune.errors import StaleOwner, StorageError, StudyBusy, StudyExists, StudyNotFound
+from loratune.storage import progress_note, queries
 from loratune.storage.check import findings
 from loratune.storage.store import Store
 from loratune.study.records import Ending
@@ -465,6 +466,25 @@ class TestFolder:
         (folder / "a").write_bytes(b"12345")
         assert store.disk_bytes(study.id) == 5
         assert store.disk_bytes(99) == 0
+
+    def test_how_far_it_is_said_to_be_is_what_its_rows_say(self, address, make_study, params, quantum):
+        with Store.open(address, mode="create") as store:
+            study = make_study(store)
+            folder = store.study_dir(study.id)
+            for _ in range(2):  # also after it was given up and taken up again
+                store.acquire(study.id)
+                for _ in range(2):
+                    number = len(store.trials(study.id))
+                    store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
+                    store.record_quantum(study.id, [quantum(number, 1)], [])
+                    with pytest.raises(StorageError):  # nothing of it is counted
+                        store.record_quantum(study.id, [quantum(number, 2)], [ending(99)])
+                    store.record_quantum(study.id, [quantum(number, 2)], [ending(number)])
+                    with store._reading() as connection:
+                        rows = queries.progress(connection, study.id)
+                    assert progress_note.read(folder) == rows
+                    assert (rows.trials, rows.ended) == (number + 1, number + 1)
+                store.release(study.id)
 
     def test_only_the_best_adapters_and_living_checkpoints_stay(self, store, make_study, params, quantum):
         study = make_study(store)
