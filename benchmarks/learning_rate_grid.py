@@ -33,6 +33,7 @@ from loratune.storage.store import Store
 from loratune.study.budget import QUANTA
 from loratune.study.config import ObjectiveConfig
 from loratune.study.facts import Facts
+from loratune.study.ranking import best_trial
 from loratune.study.records import Evaluation
 
 POINTS = 5
@@ -151,10 +152,9 @@ def main() -> None:
         trials = store.trials(study.id)
         evaluations = store.evaluations(study.id, QUANTA)
     config, facts = study.config, study.facts
-    complete = [trial for trial in trials if trial.value is not None]
-    if not complete:
+    best = best_trial(trials)
+    if best is None:
         raise SystemExit(f"study {study.name} has no complete trial")
-    best = min(complete, key=lambda trial: (trial.value, trial.number))
     search = evaluations[best.number]
     budget, default = facts.budget, config.first[0]
     spent = sum(trial.quanta for trial in trials) * budget.quantum

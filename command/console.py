@@ -19,6 +19,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from ..reports.state_looks import LOOKS
 from ..spaces.params import LoraParams
 from .encoding import safe_json, visible
 from .table_columns import fitting
@@ -76,16 +77,6 @@ ERR = _Progress(stderr=True, highlight=False)
 
 ENDLESS = 1000
 """Characters in a line that no terminal shows."""
-
-STATE_STYLES = {
-    "complete": "green",
-    "pruned": "yellow",
-    "diverged": "magenta",
-    "infeasible": "magenta",
-    "failed": "red",
-    "running": "cyan",
-    "interrupted": "cyan",
-}
 
 
 def clock(seconds: float) -> str:
@@ -224,4 +215,4 @@ def loss(value: float | None) -> str:
 
 def state_text(state: str) -> Text:
     """Return a trial's state in its color."""
-    return Text(state, style=STATE_STYLES.get(state, ""))
+    return Text(state, style=LOOKS[state].style)

@@ -12,10 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ..reports.state_looks import LOOKS
 from ..spaces.nouns import numbered
 from ..study.events import Event, StudyProgress, TrialEnded
 from ..study.sentences import sentence
-from .console import STATE_STYLES, show_params
+from .console import show_params
 from .standing import rates
 from .table_columns import columns
 
@@ -91,7 +92,7 @@ def _head(progress: StudyProgress) -> RenderableType:
     counts = Text()
     for state, count in progress.counts.items():
         if count:
-            counts.append(f"{count} {state}  ", style=STATE_STYLES.get(state, ""))
+            counts.append(f"{count} {state}  ", style=LOOKS[state].style)
     lines: list[RenderableType] = [grid, counts]
     if progress.best is not None:
         best = progress.best

@@ -12,6 +12,7 @@ from rich.text import Text
 from ..reports.format import show_count, show_source, show_state, show_value
 from ..spaces.params import value_of
 from ..storage.store import Store
+from ..study.ranking import best_trial
 from ..study.records import StudyHead, TrialRecord
 from . import console
 from .planning import size
@@ -32,8 +33,7 @@ def study_row(store: Store, study: StudyHead) -> dict[str, Any]:
     states: dict[str, int] = {}
     for trial in trials:
         states[trial.state] = states.get(trial.state, 0) + 1
-    complete = [trial for trial in trials if trial.value is not None]
-    best = min(complete, key=lambda trial: (trial.value, trial.number), default=None)
+    best = best_trial(trials)
     lease = store.lease(study.id)
     return {
         "study": study.name,

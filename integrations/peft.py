@@ -22,6 +22,7 @@ from ..reports.view import StudyView
 from ..reports.whole_files import write_bytes, write_text
 from ..spaces import digest
 from ..spaces.arguments import lora_config
+from ..study.checkpoint_format import FORMATS, PARAMS
 from ..study.records import TrialRecord
 from .tokenizer import beside_adapter
 
@@ -122,7 +123,7 @@ def _tensors(adapter: Path, trial: TrialRecord) -> tuple[Tensors, tuple[str, ...
     try:
         with safetensors.safe_open(adapter, framework="np") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") not in (digest.FORMAT, digest.UNSEALED):
+            if metadata.get("format") not in FORMATS:
                 raise ReportError(
                     f"{adapter}: is not an adapter of loratune (format {metadata.get('format')!r})"
                 )
@@ -132,9 +133,9 @@ def _tensors(adapter: Path, trial: TrialRecord) -> tuple[Tensors, tuple[str, ...
                 )
             digest.check(adapter)
             found = {
-                key.removeprefix("params/"): file.get_tensor(key)
+                key.removeprefix(PARAMS): file.get_tensor(key)
                 for key in file.keys()  # noqa: SIM118 - the file is no dictionary
-                if key.startswith("params/")
+                if key.startswith(PARAMS)
             }
     except (OSError, safetensors.SafetensorError) as error:
         raise ReportError(f"{adapter}: cannot be read as an adapter ({error})") from error

@@ -21,10 +21,11 @@ from ..errors import ReportError
 from ..spaces.params import RATIO, value_of
 from .data_words import column_lines, cut_words, reason_line
 from .format import counted, have_ended, show_count, show_loss, show_share, show_source, show_value
-from .plots.figures import COLORS, FONT
+from .plots.figures import FONT
 from .plots.kinds import KINDS
 from .plots.save import plot_figure
 from .report_facts import StudyFacts, study_facts
+from .state_looks import LOOKS
 from .stop_tokens import ending_sentence, ending_warnings
 from .verdict import Comparison
 from .view import StudyView
@@ -56,7 +57,7 @@ def render(view: StudyView, *, at: str = "") -> str:
             facts=facts,
             policy=_policy(plotly_js, script),
             font=FONT,
-            colors=COLORS,
+            colors={state: look.color for state, look in LOOKS.items()},
             comparisons=[
                 _card(comparison)
                 for comparison in (facts.verdict.base, facts.verdict.default)

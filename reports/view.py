@@ -13,6 +13,7 @@ from ..spaces.space import SearchSpace
 from ..study.budget import QUANTA, Budget
 from ..study.config import ObjectiveConfig
 from ..study.facts import DataSummary, Geometry, ModelSummary
+from ..study.ranking import best_trial
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
 from .format import show_state
 
@@ -95,8 +96,7 @@ class StudyView:
 
     def best(self) -> TrialRecord | None:
         """Return the complete trial of the least loss, the earliest of equals."""
-        done = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
-        return min(done, key=lambda trial: (trial.value, trial.number), default=None)
+        return best_trial(self.trials)
 
     def trial(self, number: int | None) -> TrialRecord:
         """Return a trial by number, or the best one; raises ``ReportError`` where there is none."""

@@ -16,6 +16,8 @@ from pathlib import Path
 from ..atomic import sync_folder, write_atomically
 from ..errors import DamagedFile
 from ..spaces import digest
+from ..study.checkpoint_format import PARAMS
+from ..study.ranking import ranked
 from ..study.records import TrialRecord
 from . import database_errors
 
@@ -40,15 +42,9 @@ def adapter_name(trial: int) -> str:
     return f"{ADAPTERS}/trial-{trial:05d}.safetensors"
 
 
-def best_complete(trials: Iterable[TrialRecord], count: int) -> tuple[int, ...]:
-    """Return the numbers of the ``count`` best complete trials, best first; ties go to the lower number."""
-    complete = [(trial.value, trial.number) for trial in trials if trial.value is not None]
-    return tuple(number for _, number in sorted(complete)[: max(0, count)])
-
-
-def best_adapters(trials: Sequence[TrialRecord], count: int) -> frozenset[int]:
-    """Return the numbers of the trials whose adapters stay."""
-    return frozenset(best_complete(trials, count))
+def best_adapters(trials: Iterable[TrialRecord], count: int) -> frozenset[int]:
+    """Return the numbers of the trials whose adapters stay: the ``count`` best."""
+    return frozenset(trial.number for trial in ranked(trials)[: max(0, count)])
 
 
 def keep(trials: Sequence[TrialRecord], best: int) -> frozenset[str]:
@@ -197,7 +193,7 @@ def write_adapter(checkpoint: Path, adapter: Path) -> None:
     try:
         digest.check(checkpoint)
         with safe_open(checkpoint, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith("params/")}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(PARAMS)}  # noqa: SIM118
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, json.JSONDecodeError, DamagedFile) as error:
         raise DamagedFile(

@@ -16,6 +16,7 @@ import safetensors.numpy
 from ...atomic import write_atomically
 from ...spaces import digest
 from ...spaces.params import LoraParams
+from ...study.checkpoint_format import GROUPS, MOMENTS
 from .surface import LAYERS, unit
 
 WIDTH = 4
@@ -47,7 +48,7 @@ def save(
     value = unit(state, "weights")
     tensors = {
         f"{group}/{layer}.{matrix}": np.full(shape, value, dtype=np.float32)
-        for group in ("params", "exp_avg", "exp_avg_sq")
+        for group in GROUPS
         for layer in LAYERS
         for matrix, shape in (("lora_A", (params.lora_rank, WIDTH)), ("lora_B", (WIDTH, params.lora_rank)))
     }
@@ -74,7 +75,7 @@ def load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, st
     with safetensors.safe_open(path, framework="numpy") as file:
         metadata = dict(file.metadata() or {})
         names = set(file.keys())
-    if not any(name.startswith("exp_avg/") for name in names):
+    if not any(name.startswith(MOMENTS) for name in names):
         raise ValueError("it holds no optimizer state")
     found = (int(metadata["trial"]), int(metadata["seed"]), json.loads(metadata["params"]))
     if found != (trial, seed, params.to_dict()):

@@ -1,9 +1,8 @@
 """A trial's training state as a file: its live rank and targets only, synced, then renamed.
 
-The file is safetensors. ``params/<layer>.lora_A`` is ``[r, in]`` and ``params/<layer>.lora_B`` is
-``[out, r]``; ``exp_avg/`` and ``exp_avg_sq/`` hold Adam's moments alike. A kept adapter is the same
-file with ``params/`` alone. The metadata says whose state it is, and a file of another trial, seed
-or data set is refused; so is one whose bytes are not those that were written (``spaces/digest.py``).
+``study/checkpoint_format.py`` says what it holds. The metadata says whose state it is, and a file of another
+trial, seed or data set is refused; so is one whose bytes are not those that were written
+(``spaces/digest.py``).
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from ...atomic import sync_folder, write_atomically
 from ...errors import StorageError
 from ...spaces import digest
 from ...spaces.params import LoraParams
+from ...study.checkpoint_format import GROUPS
 from .pack import Pack
 
-GROUPS = ("params", "exp_avg", "exp_avg_sq")
 MOST_THREADS = 8
 """That write at once: each holds a trial's state in memory."""
 

@@ -11,17 +11,9 @@ import plotly.graph_objects as go
 
 from ..format import counted, show_loss, show_share
 from ..importance import Importance
+from ..state_looks import DRAWN, LOOKS
 from .data import CurveLine, Curves, History, Parallel, ParallelLine, Timeline
 
-COLORS = {
-    "complete": "#2563eb",
-    "pruned": "#94a3b8",
-    "diverged": "#dc2626",
-    "infeasible": "#a855f7",
-    "failed": "#111827",
-    "running": "#f59e0b",
-    "interrupted": "#f59e0b",
-}
 BEST = "#047857"
 BASE = "#64748b"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -38,7 +30,7 @@ def importance_figure(facts: Importance) -> go.Figure:
             x=[bar.share for bar in bars],
             y=[bar.name for bar in bars],
             orientation="h",
-            marker_color=COLORS["complete"],
+            marker_color=LOOKS["complete"].color,
             text=[show_share(bar.share) for bar in bars],
             textposition="outside",
             cliponaxis=False,
@@ -55,7 +47,7 @@ def history_figure(facts: History) -> go.Figure:
     """Draw each trial's loss by number and state, and the best so far."""
     figure = go.Figure()
     top = _top([loss for _, loss in facts.best], [point.loss for point in facts.points], facts.base_loss)
-    for state in COLORS:
+    for state in LOOKS:
         # Trials that diverged before their first evaluation have no loss; they sit at the top edge.
         points = [
             point
@@ -74,7 +66,7 @@ def history_figure(facts: History) -> go.Figure:
             mode="markers",
             name=state,
             marker={
-                "color": COLORS[state],
+                "color": LOOKS[state].color,
                 "size": 7,
                 "symbol": ["triangle-up-open" if high else "circle" for high in above],
             },
@@ -101,10 +93,12 @@ def curves_figure(facts: Curves) -> go.Figure:
     figure = go.Figure()
     final = [line.losses[-1] for line in facts.lines if line.state == "complete"]
     top = _top(final, [loss for line in facts.lines for loss in line.losses], facts.base_loss)
-    for state in ("pruned", "diverged", "infeasible", "failed", "running", "interrupted", "complete"):
+    for state in DRAWN:
         lines = [line for line in facts.lines if line.state == state and not line.best]
         if lines:
-            figure.add_trace(_curve_trace(lines, COLORS[state], state, 0.35 if state == "pruned" else 0.75))
+            figure.add_trace(
+                _curve_trace(lines, LOOKS[state].color, state, 0.35 if state == "pruned" else 0.75)
+            )
     best = [line for line in facts.lines if line.best]
     if best:
         figure.add_trace(_curve_trace(best, BEST, f"best: trial {best[0].trial}", 1.0, width=3))
@@ -182,7 +176,7 @@ def timeline_figure(facts: Timeline) -> go.Figure:
     figure = go.Figure()
     rows = {lane: index for index, lane in enumerate(facts.lanes)}
     names = [f"worker {worker}, slot {lane + 1}" for worker, lane in facts.lanes]
-    for state, color in COLORS.items():
+    for state in LOOKS:
         spans = [span for span in facts.spans if span.state == state]
         if spans:
             figure.add_bar(
@@ -191,7 +185,7 @@ def timeline_figure(facts: Timeline) -> go.Figure:
                 x=[(span.end - span.start).total_seconds() * 1000 for span in spans],
                 orientation="h",
                 name=state,
-                marker={"color": color, "line": {"color": "white", "width": 1}},
+                marker={"color": LOOKS[state].color, "line": {"color": "white", "width": 1}},
                 text=[str(span.trial) for span in spans],
                 textposition="inside",
                 insidetextanchor="middle",

@@ -10,21 +10,13 @@ from typing import Any
 
 from ..format import show_loss, show_seconds, show_share
 from ..importance import Importance
+from ..state_looks import DRAWN, LOOKS
 from ..view import StudyView
 from .data import Curves, History, Parallel, Timeline
 from .kinds import plot_facts
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 LEVELS = "▁▂▃▄▅▆▇█"
-MARKS = {
-    "complete": "●",
-    "pruned": "·",
-    "diverged": "×",
-    "infeasible": "!",
-    "failed": "!",
-    "running": "○",
-    "interrupted": "○",
-}
 ROWS = 12
 """Height of a drawn field."""
 MOST = 20
@@ -80,20 +72,19 @@ def _history(facts: History, width: int) -> list[str]:
         row, column = place(trial, best)
         field[row][column] = "─"
     # The most telling mark of a cell is drawn last.
-    order = ("pruned", "failed", "infeasible", "diverged", "running", "interrupted", "complete")
-    for trial, loss, state in sorted(losses, key=lambda item: order.index(item[2])):
+    for trial, loss, state in sorted(losses, key=lambda item: DRAWN.index(item[2])):
         row, column = place(trial, loss)
-        field[row][column] = MARKS[state]
+        field[row][column] = LOOKS[state].mark
     for point in facts.points:
         if point.loss is None and point.state == "diverged":
             row, column = place(point.trial, high)
-            field[row][column] = MARKS["diverged"]
+            field[row][column] = LOOKS["diverged"].mark
     labels = {0: show_loss(high), ROWS - 1: show_loss(low)}
     lines = [f"{labels.get(row, ''):>9} │{''.join(cells)}" for row, cells in enumerate(field)]
     lines.append(" " * 10 + "└" + "─" * columns)
     lines.append(" " * 11 + f"trial 0{last:>{max(1, columns - 7)}}")
     used = {point.state for point in facts.points}
-    legend = [f"{MARKS[state]} {state}" for state in MARKS if state in used]
+    legend = [f"{LOOKS[state].mark} {state}" for state in LOOKS if state in used]
     summary = f"base model {show_loss(facts.base_loss)}"
     if facts.best:
         legend.append("─ best so far")
@@ -154,14 +145,14 @@ def _timeline(facts: Timeline, width: int) -> list[str]:
         for span, left, following in zip(spans, lefts, [*lefts[1:], columns], strict=True):
             right = int((span.end - start).total_seconds() / seconds * (columns - 1))
             length = max(1, min(right, following - 1) - left + 1)
-            text = f"{MARKS[span.state]}{span.trial}"
+            text = f"{LOOKS[span.state].mark}{span.trial}"
             # Half a number would be that of another trial.
-            text = text if len(text) <= length else MARKS[span.state]
+            text = text if len(text) <= length else LOOKS[span.state].mark
             end = "▕" if length > len(text) else ""
             cells[left : left + length] = f"{text}{'─' * (length - len(text) - len(end))}{end}"
         lines.append(f"{head:<{label}} │{''.join(cells)}")
     used = {span.state for span in facts.spans}
-    legend = "  ".join(f"{MARKS[state]} {state}" for state in MARKS if state in used)
+    legend = "  ".join(f"{LOOKS[state].mark} {state}" for state in LOOKS if state in used)
     words = f"{show_seconds(seconds)} in all, numbers are trials, where there is room;  {legend}"
     return [*lines, "", *_wrapped(words, width)]
 

@@ -1,0 +1,33 @@
+"""Which trials are the best: complete ones, by loss, the earliest of equals."""
+
+from __future__ import annotations
+
+from loratune.storage.study_files import best_adapters
+from loratune.study.ranking import best_trial, ranked
+
+
+def numbers(trials):
+    return [trial.number for trial in trials]
+
+
+def test_only_what_is_complete_is_ranked_the_least_loss_first(make_view, change_trial):
+    view = make_view(5, states=dict.fromkeys(range(5), "complete") | {1: "pruned", 3: "running"})
+    for number, value in ((0, 2.0), (2, 1.5), (4, 1.75)):
+        view = change_trial(view, number, value=value)
+    assert numbers(ranked(reversed(view.trials))) == [2, 4, 0]
+    assert best_trial(view.trials).number == view.best().number == 2
+
+
+def test_of_equals_the_earliest_is_best_in_whatever_order_they_come(make_view, change_trial):
+    view = make_view(3, states=dict.fromkeys(range(3), "complete"))
+    for number in range(3):
+        view = change_trial(view, number, value=1.5)
+    assert numbers(ranked(reversed(view.trials))) == [0, 1, 2]
+    assert best_trial(reversed(view.trials)).number == 0
+    assert best_adapters(view.trials, 2) == {0, 1}
+    assert best_adapters(view.trials, -1) == frozenset()
+
+
+def test_there_is_none_before_one_is_complete(make_view):
+    assert best_trial(make_view(2, states={0: "pruned", 1: "running"}).trials) is None
+    assert best_trial(()) is None
