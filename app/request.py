@@ -181,13 +181,8 @@ def _data(search: SearchOptions) -> DataConfig:
 
 def _enqueued(values: Mapping[str, Any], default: LoraParams) -> LoraParams:
     """Return a configuration that the user enqueued; what it leaves out is as in trial 0."""
-    known = default.to_dict()
-    if "lora_alpha" not in values and "lora_alpha_ratio" not in values:
-        values = {**values, "lora_alpha_ratio": default.scaling}
-    if "lora_alpha_ratio" in values:
-        del known["lora_alpha"]
     try:
-        return configuration({**known, **values})
+        return configuration(values, default)
     except SpaceError as error:
         raise SpaceError(f"enqueue: {error}") from None
 

@@ -18,7 +18,7 @@ import plotly.io
 import plotly.offline
 
 from ..errors import ReportError
-from ..spaces.params import RATIO, value_of
+from ..spaces.params import HYPERPARAMETERS, value_of
 from .data_words import column_lines, cut_words, reason_line
 from .format import counted, have_ended, show_count, show_loss, show_share, show_source, show_value
 from .plots.figures import FONT
@@ -143,8 +143,10 @@ def _configuration(facts: StudyFacts) -> list[tuple[str, str, str]]:
         return []
     words = dict(facts.space)
     rows = [(name, show_value(value_of(params, name)), f"searched: {words[name]}") for name in facts.varied]
-    if RATIO.name in facts.varied:
-        rows.append(("lora_alpha", show_value(params.lora_alpha), f"{RATIO.name} × lora_rank"))
+    for name in facts.varied:
+        field = HYPERPARAMETERS[name].stands_for
+        if field is not None:
+            rows.append((field, show_value(getattr(params, field)), f"{name} × lora_rank"))
     named = {name for name, _, _ in rows}
     rows += [
         (name, show_value(value), "fixed") for name, value in params.to_dict().items() if name not in named

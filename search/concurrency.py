@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ..spaces.params import LoraParams
+from ..spaces.params import FIELDS, LoraParams
 
 IN_FLIGHT = 4
 """At most one in this many of all the trials is in flight: TPE learns little from what has not ended."""
@@ -45,6 +45,5 @@ def twin_of(params: LoraParams, tried: Mapping[LoraParams, int]) -> int | None:
 
 def canonical(params: LoraParams) -> LoraParams:
     """Return parameters that are equal for all spellings of the same configuration."""
-    values = params.to_dict()
-    values["lora_target"] = ",".join(params.target_names)
-    return LoraParams(**values)
+    values = params.to_dict().items()
+    return LoraParams(**{name: FIELDS[name].kind.canonical(value) for name, value in values})

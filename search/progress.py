@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..objectives.base import SlotProgress
-from ..spaces.params import RATIO
+from ..spaces.params import HYPERPARAMETERS
 from ..study.budget import QUANTA
 from ..study.events import BestTrial, Event, Observer, StudyProgress, TrialProgress
 from .measure import finite
@@ -29,7 +29,7 @@ class Announcer:
         self._clock = clock
         self._begun = clock()
         searched = [one.name for one in ledger.config.space.dimensions if not one.fixed]
-        self._varied = tuple("lora_alpha" if name == RATIO.name else name for name in searched)
+        self._varied = tuple(HYPERPARAMETERS[name].stands_for or name for name in searched)
 
     def tell(self, event: Event) -> None:
         """Tell all observers what happened; what is of the record has been committed by now."""

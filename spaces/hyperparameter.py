@@ -22,6 +22,8 @@ class Hyperparameter:
     """Its value where nobody names it, the field's own default; None where it must be named."""
     meaning: str
     """What it is, in one line of Markdown."""
+    stands_for: str | None = None
+    """The field of ``LoraParams`` that follows from it, where it is none itself."""
     heading: str
     """Head of its column in tables, where the name would be wider than what stands below it."""
     leading: bool = False

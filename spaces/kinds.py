@@ -44,6 +44,10 @@ class Kind(abc.ABC):
         """Return an allowed value in the type that others take."""
         return value
 
+    def canonical(self, value: Value) -> Value:
+        """Return the one spelling of all values that mean the same."""
+        return value
+
     def same(self, one: object, other: object) -> bool:
         """Return whether two values mean the same."""
         return one == other
@@ -186,6 +190,10 @@ class Modules(Kind):
         if len(set(names)) < len(names) or ("all" in names and len(names) > 1):
             raise SpaceError(f"{path}: {shown(value)} names a module twice; leave one out")
         return ",".join(names)
+
+    def canonical(self, value: Value) -> str:
+        """See ``Kind``; sorted, and no module twice."""
+        return ",".join(sorted(set(module_names(str(value)))))
 
     def same(self, one: object, other: object) -> bool:
         """See ``Kind``; the same modules in whatever order."""

@@ -170,6 +170,7 @@ RATIO = Hyperparameter(
     name="lora_alpha_ratio",
     kind=Number(above=0.0),
     meaning="`lora_alpha` is this times `lora_rank`",
+    stands_for="lora_alpha",
     heading="alpha/rank",
     leading=True,
 )
@@ -179,7 +180,7 @@ RATIO = Hyperparameter(
 def _searched() -> dict[str, Hyperparameter]:
     found: dict[str, Hyperparameter] = {}
     for name, one in FIELDS.items():
-        if name == "lora_alpha":
+        if name == RATIO.stands_for:
             found[RATIO.name] = RATIO
         found[name] = one
     return found

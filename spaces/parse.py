@@ -27,7 +27,7 @@ from .dimension import Dimension
 from .dimensions import listed
 from .kinds import Whole, is_number
 from .listed import MAX_CHOICES
-from .params import HYPERPARAMETERS, RATIO, LoraParams, check_name
+from .params import HYPERPARAMETERS, RATIO, LoraParams, check_name, value_of
 from .presets import Preset
 from .range import Range
 from .space import ALPHA, SearchSpace
@@ -98,8 +98,16 @@ def dimensions(specs: Mapping[str, object]) -> tuple[Dimension, ...]:
     return tuple(dimension(name, spec) for name, spec in specs.items())
 
 
-def configuration(values: Mapping[str, object]) -> LoraParams:
-    """Return one trial's parameters as a user wrote them; ``lora_alpha_ratio`` may stand for alpha."""
+def configuration(values: Mapping[str, object], rest: LoraParams | None = None) -> LoraParams:
+    """Return one trial's parameters as a user wrote them; ``lora_alpha_ratio`` may stand for alpha.
+
+    What is left out is as in ``rest``, where that is given: the ratio, and not alpha itself.
+    """
+    if rest is not None:
+        known = {name: value_of(rest, name) for name in HYPERPARAMETERS if name not in ALPHA}
+        if not values.keys() & ALPHA:
+            known[RATIO.name] = rest.scaling
+        values = {**known, **values}
     named: dict[str, Any] = {}
     for one in dimensions(values):
         if not one.fixed:

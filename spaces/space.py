@@ -18,7 +18,7 @@ from .dimensions import listed, stored
 from .kinds import Value
 from .params import FIELDS, NAMES, RATIO, LoraParams, from_searched
 
-REQUIRED = tuple(name for name, one in FIELDS.items() if one.default is None and name != "lora_alpha")
+REQUIRED = tuple(name for name, one in FIELDS.items() if one.default is None and name != RATIO.stands_for)
 """What every space must say; ``lora_alpha`` or ``lora_alpha_ratio`` comes on top."""
 
 ALPHA = frozenset({"lora_alpha", RATIO.name})

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 from loratune.errors import SpaceError
 from loratune.spaces.choices import Choices
@@ -169,3 +171,18 @@ def test_a_configuration_is_read_with_its_texts_and_its_ratio():
 def test_a_configuration_that_is_not_one_is_refused(values, name):
     with pytest.raises(SpaceError, match=f"^{name}: "):
         configuration(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "rank", "alpha"),
+    [
+        ({}, 16, 32.0),
+        ({"lora_rank": 4}, 4, 8.0),
+        ({"lora_alpha": 4}, 16, 4.0),
+        ({"lora_alpha_ratio": 1}, 16, 16.0),
+    ],
+)
+def test_what_a_configuration_leaves_out_is_as_in_another_and_alpha_follows_the_rank(values, rank, alpha):
+    params = configuration(values, TINY.default)
+    expected = dataclasses.replace(TINY.default, lora_rank=rank, lora_alpha=alpha)
+    assert params == expected
