@@ -36,11 +36,12 @@ from .command.options import (
     study_options,
     take_over_option,
 )
-from .errors import ReportError, UsageError, WorkerError
+from .errors import UsageError, WorkerError
 from .spaces import bounds
 from .storage.store import Store
 
 if TYPE_CHECKING:
+    from .app.exporting import ExportFormat
     from .app.preparing import Prepared
     from .reports.view import StudyView
 
@@ -291,13 +292,14 @@ def plot(kind: str, study: str | None, output: Path | None, storage: str | None)
     from .reports.plots.kinds import known
     from .reports.plots.save import write_plot
     from .reports.plots.text import plot_text
+    from .reports.whole_files import is_there
 
     known(kind)  # before a database is looked for
     view = _view(storage, study)
     if output is None:
         emit(plot_text(view, kind, OUT.width))
         return
-    there = _is_there(output)
+    there = is_there(output)
     write_plot(view, kind, output)
     _wrote(output, replaced=there)
 
@@ -314,10 +316,11 @@ def report(study: str | None, output: Path, storage: str | None) -> None:
       tune report -o report.html
     """
     from .reports.page import write_report
+    from .reports.whole_files import is_there
     from .storage import engine
 
     view = _view(storage, study)
-    there = _is_there(output)
+    there = is_there(output)
     write_report(view, output, at=at_storage(engine.parse(storage or default_storage()).shown))
     _wrote(output, replaced=there)
 
@@ -347,7 +350,7 @@ def report(study: str | None, output: Path, storage: str | None) -> None:
 def export(
     study: str | None,
     trial: int | None,
-    kind: str,
+    kind: ExportFormat,
     output: Path | None,
     epochs: float,
     force: bool,
@@ -362,76 +365,26 @@ def export(
       tune export --format peft -o best/
       tune export --format llamafactory -o train.yaml
     """
-    from .integrations.llamafactory import export_llamafactory
-    from .integrations.plain import export_json, export_yaml
-    from .reports.full_run import check_gain, gains_nothing
-    from .reports.whole_files import check_free, write_text
-
-    view = _view(storage, study)
-    if not anyway:
-        check_gain(view, trial)
-    if gains_nothing(view, view.trial(trial)):
-        say(ERR, Text("warning: this trial is no better than the base model", style="yellow"))
-    if kind in ("yaml", "json"):
-        text = (export_yaml if kind == "yaml" else export_json)(view, trial, epochs=epochs)
-        if output is None:
-            emit(text)
-        else:
-            there = _is_there(output)
-            check_free(output, text, force=force)
-            write_text(output, text)
-            _wrote(output, replaced=there)
-        return
-    if output is None:
-        example = "best/" if kind == "peft" else "train.yaml"
-        raise UsageError(f"--format {kind} writes files; say where with -o, such as -o {example}")
-    if kind == "peft":
-        _export_peft(view, trial, output, force=force, storage=storage)
-        return
-    there = _is_there(output)
-    path, registry = export_llamafactory(view, trial, output, epochs=epochs, force=force)
-    _wrote(path, replaced=there)
-    _wrote(registry, replaced=False)  # what else it held is kept
-
-
-def _export_peft(
-    view: StudyView, trial: int | None, output: Path, *, force: bool, storage: str | None
-) -> None:
-    from .app import retraining, settling
+    from .app import exporting
     from .command import process
-    from .integrations.peft import export_peft, why_unusable
-    from .integrations.tokenizer import notes
-    from .objectives.identity import find_folder
-    from .reports.full_run import full_run, provenance
 
-    record = view.trial(trial)
-    with Store.open(storage or default_storage(), mode="read") as store, settling.scratch() as folder:
-        if record.state not in ("complete", "pruned"):
-            raise ReportError(
-                f"trial {record.number} is {view.state_of(record)}: it has no adapter to export"
-            )
-        retraining.check_model(store, view.study)
-        why: str | None = "was not kept"
-        adapter = folder
-        if record.adapter is not None:
-            adapter = store.study_dir(view.study.id) / record.adapter
-            why = why_unusable(adapter, record)
-        if why:
-            say(
-                ERR,
-                f"the adapter of trial {record.number} {why}; training it again, as far as it was …",
-            )
-            with process.interrupted_by_sigterm(), process.private_files():
-                adapter = retraining.train_again(store, view.study, record, folder)
-                if record.adapter is not None:
-                    say(ERR, retraining.put_back(store, view.study, record, adapter), indent=2)
-        base = find_folder(view.objective.model.name_or_path, view.model.revision)
-        there = _is_there(output)
-        export_peft(view, record.number, adapter, output, force=force, base=base)
-    _wrote(output, replaced=there)
-    for note in notes(view.data.endings, base):
-        say(ERR, Text(note[0].upper() + note[1:] + ".", style="dim"), indent=2)
-    for sentence in provenance(view, record, full_run(view, record.params, view.examples_seen(record))):
+    done = exporting.export(
+        study,
+        trial=trial,
+        format=kind,
+        output=output,
+        epochs=epochs,
+        force=force,
+        anyway=anyway,
+        storage=storage,
+        tell=showing.tell_of_export,
+        training=process.training,
+    )
+    if done.text is not None:
+        emit(done.text)
+    for one in done.written:
+        _wrote(one.path, replaced=one.replaced)
+    for sentence in done.notes:
         say(ERR, Text(sentence, style="dim"), indent=2)
 
 
@@ -453,11 +406,6 @@ def _view(storage: str | None, study: str | None) -> StudyView:
 
     with Store.open(storage or default_storage(), mode="read") as store:
         return load_view(store, study)
-
-
-def _is_there(path: Path) -> bool:
-    """Return whether writing to a path replaces something: a file, or a folder that holds any."""
-    return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 def _wrote(path: Path, *, replaced: bool) -> None:

@@ -57,3 +57,10 @@ def private_files() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+@contextlib.contextmanager
+def training() -> Iterator[None]:
+    """What a command does around training: SIGTERM ends it as Ctrl-C does, and its files are private."""
+    with interrupted_by_sigterm(), private_files():
+        yield

@@ -19,6 +19,7 @@ from .planning import size
 from .table_columns import LEADING, SHORT
 
 if TYPE_CHECKING:
+    from ..app.exporting import Told
     from ..reports.report_facts import StudyFacts
     from ..reports.verdict import Verdict
     from ..reports.view import StudyView
@@ -170,3 +171,9 @@ def _trial_table(view: StudyView, trials: Sequence[TrialRecord], width: int) -> 
         right=("trial", "eval", "quanta", *names),
         lesser={"quanta": 2, **ranks},
     )
+
+
+def tell_of_export(told: Told) -> None:
+    """Say what is to be known while an export is made."""
+    text = Text(told.text, style="yellow" if told.kind == "warning" else "")
+    console.say(console.ERR, text, indent=2 if told.kind == "detail" else 0)

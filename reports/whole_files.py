@@ -17,6 +17,11 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
+def is_there(path: Path) -> bool:
+    """Return whether writing to a path replaces something: a file, or a folder that holds any."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
 def check_free(path: Path, text: str, *, force: bool) -> None:
     """Raise ``ReportError`` where a file lies that would be lost, one that is not of this very content."""
     if force or not path.is_file():
