@@ -19,6 +19,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from ..reports.format import show_value
 from ..reports.state_looks import LOOKS
 from ..spaces.params import LoraParams
 from .encoding import safe_json, visible
@@ -79,26 +80,11 @@ ENDLESS = 1000
 """Characters in a line that no terminal shows."""
 
 
-def clock(seconds: float) -> str:
-    """Return a duration: ``48s``, ``3m07s`` or ``2h05m``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-
-
 def show_params(params: LoraParams, names: Iterable[str] | None = None) -> str:
     """Return hyperparameters in one line: ``learning_rate 0.01, batch_size 8 …``."""
     values = params.to_dict()
     chosen = values if names is None else names
-    return ", ".join(f"{name} {number(values[name])}" for name in chosen)
-
-
-def number(value: Any) -> str:
-    """Return a value with at most four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return ", ".join(f"{name} {show_value(values[name])}" for name in chosen)
 
 
 def room(out: Console) -> int:
@@ -206,11 +192,6 @@ def _pairs(header: Sequence[str], lines: Sequence[Sequence[Text]]) -> Table:
         for name, cell in zip(header, line, strict=True):
             made.add_row(name, cell)
     return made
-
-
-def loss(value: float | None) -> str:
-    """Return a loss with four decimals, a dash where there is none."""
-    return "–" if value is None else f"{value:.4f}"
 
 
 def state_text(state: str) -> Text:

@@ -10,11 +10,11 @@ import click
 from rich.text import Text
 
 from ..app.default_storage import default_storage
+from ..reports.format import show_bytes
 from ..storage.store import Store
 from .console import ERR, OUT, emit_json, say
 from .group import Commands
 from .options import json_option, output_option, storage_option
-from .planning import size
 
 
 @click.group(cls=Commands, short_help="Copy the database, or check that it is whole.")
@@ -51,7 +51,7 @@ def backup(output: Path | None, storage: str | None, as_json: bool) -> None:
     say(
         ERR,
         Text(
-            f"it holds every number; checkpoints and adapters are in {artifacts} ({size(held)}): "
+            f"it holds every number; checkpoints and adapters are in {artifacts} ({show_bytes(held)}): "
             "to resume or to export weights from the copy, copy that folder beside it",
             style="dim",
         ),

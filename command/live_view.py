@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ..reports.format import show_loss
 from ..reports.state_looks import LOOKS
 from ..spaces.nouns import numbered
 from ..study.events import Event, StudyProgress, TrialEnded
@@ -99,8 +100,8 @@ def _head(progress: StudyProgress) -> RenderableType:
         lines.append(
             Text.assemble(
                 "best ",
-                (f"{best.value:.4f}", "bold green"),
-                f" (trial {best.number}; base model {progress.base_loss:.4f})  ",
+                (show_loss(best.value), "bold green"),
+                f" (trial {best.number}; base model {show_loss(progress.base_loss)})  ",
                 (show_params(best.params, progress.varied), "green"),
             )
         )

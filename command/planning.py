@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..reports.data_words import column_lines, cut_words, reason_line
-from ..reports.format import counted
+from ..reports.format import counted, show_bytes, show_loss, show_seconds, show_short
 from ..reports.paired import MIN_EXAMPLES
 from ..reports.stop_tokens import ending_sentence, ending_warnings
 from ..spaces.nouns import numbered, plural
@@ -38,7 +38,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         (
             "model",
-            f"{model['name_or_path']}  ({model['architecture']}, {count(model['parameters'])} weights, "
+            f"{model['name_or_path']}  ({model['architecture']}, {show_short(model['parameters'])} weights, "
             f"{model['dtype']} on {model['device']}, {numbered(model['adapted_layers'], 'layer')} adapted"
             + (", activations recomputed)" if model["gradient_checkpointing"] else ")"),
         ),
@@ -68,17 +68,17 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         *_few_lines(values),
         (
             "memory",
-            f"{size(memory['base_model'])} base model, {size(memory['process'])} the worker's own, "
-            f"{size(memory['slot'])} a slot; {size(memory['worker'])} per worker "
-            f"of {size(memory['available'])} free"
+            f"{show_bytes(memory['base_model'])} base model, "
+            f"{show_bytes(memory['process'])} the worker's own, {show_bytes(memory['slot'])} a slot; "
+            f"{show_bytes(memory['worker'])} per worker of {show_bytes(memory['available'])} free"
             + ("" if fits else ": does not fit, lower --slots or --workers"),
         ),
         (
             "search",
-            f"{_at_once(values)}, about {hours(values['hours'])} "
+            f"{_at_once(values)}, about {show_seconds(3600 * values['hours'], about=True)} "
             f"(rough, from {values['examples_per_second']:.0f} examples/s)",
         ),
-        ("base model", f"eval loss {values['base_loss']:.4f}"),
+        ("base model", f"eval loss {show_loss(values['base_loss'])}"),
     ]
 
 
@@ -138,36 +138,8 @@ def _data_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def count(value: int) -> str:
-    """Return a large number in short: ``260K``, ``7.6B``."""
-    for unit, factor in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if value >= factor:
-            return f"{_three_digits(value / factor)}{unit}"
-    return str(value)
-
-
-def size(value: int) -> str:
-    """Return bytes in short: ``1.5 GiB``."""
-    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if value >= factor:
-            return f"{_three_digits(value / factor)} {unit}"
-    return f"{value} bytes"
-
-
-def _three_digits(value: float) -> str:
-    """Return a number with three significant digits, and never as a power of ten."""
-    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
-
-
 def share(epochs: float) -> str:
     """Return a share of the training data: ``35 %`` or ``2.2 times all``."""
     if epochs < 1:
         return f"{100 * epochs:.0f} %"
     return f"{epochs:.2g} times all" if epochs < 10 else f"{epochs:.0f} times all"
-
-
-def hours(value: float) -> str:
-    """Return a duration: ``40 s``, ``12 minutes`` or ``3.5 hours``."""
-    if value < 1 / 60:
-        return f"{max(1, round(3600 * value))} s"
-    return counted(round(60 * value), "minute") if value < 1.5 else f"{value:.1f} hours"

@@ -9,13 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..reports.format import show_count, show_source, show_state, show_value
+from ..reports.format import show_bytes, show_count, show_loss, show_source, show_state, show_value
 from ..spaces.params import value_of
 from ..storage.store import Store
 from ..study.ranking import best_trial
 from ..study.records import StudyHead, TrialRecord
 from . import console
-from .planning import size
 from .table_columns import LEADING, SHORT
 
 if TYPE_CHECKING:
@@ -57,13 +56,13 @@ def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
             (
                 row["study"],
                 f"{row['ended']}/{row['trials']}",
-                "–" if row["best"] is None else f"{row['best']:.4f}",
+                show_loss(row["best"]),
                 ", ".join(
                     f"{count} {show_state(state, live=row['owner'] is not None)}"
                     for state, count in row["states"].items()
                 ),
                 row["owner"] or "–",
-                size(row["disk_bytes"]),
+                show_bytes(row["disk_bytes"]),
                 row["created"][:16].replace("T", " "),
             )
             for row in rows
@@ -78,8 +77,8 @@ def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
 def disk_line(store: Store) -> str:
     """Return what all studies take on disk: the database, and the folder that they share."""
     database = store.database_bytes()
-    in_file = "" if database is None else f"database {size(database)}, "
-    folder = size(store.artifacts_bytes())
+    in_file = "" if database is None else f"database {show_bytes(database)}, "
+    folder = show_bytes(store.artifacts_bytes())
     return f"in all: {in_file}{store.artifacts.name} {folder} (checkpoints, adapters, cache, logs)"
 
 
@@ -129,18 +128,18 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord) -> None:
     if trial.reason:
         console.say(out, trial.reason, indent=2)
     if trial.value is not None:
-        out.print(Text(f"  eval loss {trial.value:.4f}; base model {view.base_loss:.4f}"))
+        out.print(Text(f"  eval loss {show_loss(trial.value)}; base model {show_loss(view.base_loss)}"))
     for name, value in trial.params.to_dict().items():
-        out.print(Text(f"  {name:<18} {console.number(value)}"))
+        out.print(Text(f"  {name:<18} {show_value(value)}"))
     out.print()
     rows = (
         (
             point.quantum,
             point.examples,
-            console.loss(point.train_loss),
-            console.loss(point.eval_loss),
+            show_loss(point.train_loss),
+            show_loss(point.eval_loss),
             f"{point.learning_rate:.2e}",
-            console.loss(point.grad_norm),
+            show_loss(point.grad_norm),
             f"{point.tokens_per_second:,.0f}",
         )
         for point in view.points(trial.number)
@@ -156,7 +155,7 @@ def _trial_table(view: StudyView, trials: Sequence[TrialRecord], width: int) -> 
         (
             trial.number,
             console.state_text(view.state_of(trial)),
-            console.loss(trial.value if trial.value is not None else view.last_eval(trial.number)),
+            show_loss(trial.value if trial.value is not None else view.last_eval(trial.number)),
             f"{trial.quanta}/8",
             *(show_value(value_of(trial.params, name)) for name in varied),
         )

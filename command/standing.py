@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..reports.format import show_bytes, show_loss, show_seconds
 from ..spaces.nouns import numbered
 from ..study.events import StudyProgress
-from .console import clock
 
 
 def standing(progress: StudyProgress) -> str:
@@ -18,7 +18,8 @@ def counts_line(progress: StudyProgress) -> str:
     going = progress.counts.get("running", 0)
     words = ", ".join([*ended, *([f"{going} running"] if going else [])])
     best = (
-        f"; best {progress.best.value:.4f} (trial {progress.best.number}), base {progress.base_loss:.4f}"
+        f"; best {show_loss(progress.best.value)} (trial {progress.best.number}), "
+        f"base {show_loss(progress.base_loss)}"
         if progress.best is not None
         else ""
     )
@@ -29,10 +30,10 @@ def rates(progress: StudyProgress) -> tuple[str, ...]:
     """Return speed, memory and time, in words."""
     found = []
     if progress.memory_bytes:  # once the workers have ended there is nothing to tell
-        found += [f"{progress.tokens_per_second:,.0f} tokens/s", f"{progress.memory_bytes / 2**30:.1f} GiB"]
+        found += [f"{progress.tokens_per_second:,.0f} tokens/s", show_bytes(progress.memory_bytes)]
     if progress.trials_per_hour is not None:
         found.append(f"{progress.trials_per_hour:,.0f} trials/h")
-    found.append(f"{clock(progress.elapsed)} so far")
+    found.append(f"{show_seconds(progress.elapsed)} so far")
     if progress.seconds_left is not None and progress.running:
-        found.append(f"about {clock(progress.seconds_left)} left")
+        found.append(f"about {show_seconds(progress.seconds_left, about=True)} left")
     return tuple(found)

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from ..reports.format import show_loss
 from ..spaces.params import HYPERPARAMETERS, LoraParams
 from ..study.events import StudyProgress, TrialProgress
 
@@ -91,8 +92,8 @@ def _columns(varied: Sequence[str]) -> tuple[Column, ...]:
             lesser=ORNAMENT,
             justify="left",
         ),
-        Column(name="train", cell=lambda slot: _shown(slot.train_loss, ".4f"), width=6),
-        Column(name="eval", cell=lambda slot: _shown(slot.eval_loss, ".4f"), width=6),
+        Column(name="train", cell=lambda slot: show_loss(slot.train_loss), width=6),
+        Column(name="eval", cell=lambda slot: show_loss(slot.eval_loss), width=6),
         Column(name="lr now", cell=lambda slot: _shown(slot.learning_rate, ".1e"), width=7, lesser=3),
         Column(name="grad", cell=lambda slot: _shown(slot.grad_norm, ".3g"), width=5, lesser=2),
         Column(

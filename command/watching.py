@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from ..app import preparing, running
-from ..reports.format import have_ended
+from ..reports.format import have_ended, show_seconds
 from ..storage import study_files
 from ..storage.store import Store
 from ..study.events import StudyEnded
 from ..study.records import StudyRecord
-from . import console, process, showing
+from . import process, showing
 from .console import ERR, OUT
 from .json_lines import JsonLines
 from .live_view import LiveView
@@ -88,7 +88,7 @@ def _say_ended(store: Store, study: StudyRecord, ended: StudyEnded, *, verdict_t
     from ..reports.verdict import verdict
 
     words = ", ".join(f"{count} {state}" for state, count in ended.counts.items() if count)
-    ERR.print(Text(f"done: {words}, in {console.clock(ended.seconds)}"))
+    ERR.print(Text(f"done: {words}, in {show_seconds(ended.seconds)}"))
     found = verdict(load_view(store, name))
     showing.print_verdict(verdict_to, found)
     lines = [f"next: tune report {name}{at} -o report.html"]

@@ -60,14 +60,38 @@ def have_ended(ended: int, wanted: int) -> str:
     return f"{show_count(ended)} of {counted(wanted, 'trial')} {'has' if wanted == 1 else 'have'} ended"
 
 
-def show_seconds(seconds: float) -> str:
-    """Return a length of time: ``42 s``, ``3 min 20 s``, ``2 h 5 min``."""
+def show_seconds(seconds: float, *, about: bool = False) -> str:
+    """Return a length of time: ``42 s``, ``3 min 20 s``, ``2 h 5 min``.
+
+    ``about``: an estimate, which is told to the minute from a minute on, and is never of no time at all.
+    """
     whole = round(seconds)
+    if about:
+        whole = max(1, whole) if whole < 60 else 60 * round(whole / 60)
     if whole < 60:
         return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    large, small, names = (whole // 60, whole % 60, ("min", "s"))
+    if large >= 60:
+        large, small, names = large // 60, large % 60, ("h", "min")
+    return f"{large} {names[0]}" + (f" {small} {names[1]}" if small else "")
+
+
+def show_bytes(number: float) -> str:
+    """Return an amount of memory: ``1.5 GiB``, ``100 bytes``."""
+    return _scaled(number, (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)), " ") or f"{number:.0f} bytes"
+
+
+def show_short(number: int) -> str:
+    """Return a large number in short: ``260K``, ``7.6B``."""
+    return _scaled(number, (("B", 10**9), ("M", 10**6), ("K", 10**3)), "") or str(number)
+
+
+def _scaled(number: float, units: tuple[tuple[str, int], ...], between: str) -> str | None:
+    """Return a number in its largest unit, with three digits and never as a power of ten; None below all."""
+    for unit, factor in units:
+        if (value := number / factor) >= 1:
+            return (f"{value:.3g}" if value < 999.5 else f"{value:.0f}") + between + unit
+    return None
 
 
 def join(words: list[str] | tuple[str, ...]) -> str:

@@ -14,14 +14,6 @@ def drawn(renderable, width=160):
     return made.file.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0s"), (48.4, "48s"), (59.7, "1m00s"), (187, "3m07s"), (7500, "2h05m"), (3599.6, "1h00m")],
-)
-def test_a_duration_is_short(seconds, words):
-    assert console.clock(seconds) == words
-
-
 def test_a_table_folds_only_what_may_fold():
     made = console.table(("name", "how"), [("a" * 20, "b c " * 20)], width=50, folding=("how",))
     lines = [line.rstrip() for line in drawn(made, 50).splitlines()]

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from loratune.app.request import choose_preset, make_config, make_request
 from loratune.cli import tune as group
 from loratune.command import showing
-from loratune.command.planning import size
 from loratune.command.table_columns import SHORT
 from loratune.objectives.testing.fake import FakeFleet, FakePlan
+from loratune.reports.format import show_bytes
 from loratune.reports.load import load_view
 from loratune.reports.plots.save import plot_figure
 from loratune.reports.plots.text import plot_text
@@ -196,7 +196,8 @@ def test_what_all_studies_take_on_disk_is_said_with_cache_and_logs(tmp_path):
         files = sum(file.stat().st_size for file in tmp_path.glob("tune.db*"))
         assert store.database_bytes() == files
         assert showing.disk_line(store) == (
-            f"in all: database {size(files)}, tune-artifacts 1.5 MiB (checkpoints, adapters, cache, logs)"
+            f"in all: database {show_bytes(files)}, tune-artifacts 1.5 MiB "
+            "(checkpoints, adapters, cache, logs)"
         )
 
 

@@ -88,8 +88,8 @@ def test_the_head_says_how_far_how_good_and_how_long(progress):
         "13/100 trials",
         "3 running  4 complete  8 pruned  1 diverged",
         "best 1.4146 (trial 7; base model 6.1109)",
-        "learning_rate 0.01235, batch_size 8, lora_rank 16, lora_alpha 32, warmup_ratio 0.05",
-        "12,346 tokens/s  1.5 GiB  409 trials/h  3m07s so far  about 2m05s left",
+        "learning_rate 0.0123, batch_size 8, lora_rank 16, lora_alpha 32, warmup_ratio 0.05",
+        "12,346 tokens/s  1.5 GiB  409 trials/h  3 min 7 s so far  about 2 min left",
     ):
         assert words in text
     assert "0 failed" not in text
@@ -128,7 +128,7 @@ def test_a_search_that_has_only_begun_can_be_drawn(progress):
     assert "0/100 trials" in text
     assert "best" not in text
     assert counts_line(begun) == "0/100 trials: none yet"
-    assert rates(begun)[-1] == "3m07s so far"
+    assert rates(begun)[-1] == "3 min 7 s so far"
 
 
 def test_the_plain_line_says_the_same_in_one_line(progress):
@@ -210,7 +210,7 @@ def test_a_search_that_is_over_tells_no_speed_and_no_time_left(progress):
     ended = dataclasses.replace(
         progress, running=(), tokens_per_second=0.0, memory_bytes=0, seconds_left=9.0, trials_per_hour=409.0
     )
-    assert rates(ended) == ("409 trials/h", "3m07s so far")
+    assert rates(ended) == ("409 trials/h", "3 min 7 s so far")
 
 
 def test_the_live_view_of_a_search_that_never_began_leaves_nothing():

@@ -1,5 +1,5 @@
 import pytest
-from loratune.reports.format import counted, have_ended, show_source
+from loratune.reports.format import counted, have_ended, show_bytes, show_seconds, show_short, show_source
 from loratune.reports.trial_ends import outcomes
 from loratune.reports.verdict import verdict
 from loratune.spaces.nouns import numbered
@@ -24,3 +24,39 @@ def test_a_study_of_one_trial_is_never_several(make_view):
 @pytest.mark.parametrize("source", ["default", "enqueued", "startup", "tpe", "random"])
 def test_who_proposed_a_trial_is_said_in_words(source):
     assert len(show_source(source).split()) > 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words", "about"),
+    [
+        (0, "0 s", "1 s"),
+        (48.4, "48 s", "48 s"),
+        (59.7, "1 min", "1 min"),
+        (187, "3 min 7 s", "3 min"),
+        (3599.6, "1 h", "1 h"),
+        (3590, "59 min 50 s", "1 h"),
+        (7500, "2 h 5 min", "2 h 5 min"),
+        (90_000, "25 h", "25 h"),
+    ],
+)
+def test_a_length_of_time_has_two_units_and_an_estimate_none_below_a_minute(seconds, words, about):
+    assert show_seconds(seconds) == words
+    assert show_seconds(seconds, about=True) == about
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        (show_short(999), "999"),
+        (show_short(226_000), "226K"),
+        (show_short(999_600), "1000K"),
+        (show_short(7_600_000_000), "7.6B"),
+        (show_bytes(100), "100 bytes"),
+        (show_bytes(1536), "1.5 KiB"),
+        (show_bytes(3 * 2**30), "3 GiB"),
+        (show_bytes(1020 * 2**10), "1020 KiB"),
+        (show_bytes(2**20 - 1), "1024 KiB"),
+    ],
+)
+def test_numbers_are_short(shown, words):
+    assert shown == words
