@@ -43,6 +43,8 @@ def run_study(
     facts = study.facts
     objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=slots)
     objective = dataclasses.replace(objective, deterministic=deterministic)
+    if prepared is not None:  # the others, on the same machine, need not measure it again
+        objective = dataclasses.replace(objective, rows_per_second=prepared.facts.rows_per_second)
     logs = store.artifacts / LOGS
     chosen = objective.model.device
     here = machine_now(facts) if prepared is None else machine_of(chosen, prepared.facts)

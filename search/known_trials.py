@@ -33,6 +33,7 @@ class KnownTrials:
         self._rungs: dict[int, dict[int, float]] = {}
         self._running: set[int] = set()
         self._counts: Counter[State] = Counter()
+        self._quanta_of_ended = 0
         self._values: list[tuple[float, int]] = []
         self._duplicates: Counter[int] = Counter()
         self._asked: list[int] = []
@@ -57,6 +58,10 @@ class KnownTrials:
     def counts(self) -> dict[State, int]:
         """Return how many trials are in each state, every state named."""
         return {state: self._counts[state] for state in ("running", *FINAL_STATES)}
+
+    def quanta_of_ended(self) -> int:
+        """Return how many quanta the trials had that have ended, together."""
+        return self._quanta_of_ended
 
     def best(self, count: int = 1) -> tuple[int, ...]:
         """Return the numbers of the best complete trials, best first; ties go to the lower number."""
@@ -119,6 +124,7 @@ class KnownTrials:
         """Put a trial's new record in the place of the old one."""
         old = self._trials[trial.number]
         self._counts[old.state] -= 1
+        self._quanta_of_ended -= 0 if old.state == "running" else old.quanta
         self._running.discard(trial.number)
         if old.value is not None:
             self._values.remove((old.value, old.number))
@@ -128,6 +134,7 @@ class KnownTrials:
 
     def _enter(self, trial: TrialRecord) -> None:
         self._counts[trial.state] += 1
+        self._quanta_of_ended += 0 if trial.state == "running" else trial.quanta
         if trial.state == "running":
             self._running.add(trial.number)
         if trial.value is not None:

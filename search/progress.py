@@ -44,13 +44,12 @@ class Announcer:
         """Return where the search stands."""
         ledger = self._ledger
         elapsed = self._clock() - self._begun
-        ended = [trial for trial in ledger.trials.values() if trial.state != "running"]
         running = ledger.running()
         per_hour, left = estimate(
             quanta_done=quanta,
             elapsed=elapsed,
-            quanta_of_finished=sum(trial.quanta for trial in ended),
-            finished=len(ended),
+            quanta_of_finished=ledger.known.quanta_of_ended(),
+            finished=len(ledger.trials) - len(running),
             to_begin=max(0, ledger.study.trials - len(ledger.trials)),
             begun=[ledger.trials[number].quanta for number in running],
             stops=ledger.config.pruner != "none",

@@ -93,6 +93,8 @@ class ObjectiveConfig:
     """Seed of the data order, the adapters' initial values and dropout."""
     geometry: Geometry | None = None
     """The study's geometry; None while it is being made, then ``prepare`` finds it."""
+    rows_per_second: float | None = None
+    """Training examples per second that another worker of this run measured; None: ``prepare`` measures."""
     cache_dir: str | None = None
     """Folder for tokenized data, shared by all workers; None tokenizes in memory."""
     slots: int | None = None

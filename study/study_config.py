@@ -19,7 +19,13 @@ from .choices import Pruner, Sampler
 from .config import ObjectiveConfig
 
 _OBJECTIVE = pydantic.TypeAdapter(ObjectiveConfig)
-_LOCAL: Mapping[str, Any] = {"geometry": None, "cache_dir": None, "slots": None, "deterministic": False}
+_LOCAL: Mapping[str, Any] = {
+    "geometry": None,
+    "rows_per_second": None,
+    "cache_dir": None,
+    "slots": None,
+    "deterministic": False,
+}
 """What of the objective depends on the machine or the run, and what stands for it in the study."""
 
 

@@ -114,6 +114,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         geometry,
         slots,
         fixed=config.slots is not None,
+        known=config.rows_per_second,
         # A recording keeps activations of its own; what is computed again in a backward pass has none.
         replay=base.device.type == "cuda"
         and not geometry.gradient_checkpointing
@@ -273,16 +274,20 @@ def _pack_that_runs(
     slots: int,
     *,
     fixed: bool,
+    known: float | None,
     replay: bool,
 ) -> tuple[Pack, float]:
-    """Return a pack and its examples per second; of fewer slots where memory runs out, unless ``fixed``."""
+    """Return a pack and its examples per second; of fewer slots where memory runs out, unless ``fixed``.
+
+    ``known``: examples per second that another worker of this machine measured.
+    """
     while True:
         pack = None
         try:
             pack = Pack(base, geometry, slots)
             if replay:
                 pack.replay_passes()
-            return pack, _speed(pack, base, data, budget, geometry)
+            return pack, _speed(pack, base, data, budget, geometry, known)
         except (RuntimeError, MemoryError) as error:
             if pack is not None:
                 pack.close()
@@ -307,10 +312,18 @@ def recompute_activations(base: BaseModel) -> None:
     (model if decoder is None else decoder).train()
 
 
-def _speed(pack: Pack, base: BaseModel, data: TokenizedData, budget: Budget, geometry: Geometry) -> float:
+def _speed(
+    pack: Pack,
+    base: BaseModel,
+    data: TokenizedData,
+    budget: Budget,
+    geometry: Geometry,
+    known: float | None = None,
+) -> float:
     """Return training examples per second with all slots in use, from three ticks of middling length.
 
-    The longest goes before them, as a warm-up, so that memory runs out here or not at all.
+    The longest goes before them, as a warm-up, so that memory runs out here or not at all; it goes alone
+    where the speed is ``known``.
     """
     order = Stream(data.train.lengths, budget, 0).quantum(0)
     ticks = sorted(range(budget.ticks), key=lambda tick: geometry.tick_lengths[tick])
@@ -322,17 +335,20 @@ def _speed(pack: Pack, base: BaseModel, data: TokenizedData, budget: Budget, geo
         pack.accumulate(batch, [None] * pack.slots)[0, 0].item()
 
     train(chosen[0])
-    if pack.replays is not None:  # as fast as it will be once its shapes have come a few times
-        for tick in chosen[1:] * (SEEN + 1):
+    speed = known
+    if speed is None:
+        if pack.replays is not None:  # as fast as it will be once its shapes have come a few times
+            for tick in chosen[1:] * (SEEN + 1):
+                train(tick)
+        started = time.perf_counter()
+        for tick in chosen[1:]:
             train(tick)
-    started = time.perf_counter()
-    for tick in chosen[1:]:
-        train(tick)
-    seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        speed = (len(chosen) - 1) * pack.slots * budget.micro_batch / seconds
     for row in range(pack.slots):
         pack.clear(row)
     pack.active = 0
-    return (len(chosen) - 1) * pack.slots * budget.micro_batch / seconds
+    return speed
 
 
 def _replay_note(pack: Pack) -> str | None:

@@ -157,3 +157,15 @@ def test_what_cannot_be_cleaned_up_hides_no_error(monkeypatch, tmp_path):
         patched.setattr("os.rmdir", refuse)
         with pytest.raises(ModelError, match="the reason"), settling.scratch():
             raise ModelError("the reason")
+
+
+def test_what_the_first_worker_measured_of_its_speed_holds_for_the_others_of_this_run_alone(
+    study, monkeypatch
+):
+    store, record, _ = study("cpu", gpus=0, now=0, dtype="float32")
+    first = preparing.Prepared(config=record.config, facts=record.facts, worker=Worker(0, None))
+    given, _ = run(monkeypatch, store, record, prepared=first)
+    assert given["objective"].rows_per_second == record.facts.rows_per_second
+    resumed, _ = run(monkeypatch, store, record)  # perhaps on another machine
+    assert resumed["objective"].rows_per_second is None
+    assert "rows_per_second" not in str(store.study("s").config.to_json())

@@ -85,6 +85,7 @@ def test_after_any_course_of_events_it_knows_what_a_look_at_all_trials_finds(see
     assert known.running() == tuple(trial.number for trial in trials if trial.state == "running")
     for state, count in known.counts().items():
         assert count == sum(trial.state == state for trial in trials)
+    assert known.quanta_of_ended() == sum(trial.quanta for trial in trials if trial.state != "running")
     complete = sorted((trial.value, trial.number) for trial in trials if trial.value is not None)
     assert complete, "the course of events has no complete trial"
     assert known.best(4) == tuple(number for _, number in complete[:4])
