@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import torch
 
+from ...spaces.params import LoraParams
+
 BETA1 = 0.9
 BETA2 = 0.999
 EPSILON = 1e-8
@@ -58,6 +60,19 @@ def schedule_factor(kind: str, step: int, *, warmup: int, total: int) -> float:
     if kind == "cosine":
         return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
     raise AssertionError(f"unknown schedule {kind!r}")
+
+
+def next_step(params: LoraParams, *, taken: int, total: int) -> Step:
+    """Return the step that a trial takes after ``taken`` of its ``total`` optimizer steps."""
+    factor = schedule_factor(
+        params.lr_scheduler_type, taken, warmup=warmup_steps(total, params.warmup_ratio), total=total
+    )
+    return Step(
+        number=taken + 1,
+        learning_rate=params.learning_rate * factor,
+        weight_decay=params.weight_decay,
+        lr_ratio_b=params.loraplus_lr_ratio,
+    )
 
 
 def clip_by_row_norm(rows: Sequence[torch.Tensor], max_norm: float) -> list[float]:

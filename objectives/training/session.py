@@ -21,7 +21,7 @@ from ...study.facts import Facts
 from ..base import Done, Progress, SlotProgress, SlotResult, checkpoint_name
 from . import checkpoint
 from .batches import collate
-from .optimizer import Step, adamw, clip_by_row_norm, schedule_factor, warmup_steps
+from .optimizer import adamw, clip_by_row_norm, next_step
 from .pack import Dropout, Pack
 from .preparation import peak_memory, prepare
 from .stream import Stream
@@ -201,22 +201,10 @@ class Session:
                 self._diverge(row, "gradient")
                 continue
             total = self._budget.steps(slot.params.batch_size)
-            slot.learning_rate = slot.params.learning_rate * schedule_factor(
-                slot.params.lr_scheduler_type,
-                slot.steps,
-                warmup=warmup_steps(total, slot.params.warmup_ratio),
-                total=total,
-            )
-            slot.steps += 1
+            step = next_step(slot.params, taken=slot.steps, total=total)
+            slot.steps, slot.learning_rate = step.number, step.learning_rate
             rows.append(row)
-            steps.append(
-                Step(
-                    number=slot.steps,
-                    learning_rate=slot.learning_rate,
-                    weight_decay=slot.params.weight_decay,
-                    lr_ratio_b=slot.params.loraplus_lr_ratio,
-                )
-            )
+            steps.append(step)
         gradients = [pack.grads[row] for row in rows]
         adamw(
             [pack.params[row] for row in rows],

@@ -24,12 +24,14 @@ SPELLED = {
 """Who spells a hyperparameter as a text, beside the register: what alpha's two names need, the presets, one
 name that LLaMA-Factory takes otherwise than PEFT; the last two are a curve's column of that name."""
 
-TRAINED = {"objectives/training/session.py", "objectives/testing/reference.py"}
+REFERENCE = "objectives/testing/reference.py"
+SESSION = {"objectives/training/session.py", REFERENCE}
+STEPPED = {"objectives/training/optimizer.py", REFERENCE}
 SURFACE = "objectives/testing/surface.py"
 USED = {
-    "learning_rate": {*TRAINED, SURFACE, "objectives/testing/fake.py"},
+    "learning_rate": {*STEPPED, SURFACE, "objectives/testing/fake.py"},
     "batch_size": {
-        *TRAINED,
+        *SESSION,
         SURFACE,
         "app/request.py",
         "integrations/llamafactory.py",
@@ -45,16 +47,16 @@ USED = {
         "spaces/space.py",
     },
     "lora_alpha": {"integrations/llamafactory.py", "spaces/arguments.py"},
-    "warmup_ratio": {*TRAINED, SURFACE, "reports/full_run.py", "search/pruners.py"},
-    "lora_dropout": {*TRAINED, SURFACE},
-    "weight_decay": TRAINED,
+    "warmup_ratio": {*STEPPED, SURFACE, "reports/full_run.py", "search/pruners.py"},
+    "lora_dropout": {*SESSION, SURFACE},
+    "weight_decay": STEPPED,
     "lora_target": {
         "integrations/llamafactory.py",
-        "objectives/testing/reference.py",
+        REFERENCE,
         "objectives/training/layout.py",
     },
-    "lr_scheduler_type": TRAINED,
-    "loraplus_lr_ratio": {*TRAINED, SURFACE},
+    "lr_scheduler_type": STEPPED,
+    "loraplus_lr_ratio": {*STEPPED, SURFACE},
 }
 """Where a trial's value acts: training and its witness, the made-up task, and what depends on that value."""
 

@@ -10,9 +10,11 @@ from loratune.objectives.training.optimizer import (
     Step,
     adamw,
     clip_by_row_norm,
+    next_step,
     schedule_factor,
     warmup_steps,
 )
+from loratune.spaces.params import LoraParams
 from transformers import get_scheduler
 
 KINDS = ("linear", "cosine", "constant_with_warmup")
@@ -113,3 +115,20 @@ def test_a_gradient_that_is_not_finite_is_reported_and_left() -> None:
     assert gradient[0] == 1.0
     torch.testing.assert_close(healthy, torch.tensor([0.6, 0.8]))
     assert clip_by_row_norm([], 1.0) == []
+
+
+def test_the_next_step_is_what_the_params_say_at_that_place_of_the_schedule():
+    params = LoraParams(
+        learning_rate=0.5,
+        batch_size=8,
+        lora_rank=4,
+        lora_alpha=8.0,
+        warmup_ratio=0.2,
+        weight_decay=0.01,
+        lr_scheduler_type="linear",
+        loraplus_lr_ratio=4.0,
+    )
+    steps = [next_step(params, taken=taken, total=10) for taken in (0, 1, 2, 9)]
+    assert [step.learning_rate for step in steps] == [0.0, 0.25, 0.5, 0.5 / 8]
+    assert [step.number for step in steps] == [1, 2, 3, 10]
+    assert {(step.weight_decay, step.lr_ratio_b) for step in steps} == {(0.01, 4.0)}
