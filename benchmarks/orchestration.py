@@ -29,9 +29,9 @@ from unittest import mock
 from loratune.objectives.base import Event
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker
 from loratune.objectives.testing.surface import Surface, unit
-from loratune.search import loop, samplers, trial_source
+from loratune.search import loop, rounds, samplers, trial_source
 from loratune.search.study_record import create
-from loratune.search.study_state import Ledger
+from loratune.search.study_state import StudyState
 from loratune.spaces.presets import preset
 from loratune.storage.store import Store
 from loratune.study.budget import QUANTA
@@ -180,10 +180,10 @@ def search(path: Path, trials: int, marks: tuple[int, ...], *, quick: bool) -> A
     propose = trial_source.propose
     patches = (
         (trial_source, "propose", "asking", proposing),
-        (Ledger, "history", "asking", Ledger.history),
-        (loop, "judge", "deciding", loop.judge),
-        (Ledger, "rungs", "deciding", Ledger.rungs),
-        (Ledger, "project", "mirroring", Ledger.project),
+        (StudyState, "history", "asking", StudyState.history),
+        (rounds, "judge", "deciding", rounds.judge),
+        (StudyState, "rungs", "deciding", StudyState.rungs),
+        (StudyState, "project", "mirroring", StudyState.project),
     )
     with contextlib.ExitStack() as stack:
         for place, name, part, call in patches:

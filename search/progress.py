@@ -13,22 +13,26 @@ from ..study.budget import QUANTA
 from ..study.events import BestTrial, Event, Observer, StudyProgress, TrialProgress
 from .measure import finite
 from .pruners import STOP_RUNGS
-from .study_state import Ledger
-from .worker_state import Seat
+from .study_state import StudyState
+from .worker_state import WorkerState
 
 
 class Announcer:
     """Tells observers what happens and where the search stands."""
 
     def __init__(
-        self, ledger: Ledger, seats: Sequence[Seat], observers: Sequence[Observer], clock: Callable[[], float]
+        self,
+        state: StudyState,
+        workers: Sequence[WorkerState],
+        observers: Sequence[Observer],
+        clock: Callable[[], float],
     ) -> None:
-        self._ledger = ledger
-        self._seats = seats
+        self._state = state
+        self._workers = workers
         self._observers = tuple(observers)
         self._clock = clock
         self._begun = clock()
-        searched = [one.name for one in ledger.config.space.dimensions if not one.fixed]
+        searched = [one.name for one in state.config.space.dimensions if not one.fixed]
         self._varied = tuple(HYPERPARAMETERS[name].stands_for or name for name in searched)
 
     def tell(self, event: Event) -> None:
@@ -42,30 +46,30 @@ class Announcer:
 
     def progress(self, quanta: int) -> StudyProgress:
         """Return where the search stands."""
-        ledger = self._ledger
+        state = self._state
         elapsed = self._clock() - self._begun
-        running = ledger.running()
+        running = state.running()
         per_hour, left = estimate(
             quanta_done=quanta,
             elapsed=elapsed,
-            quanta_of_finished=ledger.known.quanta_of_ended(),
-            finished=len(ledger.trials) - len(running),
-            to_begin=max(0, ledger.study.trials - len(ledger.trials)),
-            begun=[ledger.trials[number].quanta for number in running],
-            stops=ledger.config.pruner != "none",
+            quanta_of_finished=state.known.quanta_of_ended(),
+            finished=len(state.trials) - len(running),
+            to_begin=max(0, state.study.trials - len(state.trials)),
+            begun=[state.trials[number].quanta for number in running],
+            stops=state.config.pruner != "none",
         )
-        best = ledger.best()
-        last = [seat.last for seat in self._seats if seat.last is not None]
+        best = state.best()
+        last = [worker.last for worker in self._workers if worker.last is not None]
         return StudyProgress(
-            study=ledger.study.name,
-            trials=ledger.study.trials,
+            study=state.study.name,
+            trials=state.study.trials,
             varied=self._varied,
-            counts=ledger.counts(),
+            counts=state.counts(),
             running=tuple(self._trial(number) for number in running),
             best=None
             if best is None or best.value is None
             else BestTrial(number=best.number, value=best.value, params=best.params),
-            base_loss=ledger.facts.base_loss,
+            base_loss=state.facts.base_loss,
             tokens_per_second=sum(progress.tokens_per_second for progress in last),
             memory_bytes=sum(progress.memory_bytes for progress in last),
             trials_per_hour=per_hour,
@@ -74,21 +78,21 @@ class Announcer:
         )
 
     def _trial(self, number: int) -> TrialProgress:
-        trial = self._ledger.trials[number]
-        budget = self._ledger.facts.budget
-        seat = next((seat for seat in self._seats if number in seat.members), None)
-        progress: SlotProgress | None = None if seat is None else seat.progress.get(number)
+        trial = self._state.trials[number]
+        budget = self._state.facts.budget
+        worker = next((worker for worker in self._workers if number in worker.members), None)
+        progress: SlotProgress | None = None if worker is None else worker.progress.get(number)
         state = "waiting"
-        if seat is not None and number in seat.inside:
-            state = seat.last.phase if seat.last is not None else "starting"
+        if worker is not None and number in worker.inside:
+            state = worker.last.phase if worker.last is not None else "starting"
         return TrialProgress(
-            worker=None if seat is None else seat.index,
+            worker=None if worker is None else worker.index,
             trial=number,
             params=trial.params,
             examples=trial.quanta * budget.quantum if progress is None else progress.examples,
             examples_total=budget.examples,
             train_loss=None if progress is None else finite(progress.train_loss),
-            eval_loss=self._ledger.eval_loss(number),
+            eval_loss=self._state.eval_loss(number),
             learning_rate=None if progress is None else progress.learning_rate,
             grad_norm=None if progress is None else finite(progress.grad_norm),
             state=state,

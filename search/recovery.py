@@ -1,146 +1,186 @@
-"""What follows when a worker dies, hangs, does not start, or cannot take a trial up.
+"""What follows when a worker dies, does not start, or cannot take a trial up.
 
-Its trials go on from their last checkpoints; one that keeps killing workers fails alone.
+Pure: (state, failure) → (state, actions). Trials go on from their last checkpoints; one that keeps killing
+workers fails alone. ``recovering.py`` carries the actions out.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from pathlib import Path
+from typing import Literal
 
-from ..errors import OutOfMemory, StorageError, WorkerError
-from ..objectives.base import SlotFailed, WorkerFailed
-from ..study.events import SlotsLimited, TrialSetBack, WorkerLost, WorkerNotStarted
-from ..study.records import State
-from .bisect import Suspicion
-from .outcomes import Verdict
-from .passes import after_leaving, after_pass, after_prepare_ran_out, after_worker_died
-from .progress import Announcer
-from .study_state import Ledger
-from .worker_state import Limits, Seat
-
-LEAST_FREE_BYTES = 2**20
-"""With fewer bytes free no trial is to blame for the death of its worker."""
+from .limits import Limits
+from .passes import Passes, after_leaving, after_prepare_ran_out, after_worker_died
 
 
-class Rescue:
-    """Keeps account of what went wrong, and says who goes on where."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Health:
+    """Where a worker stands, and what went wrong before."""
 
-    def __init__(self, ledger: Ledger, announcer: Announcer, limits: Limits) -> None:
-        self.torn: set[int] = set()
-        """Trials whose last attempt did not end by itself: a dead worker may still write their files."""
-        self.afresh: set[int] = set()
-        """Trials that were last begun without a checkpoint."""
-        self._ledger = ledger
-        self._announcer = announcer
-        self._limits = limits
-        self._failed_in_row = 0
+    passes: Passes
+    """How many trials it trains at once, and who is tried apart."""
+    failed_starts: int = 0
+    """Starts in a row that failed."""
+    killers: int = 0
+    """Trials in a row, of all workers, that were found to kill theirs."""
 
-    def pass_ended(self, seat: Seat, pack: int) -> None:
-        """Clear the trials, so many, that lived through a pass."""
-        self._failed_in_row = 0
-        seat.passes = after_pass(seat.passes, pack)
 
-    def slot_failed(self, seat: Seat, event: SlotFailed) -> None:
-        """Let a trial that could not be taken up go on from an older state; one that had none fails."""
-        number = event.trial
-        seat.inside.remove(number)
-        if number in self.afresh:
-            self._finish(seat, number, "failed", event.reason)
-            return
-        after = self._ledger.start_over(number, event.reason)
-        done = self._ledger.trials[number].quanta
-        self.torn.add(number)
-        self._announcer.tell(TrialSetBack(trial=number, recorded=done, kept=after, reason=event.reason))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Died:
+    """A worker died, or was ended because it fell silent."""
 
-    def worker_lost(self, seat: Seat, event: WorkerFailed) -> None:
-        """Narrow down why a worker died; its place is empty afterwards.
+    pack: tuple[int, ...]
+    """The trials inside."""
+    reason: str
+    """What became of it."""
+    out_of_memory: bool = False
+    """Whether memory ran out."""
+    killed: bool = False
+    """Whether another process ended it."""
 
-        Raises ``StorageError`` where files cannot be written, ``WorkerError`` where every trial kills its
-        worker.
-        """
-        pack = seat.lose_worker()
-        self.torn.update(pack)
-        if event.storage:
-            raise StorageError(event.reason)
-        folder = self._ledger.store.artifacts
-        if _free_bytes(folder) < LEAST_FREE_BYTES:
-            raise StorageError(f"no space left on the disk of {folder}; free some and tune resume")
-        self._note("worker", worker=seat.index, reason=event.reason, trials=list(pack))
-        self._announcer.tell(WorkerLost(worker=seat.index, trials=pack, reason=event.reason))
-        if pack:
-            self._respond(seat, pack, event)
 
-    def start_failed(self, seat: Seat, error: WorkerError) -> bool:
-        """Return whether to start a worker again; else it is given up and its trials wait for another."""
-        seat.close()
-        if isinstance(error, OutOfMemory) and seat.passes.slots > 1:
-            seat.passes = after_prepare_ran_out(seat.passes, seat.passes.slots)
-            self._limit(seat, str(error))
-            return True
-        seat.failed_starts += 1
-        patience = self._limits.killed_starts if error.killed else self._limits.starts
-        if seat.failed_starts < patience and not isinstance(error, OutOfMemory):
-            self._tell_not_started(seat, error)
-            return True
-        seat.given_up = True
-        seat.members.clear()
-        seat.passes = dataclasses.replace(seat.passes, suspicion=Suspicion(), halved=())
-        self._note("worker", worker=seat.index, reason=str(error), trials=[])
-        self._tell_not_started(seat, error)
-        return False
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NotStarted:
+    """A worker did not come up."""
 
-    def _respond(self, seat: Seat, pack: tuple[int, ...], event: WorkerFailed) -> None:
-        """Do what follows from a death; the trial that is to blame, if it is clear which, fails alone."""
-        response = after_worker_died(
-            seat.passes, pack, out_of_memory=event.out_of_memory, killed=event.killed
+    reason: str
+    """Why."""
+    out_of_memory: bool = False
+    """Whether memory ran out."""
+    killed: bool = False
+    """Whether another process ended it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StateLost:
+    """A worker could not take a trial up."""
+
+    trial: int
+    """Its number."""
+    reason: str
+    """What was wrong with its state."""
+    from_scratch: bool
+    """Whether it was to begin, so that no state can have been the matter."""
+
+
+Failure = Died | NotStarted | StateLost
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LimitSlots:
+    """Keep with the study that memory takes no more trials at once."""
+
+    slots: int
+    """So many."""
+    reason: str
+    """What ran out."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EndTrial:
+    """End a trial that has no result."""
+
+    trial: int
+    """Its number."""
+    state: Literal["failed", "infeasible"]
+    """How it ends."""
+    reason: str
+    """Why."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetBack:
+    """Let a trial go on from an older state."""
+
+    trial: int
+    """Its number."""
+    reason: str
+    """What was wrong with the last one."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TryAgain:
+    """Say that a worker did not come up and is started again."""
+
+    reason: str
+    """Why it did not."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GiveUp:
+    """Use the worker no more."""
+
+    reason: str
+    """Why it did not come up."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EndSearch:
+    """Trial after trial kills its worker: the machine is to blame, not they."""
+
+    reason: str
+    """The sentence to end with."""
+
+
+Action = LimitSlots | EndTrial | SetBack | TryAgain | GiveUp | EndSearch
+
+
+def recover(health: Health, failure: Failure, limits: Limits) -> tuple[Health, tuple[Action, ...]]:
+    """Return where the worker stands after a failure, and what is to be done about it, in order.
+
+    >>> from .passes import beginning
+    >>> alone = Health(passes=beginning(1))
+    >>> _, actions = recover(alone, NotStarted(reason="no such program"), Limits(starts=1))
+    >>> actions
+    (GiveUp(reason='no such program'),)
+    """
+    match failure:
+        case StateLost(trial=trial, reason=reason):
+            if not failure.from_scratch:
+                return health, (SetBack(trial=trial, reason=reason),)
+            left = dataclasses.replace(health, passes=after_leaving(health.passes, trial))
+            return left, (EndTrial(trial=trial, state="failed", reason=reason),)
+        case NotStarted():
+            return _after_no_start(health, failure, limits)
+        case Died():
+            return _after_death(health, failure, limits) if failure.pack else (health, ())
+
+
+def _after_no_start(health: Health, failure: NotStarted, limits: Limits) -> tuple[Health, tuple[Action, ...]]:
+    reason = failure.reason
+    if failure.out_of_memory and health.passes.slots > 1:
+        fewer = after_prepare_ran_out(health.passes, health.passes.slots)
+        return dataclasses.replace(health, passes=fewer), (LimitSlots(slots=fewer.slots, reason=reason),)
+    health = dataclasses.replace(health, failed_starts=health.failed_starts + 1)
+    patience = limits.killed_starts if failure.killed else limits.starts
+    if failure.out_of_memory or health.failed_starts >= patience:
+        return health, (GiveUp(reason=reason),)
+    return health, (TryAgain(reason=reason),)
+
+
+def _after_death(health: Health, failure: Died, limits: Limits) -> tuple[Health, tuple[Action, ...]]:
+    response = after_worker_died(
+        health.passes, failure.pack, out_of_memory=failure.out_of_memory, killed=failure.killed
+    )
+    health = dataclasses.replace(health, passes=response.passes)
+    found: tuple[Action, ...] = ()
+    if response.slots is not None:
+        found = (LimitSlots(slots=response.slots, reason=failure.reason),)
+    trial = response.blamed
+    if trial is None:
+        return health, found
+    health = dataclasses.replace(health, passes=after_leaving(health.passes, trial))
+    if response.state == "infeasible":
+        reason = f"does not fit into memory, even alone: {failure.reason}"
+        return health, (*found, EndTrial(trial=trial, state="infeasible", reason=reason))
+    health = dataclasses.replace(health, killers=health.killers + 1)
+    if health.killers >= limits.failures:
+        reason = (
+            f"{health.killers} trials in a row killed their workers, the last so: {failure.reason}; "
+            "mend the cause, then tune resume goes on"
         )
-        seat.passes = response.passes
-        if response.slots is not None:
-            self._limit(seat, event.reason)
-        if response.blamed is None:
-            return
-        if response.state == "infeasible":
-            reason = f"does not fit into memory, even alone: {event.reason}"
-            self._finish(seat, response.blamed, "infeasible", reason)
-            return
-        self._failed_in_row += 1
-        if self._failed_in_row >= self._limits.failures:
-            raise WorkerError(
-                f"{self._failed_in_row} trials in a row killed their workers, the last so: {event.reason}; "
-                "mend the cause, then tune resume goes on"
-            )
-        self._finish(seat, response.blamed, "failed", f"kills its worker: {event.reason}")
-
-    def _limit(self, seat: Seat, reason: str) -> None:
-        """Keep with the study that memory takes no more than a worker's slots at once."""
-        self._ledger.limit_slots(seat.passes.slots, worker=seat.index, reason=reason)
-        self._announcer.tell(SlotsLimited(worker=seat.index, slots=seat.passes.slots, reason=reason))
-
-    def _tell_not_started(self, seat: Seat, error: WorkerError) -> None:
-        self._announcer.tell(
-            WorkerNotStarted(
-                worker=seat.index, starts=seat.failed_starts, given_up=seat.given_up, reason=str(error)
-            )
-        )
-
-    def _finish(self, seat: Seat, number: int, state: State, reason: str) -> None:
-        """End a trial that has no result."""
-        verdict = Verdict(trial=number, state=state, reason=reason, value=None)
-        self._ledger.record((), (verdict,))
-        self.torn.discard(number)
-        seat.leave(number)
-        seat.passes = after_leaving(seat.passes, number)
-        self._announcer.tell(verdict.event)
-
-    def _note(self, kind: str, **detail: object) -> None:
-        self._ledger.store.add_event(self._ledger.study.id, kind, **detail)
-
-
-def _free_bytes(folder: Path) -> int:
-    """Return what is free on a folder's disk; raises ``StorageError`` where the folder is gone."""
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be used any more ({error.strerror}); restore it") from error
+        return health, (*found, EndSearch(reason=reason))
+    return health, (
+        *found,
+        EndTrial(trial=trial, state="failed", reason=f"kills its worker: {failure.reason}"),
+    )

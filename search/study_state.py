@@ -27,7 +27,7 @@ from .outcomes import Verdict
 from .samplers import Past
 
 
-class Ledger:
+class StudyState:
     """What is known of a study's trials; the study must be owned by this process."""
 
     def __init__(self, store: Store, study: StudyRecord) -> None:

@@ -8,53 +8,53 @@ from ..study.sentences import space_exhausted
 from .concurrency import DUPLICATES, in_flight_limit, twin_of
 from .progress import Announcer
 from .samplers import propose
-from .study_state import Ledger
+from .study_state import StudyState
 
 
-class Supply:
+class TrialSource:
     """Begins new trials of a study, as many as it wants and as may be in flight."""
 
-    def __init__(self, ledger: Ledger, announcer: Announcer) -> None:
-        self.total = ledger.study.trials
+    def __init__(self, state: StudyState, announcer: Announcer) -> None:
+        self.total = state.study.trials
         """How many trials the study is to have."""
         self.limit = in_flight_limit(self.total)
         """How many may run at once."""
         self.exhausted = False
         """Whether no untried configuration was found."""
-        self._ledger = ledger
+        self._state = state
         self._announcer = announcer
 
     @property
     def over(self) -> bool:
         """Whether no trial will begin any more."""
-        return self.exhausted or len(self._ledger.trials) >= self.total
+        return self.exhausted or len(self._state.trials) >= self.total
 
     def next_trial(self) -> int | None:
         """Record the next trial and return its number; None where none may begin now."""
-        ledger, config = self._ledger, self._ledger.config
-        number = len(ledger.trials)
-        if self.over or len(ledger.running()) >= self.limit:
+        state, config = self._state, self._state.config
+        number = len(state.trials)
+        if self.over or len(state.running()) >= self.limit:
             return None
         if number < len(config.first):
             return self._begin(config.first[number], "enqueued" if number else "default")
-        while (tries := ledger.duplicates(number)) < DUPLICATES:
+        while (tries := state.duplicates(number)) < DUPLICATES:
             params, source = propose(
                 config.space,
-                ledger.history(),
+                state.history(),
                 number=number,
                 seed=config.seed,
                 sampler=config.sampler,
                 tries=tries,
             )
-            twin = twin_of(params, ledger.tried)
+            twin = twin_of(params, state.tried)
             if twin is None:
                 return self._begin(params, source)
-            ledger.add_duplicate(twin, params)
+            state.add_duplicate(twin, params)
         self.exhausted = True
         self._announcer.tell(space_exhausted(DUPLICATES, number))
         return None
 
     def _begin(self, params: LoraParams, source: str) -> int:
-        number = self._ledger.add(params, source)
+        number = self._state.add(params, source)
         self._announcer.tell(TrialStarted(trial=number, params=params, source=source))
         return number

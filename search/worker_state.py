@@ -9,41 +9,21 @@ import dataclasses
 import datetime
 import math
 import statistics
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 
 from ..objectives.base import Done, Event, Progress, SlotProgress, Worker
 from ..study.config import ObjectiveConfig
 from ..study.facts import Facts
 from ..study.records import TrialRecord
-from .passes import beginning, next_pass
+from .bisect import Suspicion
+from .limits import Limits
+from .passes import Passes, after_pass, after_round, beginning, next_pass
 from .worker_start import Preparation
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How patient a search is."""
-
-    silence: float = 120.0
-    """Seconds without progress after which a worker may count as hung, at the least."""
-    silence_factor: float = 5.0
-    """The same, in lengths of an ordinary quantum; the greater of both holds."""
-    grace: float = 5.0
-    """Seconds that a search asked to end waits for a boundary."""
-    starts: int = 3
-    """How often in a row a worker may fail to start before it is given up."""
-    killed_starts: int = 10
-    """The same, where another process ended it each time."""
-    failures: int = 3
-    """How many trials in a row may kill their workers before the machine is to blame."""
-    lock_news: float = 3.0
-    """Seconds of waiting for another program's lock on the database before that is said."""
-    poll: float = 0.05
-    """Seconds to wait for news of all workers together."""
-
-
-class Seat:
-    """A worker and the trials that it is to train."""
+class WorkerState:
+    """A worker and the trials that it is to train; changed by its own methods alone."""
 
     def __init__(
         self,
@@ -53,25 +33,16 @@ class Seat:
         limits: Limits,
         slots: int,
     ) -> None:
-        self.index = index
-        self.passes = beginning(slots)
-        """How many trials it trains at once, and who is tried apart because the worker died."""
-        self.members: list[int] = []
-        """The trials that are its own, in the worker or waiting for a later pass."""
-        self.inside: list[int] = []
-        """Those that are in the worker, in the order of the slots."""
-        self.training = False
-        """Whether a quantum is running."""
-        self.failed_starts = 0
-        """Starts in a row that failed."""
-        self.given_up = False
-        """Whether it is no longer used."""
-        self.begun_at = datetime.datetime.now(datetime.UTC)
-        """When the quantum began."""
-        self.progress: dict[int, SlotProgress] = {}
-        """The last that was heard of each trial inside the quantum."""
-        self.last: Progress | None = None
-        """The last sign of life in the quantum."""
+        self._index = index
+        self._passes = beginning(slots)
+        self._members: tuple[int, ...] = ()
+        self._inside: tuple[int, ...] = ()
+        self._training = False
+        self._failed_starts = 0
+        self._given_up = False
+        self._begun_at = datetime.datetime.now(datetime.UTC)
+        self._progress: dict[int, SlotProgress] = {}
+        self._last: Progress | None = None
         self._factory = factory
         self._objective = objective
         self._limits = limits
@@ -82,6 +53,58 @@ class Seat:
         self._sign = 0.0
         self._seconds: list[float] = []
 
+    # What is known
+
+    @property
+    def index(self) -> int:
+        """Its number."""
+        return self._index
+
+    @property
+    def passes(self) -> Passes:
+        """How many trials it trains at once, and who is tried apart because the worker died."""
+        return self._passes
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """The trials that are its own, in the worker or waiting for a later pass."""
+        return self._members
+
+    @property
+    def inside(self) -> tuple[int, ...]:
+        """Those that are in the worker, in the order of the slots."""
+        return self._inside
+
+    @property
+    def training(self) -> bool:
+        """Whether a quantum is running."""
+        return self._training
+
+    @property
+    def failed_starts(self) -> int:
+        """Starts in a row that failed."""
+        return self._failed_starts
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it is no longer used."""
+        return self._given_up
+
+    @property
+    def begun_at(self) -> datetime.datetime:
+        """When the quantum began."""
+        return self._begun_at
+
+    @property
+    def progress(self) -> Mapping[int, SlotProgress]:
+        """The last that was heard of each trial inside the quantum."""
+        return self._progress
+
+    @property
+    def last(self) -> Progress | None:
+        """The last sign of life in the quantum."""
+        return self._last
+
     @property
     def preparing(self) -> bool:
         """Whether the worker is on its way up."""
@@ -90,7 +113,7 @@ class Seat:
     @property
     def ready(self) -> bool:
         """Whether a quantum can be begun."""
-        return self._worker is not None and self._preparation is None and not self.training
+        return self._worker is not None and self._preparation is None and not self._training
 
     def seat_worker(self, worker: Worker, facts: Facts) -> None:
         """Take a worker that is prepared already."""
@@ -99,9 +122,11 @@ class Seat:
 
     def begin_start(self) -> None:
         """Make a worker and begin to prepare it."""
-        worker = self._factory(self.index)
+        worker = self._factory(self._index)
         self._worker = worker
-        self._preparation = Preparation(worker, dataclasses.replace(self._objective, slots=self.passes.slots))
+        self._preparation = Preparation(
+            worker, dataclasses.replace(self._objective, slots=self._passes.slots)
+        )
 
     def end_start(self, timeout: float) -> Facts | None:
         """Return what the worker found, None while it is not ready; raises what ``prepare`` raised."""
@@ -115,13 +140,13 @@ class Seat:
 
     def _fit(self, facts: Facts) -> None:
         """Train no more trials at once than the worker has slots for."""
-        if facts.slots < self.passes.slots:
-            fewer = min(self.passes.limit, facts.slots)
-            self.passes = dataclasses.replace(self.passes, slots=facts.slots, limit=fewer)
+        if facts.slots < self._passes.slots:
+            fewer = min(self._passes.limit, facts.slots)
+            self._passes = dataclasses.replace(self._passes, slots=facts.slots, limit=fewer)
 
     def pack(self, ended: Container[int] = ()) -> tuple[int, ...]:
         """Return the trials of the next pass, of those whose round has not ended."""
-        return next_pass(self.passes, [number for number in sorted(self.members) if number not in ended])
+        return next_pass(self._passes, [number for number in sorted(self._members) if number not in ended])
 
     def begin_quantum(
         self,
@@ -134,10 +159,10 @@ class Seat:
         """Bring the pack into the worker and begin a quantum."""
         assert self.ready
         assert self._worker is not None
-        for number in [number for number in self.inside if number not in pack]:
+        for number in [number for number in self._inside if number not in pack]:
             self._worker.remove(number)
-            self.inside.remove(number)
-        for number in [number for number in pack if number not in self.inside]:
+            self._inside = _without(self._inside, number)
+        for number in [number for number in pack if number not in self._inside]:
             trial = trials[number]
             self._worker.add(
                 number,
@@ -146,11 +171,11 @@ class Seat:
                 attempt=trial.attempt,
                 resume_from=checkpoint(number),
             )
-            self.inside.append(number)
-        self.progress, self.last = {}, None
+            self._inside = (*self._inside, number)
+        self._progress, self._last = {}, None
         self._begun = self._sign = now
-        self.begun_at = datetime.datetime.now(datetime.UTC)
-        self.training = True
+        self._begun_at = datetime.datetime.now(datetime.UTC)
+        self._training = True
         self._worker.start(save_to)
 
     def poll(self, timeout: float, now: Callable[[], float]) -> Event | None:
@@ -158,36 +183,65 @@ class Seat:
         assert self._worker is not None
         event = self._worker.poll(timeout)
         if isinstance(event, Progress):
-            before = self.last
+            before = self._last
             # A worker that says the same thing for ever has hung as well.
             if before is None or before.phase != event.phase or _seen(before) != _seen(event):
                 self._sign = now()
-            self.last = event
-            self.progress.update({slot.trial: slot for slot in event.slots})
+            self._last = event
+            self._progress.update({slot.trial: slot for slot in event.slots})
         elif isinstance(event, Done):
-            self.training = False
-            self.failed_starts = 0
+            self._training = False
+            self._failed_starts = 0
             self._seconds = [*self._seconds[-8:], now() - self._begun]
         elif event is not None:
             self._sign = now()
         return event
 
+    def assign(self, members: Sequence[int]) -> None:
+        """Give it these trials instead of those that it had."""
+        self._members = tuple(members)
+
+    def take(self, number: int) -> None:
+        """Give it one trial more."""
+        self._members = (*self._members, number)
+
     def leave(self, number: int) -> None:
         """Let a trial go that has ended, or that another worker takes."""
-        if number in self.members:
-            self.members.remove(number)
+        self._members = _without(self._members, number)
+
+    def lose_slot(self, number: int) -> None:
+        """Note that a trial is no longer in the worker, though it is still a member."""
+        self._inside = _without(self._inside, number)
+
+    def end_pass(self, trials: int) -> None:
+        """Note that it lived through a pass with so many trials."""
+        self._passes = after_pass(self._passes, trials)
+
+    def end_round(self) -> None:
+        """Note that a whole round of its trials is over."""
+        self._passes = after_round(self._passes)
+
+    def go_on(self, passes: Passes, *, failed_starts: int) -> None:
+        """Go on after a failure as was decided."""
+        self._passes, self._failed_starts = passes, failed_starts
+
+    def give_up(self) -> None:
+        """Use it no more; its trials wait for another."""
+        self._given_up = True
+        self._members = ()
+        self._passes = dataclasses.replace(self._passes, suspicion=Suspicion(), halved=())
 
     def lose_worker(self) -> tuple[int, ...]:
         """Close the worker and return the trials that were inside; they are still members."""
-        pack = tuple(self.inside)
+        pack = self._inside
         self.close()
         return pack
 
     def close(self) -> None:
         """End the worker, if there is one."""
         worker, self._worker, self._preparation = self._worker, None, None
-        self.inside, self.training = [], False
-        self.progress, self.last = {}, None
+        self._inside, self._training = (), False
+        self._progress, self._last = {}, None
         if worker is not None:
             worker.close()
 
@@ -196,7 +250,7 @@ class Seat:
         silent = now - self._sign
         ordinary = self._ordinary_seconds()
         patience = max(self._limits.silence, self._limits.silence_factor * ordinary)
-        return silent if self.training and silent > patience else None
+        return silent if self._training and silent > patience else None
 
     def excuse(self, now: float) -> None:
         """Count a worker's silence from now on: it was not listened to."""
@@ -210,9 +264,9 @@ class Seat:
         spent = now - self._begun
         if self._seconds:
             return max(0.0, statistics.median(self._seconds) - spent)
-        if self.last is None or not self.last.slots:
+        if self._last is None or not self._last.slots:
             return None
-        shares = [(slot.examples - known(slot.trial) * quantum) / quantum for slot in self.last.slots]
+        shares = [(slot.examples - known(slot.trial) * quantum) / quantum for slot in self._last.slots]
         share = min(max(statistics.mean(shares), 0.0), 1.0)
         return math.inf if share == 0 else spent * (1 - share) / share
 
@@ -222,9 +276,13 @@ class Seat:
             return statistics.median(self._seconds)
         if self._facts is None or self._facts.rows_per_second <= 0:
             return 0.0
-        rows = self._facts.budget.quantum * max(1, len(self.inside))
+        rows = self._facts.budget.quantum * max(1, len(self._inside))
         return rows / self._facts.rows_per_second
 
 
 def _seen(progress: Progress) -> int:
     return sum(slot.examples for slot in progress.slots)
+
+
+def _without(numbers: tuple[int, ...], gone: int) -> tuple[int, ...]:
+    return tuple(number for number in numbers if number != gone)

@@ -13,9 +13,9 @@ import pytest
 from loratune.errors import DataError, StudyBusy, StudyNotFound, WorkerError
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
 from loratune.search.interrupt import StopSignal
+from loratune.search.limits import Limits
 from loratune.search.loop import run
 from loratune.search.study_record import create
-from loratune.search.worker_state import Limits
 from loratune.spaces.choices import Choices
 from loratune.storage import progress_note, rows
 from loratune.storage.store import Store

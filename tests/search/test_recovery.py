@@ -18,7 +18,7 @@ from loratune.errors import OutOfMemory, StaleOwner, StorageError, WorkerError
 from loratune.objectives.base import Event, WorkerFailed
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
 from loratune.search.interrupt import StopSignal
-from loratune.search.worker_state import Limits
+from loratune.search.limits import Limits
 from loratune.storage import study_files
 from loratune.study import events
 from loratune.study.events import Notice, StudyProgress, TrialEnded

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 from loratune.objectives.testing.fake import FakePlan
-from loratune.search.study_state import Ledger
+from loratune.search.study_state import StudyState
 from loratune.storage.store import Store
 
 PLAN = FakePlan(slots=4)
@@ -20,7 +20,7 @@ def ledger(bench):
     with Store.open(str(bench.path), mode="write") as store:
         study = store.study("a")
         store.acquire(study.id)
-        yield Ledger(store, study)
+        yield StudyState(store, study)
 
 
 def test_it_reads_back_all_that_it_wrote(ledger) -> None:
@@ -29,7 +29,7 @@ def test_it_reads_back_all_that_it_wrote(ledger) -> None:
     number = ledger.add(params, "tpe")
     ledger.add_duplicate(0, config.first[0])
     ledger.begin_attempt(number)
-    again = Ledger(ledger.store, ledger.study)
+    again = StudyState(ledger.store, ledger.study)
     assert again.history() == ledger.history()
     assert again.tried == ledger.tried
     assert again.rungs({}) == ledger.rungs({})

@@ -1,0 +1,73 @@
+"""Who trains what: trials that nobody trains are given a place, new ones begin where there is room."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .concurrency import share_of_worker
+from .passes import spread
+from .rounds import Rounds
+from .study_state import StudyState
+from .trial_source import TrialSource
+from .worker_state import WorkerState
+
+
+class Placement:
+    """Moves trials between workers at boundaries; decides nothing about the trials themselves."""
+
+    def __init__(
+        self, state: StudyState, source: TrialSource, rounds: Rounds, workers: Sequence[WorkerState]
+    ) -> None:
+        self._state = state
+        self._source = source
+        self._rounds = rounds
+        self._workers = workers
+
+    def place(self) -> None:
+        """Give every trial a place, and begin new ones where there is room."""
+        if self._rounds.together:
+            self._place_together()
+            return
+        for worker in self._used(ready=True):
+            if self._rounds.has_reached_none(worker.members):
+                self._admit(worker)
+                self._share(worker)
+
+    def _place_together(self) -> None:
+        count = len(self._workers)
+        capacity = count * share_of_worker(self._state.slots, self._source.limit, count)
+        while len(self._state.running()) < capacity and self._source.next_trial() is not None:
+            pass
+        workers = self._used()
+        places = [worker.members for worker in workers]
+        loose = set(self._state.running()).difference(*places)
+        level = self._rounds.at_boundary and not any(worker.training for worker in workers)
+        for worker, members in zip(workers, spread(places, loose, level=level), strict=True):
+            worker.assign(members)
+
+    def _admit(self, worker: WorkerState) -> None:
+        """Fill a worker's free slots: first with trials that wait for a place, then with new ones."""
+        live = len(self._used())
+        room = share_of_worker(self._state.slots, self._source.limit, live) - len(worker.members)
+        placed = {number for other in self._workers for number in other.members}
+        waiting = [number for number in self._state.running() if number not in placed]
+        while room > 0:
+            number = waiting.pop(0) if waiting else self._source.next_trial()
+            if number is None:
+                return
+            worker.take(number)
+            room -= 1
+
+    def _share(self, worker: WorkerState) -> None:
+        """Once no trial is left to begin, let some go to workers that would else have nothing to do."""
+        if not self._source.over:
+            return
+        idle = [one for one in self._used(ready=True) if not one.members and one is not worker]
+        keep = math.ceil(len(worker.members) / (1 + len(idle)))
+        for number in sorted(worker.members)[keep:]:
+            worker.leave(number)
+
+    def _used(self, *, ready: bool = False) -> list[WorkerState]:
+        """Return the workers in use; with ``ready`` those at a boundary."""
+        return [one for one in self._workers if not one.given_up and (one.ready or not ready)]

@@ -1,0 +1,105 @@
+"""Rounds: the trials that are judged together, each after one more quantum.
+
+A round is whole when all of its trials have ended the quantum, in however many passes and whoever died
+meanwhile; then it is recorded, in one transaction, and what follows from it is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterable, Sequence
+
+from ..objectives.base import Done, SlotResult
+from ..study.events import PointRecorded
+from .measure import Reached, updates_of
+from .outcomes import Arrival, judge
+from .progress import Announcer
+from .study_state import StudyState
+from .worker_state import WorkerState
+
+
+class Rounds:
+    """Holds what trials have reached that is not recorded yet."""
+
+    def __init__(self, state: StudyState, announcer: Announcer, *, together: bool) -> None:
+        self.together = together
+        """Whether all running trials are one round, or each worker's are."""
+        self._state = state
+        self._announcer = announcer
+        self._reached: dict[int, Reached] = {}
+        """Trials that have ended their quantum while others of their round have not."""
+
+    @property
+    def reached(self) -> Container[int]:
+        """Trials that have ended their quantum while others of their round have not."""
+        return self._reached.keys()
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether nobody has ended a quantum that is not recorded."""
+        return not self._reached
+
+    def has_reached_none(self, numbers: Iterable[int]) -> bool:
+        """Return whether none of these trials waits for others of its round."""
+        return self._reached.keys().isdisjoint(numbers)
+
+    def end_pass(self, worker: WorkerState, done: Done) -> None:
+        """Note who has ended the quantum; a trial that lost its state and catches up has not yet."""
+        reached: list[SlotResult] = []
+        for result in done.results:
+            if result.quantum <= self._state.trials[result.trial].quanta:
+                self._state.repeat(result.trial, result.checkpoint)
+            else:
+                reached.append(result)
+        diverged = {result.trial: result.diverged for result in reached}
+        for update in updates_of(reached, done, self._state.facts, worker.index, worker.begun_at):
+            self._reached[update.trial] = Reached(update=update, diverged=diverged[update.trial])
+
+    def end_whole(self, workers: Sequence[WorkerState]) -> bool:
+        """Record every round that is whole, of the workers in use; return whether there was one."""
+        of_one = [list(workers)] if self.together else [[worker] for worker in workers]
+        whole = [together for together in of_one if self._is_whole(together)]
+        for together in whole:
+            self._end(together)
+        return bool(whole)
+
+    def _is_whole(self, workers: Sequence[WorkerState]) -> bool:
+        """Return whether every trial of a round has ended it."""
+        if any(worker.training for worker in workers):
+            return False
+        numbers: Collection[int]
+        numbers = self._state.running() if self.together else [n for one in workers for n in one.members]
+        return bool(numbers) and all(number in self._reached for number in numbers)
+
+    def _end(self, workers: Sequence[WorkerState]) -> None:
+        """Record a round and what follows from it."""
+        state = self._state
+        ended = sorted(number for worker in workers for number in worker.members if number in self._reached)
+        reached = [self._reached.pop(number) for number in ended]
+        updates = [one.update for one in reached]
+        arrivals = [
+            Arrival(
+                trial=one.update.trial,
+                params=state.trials[one.update.trial].params,
+                quantum=one.update.quantum,
+                eval_loss=one.update.point.eval_loss,
+                diverged=one.diverged,
+                # The report compares the best with the default, so that must have a value.
+                never_stopped=state.trials[one.update.trial].source == "default",
+            )
+            for one in reached
+        ]
+        verdicts = judge(
+            arrivals,
+            state.rungs({update.trial: update.point for update in updates}),
+            base_loss=state.facts.base_loss,
+            pruner=state.config.pruner,
+        )
+        state.record(updates, verdicts)
+        for update in updates:
+            self._announcer.tell(PointRecorded(point=update.point))
+        for verdict in verdicts:
+            self._announcer.tell(verdict.event)
+        for worker in workers:
+            for verdict in verdicts:
+                worker.leave(verdict.trial)
+            worker.end_round()
