@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -40,9 +39,9 @@ def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 def hub_folder(repo: str) -> Path:
     """Return where the local cache holds a Hub model, whether or not it is there."""
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    return cache / f"models--{repo.replace('/', '--')}"
+    from huggingface_hub import constants  # here, since most commands never ask
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
 
 
 def cached_snapshot(repo: str) -> Path:

@@ -148,7 +148,7 @@ def test_the_space_is_chosen_by_the_size_of_the_model(tmp_path, weights, name):
 
 
 def test_a_model_of_unknown_size_leaves_the_choice_open(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     request = make_request(None, {"model": "org/nowhere", "data": "d.jsonl"})
     assert choose_preset(request) is None
     assert choose_preset(make_request(None, {"space": "quickllm"})).name == "quickllm"

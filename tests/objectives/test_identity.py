@@ -96,9 +96,8 @@ def test_a_model_is_read_once(model, tmp_path, monkeypatch):
 
 
 def test_a_snapshot_in_the_local_cache_is_found_by_its_commit(model, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    snapshot = tmp_path / "hub" / "hub" / "models--org--name" / "snapshots" / "abc"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    snapshot = tmp_path / "hub" / "models--org--name" / "snapshots" / "abc"
     shutil.copytree(model, snapshot)
     assert find_folder("org/name", "abc") == snapshot
     assert digests(snapshot) == digests(model)

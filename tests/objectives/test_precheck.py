@@ -246,7 +246,7 @@ def test_a_model_of_the_cache_may_have_a_folder_of_its_owner_beside_it(
     (tmp_path / "org").mkdir()
     (tmp_path / "cache" / "models--org--tiny" / "snapshots" / "0").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     asked = []
     monkeypatch.setattr("loratune.objectives.precheck.check_hub", asked.append)
     precheck(_model(config, "org/tiny"))

@@ -3,6 +3,9 @@
 import json
 import os
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from loratune.demo import model_path
@@ -58,13 +61,28 @@ def test_a_folder_without_weights_leaves_the_size_unknown(tmp_path):
     assert count_parameters(str(tmp_path / "nowhere")) is None
 
 
-@pytest.mark.parametrize("variable", ["HF_HOME", "HF_HUB_CACHE"])
-def test_a_model_of_the_hub_is_found_in_the_cache(tmp_path, monkeypatch, variable):
-    monkeypatch.delenv("HF_HOME", raising=False)
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    monkeypatch.setenv(variable, str(tmp_path))
-    hub = tmp_path / "hub" if variable == "HF_HOME" else tmp_path
-    snapshots = hub / "models--org--name" / "snapshots"
+@pytest.mark.parametrize(
+    ("variable", "below"),
+    [("HF_HOME", "hub"), ("HF_HUB_CACHE", ""), ("XDG_CACHE_HOME", "huggingface/hub")],
+)
+def test_the_cache_is_where_the_library_has_it(tmp_path, variable, below):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    kept.pop("XDG_CACHE_HOME", None)
+    code = "from loratune.objectives.size import hub_folder; print(hub_folder('org/name'))"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**kept, variable: str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert Path(told.strip()) == tmp_path / below / "models--org--name"
+
+
+def test_a_model_of_the_hub_is_found_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    snapshots = tmp_path / "models--org--name" / "snapshots"
     write(snapshots / "old" / "model.safetensors", {"a": tensor(3)})
     write(snapshots / "new" / "model.safetensors", {"a": tensor(7)})
     os.utime(snapshots / "old", (1, 1))
