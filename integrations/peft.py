@@ -15,12 +15,12 @@ import safetensors
 import safetensors.numpy
 import yaml
 
+from .. import digest
 from ..errors import ReportError, StorageError
 from ..reports.format import show_value
 from ..reports.full_run import full_run, provenance
 from ..reports.view import StudyView
 from ..reports.whole_files import write_bytes, write_text
-from ..spaces import digest
 from ..spaces.arguments import lora_config
 from ..study.checkpoint_format import FORMATS, PARAMS
 from ..study.records import TrialRecord

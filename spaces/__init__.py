@@ -1,1 +1,1 @@
-"""What may be tried: errors, one trial's parameters, the search space, presets and the budget."""
+"""What may be tried: the register of hyperparameters, their dimensions in a search, the space and presets."""

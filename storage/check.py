@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import sqlalchemy
 
+from .. import digest
 from ..errors import DamagedFile, LoratuneError, StorageError
-from ..spaces import digest
 from ..spaces.nouns import numbered, plural
 from ..study.records import CurvePoint, StudyHead, TrialRecord
 from . import database_errors, progress_note, queries, rows, tables

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import ColumnElement, Table, bindparam, select, update
 
-from ..spaces import digest
+from .. import digest
 from . import database_errors
 
 SEAL = "seal"

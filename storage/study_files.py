@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .. import digest
 from ..atomic import sync_folder, write_atomically
 from ..errors import DamagedFile
-from ..spaces import digest
 from ..study.checkpoint_format import PARAMS
 from ..study.ranking import ranked
 from ..study.records import TrialRecord

@@ -1,12 +1,12 @@
 """What a training state's file and a kept adapter's hold, by name; both are safetensors.
 
 ``params/<layer>.lora_A`` is ``[r, in]`` and ``params/<layer>.lora_B`` is ``[out, r]``; ``exp_avg/`` and
-``exp_avg_sq/`` hold Adam's moments alike, which an adapter has none of. ``spaces/digest.py`` seals the file.
+``exp_avg_sq/`` hold Adam's moments alike, which an adapter has none of. ``digest.py`` seals the file.
 """
 
 from __future__ import annotations
 
-from ..spaces import digest
+from .. import digest
 
 GROUPS = ("params", "exp_avg", "exp_avg_sq")
 """What there is of each matrix: its numbers, then Adam's first and second moments."""

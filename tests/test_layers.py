@@ -14,12 +14,12 @@ ROOT = Path(__file__).parents[1]
 
 ROOMS = {
     "spaces": {"errors"},
-    "study": {"errors", "spaces"},
-    "objectives": {"atomic", "errors", "spaces", "study"},
-    "storage": {"atomic", "errors", "spaces", "study"},
+    "study": {"digest", "errors", "spaces"},
+    "objectives": {"atomic", "digest", "errors", "spaces", "study"},
+    "storage": {"atomic", "digest", "errors", "spaces", "study"},
     "search": {"errors", "spaces", "study", "objectives.base", "storage"},
     "reports": {"atomic", "errors", "spaces", "study", "storage"},
-    "integrations": {"errors", "spaces", "study", "storage", "reports"},
+    "integrations": {"digest", "errors", "spaces", "study", "storage", "reports"},
     "demo": {"errors", "spaces", "study", "objectives"},
     "app": {
         "atomic",
@@ -53,6 +53,9 @@ ROOMS = {
     },
 }
 """What each room may import of the others: whole rooms, or single modules. The root may import all."""
+
+GROUND: dict[str, set[str]] = {"errors": set(), "atomic": {"errors"}, "digest": {"errors"}}
+"""Modules of the root that rooms import, so that they import none of them."""
 
 TORCH = ("objectives", "demo")
 COMMAND = ("", "command")
@@ -93,6 +96,7 @@ LIGHT = {
     "objectives.data.json_records",
     "objectives.data.left_out",
     "objectives.machine",
+    "objectives.memory",
     "objectives.training.named_layers",
     "objectives.data.parquet_records",
     "objectives.identity",
@@ -161,6 +165,8 @@ def refusal(room: str, module: str, name: str) -> str | None:
         inner = name.removeprefix("loratune").removeprefix(".")
         if module in LIGHT and within(inner, room) and not any(within(inner, light) for light in LIGHT):
             return f"{inner} is not among the light modules"
+        if module in GROUND and not any(within(inner, allowed) for allowed in GROUND[module]):
+            return f"{module} lies below all rooms and may not import {inner}"
         if not room or inner == "__version__" or within(inner, room):
             return None
         if any(within(inner, allowed) for allowed in ROOMS[room]):
@@ -190,6 +196,13 @@ def violations(root: Path) -> list[str]:
 
 def test_every_import_follows_the_table():
     assert violations(ROOT) == []
+
+
+def test_what_lies_below_all_rooms_imports_none_of_them():
+    assert refusal("", "digest", "loratune.errors.DamagedFile") is None
+    assert refusal("", "digest", "loratune.study.records.State") is not None
+    assert refusal("", "errors", "loratune.digest") is not None
+    assert refusal("", "cli", "loratune.study.records.State") is None
 
 
 def heavy_imports_of_tests(folder: Path) -> list[str]:

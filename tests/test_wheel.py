@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-AT_THE_ROOT = {"__init__.py", "__main__.py", "atomic.py", "cli.py", "errors.py", "py.typed"}
+AT_THE_ROOT = {"__init__.py", "__main__.py", "atomic.py", "cli.py", "digest.py", "errors.py", "py.typed"}
 ROOMS = (
     *("app", "command", "demo", "integrations", "objectives", "reports"),
     *("search", "spaces", "storage", "study"),

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from gpu_stages.stage import MIB, Stage
+from loratune.objectives import memory
 from loratune.objectives.training.batches import Batch
 from loratune.objectives.training.head import chunk_rows
 from loratune.objectives.training.model import BaseModel
 from loratune.objectives.training.optimizer import Step, adamw, clip_by_row_norm
 from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.targets import features
-from loratune.spaces import memory
 from loratune.study.facts import Geometry
 
 HOST_BOUND = 0.9
@@ -149,7 +149,7 @@ def step_optimizer(packs: Sequence[Pack], number: int) -> None:
 
 
 def estimate(base: BaseModel, geometry: Geometry, *, slots: int, rows: int, length: int) -> int:
-    """Return the bytes that ``spaces/memory.py`` says a worker takes, as for a trial without dropout."""
+    """Return the bytes that ``objectives/memory.py`` says a worker takes, as for a trial without dropout."""
     config = base.model.config.get_text_config()
     shape = memory.ModelShape(
         hidden_size=config.hidden_size,

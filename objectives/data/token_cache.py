@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
+from ... import digest
 from ...atomic import write_atomically
 from ...errors import DamagedFile
-from ...spaces import digest
 
 LAYOUT = 5
 """Grows when the same input would give other tokens or another file."""

@@ -13,8 +13,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from ... import digest
 from ...atomic import write_atomically
-from ...spaces import digest
 from ...spaces.params import LoraParams
 from ...study.checkpoint_format import GROUPS, MOMENTS
 from .surface import LAYERS, unit

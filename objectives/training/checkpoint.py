@@ -2,7 +2,7 @@
 
 ``study/checkpoint_format.py`` says what it holds. The metadata says whose state it is, and a file of another
 trial, seed or data set is refused; so is one whose bytes are not those that were written
-(``spaces/digest.py``).
+(``digest.py``).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import safetensors
 import safetensors.torch
 import torch
 
+from ... import digest
 from ...atomic import sync_folder, write_atomically
 from ...errors import StorageError
-from ...spaces import digest
 from ...spaces.params import LoraParams
 from ...study.checkpoint_format import GROUPS
 from .pack import Pack

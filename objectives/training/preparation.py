@@ -19,11 +19,10 @@ import torch
 
 from ... import __version__
 from ...errors import ModelError, shown
-from ...spaces import memory
 from ...study.budget import Budget
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts, Geometry, MemoryFacts
-from .. import identity
+from .. import identity, memory
 from ..data.dataset import TokenizedData, load_data
 from ..machine import free_ram, process_memory
 from ..workers.worker import ran_out_of_memory

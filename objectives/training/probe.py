@@ -1,6 +1,6 @@
 """How much memory a slot really takes: a study's heaviest moments, lived with one slot and with two.
 
-The estimate of ``spaces/memory.py`` knows neither a library's temporaries nor what attention keeps on a
+The estimate of ``objectives/memory.py`` knows neither a library's temporaries nor what attention keeps on a
 card. Two measurements make a line: what is there once per worker, and what each slot adds. Does not know
 how much memory there is.
 """

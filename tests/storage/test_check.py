@@ -5,7 +5,7 @@ import sqlite3
 
 import numpy as np
 import pytest
-from loratune.spaces import digest
+from loratune import digest
 from loratune.storage import progress_note
 from loratune.storage.check import copy_findings, findings, trial_findings
 from loratune.storage.store import Store

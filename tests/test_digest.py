@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loratune import digest
 from loratune.errors import DamagedFile
-from loratune.spaces import digest
 from safetensors import safe_open
 from safetensors.numpy import save
 

@@ -1,8 +1,8 @@
 import dataclasses
 
 import pytest
-from loratune.spaces import memory
-from loratune.spaces.memory import (
+from loratune.objectives import memory
+from loratune.objectives.memory import (
     ModelShape,
     activation_bytes,
     head_bytes,

@@ -12,7 +12,7 @@ import json
 import re
 from pathlib import Path
 
-from ..errors import DamagedFile
+from .errors import DamagedFile
 
 FORMAT = "loratune-2"
 """Metadata ``format`` of a sealed file."""
