@@ -46,4 +46,4 @@ def twin_of(params: LoraParams, tried: Mapping[LoraParams, int]) -> int | None:
 def canonical(params: LoraParams) -> LoraParams:
     """Return parameters that are equal for all spellings of the same configuration."""
     values = params.to_dict().items()
-    return LoraParams(**{name: FIELDS[name].kind.canonical(value) for name, value in values})
+    return LoraParams.from_dict({name: FIELDS[name].kind.canonical(value) for name, value in values})
