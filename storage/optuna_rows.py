@@ -90,6 +90,7 @@ def _add(connection: sqlalchemy.Connection, optuna_id: int, trials: Sequence[Fro
 def _rows(trial: FrozenTrial) -> list[tuple[type[models.BaseModel], dict[str, Any]]]:
     """Return what lies in other tables than the trial itself, without its id."""
     found: list[tuple[type[models.BaseModel], dict[str, Any]]] = []
+    row: dict[str, Any]
     if trial.value is not None:
         value, kind = models.TrialValueModel.value_to_stored_repr(trial.value)
         row = {"objective": 0, "value": value, "value_type": kind}
