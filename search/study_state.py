@@ -6,17 +6,14 @@ search knows what an uninterrupted one would. Decides nothing itself.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import DamagedFile
 from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
-from ..storage import database_errors, study_files
 from ..storage.store import Store
 from ..study.budget import QUANTA
 from ..study.facts import Facts
@@ -25,6 +22,7 @@ from ..study.study_config import StudyConfig
 from .known_trials import KnownTrials
 from .outcomes import Verdict
 from .samplers import Past
+from .trial_files import TrialFiles
 
 
 class StudyState:
@@ -51,10 +49,7 @@ class StudyState:
                 self.known.begin(trials[number])
         for point in store.curve(study.id):
             self.known.note(point)
-        self._started_over: dict[int, str | None] = {}
-        self._before: dict[int, str] = study_files.previous(
-            study_files.listing(self.folder), self.trials.values()
-        )
+        self._files = TrialFiles(self.folder, self.trials.values())
         found = [int(event.detail["slots"]) for event in store.events(study.id, "slots")]
         self.slots = found[-1] if found else self.facts.slots
         """K: the most trials at once in a worker, as the study was made or memory has allowed since."""
@@ -108,12 +103,7 @@ class StudyState:
 
     def checkpoint(self, number: int) -> Path | None:
         """Return the training state that a trial goes on from; None: from its beginning."""
-        name = self.trials[number].checkpoint
-        if number in self._started_over:
-            # Its files are older than what the record says of it, so a sweep may have taken them.
-            name = self._started_over[number]
-            return self.folder / name if name is not None and (self.folder / name).exists() else None
-        return None if name is None else self.folder / name
+        return self._files.checkpoint(self.trials[number])
 
     # What is written
 
@@ -168,18 +158,14 @@ class StudyState:
 
         Returns the quanta that it has then. What is recorded of it stays, and is repeated.
         """
-        older = None if number in self._started_over else self._before.get(number)
-        after = 0 if older is None else study_files.quantum_of(older)
+        after = self._files.quanta_of_older(number)
         self.store.add_event(self.study.id, "started_over", trial=number, reason=reason, quanta=after)
-        self._started_over[number] = older
+        self._files.set_back(number)
         return after
 
     def repeat(self, number: int, checkpoint: str | None) -> None:
         """Note a quantum that the record already has, done again by a trial that started over."""
-        old = self._started_over.get(number)
-        self._started_over[number] = None if checkpoint is None else self._relative(checkpoint)
-        if old != self._before.get(number):
-            self._delete(old)
+        self._files.repeated(number, checkpoint)
 
     def record(self, updates: Sequence[QuantumUpdate], verdicts: Sequence[Verdict]) -> None:
         """Record a quantum of some trials and the endings among all: the file, then the row.
@@ -189,7 +175,9 @@ class StudyState:
         made = {update.trial: update for update in updates}
         before = {update.trial: self.trials[update.trial].checkpoint for update in updates}
         updates = [
-            dataclasses.replace(u, checkpoint=None if u.checkpoint is None else self._relative(u.checkpoint))
+            dataclasses.replace(
+                u, checkpoint=None if u.checkpoint is None else self._files.relative(u.checkpoint)
+            )
             for u in updates
         ]
         endings = [self._ending(verdict, made.get(verdict.trial)) for verdict in verdicts]
@@ -197,14 +185,9 @@ class StudyState:
         for update in updates:
             self._replace(update.trial, quanta=update.quantum, checkpoint=update.checkpoint)
             self.known.note(update.point)
-            last = before[update.trial]
-            if update.trial in self._started_over:  # what the row named was lost, this is as good
-                self._delete(last)
-                last = self._started_over.pop(update.trial)
-            self._set_before(update.trial, last)
+            self._files.advanced(update.trial, before[update.trial])
         for ending in endings:
-            self._delete(self.trials[ending.trial].checkpoint)
-            self._set_before(ending.trial, None)
+            self._files.ended(ending.trial, self.trials[ending.trial].checkpoint)
             self._replace(
                 ending.trial,
                 state=ending.state,
@@ -214,8 +197,6 @@ class StudyState:
                 checkpoint=None,
                 finished_at=datetime.datetime.now(datetime.UTC),
             )
-            if ending.trial in self._started_over:
-                self._delete(self._started_over.pop(ending.trial))
         if any(ending.adapter for ending in endings):
             self.keep_best()
         self._uncopied.update(ending.trial for ending in endings)
@@ -252,12 +233,7 @@ class StudyState:
         if verdict.state == "complete" and update is not None and update.checkpoint is not None:
             better = 0 if verdict.value is None else self.known.at_least_as_good(verdict.value)
             if better < self.config.keep_adapters:
-                # Damaged within the moments since it was written: export trains the trial again.
-                with contextlib.suppress(DamagedFile):
-                    study_files.write_adapter(
-                        Path(update.checkpoint), self.folder / study_files.adapter_name(verdict.trial)
-                    )
-                    adapter = study_files.adapter_name(verdict.trial)
+                adapter = self._files.write_adapter(verdict.trial, Path(update.checkpoint))
         return Ending(
             trial=verdict.trial,
             state=verdict.state,
@@ -273,22 +249,6 @@ class StudyState:
             self._with_adapter.discard(number)
         else:
             self._with_adapter.add(number)
-
-    def _relative(self, path: str) -> str:
-        return Path(path).relative_to(self.folder).as_posix()
-
-    def _set_before(self, number: int, name: str | None) -> None:
-        """Keep that file as the state before a trial's last one, instead of what was kept so."""
-        old = self._before.pop(number, None)
-        if old != name:
-            self._delete(old)
-        if name is not None:
-            self._before[number] = name
-
-    def _delete(self, name: str | None) -> None:
-        if name is not None:
-            with database_errors.translated_files(self.folder / name):
-                (self.folder / name).unlink(missing_ok=True)
 
 
 class _Values(Mapping[int, Mapping[str, Any]]):

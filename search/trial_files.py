@@ -1,0 +1,91 @@
+"""Files of a study's trials while it runs: which state each goes on from, and when one is deleted.
+
+Knows names and files, no database: what is recorded is recorded elsewhere, before anything is deleted here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import DamagedFile
+from ..storage import database_errors, study_files
+from ..study.records import TrialRecord
+
+
+class TrialFiles:
+    """A trial's last state, the one before it, and what it goes on from where the last one is lost."""
+
+    def __init__(self, folder: Path, trials: Iterable[TrialRecord]) -> None:
+        self._folder = folder
+        self._before: dict[int, str] = study_files.previous(study_files.listing(folder), trials)
+        """The state before a trial's last one, kept for where that is lost."""
+        self._set_back: dict[int, str | None] = {}
+        """What trials go on from whose recorded state is lost; None: from their beginning."""
+
+    def checkpoint(self, trial: TrialRecord) -> Path | None:
+        """Return the training state that a trial goes on from; None: from its beginning."""
+        if trial.number in self._set_back:
+            # Its files are older than what the record says of it, so a sweep may have taken them.
+            name = self._set_back[trial.number]
+            return self._folder / name if name is not None and (self._folder / name).exists() else None
+        return None if trial.checkpoint is None else self._folder / trial.checkpoint
+
+    def quanta_of_older(self, number: int) -> int:
+        """Return how many quanta the state has that a trial would be set back to; 0: its beginning."""
+        older = self._older(number)
+        return 0 if older is None else study_files.quantum_of(older)
+
+    def set_back(self, number: int) -> None:
+        """Let a trial go on from the state before its last one, or else from its beginning."""
+        self._set_back[number] = self._older(number)
+
+    def repeated(self, number: int, checkpoint: str | None) -> None:
+        """Take the state of a quantum that the record already has; the one it came from may go."""
+        old = self._set_back.get(number)
+        self._set_back[number] = None if checkpoint is None else self.relative(checkpoint)
+        if old != self._before.get(number):
+            self._delete(old)
+
+    def advanced(self, number: int, last: str | None) -> None:
+        """Keep a trial's last state beside the one that has just been recorded, instead of an older one."""
+        if number in self._set_back:  # what the row named was lost, this is as good
+            self._delete(last)
+            last = self._set_back.pop(number)
+        self._keep_before(number, last)
+
+    def ended(self, number: int, last: str | None) -> None:
+        """Delete every state of a trial that has ended."""
+        self._delete(last)
+        self._keep_before(number, None)
+        if number in self._set_back:
+            self._delete(self._set_back.pop(number))
+
+    def write_adapter(self, number: int, checkpoint: Path) -> str | None:
+        """Write the adapter of a state and return its name; None where the state turns out to be damaged."""
+        name = study_files.adapter_name(number)
+        # Damaged within the moments since it was written: export trains the trial again.
+        with contextlib.suppress(DamagedFile):
+            study_files.write_adapter(checkpoint, self._folder / name)
+            return name
+        return None
+
+    def relative(self, path: str) -> str:
+        """Return a file as the record names it."""
+        return Path(path).relative_to(self._folder).as_posix()
+
+    def _older(self, number: int) -> str | None:
+        return None if number in self._set_back else self._before.get(number)
+
+    def _keep_before(self, number: int, name: str | None) -> None:
+        old = self._before.pop(number, None)
+        if old != name:
+            self._delete(old)
+        if name is not None:
+            self._before[number] = name
+
+    def _delete(self, name: str | None) -> None:
+        if name is not None:
+            with database_errors.translated_files(self._folder / name):
+                (self._folder / name).unlink(missing_ok=True)
