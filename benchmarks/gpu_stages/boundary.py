@@ -47,7 +47,7 @@ def run(stage: Stage) -> None:
             few = dataclasses.replace(params, lora_rank=own)
 
             def save(few: LoraParams = few) -> None:
-                with checkpoint.Writer() as writer:
+                with checkpoint.Writer(checkpoint.writing_threads(stage.device)) as writer:
                     for row in range(trials):
                         path = stage.folder / f"{row}.safetensors"
                         writer.write(path, checkpoint.row_to_tensors(pack, row, few), {})

@@ -69,16 +69,28 @@ def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def writing_threads(device: torch.device) -> int:
+    """Return how many threads write the checkpoints of a round for trials on a device.
+
+    None on a CPU: its cores are taken, and where memory has a limit a thread that cannot get its own may wait
+    for ever (docs/log.md).
+    """
+    return min(MOST_THREADS, max(2, torch.get_num_threads())) if device.type == "cuda" else 0
+
+
 class Writer:
     """Writes checkpoints side by side: while one waits for the disk, others are copied and digested.
 
     A context: on leaving it, all are on disk, or what the first of them met is raised. Each is what
     ``write`` makes of it, whatever its neighbours.
+
+    Args:
+        threads: how many write at once; with none each is on disk when ``write`` returns.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
-        self._threads = threads or min(MOST_THREADS, max(2, torch.get_num_threads()))
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="checkpoint")
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="checkpoint") if threads else None
         self._written: deque[Future[None]] = deque()
 
     def __enter__(self) -> Writer:
@@ -89,11 +101,16 @@ class Writer:
 
         Raises ``StorageError`` where one that was begun before has met a full disk.
         """
+        if self._pool is None:
+            write(path, tensors, metadata)
+            return
         while len(self._written) >= self._threads:  # each of them holds a trial's state in memory
             self._written.popleft().result()
         self._written.append(self._pool.submit(write, path, tensors, metadata))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._pool is None:
+            return
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
         if kind is None:
             for written in self._written:

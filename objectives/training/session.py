@@ -163,7 +163,7 @@ class Session:
             slot.quanta += 1
         yield self._progress("eval", time.monotonic() - started)
         losses_of = yield from self._evaluate(started)
-        with checkpoint.Writer() as writer:
+        with checkpoint.Writer(checkpoint.writing_threads(self._base.device)) as writer:
             results = tuple(
                 self._finish(row, losses_of.get(slot.trial), save_to, writer)
                 for row, slot in enumerate(self._slots)

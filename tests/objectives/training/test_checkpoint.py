@@ -19,16 +19,17 @@ def state(seed: int) -> dict[str, torch.Tensor]:
     return {"params/layer.lora_A": torch.randn(4, 8, generator=generator)}
 
 
-def hand_over(folder: Path, count: int, then: Exception | None = None) -> None:
-    with checkpoint.Writer(threads=2) as writer:
+def hand_over(folder: Path, count: int, threads: int = 2, then: Exception | None = None) -> None:
+    with checkpoint.Writer(threads) as writer:
         for number in range(count):
             writer.write(folder / f"{number}", state(number), METADATA)
         if then is not None:
             raise then
 
 
-def test_a_file_holds_its_own_state_whatever_is_written_beside_it(tmp_path: Path) -> None:
-    hand_over(tmp_path, 12)
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_a_file_holds_its_own_state_whatever_is_written_beside_it(threads: int, tmp_path: Path) -> None:
+    hand_over(tmp_path, 12, threads)
     for number in range(12):
         tensors, metadata = checkpoint.read(tmp_path / f"{number}", METADATA)
         assert metadata["trial"] == "3"
@@ -83,3 +84,22 @@ def test_the_disk_that_was_full_for_one_of_them_is_told(
 def test_what_goes_wrong_within_is_told_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="b"):
         hand_over(tmp_path, 2, then=KeyError("b"))
+
+
+def test_on_a_cpu_nothing_is_begun_that_could_wait_for_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: Any, **__: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", cannot)
+    threads = checkpoint.writing_threads(torch.device("cpu"))
+    hand_over(tmp_path, 3, threads)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert 2 <= checkpoint.writing_threads(torch.device("cuda")) <= checkpoint.MOST_THREADS
+
+
+def test_without_threads_a_checkpoint_is_there_at_once(tmp_path: Path) -> None:
+    with checkpoint.Writer(0) as writer:
+        writer.write(tmp_path / "a", state(0), METADATA)
+        assert (tmp_path / "a").is_file()
