@@ -7,26 +7,24 @@ Exit codes: 0 done; 1 an error in one line; 2 wrong usage; 130 interrupted, with
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from . import __version__
 from .app.default_storage import default_storage
 from .command import exit_codes, showing
-from .command.console import ERR, OUT, emit, emit_json, room, say, say_pairs, show_table
+from .command.console import ERR, OUT, emit, emit_json, room, say, show_table
 from .command.database import db
 from .command.group import Commands
 from .command.options import (
     Call,
-    Real,
     Whole,
     at_storage,
     debug_option,
+    export_options,
     json_lines_option,
     json_option,
     machine_options,
@@ -36,13 +34,10 @@ from .command.options import (
     study_options,
     take_over_option,
 )
-from .errors import UsageError, WorkerError
 from .spaces import bounds
 from .storage.store import Store
 
 if TYPE_CHECKING:
-    from .app.exporting import ExportFormat
-    from .app.preparing import Prepared
     from .reports.view import StudyView
 
 
@@ -68,9 +63,7 @@ def tune() -> None:
 @storage_option
 @take_over_option
 @json_lines_option
-def search(
-    take_over: bool | None, deterministic: bool | None, as_json: bool, config: Path | None, **flags: Any
-) -> None:
+def search(as_json: bool, config: Path | None, **flags: Any) -> None:
     """Make a study and run its trials, or go on with one that was made of the same choices.
 
     \b
@@ -79,49 +72,21 @@ def search(
       tune search --model Qwen/Qwen3-0.6B --data train.jsonl --trials 24
       tune search --set learning_rate=1e-5..1e-3:log --set lora_rank=8,16 --set batch_size=8
     """
-    from .app import looking, preparing, settling
     from .app.request import make_request
+    from .app.searching import start
     from .command import process, watching
-    from .storage import engine, study_files
+    from .search.interrupt import StopSignal
 
-    request = make_request(config, flags)
-    looking.look_first(request, take_over=bool(take_over))
-    address = engine.parse(request.storage)
-    with (
-        process.interrupted_by_sigterm(),
-        process.private_files(),
-        # Nothing is made here before the study is; what ends a worker names its log.
-        settling.scratch(keep_for=(WorkerError,)) as folder,
-    ):
-        prepared = preparing.prepare(
-            request,
-            logs=folder / study_files.LOGS,
-            cache=settling.borrow_cache(address.artifacts, folder),
-            starting=_say_preparing,
-            deterministic=bool(deterministic),
+    request, stop = make_request(config, flags), StopSignal()
+    with process.training():
+        done = start(
+            request.search,
+            request.run,
+            stop=stop,
+            preparing=watching.say_preparing,
+            watch=watching.watch(stop, as_json=as_json),
         )
-        try:
-            workers = preparing.planned_workers(request, prepared)
-            with Store.open(request.storage, mode="create") as store:
-                study = preparing.make_study(store, request, prepared)
-                with watching.resumable(study.name, at_storage(store.url)):
-                    if not take_over:
-                        store.check_free(study.name)  # another search may have been quicker
-                    settling.settle(prepared.worker, folder, store.artifacts)
-                    _print_plan(ERR, prepared, study.trials, workers)
-                    watching.run(
-                        store,
-                        study,
-                        prepared=prepared,
-                        workers=request.run.workers_wanted,
-                        slots=request.run.slots_wanted,
-                        timeout=request.run.timeout,
-                        take_over=bool(take_over),
-                        deterministic=bool(deterministic),
-                        as_json=as_json,
-                    )
-        finally:
-            prepared.worker.close()
+        watching.say_ended(done, request.storage, as_json=as_json)
 
 
 @tune.command(short_help="Go on with a study where it stood.")
@@ -131,51 +96,31 @@ def search(
 @storage_option
 @take_over_option
 @json_lines_option
-def resume(
-    study: str | None,
-    trials: int | None,
-    slots: int | str | None,
-    workers: int | str | None,
-    timeout: float | None,
-    storage: str | None,
-    take_over: bool | None,
-    deterministic: bool | None,
-    as_json: bool,
-) -> None:
+def resume(study: str | None, trials: int | None, storage: str | None, as_json: bool, **flags: Any) -> None:
     """Go on with STUDY, or the latest, where it stood: to its end, or to --trials in all.
 
     \b
     Example:
       tune resume --trials 40
     """
+    from .app.options import RunOptions
+    from .app.searching import resume as go_on
     from .command import process, watching
+    from .search.interrupt import StopSignal
     from .storage import engine
 
-    where = storage or default_storage()
-    with (
-        watching.resumable(study, at_storage(engine.parse(where).shown)),
-        process.interrupted_by_sigterm(),
-        process.private_files(),
-        Store.open(where, mode="write") as store,
-    ):
-        record = store.study(study)
-        if trials is not None:
-            there = len(store.trials(record.id))
-            if trials < there:
-                raise UsageError(
-                    f"--trials {trials}: study {record.name} has {there} already, and --trials is the total"
-                )
-            record = dataclasses.replace(record, trials=trials)
-        watching.run(
-            store,
-            record,
-            workers=workers if isinstance(workers, int) else None,
-            slots=slots if isinstance(slots, int) else None,
-            timeout=timeout,
-            take_over=bool(take_over),
-            deterministic=bool(deterministic),
-            as_json=as_json,
+    stop, where = StopSignal(), storage or default_storage()
+    given = {name: value for name, value in flags.items() if value is not None}
+    with watching.resumable(study, at_storage(engine.parse(where).shown)), process.training():
+        done = go_on(
+            study,
+            RunOptions(**given),
+            trials=trials,
+            storage=where,
+            stop=stop,
+            watch=watching.watch(stop, as_json=as_json),
         )
+        watching.say_ended(done, where, as_json=as_json)
 
 
 @tune.command(short_help="Say what a search would do; train nothing.")
@@ -190,32 +135,18 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
     Example:
       tune plan --model Qwen/Qwen3-0.6B --data train.jsonl
     """
-    from .app import preparing, settling
-    from .app.planning import plan as make_plan
     from .app.request import make_request
-    from .command import process
+    from .app.searching import plan as make_plan
+    from .command import process, watching
 
     request = make_request(config, flags)
-    # What ends a worker names its log.
-    with process.interrupted_by_sigterm(), settling.scratch(keep_for=(WorkerError,)) as folder:
-        prepared = preparing.prepare(
-            request,
-            logs=folder,
-            cache=None,
-            starting=_say_preparing,
-            deterministic=bool(flags.get("deterministic")),
-        )
-        prepared.worker.close()
-    workers = preparing.planned_workers(request, prepared)
+    with process.interrupted_by_sigterm():
+        made = make_plan(request.search, request.run, preparing=watching.say_preparing)
     if as_json:
-        emit_json(make_plan(prepared.config, prepared.facts, trials=request.search.trials, workers=workers))
+        emit_json(made.values())
         return
-    _print_plan(OUT, prepared, request.search.trials, workers)
-    OUT.print()
-    say(OUT, Text("one training example; the loss is taken between ⟦ and ⟧:", style="bold"))
-    OUT.print(Text(prepared.facts.data.rendered), soft_wrap=True)
-    if prepared.facts.data.rendered_cut:
-        say(OUT, Text(f"cut to length: {prepared.facts.data.rendered_cut}", style="dim"))
+    watching.print_plan(OUT, made)
+    watching.print_example(OUT, made)
 
 
 @tune.command("list", short_help="List the studies.")
@@ -250,7 +181,6 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
       tune show
       tune show --trial 7
     """
-    from .reports.format import have_ended
     from .reports.plots.kinds import facts_json
     from .reports.report_facts import study_facts
 
@@ -266,14 +196,7 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
     if as_json:
         emit_json(facts_json(facts))
         return
-    how = "running" if view.live else "interrupted" if facts.verdict.running else "over"
-    ended = f"  {how}, {have_ended(facts.verdict.trials, facts.verdict.wanted)}"
-    say(OUT, Text.assemble((view.study.name, "bold"), ended))
-    showing.print_verdict(OUT, facts.verdict)
-    OUT.print()
-    showing.print_study(OUT, facts)
-    OUT.print()
-    showing.print_trials(OUT, view)
+    showing.print_all(OUT, view, facts)
 
 
 @tune.command(short_help="Plot importance, history, curves, parallel or timeline.")
@@ -327,36 +250,9 @@ def report(study: str | None, output: Path, storage: str | None) -> None:
 
 @tune.command(short_help="Export the best configuration for your trainer.")
 @study_argument
-@click.option("--trial", type=Whole(bounds.NUMBER), metavar="N", help="A trial; the best by default.")
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["yaml", "json", "peft", "llamafactory"]),
-    default="yaml",
-    show_default=True,
-    help="What to write.",
-)
-@output_option("A file, or a folder for peft; yaml and json go to the terminal without it.")
-@click.option(
-    "--epochs",
-    type=Real(bounds.EPOCHS),
-    default=3.0,
-    show_default=True,
-    help="Length of the full run that is written.",
-)
-@click.option("--force", is_flag=True, help="Write over a file, or into a folder that holds other things.")
-@click.option("--anyway", is_flag=True, help="Write the best even if the base model is as good or better.")
+@export_options
 @storage_option
-def export(
-    study: str | None,
-    trial: int | None,
-    kind: ExportFormat,
-    output: Path | None,
-    epochs: float,
-    force: bool,
-    anyway: bool,
-    storage: str | None,
-) -> None:
+def export(study: str | None, **options: Any) -> None:
     """Export the best configuration of STUDY, or --trial N, for the trainer that you use.
 
     \b
@@ -368,37 +264,13 @@ def export(
     from .app import exporting
     from .command import process
 
-    done = exporting.export(
-        study,
-        trial=trial,
-        format=kind,
-        output=output,
-        epochs=epochs,
-        force=force,
-        anyway=anyway,
-        storage=storage,
-        tell=showing.tell_of_export,
-        training=process.training,
-    )
+    done = exporting.export(study, **options, tell=showing.tell_of_export, training=process.training)
     if done.text is not None:
         emit(done.text)
     for one in done.written:
         _wrote(one.path, replaced=one.replaced)
     for sentence in done.notes:
         say(ERR, Text(sentence, style="dim"), indent=2)
-
-
-def _say_preparing() -> None:
-    # To whoever waits; a program that reads an error finds one line.
-    if ERR.is_terminal:
-        ERR.print("preparing model and data …", style="dim")
-
-
-def _print_plan(console: Console, prepared: Prepared, trials: int, workers: int) -> None:
-    from .app.planning import plan as make_plan
-    from .command.planning import plan_lines
-
-    say_pairs(console, plan_lines(make_plan(prepared.config, prepared.facts, trials=trials, workers=workers)))
 
 
 def _view(storage: str | None, study: str | None) -> StudyView:

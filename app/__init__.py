@@ -1,1 +1,43 @@
-"""The application layer: what the command, a notebook and a service call; no terminal is known here."""
+"""The application: ``plan``, ``start``, ``resume`` and ``export``, for the command, a notebook or a service.
+
+    from loratune import app
+
+    app.start(app.SearchOptions(trials=20), app.RunOptions(workers=1))
+
+docs/python.md says more. What is named here is loaded when it is first used: help and lists must be quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .exporting import Exported, export
+    from .options import RunOptions, SearchOptions
+    from .planning import Plan
+    from .searching import Begun, Finished, plan, resume, start
+
+__all__ = [
+    "Begun",
+    "Exported",
+    "Finished",
+    "Plan",
+    "RunOptions",
+    "SearchOptions",
+    "export",
+    "plan",
+    "resume",
+    "start",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("RunOptions", "SearchOptions"):
+        from . import options as module
+    elif name in ("Exported", "export"):
+        from . import exporting as module  # type: ignore[no-redef]
+    elif name in __all__:
+        from . import searching as module  # type: ignore[no-redef]
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(module, name)

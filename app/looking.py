@@ -12,7 +12,7 @@ from ..storage.store import Store, check_path
 from .request import Request, choose_preset, fit_to_budget, make_config
 
 
-def look_first(request: Request, *, take_over: bool) -> None:
+def look_first(request: Request) -> None:
     """Raise ``LoratuneError`` where a search cannot begin, as far as is known without a model."""
     address, name = engine.parse(request.storage), request.search.study
     if address.path is not None:
@@ -33,7 +33,7 @@ def look_first(request: Request, *, take_over: bool) -> None:
         if name is not None and name not in {study.name for study in store.studies()}:
             rows.check_name(name)
             foreign.check_name_is_free(address.path, found, name)
-        if not take_over:
+        if not request.run.take_over:
             check_free(store, request)
     foreign.check_writable(address.path)
 

@@ -199,6 +199,8 @@ class SearchOptions(_Options):
         Text | None,
         Option(help="Database of studies; also TUNE_STORAGE.", metavar="FILE|URL", default=DEFAULT),
     ] = None
+    sets: tuple[str, ...] = ()
+    """Texts of ``--set`` one by one, which go over ``set``; no option of its own."""
 
 
 class RunOptions(_Options):
@@ -270,7 +272,11 @@ class Described:
 def described(model: type[SearchOptions | RunOptions]) -> tuple[Described, ...]:
     """Return the options of a model, in the order in which they are written."""
     hints = get_type_hints(model)
-    return tuple(_describe(name, hints[name], field) for name, field in model.model_fields.items())
+    return tuple(
+        _describe(name, hints[name], option, field.default)
+        for name, field in model.model_fields.items()
+        if (option := _option_of(field)) is not None
+    )
 
 
 def in_file() -> dict[str, type[SearchOptions | RunOptions]]:
@@ -279,9 +285,8 @@ def in_file() -> dict[str, type[SearchOptions | RunOptions]]:
     return {one.name: model for model in models for one in described(model) if one.option.in_file}
 
 
-def _describe(name: str, hint: Any, field: FieldInfo) -> Described:
-    option = _option_of(field)
-    default = "" if field.default is None or field.default is False else str(field.default)
+def _describe(name: str, hint: Any, option: Option, value: object) -> Described:
+    default = "" if value is None or value is False else str(value)
     union = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     kinds = [one for one in union if one is not NoneType]
     first = kinds[0]
@@ -292,7 +297,7 @@ def _describe(name: str, hint: Any, field: FieldInfo) -> Described:
     elif get_origin(first) in (dict, list):
         kind = "several"
     elif first is bool:
-        kind = "either" if field.default is None else "switch"
+        kind = "either" if value is None else "switch"
     elif first is int:
         kind = "count" if str in kinds else "whole"
     elif first is float:
@@ -306,10 +311,10 @@ def _describe(name: str, hint: Any, field: FieldInfo) -> Described:
     )
 
 
-def _option_of(field: FieldInfo) -> Option:
-    (option,) = (one for one in field.metadata if isinstance(one, Option))
-    return option
+def _option_of(field: FieldInfo) -> Option | None:
+    return next((one for one in field.metadata if isinstance(one, Option)), None)
 
 
 def _ends_of(model: type[BaseModel], info: ValidationInfo) -> Bounds | None:
-    return _option_of(model.model_fields[str(info.field_name)]).bounds
+    option = _option_of(model.model_fields[str(info.field_name)])
+    return None if option is None else option.bounds

@@ -23,7 +23,25 @@ EVAL_COST = 1 / 3
 """A forward pass takes about a third of a training step."""
 
 
-def plan(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a search would do."""
+
+    config: StudyConfig
+    """What would be searched, fitted to the data."""
+    facts: Facts
+    """What was found of model, data and machine."""
+    trials: int
+    """Trials in all."""
+    workers: int
+    """Worker processes."""
+
+    def values(self) -> dict[str, Any]:
+        """Return the plan as plain values: examples, steps, memory, hours."""
+        return plan_values(self.config, self.facts, trials=self.trials, workers=self.workers)
+
+
+def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:
     """Return the plan of a study as plain values, for ``--json``."""
     budget, data, model, memory = facts.budget, facts.data, facts.model, facts.memory
     share = SHARE_WITH_PRUNING if config.pruner == "asha" else 1.0

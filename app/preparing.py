@@ -45,7 +45,6 @@ def prepare(
     logs: Path,
     cache: Path | None,
     starting: Callable[[], None] = lambda: None,
-    deterministic: bool = False,
 ) -> Prepared:
     """Start a worker and let it look at model and data; raises ``LoratuneError``.
 
@@ -64,7 +63,7 @@ def prepare(
             config.objective,
             slots=request.run.slots_wanted,
             cache_dir=None if cache is None else str(cache),
-            deterministic=deterministic,
+            deterministic=request.run.deterministic,
         )
         return _look(config, objective, logs, threads=threads_on(device))
 

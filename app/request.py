@@ -37,8 +37,6 @@ class Request:
     """What is searched; ``enqueue`` holds what the file says, then what the flags do."""
     run: RunOptions
     """How this run is made."""
-    sets: tuple[str, ...] = ()
-    """Texts of ``--set``, which go over the file's ``set``."""
 
     @property
     def storage(self) -> str:
@@ -50,11 +48,12 @@ def make_request(config: Path | None, flags: Mapping[str, Any]) -> Request:
     """Merge a config file and the flags that were given; raises ``UsageError`` or ``SpaceError``."""
     search, run = (SearchOptions(), RunOptions()) if config is None else read_config(config)
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
-    sets = tuple(given.pop("set", ()))
+    if "set" in given:
+        given["sets"] = given.pop("set")
     enqueued = [*(search.enqueue or ()), *(_mapping(text) for text in given.pop("enqueue", ()))]
     if enqueued:
         given["enqueue"] = enqueued
-    return Request(search=search.with_given(given), run=run.with_given(given), sets=sets)
+    return Request(search=search.with_given(given), run=run.with_given(given))
 
 
 def choose_preset(request: Request) -> Preset | None:
@@ -76,7 +75,7 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
         file = Path(named)
         if not file.exists():
             preset(named)  # says what may be given
-    space = build_space(base, file, request.sets, request.search.set)
+    space = build_space(base, file, request.search.sets, request.search.set)
     first = space.closest(base.default)
     source = base.default_source
     if first != base.default:

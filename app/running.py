@@ -18,6 +18,7 @@ from ..storage.study_files import CACHE, LOGS
 from ..study.events import Event, Notice, Observer, StudyEnded, StudyStarted
 from ..study.facts import Facts
 from ..study.records import StudyRecord
+from .options import RunOptions
 from .places import count_workers, find_places, machine_of, threads_on
 from .preparing import Prepared
 from .workers import make_worker
@@ -26,23 +27,20 @@ from .workers import make_worker
 def run_study(
     store: Store,
     study: StudyRecord,
+    options: RunOptions,
     *,
     prepared: Prepared | None = None,
-    workers: int | None = None,
-    slots: int | None = None,
     observers: Sequence[Observer] = (),
-    stop: StopSignal,
-    timeout: float | None = None,
-    take_over: bool = False,
-    deterministic: bool = False,
+    stop: StopSignal | None = None,
 ) -> StudyEnded:
     """Run a study, new or begun before, on as many workers as the machine has room for."""
     _tell(observers, StudyStarted(study=study.name, trials=study.trials))
+    slots = options.slots_wanted
     if slots is not None and prepared is not None:
         slots = min(slots, prepared.facts.slots)  # fewer where memory did not take what was asked for
     facts = study.facts
     objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=slots)
-    objective = dataclasses.replace(objective, deterministic=deterministic)
+    objective = dataclasses.replace(objective, deterministic=options.deterministic)
     if prepared is not None:  # the others, on the same machine, need not measure it again
         objective = dataclasses.replace(objective, rows_per_second=prepared.facts.rows_per_second)
     logs = store.artifacts / LOGS
@@ -68,14 +66,14 @@ def run_study(
         store,
         study,
         factory=factory,
-        count=count_workers(workers, places, facts, here, study.trials),
+        count=count_workers(options.workers_wanted, places, facts, here, study.trials),
         prepared=() if prepared is None else [(prepared.worker, prepared.facts)],
         objective=objective,
         observers=observers,
         stop=stop,
-        timeout=timeout,
-        take_over=take_over,
-        deterministic=deterministic,
+        timeout=options.timeout,
+        take_over=options.take_over,
+        deterministic=options.deterministic,
     )
 
 

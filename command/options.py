@@ -15,6 +15,7 @@ import click
 
 from ..app.options import Described, RunOptions, SearchOptions, described
 from ..errors import shown
+from ..spaces import bounds
 from ..spaces.bounds import Bounds
 from ..storage.store import DEFAULT
 
@@ -116,6 +117,30 @@ def study_options(command: Command) -> Command:
 def machine_options(command: Command) -> Command:
     """Add what belongs to the machine and this run, not to the study."""
     return _with(command, *(_flag(one) for one in described(RunOptions) if one.name != "take_over"))
+
+
+def export_options(command: Command) -> Command:
+    """Add what is exported, how and to where."""
+    formats = click.Choice(["yaml", "json", "peft", "llamafactory"])
+    return _with(
+        command,
+        click.option("--trial", type=Whole(bounds.NUMBER), metavar="N", help="A trial; the best by default."),
+        click.option("--format", type=formats, default="yaml", show_default=True, help="What to write."),
+        output_option("A file, or a folder for peft; yaml and json go to the terminal without it."),
+        click.option(
+            "--epochs",
+            type=Real(bounds.EPOCHS),
+            default=3.0,
+            show_default=True,
+            help="Length of the full run that is written.",
+        ),
+        click.option(
+            "--force", is_flag=True, help="Write over a file, or into a folder that holds other things."
+        ),
+        click.option(
+            "--anyway", is_flag=True, help="Write the best even if the base model is as good or better."
+        ),
+    )
 
 
 def _with(command: Command, *options: Callable[[Command], Command]) -> Command:

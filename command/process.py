@@ -12,12 +12,11 @@ from ..search.interrupt import StopSignal
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[StopSignal]:
+def stop_on_signals(stop: StopSignal) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM ask the search to end.
 
     A third request no longer asks: it interrupts wherever the program is.
     """
-    stop = StopSignal()
     times = 0
 
     def ask(_number: int, _frame: FrameType | None) -> None:
@@ -29,7 +28,7 @@ def stop_on_signals() -> Iterator[StopSignal]:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -9,7 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..reports.format import show_bytes, show_count, show_loss, show_source, show_state, show_value
+from ..reports.format import (
+    have_ended,
+    show_bytes,
+    show_count,
+    show_loss,
+    show_source,
+    show_state,
+    show_value,
+)
 from ..spaces.params import value_of
 from ..storage.store import Store
 from ..study.ranking import best_trial
@@ -170,6 +178,18 @@ def _trial_table(view: StudyView, trials: Sequence[TrialRecord], width: int) -> 
         right=("trial", "eval", "quanta", *names),
         lesser={"quanta": 2, **ranks},
     )
+
+
+def print_all(out: Console, view: StudyView, facts: StudyFacts) -> None:
+    """Print a study: how it stands, the verdict, its facts and its best trials."""
+    how = "running" if view.live else "interrupted" if facts.verdict.running else "over"
+    ended = f"  {how}, {have_ended(facts.verdict.trials, facts.verdict.wanted)}"
+    console.say(out, Text.assemble((view.study.name, "bold"), ended))
+    print_verdict(out, facts.verdict)
+    out.print()
+    print_study(out, facts)
+    out.print()
+    print_trials(out, view)
 
 
 def tell_of_export(told: Told) -> None:

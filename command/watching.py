@@ -5,60 +5,80 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
-from ..app import preparing, running
+from ..app.planning import Plan
+from ..app.searching import Begun, Finished, Watch
 from ..reports.format import have_ended, show_seconds
+from ..search.interrupt import StopSignal
 from ..storage import study_files
 from ..storage.store import Store
-from ..study.events import StudyEnded
-from ..study.records import StudyRecord
+from ..study.events import Event, Observer, StudyStarted
 from . import process, showing
-from .console import ERR, OUT
+from .console import ERR, OUT, say, say_pairs
 from .json_lines import JsonLines
 from .live_view import LiveView
 from .options import at_storage
 from .plain_view import PlainView
+from .planning import plan_lines
 from .search_log import Log
 
 
-def run(
-    store: Store,
-    study: StudyRecord,
-    *,
-    prepared: preparing.Prepared | None = None,
-    workers: int | None,
-    slots: int | None,
-    timeout: float | None,
-    take_over: bool,
-    deterministic: bool,
-    as_json: bool = False,
-) -> None:
-    """Run a study before the user's eyes and say how it ended."""
-    # Lines of JSON and a table that is redrawn do not go together, be it in one terminal or in two streams.
-    live = ERR.is_terminal and not os.environ.get("TUNE_PLAIN") and not as_json
-    view = LiveView(ERR) if live else PlainView(ERR)
-    log = Log(store.artifacts / study_files.LOGS / "search.log", progress=not live)
-    try:
-        with process.stop_on_signals() as stop, view:
-            ended = running.run_study(
-                store,
-                study,
-                prepared=prepared,
-                workers=workers,
-                slots=slots,
-                observers=(log, view, *([JsonLines()] if as_json else [])),
-                stop=stop,
-                timeout=timeout,
-                take_over=take_over,
-                deterministic=deterministic,
-            )
-    finally:
-        log.close()
-    _say_ended(store, study, ended, verdict_to=ERR if as_json else OUT)
+class _PlanFirst:
+    """An observer that shows the plan before anything else is said."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def on_event(self, event: Event) -> None:
+        """Print the plan where the run begins."""
+        if isinstance(event, StudyStarted):
+            print_plan(ERR, self._plan)
+
+
+def watch(stop: StopSignal, *, as_json: bool) -> Watch:
+    """Return how a run is shown on the terminal, logged and asked to end by signals."""
+
+    @contextlib.contextmanager
+    def before_the_users_eyes(begun: Begun) -> Iterator[Sequence[Observer]]:
+        # Lines of JSON and a table that is redrawn do not go together, in one terminal or in two streams.
+        live = ERR.is_terminal and not os.environ.get("TUNE_PLAIN") and not as_json
+        view = LiveView(ERR) if live else PlainView(ERR)
+        file = begun.store.artifacts / study_files.LOGS / "search.log"
+        with (
+            resumable(begun.study.name, at_storage(begun.storage)),
+            contextlib.closing(Log(file, progress=not live)) as log,
+            process.stop_on_signals(stop),
+            view,
+        ):
+            first = [] if begun.plan is None else [_PlanFirst(begun.plan)]
+            yield (*first, log, view, *([JsonLines()] if as_json else []))
+
+    return before_the_users_eyes
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """Print a plan, without the rendered example."""
+    say_pairs(console, plan_lines(plan.values()))
+
+
+def print_example(out: Console, plan: Plan) -> None:
+    """Print a training example as the model reads it."""
+    data = plan.facts.data
+    out.print()
+    say(out, Text("one training example; the loss is taken between ⟦ and ⟧:", style="bold"))
+    out.print(Text(data.rendered), soft_wrap=True)
+    if data.rendered_cut:
+        say(out, Text(f"cut to length: {data.rendered_cut}", style="dim"))
+
+
+def say_preparing() -> None:
+    """Tell whoever waits at a terminal; a program that reads an error finds one line."""
+    if ERR.is_terminal:
+        ERR.print("preparing model and data …", style="dim")
 
 
 @contextlib.contextmanager
@@ -72,14 +92,13 @@ def resumable(study: str | None, at: str) -> Iterator[None]:
         sys.exit(130)
 
 
-def _say_ended(store: Store, study: StudyRecord, ended: StudyEnded, *, verdict_to: Console) -> None:
+def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
     """Say how a search ended and what to do next; exit 130 where it was interrupted."""
-    at = at_storage(store.url)
-    name = study.name
+    at, name, ended = at_storage(done.storage), done.study, done.ended
     count = sum(count for state, count in ended.counts.items() if state != "running")
     if ended.why in ("interrupted", "timeout"):
         why = "interrupted" if ended.why == "interrupted" else "the time is up"
-        ERR.print(Text(f"{why}: {have_ended(count, study.trials)}, nothing is lost"))
+        ERR.print(Text(f"{why}: {have_ended(count, done.trials)}, nothing is lost"))
         ERR.print(Text(f"go on with: tune resume {name}{at}"), soft_wrap=True)
         if ended.why == "interrupted":
             sys.exit(130)
@@ -89,8 +108,9 @@ def _say_ended(store: Store, study: StudyRecord, ended: StudyEnded, *, verdict_t
 
     words = ", ".join(f"{count} {state}" for state, count in ended.counts.items() if count)
     ERR.print(Text(f"done: {words}, in {show_seconds(ended.seconds)}"))
-    found = verdict(load_view(store, name))
-    showing.print_verdict(verdict_to, found)
+    with Store.open(storage, mode="read") as store:
+        found = verdict(load_view(store, name))
+    showing.print_verdict(ERR if as_json else OUT, found)
     lines = [f"next: tune report {name}{at} -o report.html"]
     if found.number is not None and not found.worse:
         lines.append(f"      tune export {name}{at} --format llamafactory -o train.yaml")

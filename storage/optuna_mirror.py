@@ -7,9 +7,10 @@ imports Optuna, and itself imported only when needed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -51,8 +52,8 @@ class Projection:
     """Optuna's storage on the same database, behind the same fence; remembers what it has written."""
 
     def __init__(self, address: engine.Address, fence: engine.Fence, *, timeout: float) -> None:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)  # its warnings quote what is stored
-        self._storage = _open(address, timeout)
+        with _quiet():
+            self._storage = _open(address, timeout)
         engine.guard(self._storage.engine, fence)
         self._studies: dict[int, _Copy] = {}
 
@@ -68,7 +69,8 @@ class Projection:
     def present(self, study: StudyHead) -> frozenset[int]:
         """Return the trials that Optuna has of a study, by our numbers; makes its row where it is missing."""
         if study.id not in self._studies:
-            self._studies[study.id] = self._read(study)
+            with _quiet():
+                self._studies[study.id] = self._read(study)
         return self._studies[study.id].present
 
     def name(self, study: StudyHead) -> str:
@@ -100,21 +102,22 @@ class Projection:
         for point in points:
             losses.setdefault(point.trial, {})[point.quantum] = point.eval_loss
         try:
-            optuna_rows.add(
-                self._storage,
-                copy.optuna_id,
-                [
-                    _template(
-                        trial,
-                        to_optuna(trial, losses.get(trial.number, {})),
-                        distributions,
-                        values.get(trial.number, {}),
-                    )
-                    for trial in ended
-                ],
-                name=copy.name,
-                note=(_LAYOUT, LAYOUT),
-            )
+            with _quiet():
+                optuna_rows.add(
+                    self._storage,
+                    copy.optuna_id,
+                    [
+                        _template(
+                            trial,
+                            to_optuna(trial, losses.get(trial.number, {})),
+                            distributions,
+                            values.get(trial.number, {}),
+                        )
+                        for trial in ended
+                    ],
+                    name=copy.name,
+                    note=(_LAYOUT, LAYOUT),
+                )
         except KeyError as error:
             raise CopyGone from error
         written = {trial.number for trial in ended}
@@ -155,6 +158,17 @@ class Projection:
         for key, value in {**notes, _LAYOUT: LAYOUT}.items():
             self._storage.set_study_user_attr(optuna_id, key, value)
         return _Copy(optuna_id=optuna_id, name=name, present=frozenset())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna's warnings to itself, which quote what is stored; what the caller set comes back."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _template(

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pytest
 from loratune.app import preparing, retraining, running, settling, workers
+from loratune.app.options import RunOptions
 from loratune.app.request import choose_preset, make_config, make_request
 from loratune.errors import ModelError
 from loratune.objectives.testing.fake import FakeWorker
@@ -66,11 +67,12 @@ def make_study(tmp_path, monkeypatch):
     store.close()
 
 
-def run(monkeypatch, store, study, **more):
+def run(monkeypatch, store, study, *, prepared=None, **more):
     """Run a study without a search; return what the search was given and what was said."""
     given, said = {}, Said()
     monkeypatch.setattr(running.loop, "run", lambda store, study, **kwargs: given.update(kwargs))
-    running.run_study(store, study, observers=[said], stop=StopSignal(), **more)
+    options = RunOptions(**more)
+    running.run_study(store, study, options, prepared=prepared, observers=[said], stop=StopSignal())
     for index in range(given["count"]):
         given["factory"](index)
     return given, said.messages

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from loratune.app import preparing
+from loratune.app import preparing, searching
 from loratune.app.request import make_config
 from loratune.demo import data_path, model_path
 from loratune.objectives.testing.fake import FakeWorker
@@ -258,7 +258,7 @@ def test_more_workers_than_gpus_are_refused_before_a_study_is_made(refused, tmp_
         facts = dataclasses.replace(facts, model=dataclasses.replace(facts.model, device="cuda"))
         return preparing.Prepared(config=config, facts=facts, worker=worker)
 
-    monkeypatch.setattr(preparing, "prepare", prepare)
+    monkeypatch.setattr(searching, "prepare", prepare)
     ended = refused("search", "--trials=8", "--workers=2")
     assert ended.code == 2
     assert "--workers 2: there is one worker per GPU, and 1 can be used" in ended.complaint

@@ -9,9 +9,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from loratune import cli
-from loratune.app import preparing, settling
+from loratune.app import preparing, searching
 from loratune.app.request import make_config
+from loratune.command import watching
 from loratune.errors import StudyNotFound
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.spaces.presets import preset
@@ -195,9 +195,9 @@ def test_ctrl_c_after_a_study_is_made_names_the_command_that_goes_on(refused, tm
         config = make_config(request, preset("tiny"))
         return preparing.Prepared(config=config, facts=worker.prepare(config.objective), worker=worker)
 
-    monkeypatch.setattr(preparing, "prepare", prepare)
-    monkeypatch.setattr(settling, "settle", lambda *_: None)  # a fake worker has left nothing
-    monkeypatch.setattr(cli, "_print_plan", interrupted)
+    monkeypatch.setattr(searching, "prepare", prepare)
+    monkeypatch.setattr(searching, "settle", lambda *_: None)  # a fake worker has left nothing
+    monkeypatch.setattr(watching, "print_plan", interrupted)
     ended = refused("search", "--trials=2", "--study=early")
     assert ended.code == 130
     assert ended.complaint == "tune: interrupted; go on with: tune resume early"

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from loratune.app.planning import plan
+from loratune.app.planning import plan_values as plan
 from loratune.app.request import choose_preset, make_config, make_request
 from loratune.command.planning import plan_lines, share
 from loratune.objectives.testing.fake import FakePlan, FakeWorker

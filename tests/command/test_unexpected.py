@@ -63,7 +63,7 @@ def study(finished: Path, tmp_path: Path) -> Path:
         ("reports.page:render", "raise UnicodeError('\\udce9')", ["report"], "UnicodeError: \\xe9"),
         ("reports.plots.text:plot_text", "raise KeyError('x')", ["plot", "history"], "KeyError: 'x'"),
         ("integrations.plain:export_yaml", "raise OSError('odd')", ["export"], "OSError: odd"),
-        ("command.watching:run", "raise AssertionError", ["resume"], "AssertionError;"),
+        ("app.searching:run_study", "raise AssertionError", ["resume"], "AssertionError;"),
         ("app.request:make_request", "raise ExceptionGroup('g', [ValueError()])", ["plan"], "Group: g"),
         (
             "app.request:make_request",

@@ -1,0 +1,175 @@
+"""A search as plain functions: what it would do, from its beginning, and where it stood.
+
+Touches nothing of the process that calls: no signal handler, umask, environment or setting of a library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from ..errors import UsageError, WorkerError
+from ..search.interrupt import StopSignal
+from ..storage import engine, study_files
+from ..storage.store import Store
+from ..study.events import Observer, StudyEnded
+from ..study.records import StudyRecord
+from .default_storage import default_storage
+from .looking import look_first
+from .options import RunOptions, SearchOptions
+from .planning import Plan
+from .preparing import make_study, planned_workers, prepare
+from .request import Request
+from .running import run_study
+from .settling import borrow_cache, scratch, settle
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A study that is there and is about to be run."""
+
+    study: StudyRecord
+    """The study."""
+    storage: str
+    """Its database, without a password."""
+    plan: Plan | None
+    """What it will do; None where it goes on."""
+    store: Store
+    """Its database, open as long as it runs."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A run of a study that is over; where it was interrupted or its time was up, ``resume`` goes on."""
+
+    study: str
+    """The study's name."""
+    trials: int
+    """How many trials it is to have in all."""
+    storage: str
+    """Its database, without a password."""
+    ended: StudyEnded
+    """How the run ended."""
+
+
+Watch = Callable[[Begun], AbstractContextManager[Sequence[Observer]]]
+"""Entered once the study is there, left when its run is over; gives further observers."""
+
+
+def _nobody(_: Begun) -> AbstractContextManager[Sequence[Observer]]:
+    return contextlib.nullcontext(())
+
+
+def plan(
+    search: SearchOptions | None = None,
+    run: RunOptions | None = None,
+    *,
+    preparing: Callable[[], None] = lambda: None,
+) -> Plan:
+    """Say what a search would do: examples, steps, memory, hours. Trains nothing, writes nothing.
+
+    Args:
+        search: what is searched; the embedded demo by default.
+        run: how it would be run.
+        preparing: called once the options have been found right, before model and data are loaded.
+
+    Raises:
+        LoratuneError: the search could not begin; says why.
+    """
+    request = Request(search=search or SearchOptions(), run=run or RunOptions())
+    # What ends a worker names its log.
+    with scratch(keep_for=(WorkerError,)) as folder:
+        prepared = prepare(request, logs=folder, cache=None, starting=preparing)
+        prepared.worker.close()
+    workers = planned_workers(request, prepared)
+    return Plan(config=prepared.config, facts=prepared.facts, trials=request.search.trials, workers=workers)
+
+
+def start(
+    search: SearchOptions | None = None,
+    run: RunOptions | None = None,
+    *,
+    observers: Sequence[Observer] = (),
+    stop: StopSignal | None = None,
+    preparing: Callable[[], None] = lambda: None,
+    watch: Watch = _nobody,
+) -> Finished:
+    """Make a study and run its trials, or go on with one that was made of the same choices.
+
+    Args:
+        search: what is searched; the embedded demo by default.
+        run: how it is run.
+        observers: hear the events of ``study.events``.
+        stop: how the search is asked to end, from a handler or another thread.
+        preparing: called once the options have been found right, before model and data are loaded.
+        watch: entered once the study is there, left when its run is over; gives further observers.
+
+    Raises:
+        LoratuneError: the study cannot be made or run; says why.
+    """
+    request = Request(search=search or SearchOptions(), run=run or RunOptions())
+    look_first(request)
+    address = engine.parse(request.storage)
+    # Nothing is made here before the study is; what ends a worker names its log.
+    with scratch(keep_for=(WorkerError,)) as folder:
+        cache = borrow_cache(address.artifacts, folder)
+        prepared = prepare(request, logs=folder / study_files.LOGS, cache=cache, starting=preparing)
+        try:
+            workers = planned_workers(request, prepared)
+            with Store.open(request.storage, mode="create") as store:
+                study = make_study(store, request, prepared)
+                planned = Plan(
+                    config=prepared.config, facts=prepared.facts, trials=study.trials, workers=workers
+                )
+                begun = Begun(study=study, storage=store.url, plan=planned, store=store)
+                with watch(begun) as more:
+                    if not request.run.take_over:
+                        store.check_free(study.name)  # another search may have been quicker
+                    settle(prepared.worker, folder, store.artifacts)
+                    ended = run_study(
+                        store, study, request.run, prepared=prepared, observers=(*observers, *more), stop=stop
+                    )
+        finally:
+            prepared.worker.close()
+    return Finished(study=study.name, trials=study.trials, storage=begun.storage, ended=ended)
+
+
+def resume(
+    study: str | None = None,
+    run: RunOptions | None = None,
+    *,
+    trials: int | None = None,
+    storage: str | None = None,
+    observers: Sequence[Observer] = (),
+    stop: StopSignal | None = None,
+    watch: Watch = _nobody,
+) -> Finished:
+    """Go on with a study where it stood: to its end, or to ``trials`` in all.
+
+    Args:
+        study: its name; the latest by default.
+        run: how it is run.
+        trials: trials in all, not in addition.
+        storage: the database; ``TUNE_STORAGE`` or ``tune.db`` by default.
+        observers: hear the events of ``study.events``.
+        stop: how the search is asked to end, from a handler or another thread.
+        watch: entered once the study is there, left when its run is over; gives further observers.
+
+    Raises:
+        LoratuneError: there is no such study, or it cannot go on; says why.
+    """
+    with Store.open(storage or default_storage(), mode="write") as store:
+        record = store.study(study)
+        if trials is not None:
+            there = len(store.trials(record.id))
+            if trials < there:
+                raise UsageError(
+                    f"--trials {trials}: study {record.name} has {there} already, and --trials is the total"
+                )
+            record = dataclasses.replace(record, trials=trials)
+        begun = Begun(study=record, storage=store.url, plan=None, store=store)
+        with watch(begun) as more:
+            ended = run_study(store, record, run or RunOptions(), observers=(*observers, *more), stop=stop)
+    return Finished(study=record.name, trials=record.trials, storage=begun.storage, ended=ended)
