@@ -6,7 +6,7 @@ meanwhile; then it is recorded, in one transaction, and what follows from it is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from ..objectives.base import Done, SlotResult
 from ..study.events import PointRecorded
@@ -66,15 +66,19 @@ class Rounds:
         """Return whether every trial of a round has ended it."""
         if any(worker.training for worker in workers):
             return False
-        numbers: Collection[int]
-        numbers = self._state.running() if self.together else [n for one in workers for n in one.members]
+        numbers = self._round_of(workers)
         return bool(numbers) and all(number in self._reached for number in numbers)
+
+    def _round_of(self, workers: Sequence[WorkerState]) -> Sequence[int]:
+        """Return the trials of a round; when all are judged together, also those that lost their worker."""
+        if self.together:
+            return self._state.running()
+        return sorted(number for worker in workers for number in worker.members)
 
     def _end(self, workers: Sequence[WorkerState]) -> None:
         """Record a round and what follows from it."""
         state = self._state
-        ended = sorted(number for worker in workers for number in worker.members if number in self._reached)
-        reached = [self._reached.pop(number) for number in ended]
+        reached = [self._reached.pop(number) for number in self._round_of(workers)]
         updates = [one.update for one in reached]
         arrivals = [
             Arrival(
