@@ -94,7 +94,7 @@ class Pack:
 
     def replay_passes(self) -> None:
         """From now on let a GPU replay the training passes of shapes that come again."""
-        self.replays = Replays(self._hidden)
+        self.replays = Replays(self._hidden, self.grads)
 
     # Rows: one trial's whole training state.
 

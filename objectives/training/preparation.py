@@ -115,7 +115,9 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         fixed=config.slots is not None,
         known=config.rows_per_second,
         # A recording keeps activations of its own; what is computed again in a backward pass has none.
+        # Which passes are replayed differs after an interruption, which may not change the last bits then.
         replay=base.device.type == "cuda"
+        and not config.deterministic
         and not geometry.gradient_checkpointing
         and 2 * slots <= held.slots_max,
     )
@@ -337,6 +339,9 @@ def _speed(
     speed = known
     if speed is None:
         if pack.replays is not None:  # as fast as it will be once its shapes have come a few times
+            # What is recorded is compared with what was run, and zeros would hide an adapter's part of it.
+            pack.params.normal_(std=0.02)
+            pack.scales.fill_(1.0)
             for tick in chosen[1:] * (SEEN + 1):
                 train(tick)
         started = time.perf_counter()

@@ -28,29 +28,45 @@ class Replay:
     Args:
         run: ``tokens [rows, T] -> hidden [rows, T, d]``, with a backward pass.
         tokens: a batch of the shape.
+        gradients: what a backward pass adds to; as they were, in the end.
         pool: memory that all recordings share: a pass is over before another begins.
+
+    Raises ``RuntimeError`` where it cannot be recorded, or computes something else than it does unrecorded.
     """
 
-    def __init__(self, run: Callable[[torch.Tensor], torch.Tensor], tokens: torch.Tensor, pool: Any) -> None:
+    def __init__(
+        self,
+        run: Callable[[torch.Tensor], torch.Tensor],
+        tokens: torch.Tensor,
+        gradients: torch.Tensor,
+        pool: Any,
+    ) -> None:
         self._tokens = tokens.clone()
         self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        # Libraries set themselves up in a stream's first pass, which cannot be recorded. A gradient of zeros
-        # leaves the pack's gradients as they are.
-        beside = torch.cuda.Stream(tokens.device)  # type: ignore[no-untyped-call]
-        beside.wait_stream(torch.cuda.current_stream(tokens.device))
+        before = gradients.clone()
+        # Libraries set themselves up in a stream's first pass, which cannot be recorded.
+        here, beside = torch.cuda.current_stream(tokens.device), torch.cuda.Stream(tokens.device)  # type: ignore[no-untyped-call]
+        beside.wait_stream(here)
         with torch.cuda.stream(beside):
             hidden = run(self._tokens)
-            hidden.backward(torch.zeros_like(hidden))  # type: ignore[no-untyped-call]
+            gradient = torch.randn_like(hidden)
+            hidden.backward(gradient)  # type: ignore[no-untyped-call]
             expected = hidden.detach()
             del hidden
-        torch.cuda.current_stream(tokens.device).wait_stream(beside)
+        here.wait_stream(beside)
+        added = gradients - before
+        gradients.copy_(before)
         with torch.cuda.graph(self._forward, pool=pool):
             hidden = run(self._tokens)
         self._gradient = torch.zeros_like(hidden)
         with torch.cuda.graph(self._backward, pool=pool):
             hidden.backward(self._gradient)  # type: ignore[no-untyped-call]
         self._hidden = hidden.detach()
-        if not same_but_for_rounding(self.forward(tokens), expected):
+        same = agree(self.forward(tokens), expected, expected.dtype)
+        self.backward(gradient)
+        same = agree(gradients - before, added, expected.dtype) and same
+        gradients.copy_(before)
+        if not same:
             raise RuntimeError("a recorded pass computes something else")
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -66,12 +82,15 @@ class Replay:
         self._backward.replay()
 
 
-def same_but_for_rounding(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Say whether two results of one computation agree; the numbers of a trial that diverges are left out."""
-    tolerance = 1e-4 if other.dtype == torch.float32 else 3e-2
-    finite = torch.isfinite(one) & torch.isfinite(other)
-    apart = torch.where(finite, one.float() - other.float(), 0.0).abs().max()
-    return bool(apart <= tolerance * torch.where(finite, other.float(), 0.0).abs().max())
+def agree(one: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Say whether a result is the expected one but for the rounding of a number type.
+
+    Places that are not expected to be finite, those of a trial that diverges, are left out.
+    """
+    tolerance = 1e-4 if dtype == torch.float32 else 3e-2
+    finite = torch.isfinite(expected)
+    apart = torch.where(finite, one.float() - expected.float(), 0.0).abs().max()
+    return bool(apart <= tolerance * torch.where(finite, expected.float(), 0.0).abs().max())
 
 
 class Replays:
@@ -79,14 +98,17 @@ class Replays:
 
     Args:
         run: as of ``Replay``; what it reads must stay where it is.
+        gradients: as of ``Replay``.
     """
 
-    def __init__(self, run: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def __init__(self, run: Callable[[torch.Tensor], torch.Tensor], gradients: torch.Tensor) -> None:
         self.failed: str | None = None
         """Why nothing is recorded any more; passes then run as they do elsewhere."""
         self._run = run
+        self._gradients = gradients
         self._seen: collections.Counter[tuple[int, ...]] = collections.Counter()
         self._made: dict[tuple[int, ...], Replay] = {}
+        """The one that was used last comes last."""
         self._pool: Any = None
 
     def of(self, tokens: torch.Tensor, trials: int) -> Replay | None:
@@ -95,19 +117,27 @@ class Replays:
         None where the pass is to run as it is: a shape that is new or large, or cannot be recorded.
         """
         shape = (trials, *tokens.shape)
-        made = self._made.get(shape)
-        if made is not None or self.failed is not None:
+        made = self._made.pop(shape, None)
+        if made is not None:
+            self._made[shape] = made
             return made
         self._seen[shape] += 1
-        if self._seen[shape] <= SEEN or tokens.numel() > MOST_TOKENS or len(self._made) == MOST_SHAPES:
+        if self.failed is not None or self._seen[shape] <= SEEN or tokens.numel() > MOST_TOKENS:
             return None
+        if len(self._made) == MOST_SHAPES:
+            unused = next(iter(self._made))
+            del self._made[unused], self._seen[unused]
+        return self._record(shape, tokens)
+
+    def _record(self, shape: tuple[int, ...], tokens: torch.Tensor) -> Replay | None:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         try:
-            self._made[shape] = Replay(self._run, tokens, self._pool)
+            self._made[shape] = Replay(self._run, tokens, self._gradients, self._pool)
+            return self._made[shape]
         except RuntimeError as error:  # memory has run out, or the model waits for the GPU in its midst
             self.failed = " ".join(str(error).split())[:120]
-            self._made.clear()
-            torch.cuda.empty_cache()
-            return None
-        return self._made[shape]
+        # The error is gone by now, and with it what it held.
+        self._made.clear()
+        torch.cuda.empty_cache()
+        return None

@@ -109,8 +109,13 @@ class Session:
         if resume_from is not None:
             whose = checkpoint.owner(trial, seed, params, self.facts.data.fingerprint)
             tensors, metadata = checkpoint.read(resume_from, whose)
-            slot.quanta, slot.steps = int(metadata["quantum"]), int(metadata["steps"])
-            slot.examples = int(metadata["examples"])
+            try:
+                slot.quanta, slot.steps = int(metadata["quantum"]), int(metadata["steps"])
+                slot.examples = int(metadata["examples"])
+            except (KeyError, ValueError) as error:
+                raise StorageError(
+                    f"checkpoint {resume_from} does not say where it stood: {error}"
+                ) from error
         row = self._pack.add(params, seed)
         if tensors is not None:
             try:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 from loratune.objectives.training import replay
-from loratune.objectives.training.replay import Replays, same_but_for_rounding
+from loratune.objectives.training.replay import Replays, agree
+
+GRADIENTS = torch.zeros(2, 4)
 
 
 class Recorded:
@@ -15,7 +17,7 @@ class Recorded:
 
     made: list[tuple[tuple[int, ...], Any]]
 
-    def __init__(self, run: Any, tokens: torch.Tensor, pool: Any) -> None:
+    def __init__(self, run: Any, tokens: torch.Tensor, _gradients: torch.Tensor, pool: Any) -> None:
         run(tokens)
         self.shape = tuple(tokens.shape)
         Recorded.made.append((self.shape, pool))
@@ -34,7 +36,7 @@ def tokens(rows: int, length: int) -> torch.Tensor:
 
 
 def test_a_shape_is_recorded_when_it_comes_for_the_third_time() -> None:
-    replays = Replays(lambda given: given)
+    replays = Replays(lambda given: given, GRADIENTS)
     first = [replays.of(tokens(8, 16), 2) for _ in range(3)]
     assert first[:2] == [None, None]
     assert isinstance(first[2], Recorded)
@@ -43,24 +45,34 @@ def test_a_shape_is_recorded_when_it_comes_for_the_third_time() -> None:
 
 
 def test_as_many_rows_of_more_trials_are_another_recording_in_the_same_memory() -> None:
-    replays = Replays(lambda given: given)
+    replays = Replays(lambda given: given, GRADIENTS)
     made = [[replays.of(tokens(8, 16), trials) for _ in range(3)][-1] for trials in (2, 4)]
     assert made[0] is not made[1]
     assert [pool for _, pool in Recorded.made] == [0, 0]
 
 
 def test_a_pass_that_keeps_a_gpu_busy_is_never_recorded() -> None:
-    replays = Replays(lambda given: given)
+    replays = Replays(lambda given: given, GRADIENTS)
     large = tokens(64, replay.MOST_TOKENS // 64 + 1)
     assert [replays.of(large, 16) for _ in range(5)] == [None] * 5
 
 
-def test_no_more_shapes_are_recorded_than_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "MOST_SHAPES", 1)
-    replays = Replays(lambda given: given)
-    made = [[replays.of(tokens(4, length), 1) for _ in range(4)][-1] for length in (16, 24)]
-    assert isinstance(made[0], Recorded)
-    assert made[1] is None
+def test_of_more_shapes_than_the_most_the_one_that_was_not_used_longest_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replay, "MOST_SHAPES", 2)
+    replays = Replays(lambda given: given, GRADIENTS)
+
+    def come(length: int) -> Any:
+        return [replays.of(tokens(4, length), 1) for _ in range(3)][-1]
+
+    first, second = come(16), come(24)
+    assert replays.of(tokens(4, 16), 1) is first
+    third = come(32)
+    assert replays.of(tokens(4, 16), 1) is first
+    assert replays.of(tokens(4, 32), 1) is third
+    assert replays.of(tokens(4, 24), 1) is None, "it has to come again as if it were new"
+    assert come(24) is not second
 
 
 @pytest.mark.parametrize(
@@ -70,7 +82,7 @@ def test_where_recording_fails_passes_run_as_they_are_and_it_is_said(error: Exce
     def fails(_given: torch.Tensor) -> torch.Tensor:
         raise error
 
-    replays = Replays(fails)
+    replays = Replays(fails, GRADIENTS)
     assert [replays.of(tokens(8, 16), 2) for _ in range(5)] == [None] * 5
     assert replays.failed == " ".join(str(error).split())
 
@@ -83,7 +95,7 @@ def test_after_a_failure_nothing_that_was_recorded_before_is_replayed() -> None:
         if outcome is not None:
             raise outcome
 
-    replays = Replays(second_fails)
+    replays = Replays(second_fails, GRADIENTS)
     for length in (16, 24):
         for _ in range(3):
             replays.of(tokens(8, length), 2)
@@ -95,14 +107,21 @@ def test_after_a_failure_nothing_that_was_recorded_before_is_replayed() -> None:
 def test_a_recorded_pass_must_compute_what_it_recorded(dtype: torch.dtype, rounding: float) -> None:
     torch.manual_seed(0)
     expected = torch.randn(4, 8, 16)
-    assert same_but_for_rounding((expected * (1 + rounding)).to(dtype), expected.to(dtype))
-    assert not same_but_for_rounding((expected * (1 + 20 * rounding)).to(dtype), expected.to(dtype))
-    assert not same_but_for_rounding(expected.flip(0).to(dtype), expected.to(dtype))
+    assert agree((expected * (1 + rounding)).to(dtype), expected.to(dtype), dtype)
+    assert not agree((expected * (1 + 20 * rounding)).to(dtype), expected.to(dtype), dtype)
+    assert not agree(expected.flip(0).to(dtype), expected.to(dtype), dtype)
 
 
 def test_a_trial_that_diverges_does_not_keep_its_neighbours_from_being_replayed() -> None:
     expected = torch.ones(4, 8, 16)
     expected[1] = float("nan")
     expected[2, 0] = float("inf")
-    assert same_but_for_rounding(expected.clone(), expected)
-    assert not same_but_for_rounding(torch.where(torch.isfinite(expected), 2.0, expected), expected)
+    assert agree(expected.clone(), expected, torch.float32)
+    assert not agree(torch.where(torch.isfinite(expected), 2.0, expected), expected, torch.float32)
+
+
+@pytest.mark.parametrize("rows", [slice(0, 4), slice(2, 3)])
+def test_a_recording_that_gives_no_numbers_is_found(rows: slice) -> None:
+    broken = torch.ones(4, 8, 16)
+    broken[rows] = float("nan")
+    assert not agree(broken, torch.ones(4, 8, 16), torch.float32)

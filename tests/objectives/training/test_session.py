@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loratune.errors import LoratuneError, ModelError, StorageError
 from loratune.objectives.base import Done, Progress, SlotResult
+from loratune.objectives.training import checkpoint
 from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.session import Session
 from loratune.objectives.workers.process import ProcessWorker
@@ -322,7 +323,14 @@ def test_a_checkpoint_of_another_trial_or_of_none_is_refused(session: Session, a
         session.add(1, PARAMS[2], seed=0, attempt=2, resume_from=path)
     torn = tmp_path / "torn.safetensors"
     torn.write_bytes(path.read_bytes()[:200])
-    for bad, why in ((torn, "damaged"), (tmp_path / "missing.safetensors", "cannot be read")):
+    silent = tmp_path / "silent.safetensors"
+    tensors, metadata = checkpoint.read(path, {})
+    checkpoint.write(silent, tensors, {key: metadata[key] for key in metadata if key != "quantum"})
+    for bad, why in (
+        (torn, "damaged"),
+        (tmp_path / "missing.safetensors", "cannot be read"),
+        (silent, "does not say where it stood: 'quantum'"),
+    ):
         with pytest.raises(StorageError, match=why):
             session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=bad)
     # A refusal leaves the session as it was.
