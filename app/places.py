@@ -64,8 +64,14 @@ def find_places(chosen: str, facts: Facts, machine: Machine) -> Places:
     return Places(gpus=gpus, note=f"{now} here, {then} where the study was made; one worker trains on each")
 
 
-def count_workers(wanted: int | None, places: Places, facts: Facts, machine: Machine, trials: int) -> int:
-    """Return how many workers to start: one per GPU, or one per core as far as memory goes."""
+def count_workers(
+    wanted: int | None, places: Places, facts: Facts, machine: Machine, trials: int, *, slots: int
+) -> int:
+    """Return how many workers to start: one per GPU, or one per core as far as memory goes.
+
+    ``slots`` is how many trials this run trains at once in a worker, which may not be what the study was
+    made with: memory is counted for them.
+    """
     if places.gpus:
         there = len(places.gpus)
         if wanted is not None and wanted > there:
@@ -73,7 +79,7 @@ def count_workers(wanted: int | None, places: Places, facts: Facts, machine: Mac
     elif _on_gpu(facts):
         there = 1  # how much a slot takes on a CPU was not measured
     else:
-        held = facts.memory.worker_bytes + facts.memory.base_bytes + facts.slots * facts.memory.slot_bytes
+        held = facts.memory.worker_bytes + facts.memory.base_bytes + slots * facts.memory.slot_bytes
         there = max(1, min(cores(), machine.ram_bytes // max(1, held)))
     return max(1, min(wanted or there, in_flight_limit(trials)))
 

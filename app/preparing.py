@@ -137,5 +137,10 @@ def planned_workers(request: Request, prepared: Prepared) -> int:
     device, facts = prepared.config.objective.model.device, prepared.facts
     here = machine_of(device, facts)
     return count_workers(
-        request.run.workers_wanted, find_places(device, facts, here), facts, here, request.search.trials
+        request.run.workers_wanted,
+        find_places(device, facts, here),
+        facts,
+        here,
+        request.search.trials,
+        slots=facts.slots,
     )

@@ -12,7 +12,7 @@ from ..objectives.precheck import precheck
 from ..objectives.workers.process import ProcessWorker
 from ..search import loop
 from ..search.interrupt import StopSignal
-from ..search.study_record import check_files, objective_of
+from ..search.study_record import check_files, last_slots, objective_of
 from ..storage.store import Store
 from ..storage.study_files import CACHE, LOGS
 from ..study.events import Event, Notice, Observer, StudyEnded, StudyStarted
@@ -62,11 +62,12 @@ def run_study(
         threads = threads_on(device)
         return make_worker(index, logs / f"worker-{index}.log", threads=threads, device=device)
 
+    used = last_slots(store, study) if slots is None else slots
     return loop.run(
         store,
         study,
         factory=factory,
-        count=count_workers(options.workers_wanted, places, facts, here, study.trials),
+        count=count_workers(options.workers_wanted, places, facts, here, study.trials, slots=used),
         prepared=() if prepared is None else [(prepared.worker, prepared.facts)],
         objective=objective,
         observers=observers,

@@ -63,6 +63,12 @@ def objective_of(
     )
 
 
+def last_slots(store: Store, study: StudyRecord) -> int:
+    """Return the most trials at once in a worker: as the study was made, or as was recorded last since."""
+    found = store.events(study.id, "slots")
+    return int(found[-1].detail["slots"]) if found else study.facts.slots
+
+
 def check_files(stored: ModelSummary, found: Mapping[str, str]) -> None:
     """Raise ``ModelError`` where a file of the base model is another one now; ``found``: digests by name."""
     if (changed := changed_file(stored.files, found)) is not None:

@@ -22,6 +22,7 @@ from ..study.study_config import StudyConfig
 from .known_trials import KnownTrials
 from .outcomes import Verdict
 from .samplers import Past
+from .study_record import last_slots
 from .trial_files import TrialFiles
 
 
@@ -50,8 +51,7 @@ class StudyState:
         for point in store.curve(study.id):
             self.known.note(point)
         self._files = TrialFiles(self.folder, self.trials.values())
-        found = [int(event.detail["slots"]) for event in store.events(study.id, "slots")]
-        self.slots = found[-1] if found else self.facts.slots
+        self.slots = last_slots(store, study)
         """K: the most trials at once in a worker, as the study was made or memory has allowed since."""
         self._with_adapter = {trial.number for trial in trials if trial.adapter is not None}
         self._uncopied = {trial.number for trial in trials if trial.state != "running"}

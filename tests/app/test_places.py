@@ -34,7 +34,7 @@ def test_the_machine_of_the_study_has_a_worker_on_each_of_its_gpus():
         places = find_places("auto", facts, machine)
         assert places.gpus == ("cuda:0", "cuda:1", "cuda:2", "cuda:3")
         assert places.note is None
-        assert count_workers(None, places, facts, machine, 100) == 4
+        assert count_workers(None, places, facts, machine, 100, slots=facts.slots) == 4
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def test_fewer_gpus_are_enough_and_more_are_used_and_it_is_said(now, said):
     places = find_places("cuda", facts, with_gpus(now))
     assert [places.device(index) for index in range(now)] == [f"cuda:{index}" for index in range(now)]
     assert places.note == said
-    assert count_workers(None, places, facts, with_gpus(now), 100) == now
+    assert count_workers(None, places, facts, with_gpus(now), 100, slots=facts.slots) == now
     with pytest.raises(UsageError, match=f"--workers 9: there is one worker per GPU, and {now} can be used"):
-        count_workers(9, places, facts, with_gpus(now), 100)
+        count_workers(9, places, facts, with_gpus(now), 100, slots=facts.slots)
 
 
 def test_where_nobody_can_count_the_gpus_are_those_of_the_study():
@@ -87,7 +87,7 @@ def test_without_a_gpu_a_study_in_float32_goes_on_on_the_cpu_and_says_so():
     assert (
         places.note == "the study was made on NVIDIA L4, and no GPU is found here, so it goes on on the CPU"
     )
-    assert count_workers(None, places, facts, with_gpus(0), 100) == 1
+    assert count_workers(None, places, facts, with_gpus(0), 100, slots=facts.slots) == 1
 
 
 def test_a_study_of_a_cpu_stays_on_the_cpu_where_a_gpu_has_come():
@@ -102,7 +102,20 @@ def test_on_a_cpu_memory_bounds_the_workers_and_their_own_is_counted(gib, worker
     facts = facts_on("cpu", base_bytes=2**30, slot_bytes=2**28, worker_bytes=2**30)
     facts = dataclasses.replace(facts, slots=8)  # 1 + 8 × 0.25 + 1 = 4 GiB a worker
     machine = Machine(gpus=0, ram_bytes=gib * 2**30)
-    assert count_workers(None, find_places("auto", facts, machine), facts, machine, 100) == workers
+    assert (
+        count_workers(None, find_places("auto", facts, machine), facts, machine, 100, slots=facts.slots)
+        == workers
+    )
+
+
+def test_memory_is_counted_for_the_trials_that_train_at_once_now(monkeypatch):
+    monkeypatch.setattr("loratune.app.places.cores", lambda: 4)
+    facts = facts_on("cpu", base_bytes=2**30, slot_bytes=2**28, worker_bytes=2**30)
+    facts = dataclasses.replace(facts, slots=8)
+    machine = Machine(gpus=0, ram_bytes=12 * 2**30)
+    places = find_places("auto", facts, machine)
+    found = {slots: count_workers(None, places, facts, machine, 100, slots=slots) for slots in (4, 8, 16, 64)}
+    assert found == {4: 4, 8: 3, 16: 2, 64: 1}  # 3, 4, 6 and 18 GiB a worker
 
 
 def test_a_study_from_before_its_own_memory_was_counted_still_counts():

@@ -171,3 +171,28 @@ def test_what_the_first_worker_measured_of_its_speed_holds_for_the_others_of_thi
     resumed, _ = run(monkeypatch, store, record)  # perhaps on another machine
     assert resumed["objective"].rows_per_second is None
     assert "rows_per_second" not in str(store.study("s").config.to_json())
+
+
+def test_workers_are_counted_for_the_slots_of_this_run(study, monkeypatch):
+    store, record, _ = study("cpu", gpus=0, now=0, dtype="float32")
+    memory = dataclasses.replace(
+        record.facts.memory,
+        base_bytes=2**30,
+        slot_bytes=2**28,
+        worker_bytes=2**30,
+        available_bytes=12 * 2**30,
+    )
+    record = dataclasses.replace(record, facts=dataclasses.replace(record.facts, slots=8, memory=memory))
+    monkeypatch.setattr(running.machine, "free_ram", lambda: 12 * 2**30)
+
+    def count(**more):
+        return run(monkeypatch, store, record, **more)[0]["count"]
+
+    first = preparing.Prepared(config=record.config, facts=record.facts, worker=Worker(0, None))
+    assert count() == count(prepared=first) == 3  # 4 GiB each, as the study was made
+    assert count(slots=64) == 1  # 18 GiB
+    assert count(slots=64, prepared=first) == 3  # memory did not take more than 8
+    store.acquire(record.id)
+    store.add_event(record.id, "slots", slots=4, worker=0, reason="memory ran out")
+    assert count() == count(prepared=first) == 4  # 3 GiB
+    assert count(slots=16) == 2  # 6 GiB: what is asked for is what is used
