@@ -261,6 +261,9 @@ class _Values(Mapping[int, Mapping[str, Any]]):
     def __getitem__(self, number: int) -> Mapping[str, Any]:
         return self._space.values(self._trials[number].params)
 
+    def __contains__(self, number: object) -> bool:
+        return number in self._trials  # what is inherited works them out, and takes a KeyError for a no
+
     def __iter__(self) -> Iterator[int]:
         return iter(self._trials)
 

@@ -96,30 +96,26 @@ class Projection:
         ended.sort(key=lambda trial: (trial.finished_at or trial.started_at, trial.number))
         if not ended:
             return 0
-        # Taken out while we write: after a failure the next call looks what has arrived.
-        copy = self._studies.pop(study.id)
         losses: dict[int, dict[int, float | None]] = {}
         for point in points:
             losses.setdefault(point.trial, {})[point.quantum] = point.eval_loss
-        try:
-            with _quiet():
-                optuna_rows.add(
-                    self._storage,
-                    copy.optuna_id,
-                    [
-                        _template(
-                            trial,
-                            to_optuna(trial, losses.get(trial.number, {})),
-                            distributions,
-                            values.get(trial.number, {}),
-                        )
-                        for trial in ended
-                    ],
-                    name=copy.name,
-                    note=(_LAYOUT, LAYOUT),
-                )
-        except KeyError as error:
-            raise CopyGone from error
+        # Not ``values.get``, which takes a KeyError from working parameters out for there being none.
+        told = [
+            _template(
+                trial,
+                to_optuna(trial, losses.get(trial.number, {})),
+                distributions,
+                values[trial.number] if trial.number in values else {},  # noqa: SIM401
+            )
+            for trial in ended
+        ]
+        # Taken out while we write: after a failure the next call looks what has arrived.
+        copy = self._studies.pop(study.id)
+        with _quiet():
+            try:
+                optuna_rows.add(self._storage, copy.optuna_id, told, name=copy.name, note=(_LAYOUT, LAYOUT))
+            except optuna_rows.NotOurs as error:
+                raise CopyGone from error
         written = {trial.number for trial in ended}
         self._studies[study.id] = dataclasses.replace(copy, present=present | written)
         return len(ended)

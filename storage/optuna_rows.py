@@ -26,6 +26,10 @@ AT_ONCE = 100
 """So many trials are written in one commit: others can write between two."""
 
 
+class NotOurs(Exception):  # noqa: N818 - what follows from it is the caller's
+    """Optuna's id is that of another study by now, or of none."""
+
+
 def add(
     storage: optuna.storages.RDBStorage,
     optuna_id: int,
@@ -36,16 +40,18 @@ def add(
 ) -> None:
     """Add ended trials to a study in the order given.
 
-    Raises ``KeyError`` unless Optuna's id still is that of a study of this name and user attribute: SQLite
+    Raises ``NotOurs`` unless Optuna's id still is that of a study of this name and user attribute: SQLite
     gives the id of a deleted study to the next one, which may even be a user's of the same name.
     """
     for first in range(0, len(trials), AT_ONCE):
         some = trials[first : first + AT_ONCE]
         if models.SCHEMA_VERSION != SCHEMA:
-            if storage.get_study_name_from_id(optuna_id) != name:
-                raise KeyError(name)
-            if storage.get_study_user_attrs(optuna_id).get(note[0]) != note[1]:
-                raise KeyError(name)
+            try:
+                found = storage.get_study_name_from_id(optuna_id), storage.get_study_user_attrs(optuna_id)
+            except KeyError as error:
+                raise NotOurs(name) from error
+            if found[0] != name or found[1].get(note[0]) != note[1]:
+                raise NotOurs(name)
             for trial in some:
                 storage.create_new_trial(optuna_id, trial)
             continue
@@ -55,14 +61,14 @@ def add(
 
 
 def _check(connection: sqlalchemy.Connection, optuna_id: int, name: str, note: tuple[str, Any]) -> None:
-    """Raise ``KeyError`` where the id means another study or none; lock its row where a server holds it."""
+    """Raise ``NotOurs`` where the id means another study or none; lock its row where a server holds it."""
     studies, notes = models.StudyModel.__table__, models.StudyUserAttributeModel.__table__
     found = select(studies.c.study_name).where(studies.c.study_id == optuna_id).with_for_update()
     if connection.execute(found).scalar() != name:
-        raise KeyError(name)
+        raise NotOurs(name)
     noted = select(notes.c.value_json).where(notes.c.study_id == optuna_id, notes.c.key == note[0])
     if connection.execute(noted).scalar() != json.dumps(note[1]):
-        raise KeyError(name)
+        raise NotOurs(name)
 
 
 def _add(connection: sqlalchemy.Connection, optuna_id: int, trials: Sequence[FrozenTrial]) -> None:

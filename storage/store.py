@@ -390,7 +390,13 @@ class Store:
             try:
                 self._project(self._projection, study, distributions, values, ended if known else None)
             except optuna_mirror.CopyGone:
-                self._project(self._projection, study, distributions, values, None)
+                try:
+                    self._project(self._projection, study, distributions, values, None)
+                except optuna_mirror.CopyGone as error:
+                    raise StorageError(
+                        f"study {study.name!r}: its copy in Optuna's tables was deleted twice while it was "
+                        "written; leave it alone, then tune resume goes on"
+                    ) from error
             return self._projection.name(study)
 
     def _project(

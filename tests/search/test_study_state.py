@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import optuna
 import pytest
 from loratune.objectives.testing.fake import FakePlan
 from loratune.search.study_state import StudyState
@@ -68,3 +69,22 @@ def test_rungs_hold_all_that_ever_reached_them(ledger, bench) -> None:
 def test_the_best_is_the_lowest_value(ledger, bench) -> None:
     values = {trial.value: trial.number for trial in bench.trials() if trial.value is not None}
     assert ledger.best().number == values[min(values)]
+
+
+def test_a_fault_in_working_parameters_out_leaves_no_trial_without_them_in_optunas_copy(
+    ledger, bench, monkeypatch
+) -> None:
+    def values(self, params):
+        raise KeyError("a fault")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(ledger.config.space), "values", values)
+        with pytest.raises(KeyError, match="a fault"):
+            ledger.project()
+    ledger.project()
+    ended = [trial for trial in ledger.trials.values() if trial.state != "running"]
+    storage = optuna.storages.RDBStorage(f"sqlite:///{bench.path}")
+    copied = optuna.load_study(study_name="a", storage=storage).trials
+    storage.engine.dispose()
+    assert len(copied) == len(ended) > 0
+    assert all(trial.params for trial in copied)

@@ -378,6 +378,55 @@ def test_a_copy_that_was_deleted_comes_back_whole_though_one_trial_is_named(path
     assert [trial.params for trial in load(path)] == [VALUES[0], VALUES[1]]
 
 
+class Broken(dict):
+    """Values that are there and cannot be worked out."""
+
+    def __getitem__(self, number):
+        raise KeyError("no such parameter")
+
+
+def test_a_fault_of_our_own_is_not_taken_for_a_copy_that_was_deleted(path, owned):
+    store, study = owned
+    store.record_quantum(study.id, [], [end(0, value=2.0)])
+    with pytest.raises(KeyError, match="no such parameter"):
+        store.project(study.id, DISTRIBUTIONS, Broken(VALUES))
+    assert load(path) == []
+    store.project(study.id, DISTRIBUTIONS, VALUES)
+    assert [trial.params for trial in load(path)] == [VALUES[0]]
+
+
+def test_a_key_error_while_rows_are_written_is_not_taken_for_a_copy_that_was_deleted(owned, monkeypatch):
+    def add(*arguments):
+        raise KeyError("a fault")
+
+    store, study = owned
+    store.record_quantum(study.id, [], [end(0, value=2.0)])
+    monkeypatch.setattr(optuna_rows, "_add", add)
+    with pytest.raises(KeyError, match="a fault"):
+        store.project(study.id, DISTRIBUTIONS, VALUES)
+
+
+@pytest.mark.parametrize("schema", [optuna_rows.SCHEMA, optuna_rows.SCHEMA - 1])
+def test_a_copy_that_is_deleted_again_and_again_is_one_line(path, owned, monkeypatch, schema):
+    store, study = owned
+    real = optuna_rows.add
+
+    def add(*arguments, **options):
+        with opened(path) as theirs:  # a hand in the dashboard, each time
+            optuna.delete_study(storage=theirs, study_name="first")
+        return real(*arguments, **options)
+
+    store.record_quantum(study.id, [], [end(0, value=2.0)])
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna_rows, "SCHEMA", schema)
+        patch.setattr(optuna_rows, "add", add)
+        with pytest.raises(StorageError, match="was deleted twice while it was written") as caught:
+            store.project(study.id, DISTRIBUTIONS, VALUES)
+    assert "\n" not in str(caught.value)
+    store.project(study.id, DISTRIBUTIONS, VALUES)
+    assert [trial.value for trial in load(path)] == [2.0]
+
+
 def test_a_full_disk_in_optunas_tables_is_one_line(path, owned, params, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # Optuna tries again after pauses
     store, study = owned
