@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterable
 from pathlib import Path
+
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+"""A name under which a file is written before it has its own."""
 
 
 def write_atomically(
@@ -19,7 +24,9 @@ def write_atomically(
 
     Its folder must be there, and the rename outlives a power cut once ``sync_folder`` was called too. Pieces
     are written one after another: what is large need not be copied together. The temporary name is
-    hidden and holds the file's own, so that what a crash leaves behind is swept with it.
+    hidden and holds the file's own. What a kill leaves behind is deleted by ``sweep_unfinished``, or by who
+    sweeps files of that name: in a study's folders and in the cache, when a study is run. Beside a file that
+    the user named it stays, for nothing is deleted there.
 
     Args:
         path: where the file is to be; one that is there is replaced.
@@ -51,3 +58,19 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sweep_unfinished(folder: Path, *, older_than: float = 0) -> None:
+    """Delete what killed writers left in a folder, which need not be there; raises ``OSError``.
+
+    Args:
+        folder: looked into, and not into folders inside it.
+        older_than: seconds since the last byte; 0 where nobody else can be writing there now.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            if not _UNFINISHED.fullmatch(entry.name) or not entry.is_file(follow_symlinks=False):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # its writer has ended, or another sweeps too
+                if not older_than or time.time() - entry.stat(follow_symlinks=False).st_mtime > older_than:
+                    Path(entry).unlink()

@@ -470,7 +470,7 @@ class Store:
     def keep_adapters(self, study_id: int, best: int) -> None:
         """Keep the adapters of the best complete trials, and delete every file that no trial needs.
 
-        A row forgets its file before the file goes.
+        A row forgets its file before the file goes. Half-written files of killed searches go too.
         """
         present = study_files.listing(self.study_dir(study_id))
         with self._writing(study_id) as connection:
@@ -479,6 +479,7 @@ class Store:
         with self._reading() as connection:
             trials = queries.trials(connection, study_id, study_files.trials_of(present))
         study_files.sweep(self.study_dir(study_id), present, trials)
+        study_files.sweep_leftovers(self.study_dir(study_id), self.artifacts / study_files.CACHE)
 
     # Transactions
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .. import digest
-from ..atomic import sync_folder, write_atomically
+from ..atomic import sweep_unfinished, sync_folder, write_atomically
 from ..errors import DamagedFile
 from ..study.checkpoint_format import PARAMS
 from ..study.ranking import ranked
@@ -32,6 +32,9 @@ LOGS = "logs"
 
 CACHE = "cache"
 """Folder of tokenized data and of digests of models, of all studies of a database."""
+
+LONGEST_WRITE = 3600.0
+"""A file of the cache that has not grown for so many seconds is written by nobody any more."""
 
 _CHECKPOINT = re.compile(CHECKPOINTS + r"/\.?trial-(\d+)-q(\d+)-a(\d+)\b.*")
 _ADAPTER = re.compile(ADAPTERS + r"/\.?trial-(\d+)\b.*")
@@ -160,6 +163,17 @@ def sweep(folder: Path, present: Iterable[str], trials: Sequence[TrialRecord]) -
         for name in gone:
             (folder / name).unlink(missing_ok=True)
     return gone
+
+
+def sweep_leftovers(folder: Path, cache: Path) -> None:
+    """Delete the half-written files that kills left beside a study's folders, and old ones in the cache.
+
+    Only the owner of a study writes beside its folders; into the cache others may write at this moment.
+    """
+    with database_errors.translated_files(folder):
+        sweep_unfinished(folder)
+    with contextlib.suppress(OSError):  # a cache that cannot be tidied is of use all the same
+        sweep_unfinished(cache, older_than=LONGEST_WRITE)
 
 
 def size(folder: Path) -> int:

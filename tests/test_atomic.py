@@ -7,10 +7,11 @@ import os
 import re
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from loratune.atomic import write_atomically
+from loratune.atomic import sweep_unfinished, write_atomically
 
 ROOT = Path(__file__).parents[1]
 OTHER_WAYS = re.compile(r"os\.fsync|mkstemp|\.replace\(path\)|\.rename\(path\)|os\.replace|os\.rename")
@@ -80,6 +81,36 @@ def test_bytes_are_synced_before_the_name_unless_they_need_not_be(
     assert done == [[]]
     write_atomically(tmp_path / "other", [b"x"], synced=False)
     assert done == [[]]
+
+
+def killed_while_writing(file: Path) -> Path:
+    """Leave what a writer does that is killed before the rename, and return it."""
+    killed = (
+        "import os, pathlib, sys; from loratune.atomic import write_atomically; "
+        "os.fsync = lambda _: os._exit(9); write_atomically(pathlib.Path(sys.argv[1]), [b'half'])"
+    )
+    assert subprocess.run([sys.executable, "-c", killed, str(file)], check=False).returncode == 9
+    (left,) = (found for found in file.parent.iterdir() if found.name.startswith(f".{file.name}."))
+    return left
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    left = killed_while_writing(tmp_path / "model-digests.json")
+    others = [".progress.json.tmp", "notes.0badcafe.tmp", ".mine.tmp", "model-digests.json"]
+    for name in others:
+        (tmp_path / name).touch()
+    (tmp_path / ".folder.0badcafe.tmp").mkdir()
+    assert left.is_file()
+    sweep_unfinished(tmp_path)
+    assert {found.name for found in tmp_path.iterdir()} == {*others, ".folder.0badcafe.tmp"}
+    sweep_unfinished(tmp_path / "nowhere")
+
+
+def test_what_another_process_may_be_writing_is_left_alone(tmp_path: Path) -> None:
+    old, new = (killed_while_writing(tmp_path / name) for name in ("old", "new"))
+    os.utime(old, (0, 0))
+    sweep_unfinished(tmp_path, older_than=3600)
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_there_is_no_other_way_of_writing_a_file_whole() -> None:

@@ -499,6 +499,17 @@ class TestFolder:
         store.record_quantum(study.id, [quantum(n, 1, checkpoint=files[n]) for n in range(4)])
         (folder / "checkpoints/trial-00003-q2-a0.safetensors").touch()  # a worker's, not yet recorded
         (folder / "checkpoints/notes.txt").touch()
+        cache = store.artifacts / "cache"
+        cache.mkdir()
+        live = cache / ".model-digests.json.0badcafe.tmp"
+        killed = [
+            cache / ".tokens-00ff.safetensors.0badcafe.tmp",
+            folder / ".progress.json.0badcafe.tmp",
+            folder / ".progress.json.12345678.tmp",
+        ]
+        for file in (live, *killed):
+            file.touch()
+        os.utime(killed[0], (0, 0))
         store.record_quantum(
             study.id,
             [],
@@ -515,6 +526,9 @@ class TestFolder:
             "checkpoints/trial-00003-q1-a0.safetensors",
             "checkpoints/trial-00003-q2-a0.safetensors",
         ]
+        assert live.exists()  # another search may be writing it
+        assert [file for file in killed if file.exists()] == []
+        assert (folder / "progress.json").is_file()
 
 
 @pytest.mark.parametrize(
