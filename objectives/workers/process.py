@@ -16,6 +16,7 @@ import importlib.metadata
 import json
 import multiprocessing
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -259,15 +260,18 @@ class ProcessWorker:
         while True:
             left = deadline - time.monotonic()
             ended = self._process.poll() is not None
+            unreadable: str | None = None
             try:
                 # In short steps: a process that it left behind could hold the pipe open.
                 if self._connection.poll(0 if ended else max(0.0, min(left, 0.5))):
                     message = self._connection.recv()
                     return self._last_words(message) if isinstance(message, WorkerFailed) else message
-            except Exception:  # the end of the pipe, or half a message
+            except (EOFError, OSError):  # the end of the pipe, or half a message
                 ended = True
+            except pickle.UnpicklingError as error:
+                ended, unreadable = True, f"{type(error).__name__}: {error}"
             if ended:
-                return self._gone()
+                return self._gone(unreadable)
             if left <= 0:
                 return None
 
@@ -277,8 +281,8 @@ class ProcessWorker:
         reason = f"worker {self.index}: {event.reason}; see {self.log_file}"
         return dataclasses.replace(event, reason=reason)
 
-    def _gone(self) -> WorkerFailed:
-        """Return how a process ended that said nothing."""
+    def _gone(self, unreadable: str | None = None) -> WorkerFailed:
+        """Return how a process ended that said nothing, or what nobody can read: why, in ``unreadable``."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_SECONDS)
         hung_up = self._process.poll() is None
@@ -286,7 +290,9 @@ class ProcessWorker:
         code = self._process.returncode
         out_of_memory = killed = False
         how = f"ended with exit code {code}"
-        if hung_up:
+        if unreadable is not None:
+            how = f"sent a message that cannot be read ({unreadable}) and was ended"
+        elif hung_up:
             how = "closed its pipe and was killed"
         elif code < 0:
             how = f"was killed by {_signal_name(-code)}"

@@ -280,6 +280,34 @@ class TestProcess:
         assert not psutil.pid_exists(worker.pid)
         worker.remove(0)
 
+    def test_a_message_that_cannot_be_read_is_the_end_of_the_worker_and_named(
+        self, tiny: Callable[..., ProcessWorker], tmp_path: Path
+    ) -> None:
+        worker = tiny(3)
+        self.start(worker, "talk nonsense", tmp_path)
+        event = next_event(worker)
+        assert isinstance(event, WorkerFailed)
+        assert event.reason.startswith(
+            "worker 3 sent a message that cannot be read "
+            "(UnpicklingError: invalid load key, 'n'.) and was ended;"
+        )
+        assert worker.poll(0.0) is None
+        assert not psutil.pid_exists(worker.pid)
+
+    def test_a_fault_of_our_own_in_hearing_a_worker_is_not_taken_for_its_death(
+        self, tiny: Callable[..., ProcessWorker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def recv() -> None:
+            raise AttributeError("no such class here")
+
+        worker = tiny()
+        worker.prepare(config())
+        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
+        monkeypatch.setattr(worker._connection, "recv", recv)
+        worker.start(tmp_path)
+        with pytest.raises(AttributeError, match="no such class here"):
+            next_event(worker)
+
     @pytest.mark.parametrize(
         ("number", "name"),
         [(signal.SIGRTMIN, "SIGRTMIN"), (signal.SIGRTMIN + 6, f"signal {signal.SIGRTMIN + 6}")],
