@@ -18,7 +18,7 @@ _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 def write_atomically(
-    path: Path, pieces: Iterable[bytes | memoryview], *, mode: int = 0o600, synced: bool = True
+    path: Path, pieces: Iterable[bytes | memoryview], *, mode: int | None = 0o600, synced: bool = True
 ) -> None:
     """Write a file under a name of its own, sync it, and rename it; raises ``OSError`` and leaves no rest.
 
@@ -31,16 +31,18 @@ def write_atomically(
     Args:
         path: where the file is to be; one that is there is replaced.
         pieces: its bytes.
-        mode: who may read it, whatever the umask.
+        mode: who may read it, whatever the umask; None for what the umask lets any new file have.
         synced: whether the bytes are on disk before the name is; without it a power cut may leave an empty
             file, which only who can do without may risk.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        # The kernel applies the umask: a process can read its own only by setting it, for all its threads.
+        begun = 0o666 if mode is None else 0o600
+        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, begun), "wb") as file:
             file.writelines(pieces)
             file.flush()
-            if mode != 0o600:
+            if mode is not None and mode != begun:
                 os.fchmod(file.fileno(), mode)
             if synced:
                 os.fsync(file.fileno())

@@ -59,13 +59,6 @@ def write_bytes(path: Path, content: bytes) -> None:
         if path.is_symlink():
             path = Path(os.path.realpath(path))  # what a link leads to is written, and the link stays
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, [content], mode=0o666 & ~_umask())  # as readable as any file of the user's
+        write_atomically(path, [content], mode=None)  # as readable as any file of the user's
     except OSError as error:
         raise ReportError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def _umask() -> int:
-    """Return the process's umask; there is no way to read it but to set it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from loratune.atomic import sweep_unfinished, write_atomically
+from loratune.reports.whole_files import write_bytes
 
 ROOT = Path(__file__).parents[1]
 OTHER_WAYS = re.compile(r"os\.fsync|mkstemp|\.replace\(path\)|\.rename\(path\)|os\.replace|os\.rename")
@@ -34,6 +35,20 @@ def test_the_mode_is_as_asked_whatever_the_umask(tmp_path: Path, mode: int) -> N
     before = os.umask(0o077)
     try:
         write_atomically(tmp_path / "file", [b"x"], mode=mode)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0, 0o666)])
+def test_what_is_the_users_is_as_readable_as_any_new_file_and_the_umask_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "umask", None)  # it is every thread's
+            write_bytes(tmp_path / "file", b"x")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
