@@ -205,7 +205,7 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
 @output_option("FILE.html (self-contained) or FILE.json; without it, the terminal.")
 @storage_option
 def plot(kind: str, study: str | None, output: Path | None, storage: str | None) -> None:
-    """Plot importance (from 20 complete trials on), history, curves, parallel or timeline of STUDY.
+    """Plot importance (from 20 measured trials on), history, curves, parallel or timeline of STUDY.
 
     \b
     Examples:

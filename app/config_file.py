@@ -31,7 +31,7 @@ def read_config(path: Path) -> tuple[SearchOptions, RunOptions]:
     """
     where = " ".join(str(path).split())
     content: dict[str, Any] = {}
-    for key, value in read_mapping(path, UsageError).items():
+    for key, value in read_mapping(path, UsageError, "trials: 24").items():
         name = key.replace("-", "_")
         if name in content:
             raise UsageError(f"{where}: {name}: is given twice, with hyphens and with underscores")

@@ -10,7 +10,9 @@ import click
 from rich.text import Text
 
 from ..app.default_storage import default_storage
+from ..errors import StorageError
 from ..reports.format import show_bytes
+from ..storage.database_errors import HOW_FAR
 from ..storage.store import Store
 from .console import ERR, OUT, emit_json, say
 from .group import Commands
@@ -70,14 +72,17 @@ def check(storage: str | None, as_json: bool) -> None:
     """
     from ..storage.check import findings
 
-    with Store.open(storage or default_storage(), mode="read") as store:
-        found = findings(store)
-        if as_json:
-            emit_json({"database": store.url, "findings": list(found)})
-        elif found:
-            for finding in found:
-                say(OUT, Text(finding))
-        else:
-            say(OUT, Text(f"{store.url} is whole, and so are its files"))
+    try:
+        with Store.open(storage or default_storage(), mode="read") as store:
+            url, found = store.url, findings(store)
+    except StorageError as error:
+        raise StorageError(str(error).replace(HOW_FAR, "")) from error
+    if as_json:
+        emit_json({"database": url, "findings": list(found)})
+    elif found:
+        for finding in found:
+            say(OUT, Text(finding))
+    else:
+        say(OUT, Text(f"{url} is whole, and so are its files"))
     if found:
         sys.exit(1)

@@ -60,7 +60,7 @@ def cut_note(truncated: int, examples: int, cutoff_len: int, *, is_context: bool
     if truncated < MANY_CUT * examples or not truncated:
         return None
     cure = (
-        "which is all that the model takes; shorten the examples, or choose a model with a longer context"
+        "that is all that the model takes, so shorten the examples, or choose a model with a longer context"
         if is_context
         else "give a larger --cutoff-len, or shorten them"
     )

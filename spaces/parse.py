@@ -121,7 +121,7 @@ def configuration(values: Mapping[str, object], rest: LoraParams | None = None) 
 
 def load_space(path: Path) -> tuple[Dimension, ...]:
     """Return the dimensions of a YAML file of parameters; raises ``SpaceError`` naming file and field."""
-    content = read_mapping(path, SpaceError)
+    content = read_mapping(path, SpaceError, "lora_rank: [8, 16]")
     try:
         return dimensions(content)
     except SpaceError as error:

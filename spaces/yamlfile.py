@@ -33,8 +33,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_mapping(path: Path, error: type[LoratuneError]) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds; every complaint is one line, raised as ``error``."""
+def read_mapping(path: Path, error: type[LoratuneError], example: str) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds; every complaint is one line, raised as ``error``.
+
+    ``example`` is a line that such a file may hold.
+    """
     where = " ".join(str(path).split())
     try:
         with path.open("rb") as file:
@@ -62,12 +65,12 @@ def read_mapping(path: Path, error: type[LoratuneError]) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, OverflowError, TypeError) as cause:
         raise error(f"{where}: not valid YAML: {_one_line(cause)}") from None
     if content is None:
-        raise error(f"{where}: is empty; write lines such as 'lora_rank: [8, 16]'")
+        raise error(f"{where}: is empty; write lines such as '{example}'")
     if not isinstance(content, dict):
-        raise error(f"{where}: holds {shown(content)}; write lines such as 'lora_rank: [8, 16]'")
+        raise error(f"{where}: holds {shown(content)}; write lines such as '{example}'")
     for key in content:
         if not isinstance(key, str):
-            raise error(f"{where}: {shown(key)}: is not a name; write lines such as 'lora_rank: [8, 16]'")
+            raise error(f"{where}: {shown(key)}: is not a name; write lines such as '{example}'")
     return content
 
 

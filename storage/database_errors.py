@@ -14,7 +14,10 @@ import sqlalchemy.exc
 
 from ..errors import LoratuneError, StorageError
 
-_MEND = "tune db check says how far; restore it from a copy, or name another with --storage"
+HOW_FAR = "tune db check says how far; "
+"""Part of what is said of a damaged database; no news to who just asked that."""
+
+_MEND = f"{HOW_FAR}restore it from a copy, or name another with --storage"
 
 _SQLITE = {
     "SQLITE_BUSY": "locked by another program for too long; close that program and try again",

@@ -1,5 +1,7 @@
 """What a config file says reaches the options, and what is wrong with it is named by file and field."""
 
+from pathlib import Path
+
 import pytest
 from loratune.app.config_file import read_config
 from loratune.errors import SpaceError, UsageError
@@ -148,3 +150,17 @@ def test_a_number_without_measure_is_refused_by_its_field(config, text):
         read_config(config(text))
     assert f": {text.partition(':')[0]}: " in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(("text", "what"), [("", "is empty"), ("- 8", "holds [8]")])
+def test_a_file_without_options_is_told_a_line_that_such_a_file_takes(
+    text: str, what: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        read_config(path)
+    said, _, example = str(caught.value).partition("; write lines such as ")
+    assert said == f"{path}: {what}"
+    path.write_text(example.strip("'"))
+    assert read_config(path)[0].trials == 24

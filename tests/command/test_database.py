@@ -52,6 +52,16 @@ def test_a_backup_is_listed_like_the_database_itself(tune, study, tmp_path):
     assert "is there already" in again.complaint
 
 
+def test_of_a_file_cut_short_the_check_says_no_more_than_it_knows(tune, study):
+    database = study / "tune.db"
+    database.write_bytes(database.read_bytes()[: database.stat().st_size // 2])
+    ended = tune("db", "check", cwd=study)
+    assert ended.code == 1
+    assert "damaged; restore it from a copy" in ended.complaint
+    assert "tune db check" not in ended.complaint
+    assert "tune db check says how far" in tune("list", cwd=study).complaint
+
+
 def test_a_backup_without_a_name_is_named_by_the_time(tune, study):
     before = set(study.iterdir())
     ended = tune("db", "backup", cwd=study)

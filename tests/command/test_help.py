@@ -182,7 +182,7 @@ def test_that_a_loaded_library_would_be_noticed(finished):
 
 
 def test_how_many_trials_importance_needs_is_said_before_it_is_asked_for():
-    words = f"from {MIN_TRIALS} complete trials on"
+    words = f"from {MIN_TRIALS} measured trials on"
     assert words in " ".join(command("plot").help.split())
     assert words in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 

@@ -239,7 +239,7 @@ def test_a_share_of_the_data_is_short(call, words):
     ("length", "cure"),
     [
         (1024, "longer than 1024 tokens and are cut: give a larger --cutoff-len"),
-        (512, "longer than 512 tokens and are cut: which is all that the model takes"),
+        (512, "longer than 512 tokens and are cut: that is all that the model takes"),
     ],
 )
 def test_many_examples_that_are_cut_are_a_note_and_few_are_none(planned, length, cure):
