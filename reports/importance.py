@@ -16,6 +16,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from ..errors import ReportError, SpaceError
 from ..spaces.dimension import Dimension
 from ..spaces.params import value_of
+from ..spaces.quiet_optuna import quiet
 from ..spaces.range import Range
 from ..study.records import TrialRecord
 from .format import counted, show_loss, show_share, show_value
@@ -166,9 +167,7 @@ def _ped_anova(
     losses: list[float],
 ) -> dict[str, float]:
     """Return each parameter's share; they add up to 1."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
+    with quiet():
         study = optuna.create_study()
         study.add_trials(
             [
@@ -177,8 +176,6 @@ def _ped_anova(
             ]
         )
         found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP))
-    finally:
-        optuna.logging.set_verbosity(level)
     # Where no parameter sets the best apart Optuna may return zeros or NaN; equal parts say just that.
     shares = {name: found.get(name, 0.0) for name in distributions}
     if not all(map(math.isfinite, shares.values())) or sum(shares.values()) <= 0:

@@ -7,12 +7,11 @@ asked, and no replayed random state can repeat its start. Knows nothing of worke
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import heapq
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from ..spaces.params import LoraParams
+from ..spaces.quiet_optuna import quiet
 from ..spaces.space import SearchSpace
 from ..study.choices import Sampler
 from ..study.records import State
@@ -146,7 +146,7 @@ def _ask_tpe(
     # As it was for all that ever broke down, remembered or not: what TPE is told of a trial stays.
     worst = max((past.worst for past in history if past.worst is not None), default=1.0)
     frozen = [_frozen(distributions, past, at, worst) for at, past in enumerate(remembered(history), 1)]
-    with _quiet():
+    with quiet():
         study = optuna.create_study(direction="minimize", sampler=sampler, storage=_Remembered(frozen))
         return study.ask(fixed_distributions=distributions).params
 
@@ -215,14 +215,3 @@ def _frozen(distributions: dict[str, BaseDistribution], past: Past, number: int,
         user_attrs={},
         system_attrs={},
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna from announcing each in-memory study."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

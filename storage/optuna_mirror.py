@@ -7,10 +7,9 @@ imports Optuna, and itself imported only when needed.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -20,6 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import StorageError
+from ..spaces.quiet_optuna import quiet
 from ..study.records import CurvePoint, StudyHead, TrialRecord
 from . import database_errors, engine, optuna_rows
 from .to_optuna import NUMBER, Told, names, to_optuna
@@ -52,7 +52,7 @@ class Projection:
     """Optuna's storage on the same database, behind the same fence; remembers what it has written."""
 
     def __init__(self, address: engine.Address, fence: engine.Fence, *, timeout: float) -> None:
-        with _quiet():
+        with quiet():
             self._storage = _open(address, timeout)
         engine.guard(self._storage.engine, fence)
         self._studies: dict[int, _Copy] = {}
@@ -69,7 +69,7 @@ class Projection:
     def present(self, study: StudyHead) -> frozenset[int]:
         """Return the trials that Optuna has of a study, by our numbers; makes its row where it is missing."""
         if study.id not in self._studies:
-            with _quiet():
+            with quiet():
                 self._studies[study.id] = self._read(study)
         return self._studies[study.id].present
 
@@ -111,7 +111,7 @@ class Projection:
         ]
         # Taken out while we write: after a failure the next call looks what has arrived.
         copy = self._studies.pop(study.id)
-        with _quiet():
+        with quiet():
             try:
                 optuna_rows.add(self._storage, copy.optuna_id, told, name=copy.name, note=(_LAYOUT, LAYOUT))
             except optuna_rows.NotOurs as error:
@@ -154,17 +154,6 @@ class Projection:
         for key, value in {**notes, _LAYOUT: LAYOUT}.items():
             self._storage.set_study_user_attr(optuna_id, key, value)
         return _Copy(optuna_id=optuna_id, name=name, present=frozenset())
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna's warnings to itself, which quote what is stored; what the caller set comes back."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 def _template(
