@@ -142,7 +142,7 @@ def _ask_tpe(
 ) -> dict[str, Any]:
     """Return what TPE suggests after this history; running trials count as bad (its constant liar)."""
     word = int(np.random.SeedSequence(seed).generate_state(1)[0])
-    sampler = optuna.samplers.TPESampler(seed=word, multivariate=True, n_startup_trials=0)
+    sampler = optuna.samplers.TPESampler(seed=word, multivariate=True, n_startup_trials=0, constant_liar=True)
     # As it was for all that ever broke down, remembered or not: what TPE is told of a trial stays.
     worst = max((past.worst for past in history if past.worst is not None), default=1.0)
     frozen = [_frozen(distributions, past, at, worst) for at, past in enumerate(remembered(history), 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 
@@ -83,6 +84,17 @@ def test_a_running_trial_moves_the_next_proposal() -> None:
     first, _ = propose(SPACE, history, number=15, seed=0, sampler="tpe")
     again, _ = propose(SPACE, [*history, past(first, "running")], number=15, seed=0, sampler="tpe")
     assert again != first
+
+
+def test_running_trials_count_as_bad_whatever_optunas_default_is(monkeypatch) -> None:
+    history = [past(params) for params, _ in grown(14)]
+    first, _ = propose(SPACE, history, number=15, seed=0, sampler="tpe")
+    history.append(past(first, "running"))
+    before = propose(SPACE, history, number=15, seed=0, sampler="tpe")
+    defaults = inspect.unwrap(optuna.samplers.TPESampler.__init__).__kwdefaults__
+    assert defaults["constant_liar"] is True  # else this would show less
+    monkeypatch.setitem(defaults, "constant_liar", False)
+    assert propose(SPACE, history, number=15, seed=0, sampler="tpe") == before
 
 
 def over_the_cliff(state: str | None) -> int:
