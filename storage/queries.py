@@ -1,12 +1,13 @@
 """Reading the record, inside the caller's transaction: rows out of the tables, as records.
 
-Changes nothing; what is written is written by trials.py, ownership.py and the store.
+Changes nothing; what is written is written by trial_writes.py, ownership.py and the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+import itertools
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, TypeVar
 
 import sqlalchemy
 from sqlalchemy import func, select
@@ -14,6 +15,11 @@ from sqlalchemy import func, select
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyHead, StudyRecord, TrialRecord
 from . import rows, seals, tables
 from .progress_note import Progress
+
+AT_ONCE = 5_000
+"""So many values are named in one statement: SQLite takes 32,766 variables, and a key has up to four."""
+
+_Value = TypeVar("_Value")
 
 
 def studies(connection: sqlalchemy.Connection) -> tuple[StudyHead, ...]:
@@ -62,9 +68,7 @@ def trials(
     """Return some of a study's trials or, with None, all, by number."""
     table = tables.trials
     query = whole_rows(connection, table).where(table.c.study_id == study_id).order_by(table.c.number)
-    if numbers is not None:
-        query = query.where(table.c.number.in_(numbers))
-    return tuple(rows.trial(row) for row in connection.execute(query).mappings())
+    return tuple(rows.trial(row) for row in _among(connection, query, table.c.number, numbers))
 
 
 def best(connection: sqlalchemy.Connection, study_id: int, count: int) -> tuple[int, ...]:
@@ -85,9 +89,7 @@ def curve(
         .where(table.c.study_id == study_id)
         .order_by(table.c.trial, table.c.quantum)
     )
-    if numbers is not None:
-        query = query.where(table.c.trial.in_(numbers))
-    return tuple(rows.point(row) for row in connection.execute(query).mappings())
+    return tuple(rows.point(row) for row in _among(connection, query, table.c.trial, numbers))
 
 
 def evaluations(
@@ -125,6 +127,27 @@ def optuna_has(connection: sqlalchemy.Connection, name: str) -> bool:
         return False
     query = sqlalchemy.text("SELECT 1 FROM studies WHERE study_name = :name")
     return connection.execute(query, {"name": name}).first() is not None
+
+
+def batches(values: Iterable[_Value]) -> Iterator[list[_Value]]:
+    """Return values in order, so many at once as one statement can name."""
+    left = iter(values)
+    while some := list(itertools.islice(left, AT_ONCE)):
+        yield some
+
+
+def _among(
+    connection: sqlalchemy.Connection,
+    query: sqlalchemy.Select[Any],
+    column: sqlalchemy.Column[Any],
+    numbers: Collection[int] | None,
+) -> Iterator[sqlalchemy.RowMapping]:
+    """Return the rows of a query that is ordered by this column first, of some trials or, with None, all."""
+    if numbers is None:
+        yield from connection.execute(query).mappings()
+        return
+    for some in batches(sorted(numbers)):
+        yield from connection.execute(query.where(column.in_(some))).mappings()
 
 
 def whole_rows(connection: sqlalchemy.Connection, table: sqlalchemy.Table) -> sqlalchemy.Select[Any]:

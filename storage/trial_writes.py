@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, func, insert, select, tuple_, update
 from ..errors import StorageError
 from ..spaces.params import LoraParams
 from ..study.records import Ending, QuantumUpdate
-from . import rows, seals, tables
+from . import queries, rows, seals, tables
 
 
 def add(
@@ -86,8 +86,10 @@ def finish(connection: sqlalchemy.Connection, study_id: int, folder: Path, endin
 def forget_adapters(connection: sqlalchemy.Connection, study_id: int, keep: Collection[int]) -> None:
     """Name no adapter any more but those of the trials in ``keep``: all that may change of an ended trial."""
     table = tables.trials
-    named = (table.c.study_id == study_id, table.c.adapter.is_not(None), table.c.number.not_in(keep))
-    forgotten = connection.execute(select(table).where(*named)).mappings().all()
+    named = select(table).where(table.c.study_id == study_id, table.c.adapter.is_not(None))
+    # Told apart here: those that are kept can be more than one statement can name.
+    kept = frozenset(keep)
+    forgotten = [row for row in connection.execute(named).mappings() if row["number"] not in kept]
     for row in forgotten:
         seals.check(row, f"trial {row['number']!r}")
     _change(connection, study_id, {row["number"]: {"adapter": None} for row in forgotten})
@@ -98,8 +100,12 @@ def _running(
 ) -> dict[int, sqlalchemy.RowMapping]:
     """Return the rows of trials that still run, or raise ``StorageError``."""
     table = tables.trials
-    query = select(table).where(table.c.study_id == study_id, table.c.number.in_(numbers))
-    found = {row["number"]: row for row in connection.execute(query).mappings()} if numbers else {}
+    query = select(table).where(table.c.study_id == study_id)
+    found = {
+        row["number"]: row
+        for some in queries.batches(numbers)
+        for row in connection.execute(query.where(table.c.number.in_(some))).mappings()
+    }
     for number in numbers:
         if number not in found:
             raise StorageError(f"trial {number}: not in study {study_id}; read the trials again")
@@ -121,7 +127,8 @@ def _change(
     chosen = table.c.number == bindparam(f"{seals.KEY}number")
     statement = update(table).where(one, chosen).values({name: bindparam(name) for name in columns})
     connection.execute(statement, [{f"{seals.KEY}number": n, **values} for n, values in changes.items()])
-    seals.put(connection, table, one, table.c.number.in_(changes))
+    for some in queries.batches(changes):
+        seals.put(connection, table, one, table.c.number.in_(some))
 
 
 def _add(connection: sqlalchemy.Connection, table: sqlalchemy.Table, values: list[dict[str, Any]]) -> None:
@@ -131,4 +138,5 @@ def _add(connection: sqlalchemy.Connection, table: sqlalchemy.Table, values: lis
     connection.execute(insert(table), values)
     key = tuple_(*table.primary_key)
     names = [column.name for column in table.primary_key]
-    seals.put(connection, table, key.in_([tuple(row[name] for name in names) for row in values]))
+    for some in queries.batches(values):
+        seals.put(connection, table, key.in_([tuple(row[name] for name in names) for row in some]))

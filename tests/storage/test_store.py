@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import sqlalchemy
 from loratune.errors import StaleOwner, StorageError, StudyBusy, StudyExists, StudyNotFound
-from loratune.storage import progress_note, queries
+from loratune.storage import progress_note, queries, trial_writes
 from loratune.storage.check import findings
 from loratune.storage.store import Store
 from loratune.study.records import Ending
@@ -172,6 +172,28 @@ class TestTrials:
         assert (trial.number, trial.params, trial.seed, trial.source) == (0, params, 2**40, "default")
         assert (trial.state, trial.quanta, trial.attempt) == ("running", 0, 0)
         assert (trial.reason, trial.value, trial.checkpoint, trial.adapter, trial.finished_at) == (None,) * 5
+
+    def test_more_can_be_named_than_one_statement_takes(
+        self, store, make_study, params, quantum, monkeypatch
+    ):
+        study = make_study(store)
+        for number in range(7):
+            store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
+        with store._writing(study.id) as connection, monkeypatch.context() as patch:
+            patch.setattr(queries, "AT_ONCE", 3)
+            updates = [quantum(n, 1) for n in (6, 1, 0, 5, 2)]
+            trial_writes.record(connection, study.id, store.study_dir(study.id), updates)
+            found = queries.trials(connection, study.id, (6, 0, 5, 1, 2))
+            assert [trial.number for trial in found] == [0, 1, 2, 5, 6]
+            found = queries.curve(connection, study.id, (6, 0, 5, 1))
+            assert [point.trial for point in found] == [0, 1, 5, 6]
+            assert queries.trials(connection, study.id, ()) == ()
+        many = range(300_000)  # no build of SQLite that we know takes so many in one
+        with store._writing(study.id) as connection:
+            assert len(queries.trials(connection, study.id, many)) == 7
+            assert len(queries.curve(connection, study.id, many)) == 5
+            trial_writes.forget_adapters(connection, study.id, many)
+        assert findings(store) == ()  # every seal is right
 
     @pytest.mark.parametrize("number", [0, 2, 7, -1])
     def test_a_number_that_is_not_the_next_is_refused(self, store, make_study, params, number):
