@@ -13,14 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..atomic import write_atomically
+from ..errors import StorageError
 from ..objectives.workers.process import ProcessWorker
+from ..storage.database_errors import translated_files
 from ..storage.study_files import CACHE, LOGS
 
 
 @contextlib.contextmanager
 def scratch(*, keep_for: tuple[type[BaseException], ...] = ()) -> Iterator[Path]:
-    """A folder that is gone afterwards, unless one of these errors ended it."""
-    folder = Path(tempfile.mkdtemp(prefix="loratune-"))
+    """A folder that is gone afterwards, unless one of these errors ended it. Raises ``StorageError``."""
+    with _temporary():
+        folder = Path(tempfile.mkdtemp(prefix="loratune-"))
     try:
         yield folder
     except BaseException as error:
@@ -31,26 +34,36 @@ def scratch(*, keep_for: tuple[type[BaseException], ...] = ()) -> Iterator[Path]
 
 
 def borrow_cache(artifacts: Path, folder: Path) -> Path:
-    """Return a cache in ``folder`` that finds what an earlier search kept, and adds nothing to that."""
+    """Return a cache in ``folder`` that finds what an earlier search kept, and adds nothing to that.
+
+    Raises ``StorageError``.
+    """
     cache = folder / CACHE
-    cache.mkdir(mode=0o700)
     kept = artifacts / CACHE
-    if kept.is_dir():
-        for file in kept.iterdir():
-            if file.is_file() and not file.name.startswith("."):
-                (cache / file.name).symlink_to(file)
+    found: list[Path] = []
+    with translated_files(kept):
+        if kept.is_dir():
+            found += (file for file in kept.iterdir() if file.is_file() and not file.name.startswith("."))
+    with _temporary():
+        cache.mkdir(mode=0o700)
+        for file in found:
+            (cache / file.name).symlink_to(file)
     return cache
 
 
 def settle(worker: ProcessWorker, folder: Path, artifacts: Path) -> None:
-    """Move what a first look left in ``folder`` to the files of the study that was made of it."""
-    worker.move_log(artifacts / LOGS / worker.log_file.name)
-    kept = artifacts / CACHE
-    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for file in (folder / CACHE).iterdir():
-        if file.is_file() and not file.is_symlink():
-            _move(file, kept / file.name)
-    shutil.rmtree(folder)
+    """Move what a first look left in ``folder`` to the files of the study that was made of it.
+
+    Raises ``StorageError``, such as for a full disk: the study is there by then, and can be resumed.
+    """
+    with translated_files(artifacts):
+        worker.move_log(artifacts / LOGS / worker.log_file.name)
+        kept = artifacts / CACHE
+        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file in (folder / CACHE).iterdir():
+            if file.is_file() and not file.is_symlink():
+                _move(file, kept / file.name)
+    _remove(folder)
 
 
 def _move(file: Path, to: Path) -> None:
@@ -63,6 +76,18 @@ def _move(file: Path, to: Path) -> None:
         with file.open("rb") as opened:
             write_atomically(to, iter(lambda: opened.read(2**20), b""))
         file.unlink()
+
+
+@contextlib.contextmanager
+def _temporary() -> Iterator[None]:
+    """Turn what goes wrong in the system's folder for temporary files into a ``StorageError``."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"nothing can be written to the system's folder for temporary files ({error.strerror or error}); "
+            "free some space there, or set TMPDIR to another folder"
+        ) from error
 
 
 def _remove(folder: Path) -> None:

@@ -144,6 +144,17 @@ def test_what_is_watched_is_left_again_also_where_the_run_fails(monkeypatch):
     assert seen == [("demo", True), "left"]
 
 
+def test_a_disk_that_is_full_once_the_study_is_made_is_said_and_the_study_goes_on(here, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "move_log", fail)
+        with pytest.raises(StorageError, match=r"no space left on the disk of .*; free some and tune resume"):
+            app.start(app.SearchOptions(trials=2))
+    assert app.resume().ended.why == "complete"
+
+
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [

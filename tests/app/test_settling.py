@@ -1,9 +1,12 @@
 """What a first look at model and data leaves becomes the study's, whole, and is used by the next search."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 from loratune.app import settling
+from loratune.errors import StorageError
 
 
 class Quiet:
@@ -41,3 +44,50 @@ def test_only_what_is_new_moves_and_what_was_kept_stays(tmp_path, monkeypatch, o
         "new": "new",
     }
     assert not folder.exists()
+
+
+def fail_with(code):
+    """Return a function of the system that fails."""
+
+    def fail(*_args, **_options):
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.parametrize("failing", ["move_log", "mkdir", "replace"])
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.ENOSPC, "no space left on the disk of .*/tune-artifacts; free some and tune resume"),
+        (errno.EACCES, ".*/tune-artifacts: Permission denied; check the path and its permissions"),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_told_in_one_line(tmp_path, monkeypatch, failing, code, said):
+    artifacts, folder = tmp_path / "tune-artifacts", tmp_path / "look"
+    folder.mkdir()
+    (settling.borrow_cache(artifacts, folder) / "new").write_text("new")
+    monkeypatch.setattr(Quiet if failing == "move_log" else Path, failing, fail_with(code))
+    with pytest.raises(StorageError, match=f"^{said}$"):
+        settling.settle(Quiet(), folder, artifacts)
+
+
+def test_what_cannot_be_removed_in_the_end_is_no_error(tmp_path, monkeypatch):
+    folder = tmp_path / "look"
+    folder.mkdir()
+    settling.borrow_cache(tmp_path / "tune-artifacts", folder)
+    monkeypatch.setattr(os, "rmdir", fail_with(errno.EACCES))
+    settling.settle(Quiet(), folder, tmp_path / "tune-artifacts")
+
+
+def test_without_room_for_temporary_files_it_is_said_before_anything_is_begun(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("tempfile.mkdtemp", fail_with(errno.ENOSPC))
+        with (
+            pytest.raises(StorageError, match=r"\(No space left on device\); .* set TMPDIR"),
+            settling.scratch(),
+        ):
+            pytest.fail("nothing is begun")
+    monkeypatch.setattr(Path, "mkdir", fail_with(errno.ENOSPC))
+    with pytest.raises(StorageError, match=r"\(No space left on device\); .* set TMPDIR"):
+        settling.borrow_cache(tmp_path / "tune-artifacts", tmp_path)
