@@ -1,4 +1,4 @@
-"""Writing a file so that its name is there whole or not at all: the one way in which files are made.
+"""Writing a file so that its name is there whole or not at all: how files are made but for a database's copy.
 
 What a file holds, and what to say where it cannot be written, is its writer's. Imports nothing of ours.
 """

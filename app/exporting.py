@@ -97,7 +97,7 @@ def export(
     if not anyway:
         check_gain(view, trial)
     if gains_nothing(view, view.trial(trial)):
-        tell(Told(text="warning: this trial is no better than the base model", kind="warning"))
+        tell(Told(text="this trial is no better than the base model", kind="warning"))
     if format in ("yaml", "json"):
         text = (export_yaml if format == "yaml" else export_json)(view, trial, epochs=epochs)
         if output is None:

@@ -35,7 +35,7 @@ class Begun:
     storage: str
     """Its database, without a password."""
     plan: Plan | None
-    """What it will do; None where it goes on."""
+    """What it will do, from ``start``; ``resume`` plans nothing: None."""
     store: Store
     """Its database, open as long as it runs."""
 

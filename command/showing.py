@@ -194,5 +194,6 @@ def print_all(out: Console, view: StudyView, facts: StudyFacts) -> None:
 
 def tell_of_export(told: Told) -> None:
     """Say what is to be known while an export is made."""
-    text = Text(told.text, style="yellow" if told.kind == "warning" else "")
+    warns = told.kind == "warning"
+    text = Text(f"warning: {told.text}" if warns else told.text, style="yellow" if warns else "")
     console.say(console.ERR, text, indent=2 if told.kind == "detail" else 0)

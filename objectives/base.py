@@ -1,7 +1,7 @@
 """The seam between the search and the training: what is asked of a worker, and what it answers.
 
 Everything here is a plain value that can cross a process boundary; nothing here imports torch.
-``fake.py`` beside it answers in the same terms without training, ``process.py`` starts the real one.
+``testing/fake.py`` answers in the same terms without training, ``workers/process.py`` starts the real one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The report: one page that holds everything it shows, opens offline, and runs no script but its own.
 
-Facts come from facts.py, figures from plots.py; here they are only arranged. Every text that came from
+Facts come from report_facts.py, figures from plots/; here they are only arranged. Every text that came from
 a user, a model or a data file is escaped, and a content policy names the page's own scripts by hash.
 """
 

@@ -133,7 +133,7 @@ class DataSummary:
     bad: int
     """Records left out."""
     bad_records: tuple[BadRecord, ...]
-    """The first of them, ``dataset.BAD_RECORDS_KEPT`` at most."""
+    """The first of them, ``left_out.BAD_RECORDS_KEPT`` of the data's room at most."""
     duplicates: int
     """Exact repeats that were left out, so that none lies in two splits."""
     cutoff_len: int

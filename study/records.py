@@ -32,7 +32,7 @@ class StudyHead:
     id: int
     """The study's number in this database; names its folder of files."""
     name: str
-    """The user's name for it, ``[A-Za-z0-9._-]{1,64}``."""
+    """The user's name for it: 1 to 64 of ``A-Za-z0-9._-``, neither a dot nor a dash first."""
     created_at: datetime.datetime
     """When it was made, UTC."""
     trials: int

@@ -1,6 +1,6 @@
 """What the user chose for a study, as one value that is stored with it and compared with the next one.
 
-Does not know what a worker found (``objectives.base.Facts``) nor how many trials are wanted.
+Does not know what a worker found (``facts.Facts``) nor how many trials are wanted.
 """
 
 from __future__ import annotations

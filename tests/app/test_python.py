@@ -105,6 +105,16 @@ def test_a_study_is_begun_ended_and_gone_on_with_and_nothing_is_printed(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_what_an_export_tells_says_by_its_kind_that_it_warns(monkeypatch):
+    app.start(app.SearchOptions(trials=1))
+    told = []
+    monkeypatch.setattr("loratune.app.exporting.gains_nothing", lambda *_: True)
+    app.export(anyway=True, tell=told.append)
+    assert [(one.kind, one.text) for one in told] == [
+        ("warning", "this trial is no better than the base model")
+    ]
+
+
 def test_a_plan_writes_nothing_and_leaves_the_process_alone(here, capsys):
     before = process()
     made = app.plan(app.SearchOptions(trials=7), app.RunOptions(workers=1))
