@@ -21,6 +21,7 @@ _MEND = f"{HOW_FAR}restore it from a copy, or name another with --storage"
 
 _SQLITE = {
     "SQLITE_BUSY": "locked by another program for too long; close that program and try again",
+    "SQLITE_PROTOCOL": "held by another program for too long; close that program and try again",
     "SQLITE_LOCKED": "locked by another program for too long; close that program and try again",
     "SQLITE_READONLY": "read-only; make the file and its folder writable, or name another with --storage",
     "SQLITE_PERM": "no permission; make the file and its folder accessible, or name another with --storage",
@@ -30,6 +31,9 @@ _SQLITE = {
     "SQLITE_CANTOPEN": "cannot be opened; check the path and its permissions",
 }
 
+
+HELD = ("SQLITE_BUSY", "SQLITE_PROTOCOL")
+"""What SQLite says while another process has the file, or takes over the log of one that died."""
 
 _ODD = ("Could not decode to UTF-8", "no such column", "no such table", "malformed database schema")
 """What SQLite says of a file that no migration leaves so."""

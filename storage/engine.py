@@ -174,7 +174,7 @@ def _begin_immediate(connection: sqlalchemy.Connection, fence: Fence) -> None:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 return
             except sqlalchemy.exc.OperationalError as error:
-                if database_errors.sqlite_code(error) != "SQLITE_BUSY":
+                if database_errors.sqlite_code(error) not in database_errors.HELD:
                     raise
                 fence.waiting(time.monotonic() - begun)
     finally:
@@ -234,14 +234,14 @@ def _set_journal(connection: sqlite3.Connection, timeout: float) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            if database_errors.sqlite_code(error) != "SQLITE_BUSY" or time.monotonic() > deadline:
+            if database_errors.sqlite_code(error) not in database_errors.HELD or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
 
 
 def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
     """Open without creating anything, whether a writer lives, died, or left in good order."""
-    attempts = 5
+    attempts, deadline = 5, time.monotonic() + timeout
     while True:
         attempts -= 1
         log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
@@ -265,11 +265,11 @@ def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
             return connection
         except sqlite3.OperationalError as error:
             connection.close()
-            # A writer that came or went in between; look again.
-            if attempts == 0 or database_errors.sqlite_code(error) not in (
-                "SQLITE_CANTOPEN",
-                "SQLITE_READONLY",
-            ):
+            code = database_errors.sqlite_code(error)
+            # A writer that came or went in between, or whose log another process takes over after its death,
+            # for as long as that takes; look again.
+            again = code == "SQLITE_PROTOCOL" and time.monotonic() < deadline
+            if not again and (attempts <= 0 or code not in ("SQLITE_CANTOPEN", "SQLITE_READONLY")):
                 raise
             time.sleep(0.02)
         except BaseException:

@@ -1,5 +1,6 @@
 """Where a database may be, and how it is opened: rights, durability, and readers that leave no trace."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -10,6 +11,7 @@ import sys
 import pytest
 from loratune.errors import StorageError, StudyNotFound
 from loratune.storage import engine
+from loratune.storage.database_errors import translated
 from loratune.storage.store import Store
 from made_up_studies import IN_A_CHILD
 
@@ -235,3 +237,30 @@ class TestReaders:
         connection = sqlite3.connect(path)
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
         connection.close()
+
+
+def test_a_log_that_another_process_takes_over_is_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "tune.db"
+    Store.open(str(path), mode="create").close()
+    connect, refusals = engine.connect, iter(range(8))
+
+    class Refusing:
+        """A connection of the moment in which the log of a killed writer is taken over."""
+
+        def execute(self, _query):
+            error = sqlite3.OperationalError("locking protocol")
+            error.sqlite_errorname = "SQLITE_PROTOCOL"
+            raise error
+
+        def close(self):
+            pass
+
+    def refused_at_first(*given):
+        return connect(*given) if next(refusals, None) is None else Refusing()
+
+    monkeypatch.setattr(engine, "connect", refused_at_first)
+    with contextlib.closing(engine.connect_to_read(path, 30.0)) as connection:
+        assert connection.execute("SELECT count(*) FROM tune_studies").fetchone() == (0,)
+    monkeypatch.setattr(engine, "connect", lambda *_: Refusing())
+    with pytest.raises(StorageError, match="held by another program for too long"), translated("x.db"):
+        engine.connect_to_read(path, 0.05)
