@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from ..atomic import write_atomically
 from ..spaces.nouns import numbered
-from ..study.records import TrialRecord
 from . import database_errors
 
 FILE = "progress.json"
@@ -45,13 +43,6 @@ class Progress:
         """It in words."""
         quanta = "quantum" if self.quanta == 1 else "quanta"
         return f"{numbered(self.trials, 'trial')}, {self.ended} ended, {self.quanta} {quanta}"
-
-
-def of(trials: Iterable[TrialRecord]) -> Progress:
-    """Return how far these trials are."""
-    found = tuple(trials)
-    ended = sum(trial.state != "running" for trial in found)
-    return Progress(trials=len(found), quanta=sum(trial.quanta for trial in found), ended=ended)
 
 
 def read(folder: Path) -> Progress | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from loratune.reports.view import StudyView
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import preset
 from loratune.spaces.space import SearchSpace
+from loratune.storage.progress_note import Progress
 from loratune.study.budget import Budget
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 from loratune.study.facts import BadRecord, DataSummary, Facts, Geometry, MemoryFacts, ModelSummary
@@ -254,6 +255,12 @@ def with_facts(view: StudyView, part: str | None = None, **changes: Any) -> Stud
         changes = {part: dataclasses.replace(getattr(facts, part), **changes)}
     study = dataclasses.replace(view.study, facts=dataclasses.replace(facts, **changes))
     return dataclasses.replace(view, study=study)
+
+
+def progress_of(trials: Sequence[TrialRecord]) -> Progress:
+    """How far these trials are, counted from their rows."""
+    ended = sum(trial.state != "running" for trial in trials)
+    return Progress(trials=len(trials), quanta=sum(trial.quanta for trial in trials), ended=ended)
 
 
 @pytest.fixture

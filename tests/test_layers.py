@@ -95,6 +95,7 @@ LIGHT = {
     "objectives.training.named_layers",
     "objectives.data.parquet_records",
     "objectives.identity",
+    "objectives.out_of_memory",
     "objectives.precheck",
     "objectives.workers.process",
     "objectives.data.readers",

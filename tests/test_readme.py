@@ -22,15 +22,17 @@ DATA = ("demo/data/", "demo/model/")
 SOURCES = (".py", ".html", ".js")
 
 
-def understand(line: str) -> None:
-    """Parse a line as the command does, down to the last word, and run nothing."""
-    command, words = cli.tune, shlex.split(line)[1:]
+def understand(line: str) -> list[str]:
+    """Parse a line as the command does, down to the last word, run nothing; return the commands in it."""
+    command, words, named = cli.tune, shlex.split(line)[1:], []
     while isinstance(command, click.Group):
         within = click.Context(command)
         name, command, words = command.resolve_command(within, words)
+        named.append(name)
     context = command.make_context(name, words)
     if name == "plot":
         known(context.params["kind"])
+    return named
 
 
 def named_in_the_tree() -> dict[str, str]:
@@ -101,7 +103,9 @@ def test_the_checks_run_the_readmes_test_command():
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_of_the_readme_is_understood(line):
-    understand(line)
+    named = understand(line)
+    assert named
+    assert shlex.split(line)[1 : len(named) + 1] == named
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from ...study.facts import Facts, Geometry, MemoryFacts
 from .. import identity, memory
 from ..data.dataset import TokenizedData, load_data
 from ..machine import free_ram, process_memory
-from ..workers.worker import ran_out_of_memory
+from ..out_of_memory import ran_out_of_memory
 from .attention import keeps_scores
 from .batches import collate
 from .determinism import compute_deterministically

@@ -15,7 +15,7 @@ import torch
 from ...study.budget import Budget
 from ...study.facts import Geometry
 from ..data.dataset import TokenizedData
-from ..workers.worker import ran_out_of_memory
+from ..out_of_memory import ran_out_of_memory
 from .batches import collate
 from .evaluation import EvalSet
 from .model import BaseModel

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import faulthandler
 import importlib
 import logging
@@ -27,7 +26,8 @@ from ...errors import LoratuneError
 from ...spaces.params import LoraParams
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Done, Progress, SlotFailed, WorkerFailed, says_out_of_memory
+from ..base import Done, Progress, SlotFailed, WorkerFailed
+from ..out_of_memory import ran_out_of_memory
 
 log = logging.getLogger("loratune.worker")
 
@@ -186,27 +186,6 @@ def _session_maker(path: str, threads: int) -> Callable[[ObjectiveConfig], Train
 
         torch.set_num_threads(threads)
     return cast(Callable[[ObjectiveConfig], TrainingSession], make)
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception, or what caused it, means that memory ran out, on device or machine."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if _says_out_of_memory(seen):
-            return True
-        seen = seen.__cause__
-    return False
-
-
-def _says_out_of_memory(error: BaseException) -> bool:
-    torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    # The allocator of the CPU and libraries of CUDA raise a plain RuntimeError, a library that cannot be
-    # loaded an ImportError, safetensors an error of its own.
-    return not isinstance(error, LoratuneError) and says_out_of_memory(str(error))
 
 
 def _end_with(parent: int) -> None:

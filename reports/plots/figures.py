@@ -205,37 +205,44 @@ def timeline_figure(facts: Timeline) -> go.Figure:
 def _curve_trace(
     lines: Iterable[CurveLine], color: str, name: str, opacity: float, width: float = 1.5
 ) -> go.Scatter:
-    """Return all lines as one trace, parted by gaps: a trace for each of 1,000 trials would be slow."""
-    x: list[int | None] = []
-    y: list[float | None] = []
-    text: list[str] = []
-    for line in lines:
-        x += [*line.examples, None]
-        y += [*line.losses, None]
-        text += [f"trial {line.trial}: {show_loss(loss)}" for loss in line.losses] + [""]
-    return go.Scatter(
-        x=x,
-        y=y,
-        name=name,
-        mode="lines+markers",
-        opacity=opacity,
-        line={"color": color, "width": width},
-        marker={"size": 5},
-        hovertext=text,
-        hoverinfo="text",
-    )
+    parts = [
+        (line.examples, line.losses, [f"trial {line.trial}: {show_loss(loss)}" for loss in line.losses])
+        for line in lines
+    ]
+    return _one_trace(parts, color, name, opacity, width, marker=5)
 
 
 def _parallel_trace(
     lines: Sequence[ParallelLine], color: str, name: str, opacity: float, width: float
 ) -> go.Scatter:
+    parts = [
+        (
+            range(len(line.positions)),
+            line.positions,
+            [f"trial {line.trial}: {value}, loss {show_loss(line.loss)}" for value in line.values],
+        )
+        for line in lines
+    ]
+    return _one_trace(parts, color, name, opacity, width, marker=4)
+
+
+def _one_trace(
+    parts: Iterable[tuple[Iterable[int], Iterable[float], list[str]]],
+    color: str,
+    name: str,
+    opacity: float,
+    width: float,
+    *,
+    marker: int,
+) -> go.Scatter:
+    """Return lines, each ``(x, y, text)``, as one trace parted by gaps: a trace for each would be slow."""
     x: list[int | None] = []
     y: list[float | None] = []
-    text: list[str] = []
-    for line in lines:
-        x += [*range(len(line.positions)), None]
-        y += [*line.positions, None]
-        text += [f"trial {line.trial}: {value}, loss {show_loss(line.loss)}" for value in line.values] + [""]
+    hover: list[str] = []
+    for across, up, text in parts:
+        x += [*across, None]
+        y += [*up, None]
+        hover += [*text, ""]
     return go.Scatter(
         x=x,
         y=y,
@@ -243,8 +250,8 @@ def _parallel_trace(
         mode="lines+markers",
         opacity=opacity,
         line={"color": color, "width": width},
-        marker={"size": 4},
-        hovertext=text,
+        marker={"size": marker},
+        hovertext=hover,
         hoverinfo="text",
     )
 

@@ -77,7 +77,10 @@ def test_what_cannot_be_removed_in_the_end_is_no_error(tmp_path, monkeypatch):
     folder.mkdir()
     settling.borrow_cache(tmp_path / "tune-artifacts", folder)
     monkeypatch.setattr(os, "rmdir", fail_with(errno.EACCES))
-    settling.settle(Quiet(), folder, tmp_path / "tune-artifacts")
+    worker = Quiet()
+    settling.settle(worker, folder, tmp_path / "tune-artifacts")
+    assert folder.exists()
+    assert worker.log_file == tmp_path / "tune-artifacts" / "logs" / "worker-0.log"
 
 
 def test_without_room_for_temporary_files_it_is_said_before_anything_is_begun(tmp_path, monkeypatch):

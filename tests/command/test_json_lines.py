@@ -94,11 +94,15 @@ def test_where_a_search_stands_is_told_now_and_then(capsys, monkeypatch, progres
 
 @pytest.mark.parametrize("error", [json_lines.ReaderGone, OSError(28, "No space left on device")])
 def test_a_search_goes_on_where_nobody_reads_any_more(monkeypatch, error):
+    tried = []
+
     def emit(text):
+        tried.append(json.loads(text)["text"])
         raise error
 
     monkeypatch.setattr(json_lines, "emit", emit)
     JsonLines().on_event(Notice(about="device", text="a"))
+    assert tried == ["a"]
 
 
 def test_the_page_names_every_event_and_every_field_of_it():

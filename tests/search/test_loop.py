@@ -19,6 +19,7 @@ from loratune.search.study_record import create
 from loratune.spaces.choices import Choices
 from loratune.storage import progress_note, rows
 from loratune.storage.store import Store
+from made_up_studies import progress_of
 
 PLAN = FakePlan(slots=4)
 
@@ -414,8 +415,8 @@ def test_whenever_workers_train_the_database_file_alone_holds_all(bench, monkeyp
         copy = tmp_path / "alone.db"
         shutil.copy(bench.path, copy)
         with Store.open(str(copy), mode="read") as alone:
-            reached.append(progress_note.of(alone.trials(1)))
-        assert reached[-1] == progress_note.of(self.trials(1))
+            reached.append(progress_of(alone.trials(1)))
+        assert reached[-1] == progress_of(self.trials(1))
         return True
 
     monkeypatch.setattr(Store, "fold_log", fold)

@@ -6,10 +6,10 @@ import sqlite3
 import numpy as np
 import pytest
 from loratune import digest
-from loratune.storage import progress_note
 from loratune.storage.check import copy_findings, findings, trial_findings
 from loratune.storage.store import Store
 from loratune.study.records import Ending
+from made_up_studies import progress_of
 from safetensors.numpy import save
 
 
@@ -249,4 +249,4 @@ def test_one_is_spoken_of_as_one(study):
     trials = store.trials(made.id)
     assert list(trial_findings(trials[1:], []))[:1] == ["trial 0 is missing"]
     assert list(trial_findings(trials[2:], []))[:1] == ["trials 0, 1 are missing"]
-    assert progress_note.of(trials[:1]).words == "1 trial, 1 ended, 1 quantum"
+    assert progress_of(trials[:1]).words == "1 trial, 1 ended, 1 quantum"

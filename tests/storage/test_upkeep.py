@@ -13,6 +13,7 @@ from loratune.storage import progress_note
 from loratune.storage.store import Store
 from loratune.storage.upkeep import fold, log_of
 from loratune.study.records import Ending
+from made_up_studies import progress_of
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_a_torn_note_of_how_far_a_study_was_hinders_nobody(owned, params, quantu
     assert progress_note.read(store.study_dir(study.id)) is None
     store.acquire(study.id)
     store.record_quantum(study.id, [quantum(0, 1)])
-    assert progress_note.read(store.study_dir(study.id)) == progress_note.of(store.trials(study.id))
+    assert progress_note.read(store.study_dir(study.id)) == progress_of(store.trials(study.id))
 
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
