@@ -8,7 +8,8 @@ from __future__ import annotations
 from ..errors import SpaceError
 from ..spaces.presets import preset
 from ..storage import engine, foreign, rows
-from ..storage.store import Store, check_path
+from ..storage.opening import check_path
+from ..storage.store import Store
 from .request import Request, choose_preset, fit_to_budget, make_config
 
 

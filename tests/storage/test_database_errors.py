@@ -132,7 +132,7 @@ def test_a_full_database_is_one_line_and_goes_on_where_it_was(path, make_study, 
     with Store.open(str(path), mode="create") as store:
         study = make_study(store)
         store.acquire(study.id)
-        with store._engine.connect() as connection:  # the pool's one connection
+        with store._connections.engine.connect() as connection:  # the pool's one connection
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
             connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 5}")
         with pytest.raises(StorageError, match="no space left on disk; free some and tune resume") as caught:
@@ -140,7 +140,7 @@ def test_a_full_database_is_one_line_and_goes_on_where_it_was(path, make_study, 
         one_line(caught)
         before = store.trials(study.id), store.curve(study.id)
         assert len(before[0]) > 0
-        with store._engine.connect() as connection:
+        with store._connections.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
         assert (store.trials(study.id), store.curve(study.id)) == before
         store.add_trial(study.id, number=len(before[0]), params=params, seed=0, source="tpe")
@@ -198,7 +198,7 @@ def test_a_rows_damaged_bytes_are_one_line(path, make_study, params, quantum):
         study = make_study(store)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
         store.record_quantum(study.id, [quantum(0, 1)])
-        with store._transaction() as connection:
+        with store._connections.transaction() as connection:
             connection.exec_driver_sql("UPDATE tune_evaluations SET losses = x'0102'")
         with pytest.raises(
             StorageError, match="damaged, the losses of trial 0 after quantum 1 cannot be read"

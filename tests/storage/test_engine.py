@@ -106,7 +106,7 @@ def test_the_files_are_the_users_alone_whatever_the_umask(path, make_study):
 
 
 def test_every_commit_is_synced_and_readers_do_not_wait(path):
-    with Store.open(str(path), mode="create") as store, store._reading() as connection:
+    with Store.open(str(path), mode="create") as store, store.reading() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
@@ -159,7 +159,7 @@ class TestReaders:
     def test_a_live_writer_is_read_without_waiting(self, path, make_study):
         with Store.open(str(path), mode="create") as store:
             make_study(store)
-            with store._transaction() as connection:
+            with store._connections.transaction() as connection:
                 connection.exec_driver_sql("UPDATE tune_studies SET trials = 99")
                 assert read(path) == ["first"]
                 with Store.open(str(path), mode="read") as reader:

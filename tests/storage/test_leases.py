@@ -182,7 +182,7 @@ except Exception as error:
         )
         assert child.stdout.readline() == "ready\n"
         child.send_signal(signal.SIGSTOP)
-        with store._transaction() as connection:  # seen from another machine it would be elsewhere
+        with store._connections.transaction() as connection:  # seen from elsewhere it would be another's
             connection.exec_driver_sql("UPDATE tune_leases SET host = 'gone'")
         assert store.acquire(1, take_over=True).token == 2
         child.send_signal(signal.SIGCONT)

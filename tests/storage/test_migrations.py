@@ -10,7 +10,7 @@ from loratune.storage.store import Store
 
 
 def test_the_tables_in_the_file_are_those_that_the_program_speaks_of(store):
-    inspector = sqlalchemy.inspect(store._engine)
+    inspector = sqlalchemy.inspect(store._connections.engine)
     names = {name for name in inspector.get_table_names() if name.startswith("tune_")}
     assert names == set(tables.metadata.tables)
     for name, table in tables.metadata.tables.items():
@@ -21,7 +21,7 @@ def test_the_tables_in_the_file_are_those_that_the_program_speaks_of(store):
 
 
 def test_a_fresh_database_is_of_the_latest_version(store):
-    with store._reading() as connection:
+    with store.reading() as connection:
         assert migrations.version(connection) == migrations.LATEST
 
 
@@ -53,7 +53,7 @@ def test_an_older_database_is_brought_up_to_date_with_its_rows(path, make_study,
     for _ in range(2):
         with Store.open(str(path), mode="write") as store:
             assert store.study(None) == study
-            with store._reading() as connection:
+            with store.reading() as connection:
                 assert migrations.version(connection) == latest
                 assert sqlalchemy.inspect(connection).has_table("tune_more")
 
@@ -67,7 +67,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(path, make_study, monkeypa
         patch.setattr(migrations, "LATEST", migrations.LATEST + 1)
         with pytest.raises(StorageError, match="a table cannot be read"):
             Store.open(str(path), mode="write")
-    with Store.open(str(path), mode="write") as store, store._reading() as connection:
+    with Store.open(str(path), mode="write") as store, store.reading() as connection:
         assert migrations.version(connection) == migrations.LATEST
         assert not sqlalchemy.inspect(connection).has_table("tune_more")
         assert store.study(None) == study

@@ -310,8 +310,8 @@ def test_trials_that_ended_together_are_one_commit(path, owned, quantum):
     for number in (1, 2):
         store.record_quantum(study.id, [quantum(number, 1)], [end(number, value=2.0)])
     commits = []
-    sqlalchemy.event.listen(store._projection._storage.engine, "commit", lambda _: commits.append(1))
-    written = store._projection.write(
+    sqlalchemy.event.listen(store._copy._projection._storage.engine, "commit", lambda _: commits.append(1))
+    written = store._copy._projection.write(
         study, store.trials(study.id), store.curve(study.id), DISTRIBUTIONS, VALUES
     )
     assert written == len(load(path)) - 1 == 2
@@ -329,7 +329,7 @@ def test_its_rows_are_those_that_optuna_itself_would_write(path, owned, quantum,
     assert ours["trials"]
     with opened(path) as storage:
         storage.delete_study(storage.get_study_id_from_name("first"))
-    store._projection._studies.clear()  # it looks again what is there
+    store._copy._projection._studies.clear()  # it looks again what is there
     monkeypatch.setattr(optuna_rows, "SCHEMA", 0)  # as if its tables were unknown
     store.project(study.id, DISTRIBUTIONS, VALUES)
     assert content(path) == ours
@@ -435,7 +435,7 @@ def test_a_full_disk_in_optunas_tables_is_one_line(path, owned, params, monkeypa
     for number in range(5, 60):
         store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
     store.record_quantum(study.id, [], [end(number, value=2.0) for number in range(1, 60)])
-    engine = store._projection._storage.engine
+    engine = store._copy._projection._storage.engine
     with engine.connect() as connection:
         limit = [connection.exec_driver_sql("PRAGMA page_count").scalar()]
 

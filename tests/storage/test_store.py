@@ -76,7 +76,7 @@ class TestStudies:
             pytest.skip("written with SQLite's own functions")
         make_study(store, "strange")
         other = make_study(store, "other")
-        with store._transaction() as connection:
+        with store._connections.transaction() as connection:
             connection.exec_driver_sql(
                 f"UPDATE tune_studies SET {change}, seal = NULL WHERE name = 'strange'"
             )
@@ -97,7 +97,7 @@ class TestStudies:
         del facts["notes"], facts["data"]["endings"], facts["model"]["files"], facts["budget"]["notes"]
         facts["of a later version"] = 1
         values = (json.dumps(config), json.dumps(facts))
-        with store._transaction() as connection:
+        with store._connections.transaction() as connection:
             query = sqlalchemy.text("UPDATE tune_studies SET config = :config, facts = :facts, seal = NULL")
             connection.execute(query, dict(zip(("config", "facts"), values, strict=True)))
         assert store.study("first") == made
@@ -141,7 +141,7 @@ class TestStudies:
 
     def test_a_study_whose_name_was_taken_by_older_code_opens(self, store, make_study):
         made = make_study(store)
-        with store._transaction() as connection:
+        with store._connections.transaction() as connection:
             connection.exec_driver_sql("UPDATE tune_studies SET name = '-x', seal = NULL")
         assert store.study("-x").id == made.id
         store.acquire(made.id)
@@ -151,7 +151,7 @@ class TestStudies:
     def test_a_name_that_optuna_uses_for_another_study_is_refused(self, store, make_study, tmp_path):
         first = make_study(store, "first")
         store.project(first.id, {}, {})  # makes Optuna's tables
-        with store._transaction() as connection:
+        with store._connections.transaction() as connection:
             connection.exec_driver_sql("INSERT INTO studies (study_name) VALUES ('theirs')")
         with pytest.raises(StudyExists, match="'theirs'"):
             make_study(store, "theirs")
@@ -179,7 +179,7 @@ class TestTrials:
         study = make_study(store)
         for number in range(7):
             store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
-        with store._writing(study.id) as connection, monkeypatch.context() as patch:
+        with store._connections.writing(study.id) as connection, monkeypatch.context() as patch:
             patch.setattr(queries, "AT_ONCE", 3)
             updates = [quantum(n, 1) for n in (6, 1, 0, 5, 2)]
             trial_writes.record(connection, study.id, store.study_dir(study.id), updates)
@@ -189,7 +189,7 @@ class TestTrials:
             assert [point.trial for point in found] == [0, 1, 5, 6]
             assert queries.trials(connection, study.id, ()) == ()
         many = range(300_000)  # no build of SQLite that we know takes so many in one
-        with store._writing(study.id) as connection:
+        with store._connections.writing(study.id) as connection:
             assert len(queries.trials(connection, study.id, many)) == 7
             assert len(queries.curve(connection, study.id, many)) == 5
             trial_writes.forget_adapters(connection, study.id, many)
@@ -410,7 +410,7 @@ class TestOwnership:
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
         store.project(study.id, {}, {})
         store.record_quantum(study.id, [], [ending(0)])
-        with store._engine.connect() as connection:  # as if another had taken it over
+        with store._connections.engine.connect() as connection:  # as if another had taken it over
             connection.exec_driver_sql("UPDATE tune_leases SET token = token + 1, host = 'elsewhere'")
             connection.commit()
         before = store.trials(study.id)
@@ -420,13 +420,13 @@ class TestOwnership:
             lambda: store.set_trials(study.id, 5),
             lambda: make_study(store, "second"),
             lambda: store.project(study.id, {}, {}),
-            lambda: store._projection.write(study, before, store.curve(study.id), {}, {}),
+            lambda: store._copy._projection.write(study, before, store.curve(study.id), {}, {}),
         ):
             with pytest.raises(StaleOwner, match="took it over"):
                 write()
         assert store.trials(study.id) == before
         assert [study.name for study in store.studies()] == ["first"]
-        with store._reading() as connection:
+        with store.reading() as connection:
             assert connection.exec_driver_sql("SELECT count(*) FROM trials").scalar() == 0
         with pytest.raises(StudyBusy, match="'elsewhere'"):
             store.acquire(study.id)
@@ -502,7 +502,7 @@ class TestFolder:
                     with pytest.raises(StorageError):  # nothing of it is counted
                         store.record_quantum(study.id, [quantum(number, 2)], [ending(99)])
                     store.record_quantum(study.id, [quantum(number, 2)], [ending(number)])
-                    with store._reading() as connection:
+                    with store.reading() as connection:
                         rows = queries.progress(connection, study.id)
                     assert progress_note.read(folder) == rows
                     assert (rows.trials, rows.ended) == (number + 1, number + 1)
