@@ -15,7 +15,7 @@ from rich.text import Text
 
 from . import __version__
 from .app.default_storage import default_storage
-from .command import exit_codes, showing
+from .command import exit_codes, listing, showing
 from .command.console import ERR, OUT, emit, emit_json, room, say, show_table
 from .command.database import db
 from .command.group import Commands
@@ -160,12 +160,14 @@ def list_(storage: str | None, as_json: bool) -> None:
       tune list --json
     """
     with Store.open(storage or default_storage(), mode="read") as store:
-        rows = [showing.study_row(store, study) for study in store.studies()]
+        rows, unread = listing.study_rows(store)
         if as_json:
             emit_json(rows)
-            return
-        show_table(OUT, showing.study_table(rows, room(OUT)))
-        say(OUT, Text(showing.disk_line(store), style="dim"))
+        elif rows or unread is None:
+            show_table(OUT, listing.study_table(rows, room(OUT)))
+            say(OUT, Text(listing.disk_line(store), style="dim"))
+        if unread is not None:
+            raise unread
 
 
 @tune.command(short_help="Show a study, or one of its trials.")

@@ -5,7 +5,7 @@ Changes nothing: a file that is refused is as it was, and there is none where th
 
 from __future__ import annotations
 
-from ..errors import SpaceError
+from ..errors import SpaceError, StorageError
 from ..spaces.presets import preset
 from ..storage import engine, foreign, rows
 from ..storage.opening import check_path
@@ -31,7 +31,7 @@ def look_first(request: Request) -> None:
         foreign.check_writable(address.path)
         return
     with Store.open(request.storage, mode="read") as store:
-        if name is not None and name not in {study.name for study in store.studies()}:
+        if name is not None and not store.holds(name):
             rows.check_name(name)
             foreign.check_name_is_free(address.path, found, name)
         if not request.run.take_over:
@@ -51,11 +51,14 @@ def check_free(store: Store, request: Request) -> None:
     chosen = choose_preset(request)
     presets = [chosen] if chosen is not None else [preset("default"), preset("tiny")]
     configs = [make_config(request, one) for one in presets]
-    for head in store.studies():
-        lease = store.lease(head.id)
+    for study_id in store.study_ids():
+        lease = store.lease(study_id)
         if lease is None or not lease.alive:
             continue
-        study = store.study(head.name)
+        try:
+            study = store.study(store.head(study_id).name)
+        except StorageError:
+            continue  # what this version cannot read is not of these choices
         for config in configs:
             try:
                 same = not study.config.differences(fit_to_budget(config, study.facts))

@@ -1,9 +1,9 @@
-"""Studies and trials as the terminal shows them: values for ``--json``, tables for people."""
+"""A study and its trials as the terminal shows them, for people; the list of all studies is in listing.py."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -11,17 +11,13 @@ from rich.text import Text
 
 from ..reports.format import (
     have_ended,
-    show_bytes,
     show_count,
     show_loss,
     show_source,
-    show_state,
     show_value,
 )
 from ..spaces.params import value_of
-from ..storage.store import Store
-from ..study.ranking import best_trial
-from ..study.records import StudyHead, TrialRecord
+from ..study.records import TrialRecord
 from . import console
 from .table_columns import LEADING, SHORT
 
@@ -33,61 +29,6 @@ if TYPE_CHECKING:
 
 ROWS = 10
 """Trials that ``tune show`` shows."""
-
-
-def study_row(store: Store, study: StudyHead) -> dict[str, Any]:
-    """Return what ``tune list`` says of a study."""
-    trials = store.trials(study.id)
-    states: dict[str, int] = {}
-    for trial in trials:
-        states[trial.state] = states.get(trial.state, 0) + 1
-    best = best_trial(trials)
-    lease = store.lease(study.id)
-    return {
-        "study": study.name,
-        "trials": study.trials,
-        "ended": sum(count for state, count in states.items() if state != "running"),
-        "states": states,
-        "best": None if best is None else best.value,
-        "best_trial": None if best is None else best.number,
-        "owner": f"pid {lease.pid} on {lease.host}" if lease is not None and lease.alive else None,
-        "disk_bytes": store.disk_bytes(study.id),
-        "created": study.created_at.isoformat(),
-    }
-
-
-def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
-    """Return the table of ``tune list`` for a terminal of that width."""
-    return console.table(
-        ("study", "trials", "best", "outcomes", "owner", "disk", "created"),
-        (
-            (
-                row["study"],
-                f"{row['ended']}/{row['trials']}",
-                show_loss(row["best"]),
-                ", ".join(
-                    f"{count} {show_state(state, live=row['owner'] is not None)}"
-                    for state, count in row["states"].items()
-                ),
-                row["owner"] or "–",
-                show_bytes(row["disk_bytes"]),
-                row["created"][:16].replace("T", " "),
-            )
-            for row in rows
-        ),
-        width=width,
-        right=("trials", "best", "disk"),
-        folding=("outcomes", "owner"),
-        lesser={"disk": 1, "created": 2},
-    )
-
-
-def disk_line(store: Store) -> str:
-    """Return what all studies take on disk: the database, and the folder that they share."""
-    database = store.database_bytes()
-    in_file = "" if database is None else f"database {show_bytes(database)}, "
-    folder = show_bytes(store.artifacts_bytes())
-    return f"in all: {in_file}{store.artifacts.name} {folder} (checkpoints, adapters, cache, logs)"
 
 
 def print_verdict(out: Console, found: Verdict) -> None:

@@ -26,7 +26,7 @@ def create(store: Store, *, name: str, config: StudyConfig, facts: Facts, trials
     try:
         study = store.create_study(name=name, trials=trials, config=config, facts=facts)
     except StudyExists:
-        if name not in {known.name for known in store.studies()}:
+        if not store.holds(name):
             raise  # it is a study of another program, in Optuna's tables alone
         study = store.study(name)
     else:

@@ -52,6 +52,15 @@ def readable(what: str) -> Iterator[None]:
         raise DamagedError(what) from error
 
 
+@contextlib.contextmanager
+def named(what: str) -> Iterator[None]:
+    """Let a damage that is found inside be one of ``what``."""
+    try:
+        yield
+    except DamagedError as error:
+        raise DamagedError(what) from error
+
+
 def no_space(path: object) -> StorageError:
     """Return the error of a full disk."""
     return StorageError(f"no space left on the disk of {path}; free some and tune resume")

@@ -5,6 +5,7 @@ Changes nothing; what is written is written by trial_writes.py, ownership.py and
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ import sqlalchemy
 from sqlalchemy import func, select
 
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyHead, StudyRecord, TrialRecord
-from . import rows, seals, tables
+from . import database_errors, rows, seals, tables
 from .progress_note import Progress
 
 AT_ONCE = 5_000
@@ -57,9 +58,26 @@ def head_of(connection: sqlalchemy.Connection, study_id: int) -> StudyHead:
     return rows.head(connection.execute(query).mappings().one())
 
 
+def ids(connection: sqlalchemy.Connection) -> tuple[int, ...]:
+    """Return the id of every study, oldest first; whatever else of it may be damaged."""
+    return tuple(connection.execute(select(tables.studies.c.id).order_by(tables.studies.c.id)).scalars())
+
+
 def names(connection: sqlalchemy.Connection) -> tuple[str, ...]:
     """Return the name of every study."""
     return tuple(connection.execute(select(tables.studies.c.name)).scalars())
+
+
+@contextlib.contextmanager
+def naming_study(connection: sqlalchemy.Connection, study_id: int) -> Iterator[None]:
+    """Let what is said of a damaged row inside also say of which study it is."""
+    try:
+        yield
+    except database_errors.DamagedError as error:
+        name = connection.execute(
+            select(tables.studies.c.name).where(tables.studies.c.id == study_id)
+        ).scalar()
+        raise database_errors.DamagedError(f"{error} of study {name!r}") from error
 
 
 def trials(
@@ -68,7 +86,15 @@ def trials(
     """Return some of a study's trials or, with None, all, by number."""
     table = tables.trials
     query = whole_rows(connection, table).where(table.c.study_id == study_id).order_by(table.c.number)
-    return tuple(rows.trial(row) for row in _among(connection, query, table.c.number, numbers))
+    with naming_study(connection, study_id):
+        try:
+            return tuple(rows.trial(row) for row in _among(connection, query, table.c.number, numbers))
+        except database_errors.DamagedError:
+            # A value that is no JSON ends the reading before it is known whose it is.
+            for number in connection.execute(query.with_only_columns(table.c.number)).scalars().all():
+                with database_errors.named(f"trial {number!r}"):
+                    connection.execute(query.where(table.c.number == number)).mappings().all()
+            raise
 
 
 def best(connection: sqlalchemy.Connection, study_id: int, count: int) -> tuple[int, ...]:
@@ -89,7 +115,8 @@ def curve(
         .where(table.c.study_id == study_id)
         .order_by(table.c.trial, table.c.quantum)
     )
-    return tuple(rows.point(row) for row in _among(connection, query, table.c.trial, numbers))
+    with naming_study(connection, study_id):
+        return tuple(rows.point(row) for row in _among(connection, query, table.c.trial, numbers))
 
 
 def evaluations(
@@ -101,7 +128,8 @@ def evaluations(
     if trial is not None:
         query = query.where(table.c.trial == trial)
     found = connection.execute(query.order_by(table.c.trial)).mappings()
-    return {row["trial"]: rows.evaluation(row) for row in found}
+    with naming_study(connection, study_id):
+        return {row["trial"]: rows.evaluation(row) for row in found}
 
 
 def events(connection: sqlalchemy.Connection, study_id: int, kind: str | None) -> tuple[EventRecord, ...]:
@@ -110,7 +138,8 @@ def events(connection: sqlalchemy.Connection, study_id: int, kind: str | None) -
     query = whole_rows(connection, table).where(table.c.study_id == study_id).order_by(table.c.id)
     if kind is not None:
         query = query.where(table.c.kind == kind)
-    return tuple(rows.event(row) for row in connection.execute(query).mappings())
+    with naming_study(connection, study_id):
+        return tuple(rows.event(row) for row in connection.execute(query).mappings())
 
 
 def progress(connection: sqlalchemy.Connection, study_id: int) -> Progress:

@@ -125,6 +125,21 @@ class Store:
         with self._connections.reading() as connection:
             return queries.studies(connection)
 
+    def study_ids(self) -> tuple[int, ...]:
+        """Return the id of every study, oldest first: also of one whose row is damaged."""
+        with self._connections.reading() as connection:
+            return queries.ids(connection)
+
+    def head(self, study_id: int) -> StudyHead:
+        """Return the head of a study that is there, by its id."""
+        with self._connections.reading() as connection:
+            return queries.head_of(connection, study_id)
+
+    def holds(self, name: str) -> bool:
+        """Return whether there is a study of that name, whatever state its row is in."""
+        with self._connections.reading() as connection:
+            return name in queries.names(connection)
+
     def study(self, name: str | None) -> StudyRecord:
         """Return a study by its name, or the one last worked on; raises ``StudyNotFound``."""
         with self._connections.reading() as connection:

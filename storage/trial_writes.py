@@ -90,8 +90,9 @@ def forget_adapters(connection: sqlalchemy.Connection, study_id: int, keep: Coll
     # Told apart here: those that are kept can be more than one statement can name.
     kept = frozenset(keep)
     forgotten = [row for row in connection.execute(named).mappings() if row["number"] not in kept]
-    for row in forgotten:
-        seals.check(row, f"trial {row['number']!r}")
+    with queries.naming_study(connection, study_id):
+        for row in forgotten:
+            seals.check(row, f"trial {row['number']!r}")
     _change(connection, study_id, {row["number"]: {"adapter": None} for row in forgotten})
 
 
@@ -109,7 +110,8 @@ def _running(
     for number in numbers:
         if number not in found:
             raise StorageError(f"trial {number}: not in study {study_id}; read the trials again")
-        seals.check(found[number], f"trial {number}")
+        with queries.naming_study(connection, study_id):
+            seals.check(found[number], f"trial {number}")
         if (state := found[number]["state"]) != "running":
             raise StorageError(f"trial {number}: has ended ({state}) and cannot be changed")
     return found

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from loratune.app.request import choose_preset, make_config, make_request
 from loratune.cli import tune as group
-from loratune.command import showing
+from loratune.command import listing, showing
 from loratune.command.table_columns import SHORT
 from loratune.objectives.testing.fake import FakeFleet, FakePlan
 from loratune.reports.format import show_bytes
@@ -61,7 +61,7 @@ def text_of(draw, width=120):
 
 
 def test_a_row_counts_every_trial_once(store):
-    row = showing.study_row(store, store.study("ended"))
+    row = listing.study_row(store, store.study("ended"))
     assert row["ended"] == row["trials"] == sum(row["states"].values()) == TRIALS
     assert row["owner"] is None
     trials = {trial.number: trial for trial in store.trials(store.study("ended").id)}
@@ -72,9 +72,9 @@ def test_a_row_counts_every_trial_once(store):
 
 
 def test_a_study_that_has_not_begun_has_a_row_as_well(store):
-    row = showing.study_row(store, store.study("later"))
+    row = listing.study_row(store, store.study("later"))
     assert (row["ended"], row["trials"], row["best"], row["states"]) == (0, 5, None, {})
-    text = text_of(lambda out: out.print(showing.study_table([row], out.width)))
+    text = text_of(lambda out: out.print(listing.study_table([row], out.width)))
     assert "0/5" in text
     assert "–" in text
 
@@ -91,7 +91,7 @@ def test_no_word_of_the_table_of_studies_is_broken(width):
         "disk_bytes": 123_456_789,
         "created": "2026-01-02T03:04:05",
     }
-    lines = text_of(lambda out: out.print(showing.study_table([row], out.width)), width).splitlines()
+    lines = text_of(lambda out: out.print(listing.study_table([row], out.width)), width).splitlines()
     assert max(map(len, lines)) <= width
     words = " ".join(lines).split()
     for word in ("stories260K-train_alpaca", "93/100", "1.2346", "complete,", "pruned,", "interrupted"):
@@ -103,8 +103,8 @@ def test_no_word_of_the_table_of_studies_is_broken(width):
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_table_of_studies_keeps_names_whole(store, width):
-    rows = [showing.study_row(store, study) for study in store.studies()]
-    text = text_of(lambda out: out.print(showing.study_table(rows, out.width)), width)
+    rows = [listing.study_row(store, study) for study in store.studies()]
+    text = text_of(lambda out: out.print(listing.study_table(rows, out.width)), width)
     assert max(map(len, text.splitlines())) <= width
     for words in ("ended", "later", f"{TRIALS}/{TRIALS}", f"{rows[1]['best']:.4f}"):
         assert words in text
@@ -113,8 +113,8 @@ def test_the_table_of_studies_keeps_names_whole(store, width):
 def test_a_live_owner_is_shown(store, path):
     with Store.open(str(path), mode="write") as owner:
         lease = owner.acquire(owner.study("later").id)
-        assert showing.study_row(store, store.study("later"))["owner"] == f"pid {lease.pid} on {lease.host}"
-    assert showing.study_row(store, store.study("later"))["owner"] is None
+        assert listing.study_row(store, store.study("later"))["owner"] == f"pid {lease.pid} on {lease.host}"
+    assert listing.study_row(store, store.study("later"))["owner"] is None
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_trials_that_nobody_trains_are_called_interrupted_everywhere(unfinished)
     waiting = [trial for trial in unfinished.trials(study.id) if trial.state == "running"]
     assert waiting
     listed = text_of(
-        lambda out: out.print(showing.study_table([showing.study_row(unfinished, study)], 160)), 160
+        lambda out: out.print(listing.study_table([listing.study_row(unfinished, study)], 160)), 160
     )
     view = load_view(unfinished, "half")
     shown = text_of(lambda out: showing.print_trials(out, view), 160)
@@ -157,7 +157,7 @@ def test_trials_that_nobody_trains_are_called_interrupted_everywhere(unfinished)
     live = load_view(unfinished, "half")
     assert "running" in text_of(lambda out: showing.print_trial(out, live, waiting[0]))
     assert f"{len(waiting)} running" in text_of(
-        lambda out: out.print(showing.study_table([showing.study_row(unfinished, study)], 160)), 160
+        lambda out: out.print(listing.study_table([listing.study_row(unfinished, study)], 160)), 160
     )
 
 
@@ -195,7 +195,7 @@ def test_what_all_studies_take_on_disk_is_said_with_cache_and_logs(tmp_path):
             (tmp_path / "tune-artifacts" / name / "file").write_bytes(bytes(count))
         files = sum(file.stat().st_size for file in tmp_path.glob("tune.db*"))
         assert store.database_bytes() == files
-        assert showing.disk_line(store) == (
+        assert listing.disk_line(store) == (
             f"in all: database {show_bytes(files)}, tune-artifacts 1.5 MiB "
             "(checkpoints, adapters, cache, logs)"
         )

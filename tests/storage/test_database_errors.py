@@ -200,8 +200,7 @@ def test_a_rows_damaged_bytes_are_one_line(path, make_study, params, quantum):
         store.record_quantum(study.id, [quantum(0, 1)])
         with store._connections.transaction() as connection:
             connection.exec_driver_sql("UPDATE tune_evaluations SET losses = x'0102'")
-        with pytest.raises(
-            StorageError, match="damaged, the losses of trial 0 after quantum 1 cannot be read"
-        ) as caught:
+        damage = r"damaged, the losses of trial 0 after quantum 1 of study 'first' cannot be read"
+        with pytest.raises(StorageError, match=damage) as caught:
             store.evaluation(study.id, 0, 1)
         one_line(caught)

@@ -1,0 +1,94 @@
+"""The list of all studies: values for ``--json``, a table for people.
+
+A study that cannot be read hides no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from ..errors import StorageError
+from ..reports.format import show_bytes, show_loss, show_state
+from ..storage.store import Store
+from ..study.ranking import best_trial
+from ..study.records import StudyHead
+from . import console
+
+NAMED = 5
+"""Studies that are named of those that cannot be listed; the others are counted."""
+
+
+def study_rows(store: Store) -> tuple[list[dict[str, Any]], StorageError | None]:
+    """Return what ``tune list`` says of each study that can be read, and what it says of the others."""
+    rows, failed = [], []
+    for study_id in store.study_ids():
+        what = f"the study in {store.study_dir(study_id)}"
+        try:
+            head = store.head(study_id)
+            what = f"study {head.name!r}"
+            rows.append(study_row(store, head))
+        except StorageError as error:
+            failed.append((what, error))
+    if not failed:
+        return rows, None
+    which = ", ".join(what for what, _ in failed[:NAMED])
+    which += f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+    return rows, StorageError(f"{which} cannot be listed: {failed[0][1]}")
+
+
+def study_row(store: Store, study: StudyHead) -> dict[str, Any]:
+    """Return what ``tune list`` says of a study."""
+    trials = store.trials(study.id)
+    states: dict[str, int] = {}
+    for trial in trials:
+        states[trial.state] = states.get(trial.state, 0) + 1
+    best = best_trial(trials)
+    lease = store.lease(study.id)
+    return {
+        "study": study.name,
+        "trials": study.trials,
+        "ended": sum(count for state, count in states.items() if state != "running"),
+        "states": states,
+        "best": None if best is None else best.value,
+        "best_trial": None if best is None else best.number,
+        "owner": f"pid {lease.pid} on {lease.host}" if lease is not None and lease.alive else None,
+        "disk_bytes": store.disk_bytes(study.id),
+        "created": study.created_at.isoformat(),
+    }
+
+
+def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
+    """Return the table of ``tune list`` for a terminal of that width."""
+    return console.table(
+        ("study", "trials", "best", "outcomes", "owner", "disk", "created"),
+        (
+            (
+                row["study"],
+                f"{row['ended']}/{row['trials']}",
+                show_loss(row["best"]),
+                ", ".join(
+                    f"{count} {show_state(state, live=row['owner'] is not None)}"
+                    for state, count in row["states"].items()
+                ),
+                row["owner"] or "–",
+                show_bytes(row["disk_bytes"]),
+                row["created"][:16].replace("T", " "),
+            )
+            for row in rows
+        ),
+        width=width,
+        right=("trials", "best", "disk"),
+        folding=("outcomes", "owner"),
+        lesser={"disk": 1, "created": 2},
+    )
+
+
+def disk_line(store: Store) -> str:
+    """Return what all studies take on disk: the database, and the folder that they share."""
+    database = store.database_bytes()
+    in_file = "" if database is None else f"database {show_bytes(database)}, "
+    folder = show_bytes(store.artifacts_bytes())
+    return f"in all: {in_file}{store.artifacts.name} {folder} (checkpoints, adapters, cache, logs)"
