@@ -17,7 +17,7 @@ from ..study.facts import Facts
 from ..study.study_config import StudyConfig
 
 SHARE_WITH_PRUNING = 0.65
-"""Quanta that are trained, of those of as many full trials: two measured studies, docs/log.md."""
+"""Rounds that are trained, of those of as many full trials: two measured studies, docs/log.md."""
 
 EVAL_COST = 1 / 3
 """A forward pass takes about a third of a training step."""

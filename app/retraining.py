@@ -48,7 +48,7 @@ def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Pa
     try:
         compare_facts(facts, worker.prepare(objective))
         worker.add(trial.number, trial.params, seed=trial.seed, attempt=trial.attempt, resume_from=None)
-        results = [_next_quantum(worker, trial, folder) for _ in range(trial.quanta)]
+        results = [_next_round(worker, trial, folder) for _ in range(trial.rounds)]
     finally:
         worker.close()
     _check_same(store, study, trial, results)
@@ -66,7 +66,7 @@ def put_back(store: Store, study: StudyRecord, trial: TrialRecord, checkpoint: P
     return f"it is kept again as {trial.adapter}"
 
 
-def _next_quantum(worker: ProcessWorker, trial: TrialRecord, folder: Path) -> SlotResult:
+def _next_round(worker: ProcessWorker, trial: TrialRecord, folder: Path) -> SlotResult:
     worker.start(folder)
     event = worker.poll(1.0)
     while not isinstance(event, Done):
@@ -81,7 +81,7 @@ def _next_quantum(worker: ProcessWorker, trial: TrialRecord, folder: Path) -> Sl
 
 def _check_same(store: Store, study: StudyRecord, trial: TrialRecord, results: Sequence[SlotResult]) -> None:
     """Raise ``WorkerError`` where the last evaluation is not the recorded one, but for rounding."""
-    last = max(quantum for quantum in RUNGS if quantum <= trial.quanta)
+    last = max(round_number for round_number in RUNGS if round_number <= trial.rounds)
     recorded = store.evaluation(study.id, trial.number, last)
     again = results[last - 1].eval_losses
     if recorded is None or again is None:

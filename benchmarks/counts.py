@@ -118,13 +118,13 @@ def _session(trials: int, model: ModelConfig, folder: Path) -> Counts:
     for number in range(trials):
         session.add(number, params, seed=0, attempt=1)
     with counted(mark="aten::embedding") as counts:
-        for _ in session.quantum(folder):
+        for _ in session.train_round(folder):
             pass
     session.close()
-    # The forward passes of a quantum's ticks come first; those of its evaluation follow.
-    first, *others = counts.parts[: session.facts.budget.ticks - 1]
+    # The forward passes of a round's micro-steps come first; those of its evaluation follow.
+    first, *others = counts.parts[: session.facts.budget.micro_steps - 1]
     if any(part != first for part in others):
-        raise SystemExit("the micro-steps of a quantum do not ask for the same; there is nothing to state")
+        raise SystemExit("the micro-steps of a round do not ask for the same; there is nothing to state")
     return first
 
 

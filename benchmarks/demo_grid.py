@@ -24,7 +24,7 @@ from loratune.objectives.base import Done
 from loratune.objectives.training.session import Session
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import PRESETS
-from loratune.study.budget import QUANTA
+from loratune.study.budget import ROUNDS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -65,8 +65,8 @@ def measure(session: Session, wanted: Sequence[tuple[LoraParams, int]], slots: i
             params, seed = wanted[number]
             session.add(number, params, seed=seed, attempt=1)
         with tempfile.TemporaryDirectory() as folder:
-            for _ in range(QUANTA):
-                (done,) = (news for news in session.quantum(Path(folder)) if isinstance(news, Done))
+            for _ in range(ROUNDS):
+                (done,) = (news for news in session.train_round(Path(folder)) if isinstance(news, Done))
         for result in done.results:
             if result.eval_losses is not None and result.diverged is None:
                 losses[result.trial] = sum(result.eval_losses) / sum(session.facts.eval_tokens)

@@ -30,7 +30,7 @@ from loratune.objectives.workers.process import ProcessWorker
 from loratune.reports.paired import paired_interval
 from loratune.spaces.params import LoraParams
 from loratune.storage.store import Store
-from loratune.study.budget import QUANTA
+from loratune.study.budget import ROUNDS
 from loratune.study.config import ObjectiveConfig
 from loratune.study.facts import Facts
 from loratune.study.ranking import best_trial
@@ -95,7 +95,7 @@ def run_grid(
         last: dict[int, SlotResult] = {}
         for worker in crew:
             worker.start(folder)
-        left = {worker.index: QUANTA for worker in crew}
+        left = {worker.index: ROUNDS for worker in crew}
         while any(left.values()):
             for worker in crew:
                 event = worker.poll(0.05) if left[worker.index] else None
@@ -150,15 +150,15 @@ def main() -> None:
     with Store.open(arguments.storage, mode="read") as store:
         study = store.study(arguments.study)
         trials = store.trials(study.id)
-        evaluations = store.evaluations(study.id, QUANTA)
+        evaluations = store.evaluations(study.id, ROUNDS)
     config, facts = study.config, study.facts
     best = best_trial(trials)
     if best is None:
         raise SystemExit(f"study {study.name} has no complete trial")
     search = evaluations[best.number]
     budget, default = facts.budget, config.first[0]
-    spent = sum(trial.quanta for trial in trials) * budget.quantum
-    multiple = QUANTA * math.lcm(*budget.batch_sizes)
+    spent = sum(trial.rounds for trial in trials) * budget.round_examples
+    multiple = ROUNDS * math.lcm(*budget.batch_sizes)
     share = max(multiple, round(spent / POINTS / multiple) * multiple)
     low, high = config.space["learning_rate"].bounds
     configs = [dataclasses.replace(default, learning_rate=rate) for rate in rates(float(low), float(high))]

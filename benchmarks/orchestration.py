@@ -29,12 +29,12 @@ from unittest import mock
 from loratune.objectives.base import Event
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker
 from loratune.objectives.testing.surface import Surface, unit
-from loratune.search import loop, rounds, samplers, trial_source
+from loratune.search import boundary, loop, samplers, trial_source
 from loratune.search.study_record import create
 from loratune.search.study_state import StudyState
 from loratune.spaces.presets import preset
 from loratune.storage.store import Store
-from loratune.study.budget import QUANTA
+from loratune.study.budget import ROUNDS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 from loratune.study.study_config import StudyConfig
 
@@ -45,7 +45,7 @@ CHECKS = (100, 300, 1000, 2000)
 SPAN = 100
 SLOTS = 8
 PARTS = ("asking", "deciding", "recording", "mirroring", "the rest")
-WRITES = ("add_trial", "begin_attempt", "record_quantum", "add_event", "keep_adapters")
+WRITES = ("add_trial", "begin_attempt", "record_round", "add_event", "keep_adapters")
 LEAD = 30
 """With ``--quick`` everything is as in a search from so many trials before a hundred that is measured."""
 
@@ -130,7 +130,7 @@ class TimedWorker(FakeWorker):
             super().add(*args, **options)
 
     def start(self, save_to: Path) -> None:
-        """Begin a quantum."""
+        """Begin a round."""
         with self.account.on("worker"):
             super().start(save_to)
 
@@ -181,7 +181,7 @@ def search(path: Path, trials: int, marks: tuple[int, ...], *, quick: bool) -> A
     patches = (
         (trial_source, "propose", "asking", proposing),
         (StudyState, "history", "asking", StudyState.history),
-        (rounds, "judge", "deciding", rounds.judge),
+        (boundary, "judge", "deciding", boundary.judge),
         (StudyState, "rungs", "deciding", StudyState.rungs),
         (StudyState, "project", "mirroring", StudyState.project),
     )
@@ -288,13 +288,13 @@ def imagined(seed: int, trials: int, remembered: int) -> list[float]:
         for number in range(1, trials + 1):
             params, _ = samplers.propose(space, history, number=number, seed=seed, sampler="tpe")
             diverged = surface.diverges_at(params) is not None
-            loss = surface.loss(params, QUANTA) + 0.02 * unit(f"{seed} {number}", "imagined")
+            loss = surface.loss(params, ROUNDS) + 0.02 * unit(f"{seed} {number}", "imagined")
             losses.append(surface.base if diverged else loss)
             history.append(
                 samplers.Past(suggestion=space.encode(params), state="diverged")
                 if diverged
                 else samplers.Past(
-                    suggestion=space.encode(params), state="complete", value=loss, curve={QUANTA: loss}
+                    suggestion=space.encode(params), state="complete", value=loss, curve={ROUNDS: loss}
                 )
             )
     return losses

@@ -5,7 +5,7 @@
 
 One process, one thread, and processor time instead of the clock, so that a busy machine matters little.
 A row is one example of one trial: forward, backward and its share of the optimizer step and of a checkpoint.
-Training is measured over the quanta that end without an evaluation, evaluation over the difference to those
+Training is measured over the rounds that end without an evaluation, evaluation over the difference to those
 that end with one. At every K the largest weight matrix of the base is looked for among the tensors that
 Python knows of: those of its shape and its values, in its number type.
 """
@@ -27,7 +27,7 @@ import torch
 from loratune.demo import data_path, model_path
 from loratune.objectives.training.session import Session
 from loratune.spaces.presets import PRESETS
-from loratune.study.budget import QUANTA
+from loratune.study.budget import ROUNDS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -44,14 +44,14 @@ def measure(session: Session, slots: int, numbers: range) -> tuple[float, float]
     train: list[float] = []
     evaluated, evaluated_rows = 0.0, 0
     with tempfile.TemporaryDirectory() as folder:
-        # The first quantum warms up.
-        for quantum in range(1, QUANTA + 1):
+        # The first round warms up.
+        for round_number in range(1, ROUNDS + 1):
             began = time.process_time()
-            for _ in session.quantum(Path(folder)):
+            for _ in session.train_round(Path(folder)):
                 pass
             seconds = time.process_time() - began
-            rows = budget.eval_size(quantum)
-            if quantum == 1:
+            rows = budget.eval_size(round_number)
+            if round_number == 1:
                 continue
             if rows == 0:
                 train.append(seconds)
@@ -60,8 +60,8 @@ def measure(session: Session, slots: int, numbers: range) -> tuple[float, float]
     for number in numbers:
         session.remove(number)
     ordinary = statistics.median(train)
-    evaluating = max(evaluated - 3 * ordinary, 1e-9)  # quanta 2, 4 and 8
-    return slots * budget.quantum / ordinary, slots * evaluated_rows / evaluating
+    evaluating = max(evaluated - 3 * ordinary, 1e-9)  # rounds 2, 4 and 8
+    return slots * budget.round_examples / ordinary, slots * evaluated_rows / evaluating
 
 
 def copies_of_base() -> int:
@@ -117,8 +117,9 @@ def main() -> None:
     session.close()
     print(
         f"{Path(model).name} on {Path(data).name}: one thread, rank {facts.geometry.rank_max} at most, "
-        f"m = {facts.budget.micro_batch}, ticks of {min(facts.geometry.tick_lengths)} to "
-        f"{max(facts.geometry.tick_lengths)} tokens, base weights {facts.memory.base_bytes / 2**20:.1f} MiB\n"
+        f"m = {facts.budget.micro_batch}, micro-steps of {min(facts.geometry.micro_step_lengths)} to "
+        f"{max(facts.geometry.micro_step_lengths)} tokens, "
+        f"base weights {facts.memory.base_bytes / 2**20:.1f} MiB\n"
     )
     print("| K | training rows/s | of K = 1 | evaluation rows/s | the base in memory |")
     print("|---|---|---|---|---|")

@@ -40,7 +40,7 @@ from loratune.spaces.presets import PRESETS
 from loratune.spaces.range import Range
 from loratune.spaces.space import SearchSpace
 from loratune.storage.store import Store
-from loratune.study.budget import QUANTA
+from loratune.study.budget import ROUNDS
 from loratune.study.records import Evaluation
 from throughput_parts.report import Round, Side, mib, report
 from throughput_parts.watching import Watched, watch
@@ -136,7 +136,7 @@ def loratune_side(job: dict[str, Any], arguments: argparse.Namespace) -> tuple[S
             facts = study.facts
             (finished,) = store.events(study.id, "finished")
             trials = store.trials(study.id)
-            evaluations = store.evaluations(study.id, QUANTA)
+            evaluations = store.evaluations(study.id, ROUNDS)
             curve = store.curve(study.id)
         early = [f"trial {trial.number} is {trial.state}" for trial in trials if trial.state != "complete"]
         if early:
@@ -164,7 +164,7 @@ def loratune_side(job: dict[str, Any], arguments: argparse.Namespace) -> tuple[S
                 f"base weights loaded {len(begun)} times, {mib(facts.memory.base_bytes)} each",
                 f"orchestration {100 * share:.1f} % of the study",
                 f"a trial: {facts.budget.examples} examples, evaluated on {facts.budget.eval_examples} after "
-                f"quanta 1, 2, 4 and {facts.budget.final_eval_examples} at the end",
+                f"rounds 1, 2, 4 and {facts.budget.final_eval_examples} at the end",
             ),
         )
         return side, [evaluations[trial.number] for trial in trials]

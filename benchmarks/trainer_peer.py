@@ -35,7 +35,7 @@ from loratune.objectives.training.stream import Stream
 from loratune.spaces.arguments import lora_config, training_arguments
 from loratune.spaces.params import LoraParams
 from loratune.spaces.space import SearchSpace
-from loratune.study.budget import QUANTA, RUNGS, Budget, plan_budget
+from loratune.study.budget import ROUNDS, RUNGS, Budget, plan_budget
 from loratune.study.config import DataConfig, ModelConfig
 
 IMPORTED = time.time()
@@ -55,11 +55,11 @@ def rows_of(split: Split, chosen: Any) -> list[Row]:
 
 
 class AtRungs(transformers.TrainerCallback):
-    """Has Trainer evaluate after quanta 1, 2, 4 and 8, on the set of that rung."""
+    """Has Trainer evaluate after rounds 1, 2, 4 and 8, on the set of that rung."""
 
     def __init__(self, budget: Budget, batch_size: int, sets: dict[int, list[Row]]) -> None:
         self.trainer: transformers.Trainer | None = None
-        self._rungs = {rung * budget.quantum // batch_size: budget.eval_size(rung) for rung in RUNGS}
+        self._rungs = {rung * budget.round_examples // batch_size: budget.eval_size(rung) for rung in RUNGS}
         self._sets = sets
 
     def on_step_end(self, _args: Any, state: Any, control: Any, **_others: Any) -> None:
@@ -144,7 +144,7 @@ def run(job: dict[str, Any], base: BaseModel, tokenizer: Any, data: TokenizedDat
         eval_examples=job["eval_examples"],
     )
     stream = Stream(data.train.lengths, budget, job["seed"])
-    rows = rows_of(data.train, np.concatenate([stream.quantum(q).reshape(-1) for q in range(QUANTA)]))
+    rows = rows_of(data.train, np.concatenate([stream.round(q).reshape(-1) for q in range(ROUNDS)]))
     sizes = {budget.eval_examples, budget.final_eval_examples}
     sets = {size: rows_of(data.validation, range(size)) for size in sizes}
     done: dict[int, dict[str, Any]] = {}

@@ -60,9 +60,9 @@ def print_study(out: Console, facts: StudyFacts) -> None:
 
 def print_trials(out: Console, view: StudyView) -> None:
     """Print the best trials of a study."""
-    ranked = sorted(view.trials, key=lambda it: (it.value is None, it.value or 0.0, -it.quanta, it.number))
+    ranked = sorted(view.trials, key=lambda it: (it.value is None, it.value or 0.0, -it.rounds, it.number))
     console.show_table(out, _trial_table(view, ranked[:ROWS], console.room(out)))
-    out.print(Text("quanta: how many of its 8 equal parts a trial was trained for", style="dim"))
+    out.print(Text("rounds: how many of its 8 equal parts a trial was trained for", style="dim"))
     if len(ranked) > ROWS:
         more = f"… and {len(ranked) - ROWS} more; tune report -o report.html shows all"
         out.print(Text(more, style="dim"))
@@ -83,7 +83,7 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord) -> None:
     out.print()
     rows = (
         (
-            point.quantum,
+            point.round,
             point.examples,
             show_loss(point.train_loss),
             show_loss(point.eval_loss),
@@ -93,7 +93,7 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord) -> None:
         )
         for point in view.points(trial.number)
     )
-    header = ("quantum", "examples", "train", "eval", "lr", "grad norm", "tokens/s")
+    header = ("round", "examples", "train", "eval", "lr", "grad norm", "tokens/s")
     lesser = {"tokens/s": 3, "grad norm": 2, "lr": 1}
     console.show_table(out, console.table(header, rows, width=console.room(out), right=header, lesser=lesser))
 
@@ -105,7 +105,7 @@ def _trial_table(view: StudyView, trials: Sequence[TrialRecord], width: int) -> 
             trial.number,
             console.state_text(view.state_of(trial)),
             show_loss(trial.value if trial.value is not None else view.last_eval(trial.number)),
-            f"{trial.quanta}/8",
+            f"{trial.rounds}/8",
             *(show_value(value_of(trial.params, name)) for name in varied),
         )
         for trial in trials
@@ -113,11 +113,11 @@ def _trial_table(view: StudyView, trials: Sequence[TrialRecord], width: int) -> 
     names = [SHORT[name] for name in varied]
     ranks = {SHORT[name]: 1 if name in LEADING else 3 for name in varied}
     return console.table(
-        ("trial", "state", "eval", "quanta", *names),
+        ("trial", "state", "eval", "rounds", *names),
         rows,
         width=width,
-        right=("trial", "eval", "quanta", *names),
-        lesser={"quanta": 2, **ranks},
+        right=("trial", "eval", "rounds", *names),
+        lesser={"rounds": 2, **ranks},
     )
 
 

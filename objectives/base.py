@@ -17,14 +17,14 @@ from ..study.facts import Facts
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SlotProgress:
-    """Where one trial stands inside a quantum."""
+    """Where one trial stands inside a round."""
 
     trial: int
     """The trial's number."""
     examples: int
     """Training examples seen so far."""
     train_loss: float
-    """Mean loss over the target tokens of the quantum so far; may be NaN."""
+    """Mean loss over the target tokens of the round so far; may be NaN."""
     learning_rate: float
     """That of the last optimizer step."""
     grad_norm: float
@@ -33,7 +33,7 @@ class SlotProgress:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
-    """A sign of life inside a quantum, about twice a second."""
+    """A sign of life inside a round, about twice a second."""
 
     slots: tuple[SlotProgress, ...]
     """Every trial in the worker."""
@@ -47,16 +47,16 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SlotResult:
-    """What one trial did in a quantum."""
+    """What one trial did in a round."""
 
     trial: int
     """The trial's number."""
-    quantum: int
-    """1 to 8: this many quanta are now done."""
+    round: int
+    """1 to 8: this many rounds are now done."""
     examples: int
     """Training examples seen so far."""
     train_loss: float
-    """Mean loss over the quantum's target tokens; may not be finite."""
+    """Mean loss over the round's target tokens; may not be finite."""
     learning_rate: float
     """That of the last optimizer step."""
     grad_norm: float
@@ -68,17 +68,17 @@ class SlotResult:
     checkpoint: str | None
     """Path of the file that was written, synced and renamed; None for a diverged trial."""
     tokens: int
-    """Real tokens it was trained on in this quantum."""
+    """Real tokens it was trained on in this round."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Done:
-    """A quantum has ended for every trial in the worker."""
+    """A round has ended for every trial in the worker."""
 
     results: tuple[SlotResult, ...]
     """One for each trial."""
     seconds: float
-    """How long the quantum took."""
+    """How long the round took."""
     memory_bytes: int
     """Peak memory."""
 
@@ -129,7 +129,7 @@ class Worker(Protocol):
         """Put a trial into a free slot, from the start or from a checkpoint."""
 
     def start(self, save_to: Path) -> None:
-        """Begin a quantum for every trial inside; checkpoints go to ``save_to``, made if missing.
+        """Begin a round for every trial inside; checkpoints go to ``save_to``, made if missing.
 
         Their names are those of ``checkpoint_name``.
         """
@@ -138,10 +138,10 @@ class Worker(Protocol):
         """Return what happened next, or None after ``timeout`` seconds without news."""
 
     def remove(self, trial: int) -> None:
-        """Free the slot of a trial; only between quanta."""
+        """Free the slot of a trial; only between rounds."""
 
     def close(self) -> None:
-        """End the worker, in the middle of a quantum if need be; never raises."""
+        """End the worker, in the middle of a round if need be; never raises."""
 
 
 def says_out_of_memory(words: str) -> bool:
@@ -164,6 +164,6 @@ def says_out_of_memory(words: str) -> bool:
     return any(text in words.lower() for text in known)
 
 
-def checkpoint_name(trial: int, quantum: int, attempt: int) -> str:
+def checkpoint_name(trial: int, round_number: int, attempt: int) -> str:
     """Return the file name of a training state; no two ever share one."""
-    return f"trial-{trial:05d}-q{quantum}-a{attempt}.safetensors"
+    return f"trial-{trial:05d}-q{round_number}-a{attempt}.safetensors"

@@ -87,12 +87,12 @@ def activation_bytes(
     dropout: bool = False,
     eager: bool = False,
 ) -> int:
-    """Return the bytes of a slot's activations at their height, in the backward pass of one tick.
+    """Return the bytes of a slot's activations at their height, in the backward pass of one micro-step.
 
     Args:
         shape: the base model.
         length: longest padded length in tokens.
-        rows: examples of the slot in one tick (m).
+        rows: examples of the slot in one micro-step (m).
         rank_max: rank of the packed adapters.
         targets_per_layer: wrapped linear layers in one block.
         checkpointing: only the blocks' inputs are kept, and one block is computed again.

@@ -26,7 +26,7 @@ MIN_TRIALS = 20
 """Fewer trials than this say nothing about importance."""
 
 RUNG = 2
-"""The quantum of the comparison: the first after which a trial may be stopped, so all reached it."""
+"""The round of the comparison: the first after which a trial may be stopped, so all reached it."""
 
 TOP = 0.25
 """Share of the trials that counts as the best; docs/log.md has the experiment behind it."""
@@ -141,7 +141,7 @@ def _check_enough(view: StudyView, scored: list[tuple[TrialRecord, float]]) -> N
 
 
 def _reach(view: StudyView) -> str:
-    return counted(RUNG * view.budget.quantum, "example")
+    return counted(RUNG * view.budget.round_examples, "example")
 
 
 def _rung_losses(view: StudyView) -> list[tuple[TrialRecord, float]]:

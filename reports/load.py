@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..storage.store import Store
-from ..study.budget import QUANTA
+from ..study.budget import ROUNDS
 from .view import StudyView
 
 
@@ -19,7 +19,7 @@ def load_view(store: Store, name: str | None = None) -> StudyView:
         study=study,
         trials=trials,
         curve=store.curve(study.id),
-        evaluations=store.evaluations(study.id, QUANTA),
+        evaluations=store.evaluations(study.id, ROUNDS),
         events=store.events(study.id),
         live=lease is not None and lease.alive,
     )

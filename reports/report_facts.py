@@ -59,7 +59,7 @@ class StudyFacts:
     created_at: datetime.datetime
     """When it was made, UTC."""
     updated_at: datetime.datetime
-    """When its last trial ended or its last quantum was trained, UTC."""
+    """When its last trial ended or its last round was trained, UTC."""
     verdict: Verdict
     """Which configuration won, and how sure that is."""
     outcomes: Outcomes
@@ -148,7 +148,10 @@ def _settings(view: StudyView) -> tuple[tuple[str, str], ...]:
         ("pruner", config.pruner),
         ("seed", str(view.study.seed)),
         ("preset", config.preset),
-        ("training examples of a trial", f"{budget.examples} in 8 equal parts (quanta) of {budget.quantum}"),
+        (
+            "training examples of a trial",
+            f"{budget.examples} in 8 equal parts (rounds) of {budget.round_examples}",
+        ),
         ("validation examples", f"{budget.eval_examples} at rungs, {budget.final_eval_examples} at the end"),
         ("gradient clipping", f"{view.objective.max_grad_norm:g}"),
         ("optimizer", "AdamW; base weights frozen"),

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ReportError
 from ..spaces.space import SearchSpace
-from ..study.budget import QUANTA, Budget
+from ..study.budget import ROUNDS, Budget
 from ..study.config import ObjectiveConfig
 from ..study.facts import DataSummary, Geometry, ModelSummary
 from ..study.ranking import best_trial
@@ -131,20 +131,19 @@ class StudyView:
         for point in self.curve:
             grouped.setdefault(point.trial, []).append(point)
         return {
-            number: tuple(sorted(points, key=lambda point: point.quantum))
-            for number, points in grouped.items()
+            number: tuple(sorted(points, key=lambda point: point.round)) for number, points in grouped.items()
         }
 
     def examples_seen(self, trial: TrialRecord) -> int:
         """Return how many training examples a trial has seen."""
         points = self.points(trial.number)
         seen = points[-1].examples if points else 0
-        return max(seen, min(trial.quanta, QUANTA) * self.budget.quantum)
+        return max(seen, min(trial.rounds, ROUNDS) * self.budget.round_examples)
 
-    def eval_at(self, number: int, quantum: int) -> float | None:
-        """Return a trial's eval loss after a quantum, None where there is none."""
+    def eval_at(self, number: int, round_number: int) -> float | None:
+        """Return a trial's eval loss after a round, None where there is none."""
         for point in self.points(number):
-            if point.quantum == quantum:
+            if point.round == round_number:
                 return point.eval_loss
         return None
 

@@ -47,8 +47,8 @@ def after_death(
     return Suspicion(groups=(pack[:half], pack[half:], *others), deaths=1), None
 
 
-def after_quantum(suspicion: Suspicion) -> Suspicion:
-    """Return what to try next after the first group ended a quantum alive: it is cleared."""
+def after_survival(suspicion: Suspicion) -> Suspicion:
+    """Return what to try next after the first group ended a round alive: it is cleared."""
     others = suspicion.groups[1:]
     return Suspicion(groups=others, deaths=1 if others else 0)
 

@@ -1,7 +1,7 @@
 """When a search is over: its trials have ended, its time is up, or it was asked to end.
 
 Asked to end, it does so at the next boundary if that is near; what cannot end in time is dropped, and
-resume does that quantum again.
+resume does that round again.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Ending:
         """Return whether a worker's boundary comes within the grace that is left."""
         if not worker.training or waited > self._limits.grace:
             return False
-        quantum = self._state.facts.budget.quantum
+        round_examples = self._state.facts.budget.round_examples
         trials = self._state.trials
-        left = worker.seconds_to_boundary(self._now(), quantum, lambda number: trials[number].quanta)
+        left = worker.seconds_to_boundary(self._now(), round_examples, lambda number: trials[number].rounds)
         return left is None or waited + left <= self._limits.grace

@@ -24,7 +24,7 @@ class KnownTrials:
     """The trials of one study; changed only by ``begin``, ``duplicate``, ``note`` and ``replace``."""
 
     def __init__(self, space: SearchSpace, is_rung: Mapping[int, bool]) -> None:
-        """Begin with none; ``is_rung`` says of each quantum whether trials are evaluated after it."""
+        """Begin with none; ``is_rung`` says of each round whether trials are evaluated after it."""
         self._space = space
         self._is_rung = is_rung
         self._trials: dict[int, TrialRecord] = {}
@@ -33,7 +33,7 @@ class KnownTrials:
         self._rungs: dict[int, dict[int, float]] = {}
         self._running: set[int] = set()
         self._counts: Counter[State] = Counter()
-        self._quanta_of_ended = 0
+        self._rounds_of_ended = 0
         self._values: list[tuple[float, int]] = []
         self._duplicates: Counter[int] = Counter()
         self._asked: list[int] = []
@@ -59,9 +59,9 @@ class KnownTrials:
         """Return how many trials are in each state, every state named."""
         return {state: self._counts[state] for state in ("running", *FINAL_STATES)}
 
-    def quanta_of_ended(self) -> int:
-        """Return how many quanta the trials had that have ended, together."""
-        return self._quanta_of_ended
+    def rounds_of_ended(self) -> int:
+        """Return how many rounds the trials had that have ended, together."""
+        return self._rounds_of_ended
 
     def best(self, count: int = 1) -> tuple[int, ...]:
         """Return the numbers of the best complete trials, best first; ties go to the lower number."""
@@ -85,17 +85,17 @@ class KnownTrials:
         return tuple(self._past_of(number) for number in self._asked)
 
     def rungs(self, new: Iterable[CurvePoint] = ()) -> dict[int, Mapping[int, float]]:
-        """Return by quantum the loss of every trial that reached it, ``new`` points included.
+        """Return by round the loss of every trial that reached it, ``new`` points included.
 
-        Holds the evaluated quanta alone; a loss that was not finite is infinite here.
+        Holds the evaluated rounds alone; a loss that was not finite is infinite here.
         """
         added: dict[int, dict[int, float]] = {}
         for point in new:
-            if self._is_rung[point.quantum]:
-                added.setdefault(point.quantum, {})[point.trial] = _rank(point.eval_loss)
+            if self._is_rung[point.round]:
+                added.setdefault(point.round, {})[point.trial] = _rank(point.eval_loss)
         return {
-            quantum: {**self._rungs.get(quantum, {}), **added.get(quantum, {})}
-            for quantum in self._rungs.keys() | added.keys()
+            round_number: {**self._rungs.get(round_number, {}), **added.get(round_number, {})}
+            for round_number in self._rungs.keys() | added.keys()
         }
 
     # What becomes known
@@ -115,16 +115,16 @@ class KnownTrials:
 
     def note(self, point: CurvePoint) -> None:
         """Note a point of a trial's curve."""
-        self._losses.setdefault(point.trial, {})[point.quantum] = point.eval_loss
-        if self._is_rung[point.quantum]:
-            self._rungs.setdefault(point.quantum, {})[point.trial] = _rank(point.eval_loss)
+        self._losses.setdefault(point.trial, {})[point.round] = point.eval_loss
+        if self._is_rung[point.round]:
+            self._rungs.setdefault(point.round, {})[point.trial] = _rank(point.eval_loss)
         self._past.pop(point.trial, None)
 
     def replace(self, trial: TrialRecord) -> None:
         """Put a trial's new record in the place of the old one."""
         old = self._trials[trial.number]
         self._counts[old.state] -= 1
-        self._quanta_of_ended -= 0 if old.state == "running" else old.quanta
+        self._rounds_of_ended -= 0 if old.state == "running" else old.rounds
         self._running.discard(trial.number)
         if old.value is not None:
             self._values.remove((old.value, old.number))
@@ -134,7 +134,7 @@ class KnownTrials:
 
     def _enter(self, trial: TrialRecord) -> None:
         self._counts[trial.state] += 1
-        self._quanta_of_ended += 0 if trial.state == "running" else trial.quanta
+        self._rounds_of_ended += 0 if trial.state == "running" else trial.rounds
         if trial.state == "running":
             self._running.add(trial.number)
         if trial.value is not None:
@@ -145,7 +145,7 @@ class KnownTrials:
             trial, losses = self._trials[number], self._losses.get(number, {})
             suggestion = self._space.encode(trial.params)
             if trial.state == "running":
-                curve = {quantum: loss for quantum, loss in losses.items() if loss is not None}
+                curve = {round_number: loss for round_number, loss in losses.items() if loss is not None}
                 self._past[number] = Past(suggestion=suggestion, state="running", curve=curve)
             else:
                 told = to_optuna(trial, losses)

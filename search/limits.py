@@ -12,7 +12,7 @@ class Limits:
     silence: float = 120.0
     """Seconds without progress after which a worker may count as hung, at the least."""
     silence_factor: float = 5.0
-    """The same, in lengths of an ordinary quantum; the greater of both holds."""
+    """The same, in lengths of an ordinary round; the greater of both holds."""
     grace: float = 5.0
     """Seconds that a search asked to end waits for a boundary."""
     starts: int = 3

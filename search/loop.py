@@ -1,12 +1,12 @@
 """The search itself: one coordinator that asks, decides and records while workers train.
 
-At a boundary, in this order: the quantum and its endings are recorded (checkpoints are on disk already,
-Optuna hears last), the trials that ended leave, new ones are proposed, the next quantum begins.
+At a boundary, in this order: the round and its endings are recorded (checkpoints are on disk already,
+Optuna hears last), the trials that ended leave, new ones are proposed, the next round begins.
 
-A boundary is that of a *round*: the trials that are judged together, each after one more quantum. With one
-worker, or with ``deterministic``, the round is of all running trials; else each worker has its own. A round
-is judged when all of its trials have ended it, in however many passes and whoever died meanwhile. So with
-one worker or ``deterministic`` all that is decided follows from the record alone.
+A boundary is the end of a round of the trials that are judged together. With one worker, or with
+``deterministic``, those are all running trials; else each worker's are. They are judged when all of them
+have ended the round, in however many passes and whoever died meanwhile. So with one worker or
+``deterministic`` all that is decided follows from the record alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..study.events import Observer, StudyEnded, Why
 from ..study.facts import Facts
 from ..study.records import StudyRecord
 from ..study.sentences import name_taken_in_optuna
+from .boundary import Boundary
 from .ending import Ending
 from .interrupt import StopSignal
 from .limits import Limits
@@ -31,7 +32,6 @@ from .lock import LockPatience
 from .placement import Placement
 from .progress import Announcer
 from .recovering import Recovering
-from .rounds import Rounds
 from .starting import Starting
 from .study_record import objective_of
 from .study_state import StudyState
@@ -143,8 +143,8 @@ class _Search:
             one.seat_worker(worker, facts)
         self._announcer = Announcer(state, self._workers, observers, clock)
         self._source = TrialSource(state, self._announcer)
-        self._rounds = Rounds(state, self._announcer, together=deterministic or count == 1)
-        self._placement = Placement(state, self._source, self._rounds, self._workers)
+        self._boundary = Boundary(state, self._announcer, together=deterministic or count == 1)
+        self._placement = Placement(state, self._source, self._boundary, self._workers)
         self._recovering = Recovering(state, self._announcer, limits, interrupted=state.running())
         self._starting = Starting(state, self._announcer, self._recovering, self._workers)
         self._ending = Ending(
@@ -160,7 +160,7 @@ class _Search:
         self.lock = LockPatience(state.store.url, self._workers, self._announcer, stop, limits, clock)
         self._prepared = [facts for _, facts in prepared[:count]]
         self._orchestration = 0.0
-        self._quanta = 0
+        self._rounds = 0
 
     def run(self) -> StudyEnded:
         """Go on until the study or this run of it is over."""
@@ -200,15 +200,15 @@ class _Search:
 
     def _begin_pass(self, worker: WorkerState) -> None:
         """Train those of a worker's trials whose round has not ended, if there are any."""
-        pack = worker.pack(self._rounds.reached)
+        pack = worker.pack(self._boundary.reached)
         if not pack:
             return
         state = self._state
         with self._orchestrating():
             self._recovering.begin_pass(worker, pack)
         folder = state.folder / study_files.CHECKPOINTS
-        worker.begin_quantum(pack, state.trials, state.checkpoint, folder, self._now())
-        self._announcer.show(self._quanta)
+        worker.begin_round(pack, state.trials, state.checkpoint, folder, self._now())
+        self._announcer.show(self._rounds)
 
     def _listen(self) -> None:
         """Hear every worker once, waiting a little where none has news."""
@@ -222,20 +222,20 @@ class _Search:
         for worker in busy:
             self._hear(worker, share)
         with self._orchestrating():
-            ended = self._rounds.end_whole([worker for worker in self._workers if not worker.given_up])
+            ended = self._boundary.end_whole([worker for worker in self._workers if not worker.given_up])
         if ended:
-            self._announcer.show(self._quanta)
+            self._announcer.show(self._rounds)
 
     def _hear(self, worker: WorkerState, timeout: float) -> None:
         """Take what a worker that trains has to say, or end it where it has been silent for too long."""
         match worker.poll(timeout, self._now):
             case Done() as done:
-                self._quanta += len(done.results)
+                self._rounds += len(done.results)
                 with self._orchestrating():
-                    self._rounds.end_pass(worker, done)
+                    self._boundary.end_pass(worker, done)
                     self._recovering.pass_ended(worker, len(done.results))
             case Progress():
-                self._announcer.show(self._quanta)
+                self._announcer.show(self._rounds)
             case SlotFailed() as failed:
                 with self._orchestrating():
                     self._recovering.slot_failed(worker, failed)
@@ -265,12 +265,12 @@ class _Search:
             if not self._stop.immediate:
                 self._copy_to_optuna()
             kind = "finished" if why in ("complete", "exhausted") else "interrupted"
-            detail = {"why": why, "seconds": self._now() - self._begun, "quanta": self._quanta}
+            detail = {"why": why, "seconds": self._now() - self._begun, "rounds": self._rounds}
             detail["orchestration_seconds"] = self._orchestration
             state.store.add_event(state.study.id, kind, **detail)
             if kind == "finished":
                 state.keep_best()
-        self._announcer.show(self._quanta)
+        self._announcer.show(self._rounds)
         best = state.best()
         ended = StudyEnded(
             why=why,
@@ -278,7 +278,7 @@ class _Search:
             best=None if best is None else best.number,
             seconds=self._now() - self._begun,
             orchestration_seconds=self._orchestration,
-            quanta=self._quanta,
+            rounds=self._rounds,
         )
         self._announcer.tell(ended)
         return ended

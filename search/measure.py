@@ -1,4 +1,4 @@
-"""What a worker reported of a quantum, as rows of the record."""
+"""What a worker reported of a round, as rows of the record."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 from ..objectives.base import Done, SlotResult
 from ..study.facts import Facts
-from ..study.records import CurvePoint, Evaluation, QuantumUpdate
+from ..study.records import CurvePoint, Evaluation, RoundUpdate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reached:
-    """A trial has ended its round, and waits for the others of its round to be judged with them."""
+    """A trial has ended its round, and waits for the others that are judged with it."""
 
-    update: QuantumUpdate
+    update: RoundUpdate
     """What is to be recorded of it."""
     diverged: str | None
     """Why it cannot go on, in the worker's words."""
@@ -26,7 +26,7 @@ class Reached:
 
 def updates_of(
     results: Sequence[SlotResult], done: Done, facts: Facts, worker: int, begun_at: datetime.datetime
-) -> tuple[QuantumUpdate, ...]:
+) -> tuple[RoundUpdate, ...]:
     """Return what is to be recorded of each trial, in order of their numbers."""
     now = datetime.datetime.now(datetime.UTC)
     seconds = max(done.seconds, 1e-9)
@@ -36,7 +36,7 @@ def updates_of(
         loss = None if evaluation is None else finite(evaluation.loss)
         point = CurvePoint(
             trial=result.trial,
-            quantum=result.quantum,
+            round=result.round,
             examples=result.examples,
             train_loss=finite(result.train_loss),
             eval_loss=loss,
@@ -49,9 +49,9 @@ def updates_of(
             finished_at=now,
         )
         updates.append(
-            QuantumUpdate(
+            RoundUpdate(
                 trial=result.trial,
-                quantum=result.quantum,
+                round=result.round,
                 point=point,
                 evaluation=evaluation,
                 checkpoint=result.checkpoint,

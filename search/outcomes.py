@@ -1,4 +1,4 @@
-"""What becomes of the trials that reached a quantum's end: diverged, stopped, complete, or on they go.
+"""What becomes of the trials that reached a round's end: diverged, stopped, complete, or on they go.
 
 Pure, and a function of the record alone: asked again after a crash, it says the same again.
 """
@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ..spaces.params import LoraParams
-from ..study.budget import QUANTA, RUNGS
+from ..study.budget import ROUNDS, RUNGS
 from ..study.choices import Pruner
 from ..study.events import TrialEnded
 from ..study.records import State
@@ -19,16 +19,16 @@ from .pruners import decide, in_warmup
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """A trial at the end of a quantum."""
+    """A trial at the end of a round."""
 
     trial: int
     """Its number."""
     params: LoraParams
     """Its hyperparameters."""
-    quantum: int
-    """1 to 8; so many quanta are done."""
+    round: int
+    """1 to 8; so many rounds are done."""
     eval_loss: float | None
-    """Mean loss of the quantum's evaluation; None where none was due or it was not finite."""
+    """Mean loss of the round's evaluation; None where none was due or it was not finite."""
     diverged: str | None
     """Why it cannot go on, in the worker's words."""
     never_stopped: bool = False
@@ -75,27 +75,28 @@ def judge(
 ) -> tuple[Verdict, ...]:
     """Return the endings among the arrivals, in order of their numbers; who is not named goes on.
 
-    ``rungs`` holds, by quantum, the loss of every trial that ever reached it, the arrivals included.
+    ``rungs`` holds, by round, the loss of every trial that ever reached it, the arrivals included.
     """
     found: dict[int, Verdict] = {}
     for arrival in arrivals:
         reason = _why_diverged(arrival, base_loss)
         if reason is not None:
             found[arrival.trial] = Verdict(trial=arrival.trial, state="diverged", reason=reason, value=None)
-        elif arrival.quantum == QUANTA:
+        elif arrival.round == ROUNDS:
             found[arrival.trial] = Verdict(
                 trial=arrival.trial, state="complete", reason=None, value=arrival.eval_loss
             )
-    for quantum in sorted({arrival.quantum for arrival in arrivals}):
-        going = {a.trial: a for a in arrivals if a.quantum == quantum and a.trial not in found}
-        exempt = {a.trial for a in going.values() if a.never_stopped or in_warmup(a.params, quantum)}
-        values = rungs.get(quantum, {})
-        for trial in decide(quantum, values, going, exempt, pruner):
+    for round_number in sorted({arrival.round for arrival in arrivals}):
+        going = {a.trial: a for a in arrivals if a.round == round_number and a.trial not in found}
+        exempt = {a.trial for a in going.values() if a.never_stopped or in_warmup(a.params, round_number)}
+        values = rungs.get(round_number, {})
+        for trial in decide(round_number, values, going, exempt, pruner):
             rank = 1 + sum(value < values[trial] for value in values.values())
             found[trial] = Verdict(
                 trial=trial,
                 state="pruned",
-                reason=f"eval loss {values[trial]:.4f} was {rank} of {len(values)} after quantum {quantum}",
+                reason=f"eval loss {values[trial]:.4f} was {rank} of {len(values)} "
+                f"after round {round_number}",
                 value=None,
             )
     return tuple(found[trial] for trial in sorted(found))
@@ -104,8 +105,8 @@ def judge(
 def _why_diverged(arrival: Arrival, base_loss: float) -> str | None:
     if arrival.diverged is not None:
         return arrival.diverged
-    if arrival.quantum not in RUNGS:
+    if arrival.round not in RUNGS:
         return None
     if arrival.eval_loss is None:
-        return f"the eval loss was not finite after quantum {arrival.quantum}"
+        return f"the eval loss was not finite after round {arrival.round}"
     return explosion(arrival.eval_loss, base_loss)

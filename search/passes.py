@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from .bisect import ALONE_DEATHS, Suspicion, after_death, after_quantum, without
+from .bisect import ALONE_DEATHS, Suspicion, after_death, after_survival, without
 
 ALONE_KILLS = 10
 """A trial alone fails after so many deaths in a row where another process ended the worker each time: that
@@ -106,7 +106,7 @@ def after_pass(passes: Passes, pack: int) -> Passes:
     """Return where a worker stands after a pass that it lived through with so many trials."""
     if not passes.suspicion.groups:
         return passes
-    suspicion = after_quantum(passes.suspicion)
+    suspicion = after_survival(passes.suspicion)
     passes = dataclasses.replace(passes, suspicion=suspicion, lived=max(passes.lived, pack))
     if suspicion.groups:
         return passes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from .boundary import Boundary
 from .concurrency import share_of_worker
 from .passes import spread
-from .rounds import Rounds
 from .study_state import StudyState
 from .trial_source import TrialSource
 from .worker_state import WorkerState
@@ -17,20 +17,20 @@ class Placement:
     """Moves trials between workers at boundaries; decides nothing about the trials themselves."""
 
     def __init__(
-        self, state: StudyState, source: TrialSource, rounds: Rounds, workers: Sequence[WorkerState]
+        self, state: StudyState, source: TrialSource, boundary: Boundary, workers: Sequence[WorkerState]
     ) -> None:
         self._state = state
         self._source = source
-        self._rounds = rounds
+        self._boundary = boundary
         self._workers = workers
 
     def place(self) -> None:
         """Give every trial a place, and begin new ones where there is room."""
-        if self._rounds.together:
+        if self._boundary.together:
             self._place_together()
             return
         for worker in self._used(ready=True):
-            if self._rounds.has_reached_none(worker.members):
+            if self._boundary.has_reached_none(worker.members):
                 self._admit(worker)
                 self._share(worker)
 
@@ -42,7 +42,7 @@ class Placement:
         workers = self._used()
         places = [worker.members for worker in workers]
         loose = set(self._state.running()).difference(*places)
-        level = self._rounds.at_boundary and not any(worker.training for worker in workers)
+        level = self._boundary.at_boundary and not any(worker.training for worker in workers)
         for worker, members in zip(workers, spread(places, loose, level=level), strict=True):
             worker.assign(members)
 

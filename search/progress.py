@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ..objectives.base import SlotProgress
 from ..spaces.params import HYPERPARAMETERS
-from ..study.budget import QUANTA
+from ..study.budget import ROUNDS
 from ..study.events import BestTrial, Event, Observer, StudyProgress, TrialProgress
 from .measure import finite
 from .pruners import STOP_RUNGS
@@ -40,22 +40,22 @@ class Announcer:
         for observer in self._observers:
             observer.on_event(event)
 
-    def show(self, quanta: int) -> None:
-        """Tell where the search stands after so many quanta of this run."""
-        self.tell(self.progress(quanta))
+    def show(self, rounds: int) -> None:
+        """Tell where the search stands after so many rounds of this run."""
+        self.tell(self.progress(rounds))
 
-    def progress(self, quanta: int) -> StudyProgress:
+    def progress(self, rounds: int) -> StudyProgress:
         """Return where the search stands."""
         state = self._state
         elapsed = self._clock() - self._begun
         running = state.running()
         per_hour, left = estimate(
-            quanta_done=quanta,
+            rounds_done=rounds,
             elapsed=elapsed,
-            quanta_of_finished=state.known.quanta_of_ended(),
+            rounds_of_finished=state.known.rounds_of_ended(),
             finished=len(state.trials) - len(running),
             to_begin=max(0, state.study.trials - len(state.trials)),
-            begun=[state.trials[number].quanta for number in running],
+            begun=[state.trials[number].rounds for number in running],
             stops=state.config.pruner != "none",
         )
         best = state.best()
@@ -89,7 +89,7 @@ class Announcer:
             worker=None if worker is None else worker.index,
             trial=number,
             params=trial.params,
-            examples=trial.quanta * budget.quantum if progress is None else progress.examples,
+            examples=trial.rounds * budget.round_examples if progress is None else progress.examples,
             examples_total=budget.examples,
             train_loss=None if progress is None else finite(progress.train_loss),
             eval_loss=self._state.eval_loss(number),
@@ -101,9 +101,9 @@ class Announcer:
 
 def estimate(
     *,
-    quanta_done: int,
+    rounds_done: int,
     elapsed: float,
-    quanta_of_finished: int,
+    rounds_of_finished: int,
     finished: int,
     to_begin: int,
     begun: Sequence[int],
@@ -111,25 +111,25 @@ def estimate(
 ) -> tuple[float | None, float | None]:
     """Return (trials per hour, seconds left) at the pace of this run.
 
-    ``quanta_done`` were trained in ``elapsed`` seconds; ``finished`` trials took ``quanta_of_finished`` in
-    all; ``to_begin`` trials are still to come, and ``begun`` has the quanta of each one that is under way.
+    ``rounds_done`` were trained in ``elapsed`` seconds; ``finished`` trials took ``rounds_of_finished`` in
+    all; ``to_begin`` trials are still to come, and ``begun`` has the rounds of each one that is under way.
     ``stops`` says whether trials may be stopped early.
 
-    >>> so_far = dict(quanta_done=40, elapsed=100.0, quanta_of_finished=40, finished=10)
-    >>> estimate(**so_far, to_begin=3, begun=[2, 6], stops=True)  # 3 × 4, 3 and 2 quanta at 0.4 a second
+    >>> so_far = dict(rounds_done=40, elapsed=100.0, rounds_of_finished=40, finished=10)
+    >>> estimate(**so_far, to_begin=3, begun=[2, 6], stops=True)  # 3 × 4, 3 and 2 rounds at 0.4 a second
     (360.0, 42.5)
     """
-    if quanta_done == 0 or elapsed <= 0:
+    if rounds_done == 0 or elapsed <= 0:
         return None, None
-    pace = quanta_done / elapsed
+    pace = rounds_done / elapsed
     if not stops:
-        mean = float(QUANTA)
-    elif finished and quanta_of_finished:
-        mean = quanta_of_finished / finished
+        mean = float(ROUNDS)
+    elif finished and rounds_of_finished:
+        mean = rounds_of_finished / finished
     else:  # half of a full trial: about what successive halving spends on one
-        mean = QUANTA / 2
+        mean = ROUNDS / 2
     under_way = sum(
-        max(mean - quanta, (QUANTA - quanta) / 2) if stops and quanta < STOP_RUNGS[-1] else QUANTA - quanta
-        for quanta in begun
+        max(mean - rounds, (ROUNDS - rounds) / 2) if stops and rounds < STOP_RUNGS[-1] else ROUNDS - rounds
+        for rounds in begun
     )
     return 3600 * pace / mean, (to_begin * mean + under_way) / pace

@@ -12,11 +12,11 @@ import math
 from collections.abc import Collection, Mapping
 
 from ..spaces.params import LoraParams
-from ..study.budget import QUANTA
+from ..study.budget import ROUNDS
 from ..study.choices import Pruner
 
 STOP_RUNGS = (2, 4)
-"""Quanta after which a trial may be stopped: after a quarter and after half of its budget. Not after the
+"""Rounds after which a trial may be stopped: after a quarter and after half of its budget. Not after the
 first, where warmup and the first steps still show, nor after the last, where nothing is left to save."""
 
 REDUCTION = 2
@@ -29,7 +29,7 @@ PEERS = 4
 
 
 def decide(
-    quantum: int,
+    round_number: int,
     values: Mapping[int, float],
     arrived: Collection[int],
     exempt: Collection[int] = (),
@@ -46,12 +46,12 @@ def decide(
     [3, 4]
     """
     assert not any(math.isnan(value) for value in values.values()), "NaN has no rank"
-    if pruner == "none" or quantum not in STOP_RUNGS or len(values) <= PEERS:
+    if pruner == "none" or round_number not in STOP_RUNGS or len(values) <= PEERS:
         return frozenset()
     last_to_go_on = sorted(values.values())[math.ceil(len(values) / REDUCTION) - 1]
     return frozenset(trial for trial in arrived if trial not in exempt and values[trial] > last_to_go_on)
 
 
-def in_warmup(params: LoraParams, quantum: int) -> bool:
-    """Return whether a trial's learning rate was still rising in that quantum: its loss says little yet."""
-    return params.warmup_ratio * QUANTA > quantum
+def in_warmup(params: LoraParams, round_number: int) -> bool:
+    """Return whether a trial's learning rate was still rising in that round: its loss says little yet."""
+    return params.warmup_ratio * ROUNDS > round_number

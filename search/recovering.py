@@ -120,7 +120,7 @@ class Recovering:
                 self._announcer.tell(verdict.event)
             case SetBack(trial=trial, reason=reason):
                 kept = self._state.start_over(trial, reason)
-                recorded = self._state.trials[trial].quanta
+                recorded = self._state.trials[trial].rounds
                 self._interrupted.add(trial)
                 self._announcer.tell(TrialSetBack(trial=trial, recorded=recorded, kept=kept, reason=reason))
             case TryAgain(reason=reason):

@@ -59,7 +59,7 @@ class Past:
     value: float | None = None
     """Final eval loss of a complete trial."""
     curve: Mapping[int, float] = dataclasses.field(default_factory=dict)
-    """Its finite eval losses by quantum."""
+    """Its finite eval losses by round."""
 
     @functools.cached_property
     def worst(self) -> float | None:

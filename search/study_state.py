@@ -15,9 +15,9 @@ from typing import Any
 from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
 from ..storage.store import Store
-from ..study.budget import QUANTA
+from ..study.budget import ROUNDS
 from ..study.facts import Facts
-from ..study.records import CurvePoint, Ending, QuantumUpdate, State, StudyRecord, TrialRecord
+from ..study.records import CurvePoint, Ending, RoundUpdate, State, StudyRecord, TrialRecord
 from ..study.study_config import StudyConfig
 from .known_trials import KnownTrials
 from .outcomes import Verdict
@@ -35,9 +35,10 @@ class StudyState:
         self.config: StudyConfig = study.config
         self.facts: Facts = study.facts
         self.folder = store.study_dir(study.id)
-        quanta = range(1, QUANTA + 1)
+        rounds = range(1, ROUNDS + 1)
         self.known = KnownTrials(
-            self.config.space, {quantum: bool(self.facts.budget.eval_size(quantum)) for quantum in quanta}
+            self.config.space,
+            {round_number: bool(self.facts.budget.eval_size(round_number)) for round_number in rounds},
         )
         twins: dict[int, list[int]] = {}
         for event in store.events(study.id, "duplicate"):
@@ -98,7 +99,7 @@ class StudyState:
         return self.known.history()
 
     def rungs(self, new: Mapping[int, CurvePoint]) -> dict[int, Mapping[int, float]]:
-        """Return by quantum the loss of every trial that reached it, ``new`` points included."""
+        """Return by round the loss of every trial that reached it, ``new`` points included."""
         return self.known.rungs(new.values())
 
     def checkpoint(self, number: int) -> Path | None:
@@ -127,7 +128,7 @@ class StudyState:
             state="running",
             reason=None,
             value=None,
-            quanta=0,
+            rounds=0,
             attempt=0,
             checkpoint=None,
             adapter=None,
@@ -156,19 +157,19 @@ class StudyState:
     def start_over(self, number: int, reason: str) -> int:
         """Let a trial whose checkpoint is lost go on from the one before, or else from its beginning.
 
-        Returns the quanta that it has then. What is recorded of it stays, and is repeated.
+        Returns the rounds that it has then. What is recorded of it stays, and is repeated.
         """
-        after = self._files.quanta_of_older(number)
-        self.store.add_event(self.study.id, "started_over", trial=number, reason=reason, quanta=after)
+        after = self._files.rounds_of_older(number)
+        self.store.add_event(self.study.id, "started_over", trial=number, reason=reason, rounds=after)
         self._files.set_back(number)
         return after
 
     def repeat(self, number: int, checkpoint: str | None) -> None:
-        """Note a quantum that the record already has, done again by a trial that started over."""
+        """Note a round that the record already has, done again by a trial that started over."""
         self._files.repeated(number, checkpoint)
 
-    def record(self, updates: Sequence[QuantumUpdate], verdicts: Sequence[Verdict]) -> None:
-        """Record a quantum of some trials and the endings among all: the file, then the row.
+    def record(self, updates: Sequence[RoundUpdate], verdicts: Sequence[Verdict]) -> None:
+        """Record a round of some trials and the endings among all: the file, then the row.
 
         A complete trial among the best leaves its adapter; no ended trial leaves a checkpoint.
         """
@@ -181,9 +182,9 @@ class StudyState:
             for u in updates
         ]
         endings = [self._ending(verdict, made.get(verdict.trial)) for verdict in verdicts]
-        self.store.record_quantum(self.study.id, updates, endings)
+        self.store.record_round(self.study.id, updates, endings)
         for update in updates:
-            self._replace(update.trial, quanta=update.quantum, checkpoint=update.checkpoint)
+            self._replace(update.trial, rounds=update.round, checkpoint=update.checkpoint)
             self.known.note(update.point)
             self._files.advanced(update.trial, before[update.trial])
         for ending in endings:
@@ -227,7 +228,7 @@ class StudyState:
         self._uncopied.clear()
         return None if self._copy == before else self._copy
 
-    def _ending(self, verdict: Verdict, update: QuantumUpdate | None) -> Ending:
+    def _ending(self, verdict: Verdict, update: RoundUpdate | None) -> Ending:
         """Return a verdict as the store takes it, with the adapter on disk if it is among the best."""
         adapter = None
         if verdict.state == "complete" and update is not None and update.checkpoint is not None:

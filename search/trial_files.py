@@ -32,17 +32,17 @@ class TrialFiles:
             return self._folder / name if name is not None and (self._folder / name).exists() else None
         return None if trial.checkpoint is None else self._folder / trial.checkpoint
 
-    def quanta_of_older(self, number: int) -> int:
-        """Return how many quanta the state has that a trial would be set back to; 0: its beginning."""
+    def rounds_of_older(self, number: int) -> int:
+        """Return how many rounds the state has that a trial would be set back to; 0: its beginning."""
         older = self._older(number)
-        return 0 if older is None else study_files.quantum_of(older)
+        return 0 if older is None else study_files.round_of(older)
 
     def set_back(self, number: int) -> None:
         """Let a trial go on from the state before its last one, or else from its beginning."""
         self._set_back[number] = self._older(number)
 
     def repeated(self, number: int, checkpoint: str | None) -> None:
-        """Take the state of a quantum that the record already has; the one it came from may go."""
+        """Take the state of a round that the record already has; the one it came from may go."""
         old = self._set_back.get(number)
         self._set_back[number] = None if checkpoint is None else self.relative(checkpoint)
         if old != self._before.get(number):

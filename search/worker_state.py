@@ -77,7 +77,7 @@ class WorkerState:
 
     @property
     def training(self) -> bool:
-        """Whether a quantum is running."""
+        """Whether a round is running."""
         return self._training
 
     @property
@@ -92,17 +92,17 @@ class WorkerState:
 
     @property
     def begun_at(self) -> datetime.datetime:
-        """When the quantum began."""
+        """When the round began."""
         return self._begun_at
 
     @property
     def progress(self) -> Mapping[int, SlotProgress]:
-        """The last that was heard of each trial inside the quantum."""
+        """The last that was heard of each trial inside the round."""
         return self._progress
 
     @property
     def last(self) -> Progress | None:
-        """The last sign of life in the quantum."""
+        """The last sign of life in the round."""
         return self._last
 
     @property
@@ -112,7 +112,7 @@ class WorkerState:
 
     @property
     def ready(self) -> bool:
-        """Whether a quantum can be begun."""
+        """Whether a round can be begun."""
         return self._worker is not None and self._preparation is None and not self._training
 
     def seat_worker(self, worker: Worker, facts: Facts) -> None:
@@ -148,7 +148,7 @@ class WorkerState:
         """Return the trials of the next pass, of those whose round has not ended."""
         return next_pass(self._passes, [number for number in sorted(self._members) if number not in ended])
 
-    def begin_quantum(
+    def begin_round(
         self,
         pack: tuple[int, ...],
         trials: Mapping[int, TrialRecord],
@@ -156,7 +156,7 @@ class WorkerState:
         save_to: Path,
         now: float,
     ) -> None:
-        """Bring the pack into the worker and begin a quantum."""
+        """Bring the pack into the worker and begin a round."""
         assert self.ready
         assert self._worker is not None
         for number in [number for number in self._inside if number not in pack]:
@@ -179,7 +179,7 @@ class WorkerState:
         self._worker.start(save_to)
 
     def poll(self, timeout: float, now: Callable[[], float]) -> Event | None:
-        """Return what happened next in the quantum, and note it as a sign of life if it went on."""
+        """Return what happened next in the round, and note it as a sign of life if it went on."""
         assert self._worker is not None
         event = self._worker.poll(timeout)
         if isinstance(event, Progress):
@@ -256,27 +256,31 @@ class WorkerState:
         """Count a worker's silence from now on: it was not listened to."""
         self._sign = now
 
-    def seconds_to_boundary(self, now: float, quantum: int, known: Callable[[int], int]) -> float | None:
-        """Return an estimate of the time to the quantum's end; None where nothing is known.
+    def seconds_to_boundary(
+        self, now: float, round_examples: int, known: Callable[[int], int]
+    ) -> float | None:
+        """Return an estimate of the time to the round's end; None where nothing is known.
 
-        ``quantum`` is its examples; ``known`` gives the quanta that a trial had when it began.
+        ``round_examples`` are its examples; ``known`` gives the rounds that a trial had when it began.
         """
         spent = now - self._begun
         if self._seconds:
             return max(0.0, statistics.median(self._seconds) - spent)
         if self._last is None or not self._last.slots:
             return None
-        shares = [(slot.examples - known(slot.trial) * quantum) / quantum for slot in self._last.slots]
+        shares = [
+            (slot.examples - known(slot.trial) * round_examples) / round_examples for slot in self._last.slots
+        ]
         share = min(max(statistics.mean(shares), 0.0), 1.0)
         return math.inf if share == 0 else spent * (1 - share) / share
 
     def _ordinary_seconds(self) -> float:
-        """Return how long a quantum takes here: measured, or guessed from a pack of one."""
+        """Return how long a round takes here: measured, or guessed from a pack of one."""
         if self._seconds:
             return statistics.median(self._seconds)
         if self._facts is None or self._facts.rows_per_second <= 0:
             return 0.0
-        rows = self._facts.budget.quantum * max(1, len(self._inside))
+        rows = self._facts.budget.round_examples * max(1, len(self._inside))
         return rows / self._facts.rows_per_second
 
 

@@ -76,7 +76,7 @@ def _study(store: Store, study: StudyHead) -> Iterator[str]:
     # One moment: a search may write between two transactions.
     with store.reading() as connection:
         trials, torn_trials = _each(connection, study.id, tables.trials, ("number",), rows.trial)
-        curve, torn_points = _each(connection, study.id, tables.curve, ("trial", "quantum"), rows.point)
+        curve, torn_points = _each(connection, study.id, tables.curve, ("trial", "round"), rows.point)
         torn_numbers, torn_keys = {number for (number,) in torn_trials}, {tuple(key) for key in torn_points}
         copied = _copied(connection, study.name)
         numbers = {trial.number for trial in trials} | torn_numbers
@@ -87,8 +87,8 @@ def _study(store: Store, study: StudyHead) -> Iterator[str]:
     )
     yield from _few(
         [
-            f"trial {trial}: its curve after quantum {quantum} cannot be read"
-            for trial, quantum in torn_points
+            f"trial {trial}: its curve after round {round_number} cannot be read"
+            for trial, round_number in torn_points
         ],
         "points of curves",
     )
@@ -162,23 +162,23 @@ def trial_findings(
     unread: Collection[int] = (),
     unread_points: Collection[tuple[int, ...]] = (),
 ) -> Iterator[str]:
-    """Yield what does not hold of a study's trials: numbers without gaps, a point for each quantum.
+    """Yield what does not hold of a study's trials: numbers without gaps, a point for each round.
 
     ``unread`` has the numbers of trials that are there and cannot be read, ``unread_points`` trial and
-    quantum of such points.
+    round of such points.
     """
     known = {trial.number for trial in trials} | set(unread)
     missing = sorted(set(range(max(known, default=-1) + 1)) - known)
     if missing:
         which = ", ".join(map(str, missing))
         yield f"{plural(len(missing), 'trial')} {which} {'is' if len(missing) == 1 else 'are'} missing"
-    quanta: dict[int, list[int]] = {}
-    for number, quantum in [*((point.trial, point.quantum) for point in curve), *unread_points]:
-        quanta.setdefault(number, []).append(quantum)
+    rounds: dict[int, list[int]] = {}
+    for number, round_number in [*((point.trial, point.round) for point in curve), *unread_points]:
+        rounds.setdefault(number, []).append(round_number)
     for trial in trials:
-        if sorted(quanta.get(trial.number, [])) != list(range(1, trial.quanta + 1)):
-            yield f"trial {trial.number}: its curve does not hold quanta 1 to {trial.quanta}"
-    for number in sorted(quanta.keys() - known):
+        if sorted(rounds.get(trial.number, [])) != list(range(1, trial.rounds + 1)):
+            yield f"trial {trial.number}: its curve does not hold rounds 1 to {trial.rounds}"
+    for number in sorted(rounds.keys() - known):
         yield f"trial {number}: has a curve and no row"
 
 
@@ -219,12 +219,12 @@ def _copied(connection: sqlalchemy.Connection, name: str) -> dict[int, int] | No
 
 def _evaluations(connection: sqlalchemy.Connection, study_id: int, known: Collection[int]) -> Iterator[str]:
     """Yield the evaluations whose bytes are no vectors, and those of trials that are not known."""
-    table, key = tables.evaluations, ("trial", "quantum")
+    table, key = tables.evaluations, ("trial", "round")
     _, torn = _each(connection, study_id, table, key, rows.evaluation)
     yield from _few(
         [
-            f"trial {trial}: the losses of trial {trial} after quantum {quantum} cannot be read"
-            for trial, quantum in torn
+            f"trial {trial}: the losses of trial {trial} after round {round_number} cannot be read"
+            for trial, round_number in torn
         ],
         "losses of trials",
     )

@@ -131,7 +131,7 @@ def engine_options(address: Address, *, timeout: float) -> dict[str, Any]:
     return {
         "creator": _server_connector(address, timeout),
         "poolclass": QueuePool,
-        "pool_pre_ping": True,  # connections idle through a long quantum are dropped by servers
+        "pool_pre_ping": True,  # connections idle through a long round are dropped by servers
     }
 
 

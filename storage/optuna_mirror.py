@@ -98,7 +98,7 @@ class Projection:
             return 0
         losses: dict[int, dict[int, float | None]] = {}
         for point in points:
-            losses.setdefault(point.trial, {})[point.quantum] = point.eval_loss
+            losses.setdefault(point.trial, {})[point.round] = point.eval_loss
         # Not ``values.get``, which takes a KeyError from working parameters out for there being none.
         told = [
             _template(

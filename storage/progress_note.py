@@ -1,7 +1,7 @@
 """How far a study was, beside its files: so that a database that is older than they are is noticed.
 
 That is what is left where the log of a SQLite database (``tune.db-wal``) was lost, or an old copy was put in
-its place. Written after every recorded quantum, so the database is never behind it of itself. Pure but for
+its place. Written after every recorded round, so the database is never behind it of itself. Pure but for
 one small file.
 """
 
@@ -18,6 +18,9 @@ from . import database_errors
 FILE = "progress.json"
 """Its name in a study's folder."""
 
+_STORED = {"trials": "trials", "rounds": "quanta", "ended": "ended"}
+"""What each field is called in the file: rounds by the name of before, which older files have as well."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -25,31 +28,31 @@ class Progress:
 
     trials: int
     """Trials begun."""
-    quanta: int
-    """Quanta recorded, of all trials."""
+    rounds: int
+    """Rounds recorded, of all trials."""
     ended: int
     """Trials that have ended."""
 
     def lacks(self, other: Progress) -> bool:
         """Return whether another one is ahead of this in anything."""
-        return other.trials > self.trials or other.quanta > self.quanta or other.ended > self.ended
+        return other.trials > self.trials or other.rounds > self.rounds or other.ended > self.ended
 
-    def after(self, *, trials: int = 0, quanta: int = 0, ended: int = 0) -> Progress:
+    def after(self, *, trials: int = 0, rounds: int = 0, ended: int = 0) -> Progress:
         """Return how far it is when so many more are begun, recorded and ended."""
-        return Progress(trials=self.trials + trials, quanta=self.quanta + quanta, ended=self.ended + ended)
+        return Progress(trials=self.trials + trials, rounds=self.rounds + rounds, ended=self.ended + ended)
 
     @property
     def words(self) -> str:
         """It in words."""
-        quanta = "quantum" if self.quanta == 1 else "quanta"
-        return f"{numbered(self.trials, 'trial')}, {self.ended} ended, {self.quanta} {quanta}"
+        rounds = "round" if self.rounds == 1 else "rounds"
+        return f"{numbered(self.trials, 'trial')}, {self.ended} ended, {self.rounds} {rounds}"
 
 
 def read(folder: Path) -> Progress | None:
     """Return what was noted in a study's folder; None where nothing that can be read was."""
     try:
         values = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        return Progress(**{field.name: int(values[field.name]) for field in dataclasses.fields(Progress)})
+        return Progress(**{name: int(values[stored]) for name, stored in _STORED.items()})
     except (OSError, ValueError, KeyError, TypeError):
         # It is a safeguard alone: a study from before has none, and a power cut may tear one.
         return None
@@ -60,5 +63,5 @@ def write(folder: Path, progress: Progress) -> None:
     file = folder / FILE
     with database_errors.translated_files(file):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        content = json.dumps(dataclasses.asdict(progress)).encode()
+        content = json.dumps({stored: getattr(progress, name) for name, stored in _STORED.items()}).encode()
         write_atomically(file, [content], synced=False)

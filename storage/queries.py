@@ -108,23 +108,23 @@ def best(connection: sqlalchemy.Connection, study_id: int, count: int) -> tuple[
 def curve(
     connection: sqlalchemy.Connection, study_id: int, numbers: Collection[int] | None
 ) -> tuple[CurvePoint, ...]:
-    """Return the points of some trials or, with None, of all, by trial and quantum."""
+    """Return the points of some trials or, with None, of all, by trial and round."""
     table = tables.curve
     query = (
         whole_rows(connection, table)
         .where(table.c.study_id == study_id)
-        .order_by(table.c.trial, table.c.quantum)
+        .order_by(table.c.trial, table.c.round)
     )
     with naming_study(connection, study_id):
         return tuple(rows.point(row) for row in _among(connection, query, table.c.trial, numbers))
 
 
 def evaluations(
-    connection: sqlalchemy.Connection, study_id: int, quantum: int, trial: int | None = None
+    connection: sqlalchemy.Connection, study_id: int, round_number: int, trial: int | None = None
 ) -> dict[int, Evaluation]:
-    """Return the losses per example after a quantum, by trial; of one trial or of all."""
+    """Return the losses per example after a round, by trial; of one trial or of all."""
     table = tables.evaluations
-    query = whole_rows(connection, table).where(table.c.study_id == study_id, table.c.quantum == quantum)
+    query = whole_rows(connection, table).where(table.c.study_id == study_id, table.c.round == round_number)
     if trial is not None:
         query = query.where(table.c.trial == trial)
     found = connection.execute(query.order_by(table.c.trial)).mappings()
@@ -145,9 +145,9 @@ def events(connection: sqlalchemy.Connection, study_id: int, kind: str | None) -
 def progress(connection: sqlalchemy.Connection, study_id: int) -> Progress:
     """Return how far a study is."""
     table = tables.trials
-    columns = (func.count(), func.sum(table.c.quanta), func.count(table.c.finished_at))
-    begun, quanta, ended = connection.execute(select(*columns).where(table.c.study_id == study_id)).one()
-    return Progress(trials=int(begun), quanta=int(quanta or 0), ended=int(ended))
+    columns = (func.count(), func.sum(table.c.rounds), func.count(table.c.finished_at))
+    begun, rounds, ended = connection.execute(select(*columns).where(table.c.study_id == study_id)).one()
+    return Progress(trials=int(begun), rounds=int(rounds or 0), ended=int(ended))
 
 
 def optuna_has(connection: sqlalchemy.Connection, name: str) -> bool:

@@ -21,7 +21,7 @@ from ..study.records import (
     Evaluation,
     EventRecord,
     LeaseRecord,
-    QuantumUpdate,
+    RoundUpdate,
     StudyHead,
     StudyRecord,
     TrialRecord,
@@ -81,9 +81,8 @@ def trial(row: sqlalchemy.RowMapping) -> TrialRecord:
     what = f"trial {row['number']!r}"
     with database_errors.readable(what):
         seals.check(row, what)
-        values = {key: value for key, value in row.items() if key not in ("study_id", "params", seals.SEAL)}
-        values["params"] = LoraParams.from_dict(row["params"])
-        return _TRIAL.validate_python(values)
+        values = {key: row[key] for key in TrialRecord.__dataclass_fields__}
+        return _TRIAL.validate_python({**values, "params": LoraParams.from_dict(row["params"])})
 
 
 def point(row: sqlalchemy.RowMapping) -> CurvePoint:
@@ -91,14 +90,12 @@ def point(row: sqlalchemy.RowMapping) -> CurvePoint:
     what = f"a point of trial {row['trial']!r}"
     with database_errors.readable(what):
         seals.check(row, what)
-        return _POINT.validate_python(
-            {key: value for key, value in row.items() if key not in ("study_id", seals.SEAL)}
-        )
+        return _POINT.validate_python({key: row[key] for key in CurvePoint.__dataclass_fields__})
 
 
 def evaluation(row: sqlalchemy.RowMapping) -> Evaluation:
     """Read a row of tune_evaluations; raises ``DamagedError`` where its bytes are no vectors."""
-    what = f"the losses of trial {row['trial']!r} after quantum {row['quantum']!r}"
+    what = f"the losses of trial {row['trial']!r} after round {row['round']!r}"
     with database_errors.readable(what):
         seals.check(row, what)
         losses, tokens = bytes(row["losses"]), bytes(row["tokens"])
@@ -133,13 +130,13 @@ def lease(process: leases.Process, token: int, *, alive: bool) -> LeaseRecord:
     )
 
 
-def point_values(study_id: int, update: QuantumUpdate) -> dict[str, Any]:
+def point_values(study_id: int, update: RoundUpdate) -> dict[str, Any]:
     """Return the row of a curve's point, or raise ``StorageError``; what is not finite becomes NULL."""
     found = update.point
-    if (found.trial, found.quantum) != (update.trial, update.quantum):
+    if (found.trial, found.round) != (update.trial, update.round):
         raise StorageError(
-            f"trial {update.trial}, quantum {update.quantum}: its point is of trial {found.trial}, "
-            f"quantum {found.quantum}; this is a fault of loratune, please report it"
+            f"trial {update.trial}, round {update.round}: its point is of trial {found.trial}, "
+            f"round {found.round}; this is a fault of loratune, please report it"
         )
     values = {key: getattr(found, key) for key in CurvePoint.__dataclass_fields__}
     for key in ("train_loss", "eval_loss", "grad_norm"):
@@ -152,19 +149,19 @@ def point_values(study_id: int, update: QuantumUpdate) -> dict[str, Any]:
     return {"study_id": study_id, **values}
 
 
-def evaluation_values(study_id: int, update: QuantumUpdate) -> dict[str, Any]:
+def evaluation_values(study_id: int, update: RoundUpdate) -> dict[str, Any]:
     """Return the row of an evaluation: losses as little-endian float32, tokens as little-endian int32."""
     assert update.evaluation is not None
     losses, tokens = update.evaluation.losses, update.evaluation.tokens
     if losses.ndim != 1 or losses.shape != tokens.shape or len(losses) == 0:
         raise StorageError(
-            f"trial {update.trial}, quantum {update.quantum}: {losses.shape} losses for {tokens.shape} "
+            f"trial {update.trial}, round {update.round}: {losses.shape} losses for {tokens.shape} "
             "token counts; this is a fault of loratune, please report it"
         )
     return {
         "study_id": study_id,
         "trial": update.trial,
-        "quantum": update.quantum,
+        "round": update.round,
         "losses": losses.astype("<f4").tobytes(),
         "tokens": tokens.astype("<i4").tobytes(),
     }

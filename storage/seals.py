@@ -43,7 +43,7 @@ def check(row: sqlalchemy.RowMapping, what: str) -> None:
 
 def put(connection: sqlalchemy.Connection, table: Table, *chosen: ColumnElement[bool]) -> None:
     """Seal the rows that were just written; who changes a row checks it first."""
-    keys = [column.name for column in table.primary_key]
+    keys = [column.key for column in table.primary_key]
     sealed = [
         {f"{KEY}{key}": row[key] for key in keys} | {SEAL: of(row)}
         for row in connection.execute(select(table).where(*chosen)).mappings().all()

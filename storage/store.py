@@ -24,7 +24,7 @@ from ..study.records import (
     Evaluation,
     EventRecord,
     LeaseRecord,
-    QuantumUpdate,
+    RoundUpdate,
     StudyHead,
     StudyRecord,
     TrialRecord,
@@ -202,10 +202,10 @@ class Store:
         with self._connections.writing(study_id) as connection:
             return trial_writes.begin_attempt(connection, study_id, number)
 
-    def record_quantum(
-        self, study_id: int, updates: Sequence[QuantumUpdate], endings: Sequence[Ending] = ()
+    def record_round(
+        self, study_id: int, updates: Sequence[RoundUpdate], endings: Sequence[Ending] = ()
     ) -> None:
-        """Record a quantum of several trials, and how some of them ended, in one transaction.
+        """Record a round of several trials, and how some of them ended, in one transaction.
 
         The checkpoints must be on disk and synced: once recorded, the ones before them may go. A trial
         that has ended is never changed.
@@ -218,7 +218,7 @@ class Store:
             if known is None:
                 progress = queries.progress(connection, study_id)
             else:
-                progress = known.after(quanta=len(updates), ended=len(endings))
+                progress = known.after(rounds=len(updates), ended=len(endings))
         if study_id in self._connections.fence.held:
             self._reached.keep(study_id, progress)
         progress_note.write(self.study_dir(study_id), progress)
@@ -229,19 +229,19 @@ class Store:
             return queries.trials(connection, study_id)
 
     def curve(self, study_id: int, trial: int | None = None) -> tuple[CurvePoint, ...]:
-        """Return the points of one trial or of all, by trial and quantum."""
+        """Return the points of one trial or of all, by trial and round."""
         with self._connections.reading() as connection:
             return queries.curve(connection, study_id, None if trial is None else [trial])
 
-    def evaluation(self, study_id: int, trial: int, quantum: int) -> Evaluation | None:
-        """Return the losses per example of a trial after a quantum; None where there are none."""
+    def evaluation(self, study_id: int, trial: int, round_number: int) -> Evaluation | None:
+        """Return the losses per example of a trial after a round; None where there are none."""
         with self._connections.reading() as connection:
-            return queries.evaluations(connection, study_id, quantum, trial).get(trial)
+            return queries.evaluations(connection, study_id, round_number, trial).get(trial)
 
-    def evaluations(self, study_id: int, quantum: int) -> dict[int, Evaluation]:
-        """Return the losses per example of every trial that was evaluated after a quantum."""
+    def evaluations(self, study_id: int, round_number: int) -> dict[int, Evaluation]:
+        """Return the losses per example of every trial that was evaluated after a round."""
         with self._connections.reading() as connection:
-            return queries.evaluations(connection, study_id, quantum)
+            return queries.evaluations(connection, study_id, round_number)
 
     # Events
 

@@ -1,7 +1,7 @@
 """The files beside the database: checkpoints and adapters, which of them are kept, and how one is made.
 
 A file is on disk before a row names it, and a row forgets it before it goes; so what no row names is an
-orphan, unless it belongs to a quantum that runs at this moment. The decisions are pure.
+orphan, unless it belongs to a round that runs at this moment. The decisions are pure.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def keep(trials: Sequence[TrialRecord], best: int) -> frozenset[str]:
     return frozenset(name for name in checkpoints | adapters if name is not None)
 
 
-def quantum_of(checkpoint: str) -> int:
-    """Return after which quantum a training state was written.
+def round_of(checkpoint: str) -> int:
+    """Return after which round a training state was written.
 
-    >>> quantum_of("checkpoints/trial-00003-q5-a1.safetensors")
+    >>> round_of("checkpoints/trial-00003-q5-a1.safetensors")
     5
     """
     match = _CHECKPOINT.fullmatch(checkpoint)
@@ -82,7 +82,7 @@ def trials_of(names: Iterable[str]) -> frozenset[int]:
 def previous(names: Iterable[str], trials: Iterable[TrialRecord]) -> dict[int, str]:
     """Return by trial the state before the last one of each running trial, where it is still there.
 
-    It is kept in case the last one is damaged; a trial of few quanta may have none. No row names it.
+    It is kept in case the last one is damaged; a trial of few rounds may have none. No row names it.
     """
     rows = {trial.number: trial for trial in trials if trial.state == "running"}
     found: dict[int, str] = {}
@@ -90,7 +90,7 @@ def previous(names: Iterable[str], trials: Iterable[TrialRecord]) -> dict[int, s
         match = _CHECKPOINT.fullmatch(name)
         if match and name.endswith(".safetensors") and not name.startswith(f"{CHECKPOINTS}/."):
             trial = rows.get(int(match.group(1)))
-            if trial is not None and 0 < int(match.group(2)) == trial.quanta - 1:
+            if trial is not None and 0 < int(match.group(2)) == trial.rounds - 1:
                 found[trial.number] = name
     return found
 
@@ -111,13 +111,13 @@ def orphans(names: Iterable[str], trials: Sequence[TrialRecord]) -> frozenset[st
         if name in named:
             continue
         if match := _CHECKPOINT.fullmatch(name):
-            number, quantum, attempt = (int(group) for group in match.groups())
+            number, round_number, attempt = (int(group) for group in match.groups())
             trial = rows.get(number)
             pending = (
                 trial is not None
                 and trial.state == "running"
                 and attempt >= trial.attempt
-                and quantum > trial.quanta
+                and round_number > trial.rounds
             )
         elif match := _ADAPTER.fullmatch(name):
             trial = rows.get(int(match.group(1)))

@@ -2,6 +2,10 @@
 
 What exists in the file is made by migrations.py alone; a test holds the two against each other.
 Knows nothing of connections.
+
+A column that a file has keeps its name for ever; where the code has come to say it otherwise (``quanta`` and
+``quantum`` are rounds), ``key`` is the code's word, and a row is asked for either. Seals are taken over the
+columns' own names.
 """
 
 from __future__ import annotations
@@ -118,7 +122,7 @@ trials = Table(
     Column("state", Text, nullable=False),
     Column("reason", Words),
     Column("value", Double),
-    Column("quanta", Integer, nullable=False),
+    Column("quanta", Integer, nullable=False, key="rounds"),
     Column("attempt", Integer, nullable=False),
     Column("checkpoint", Text),
     Column("adapter", Text),
@@ -132,7 +136,7 @@ curve = Table(
     metadata,
     _study(),
     Column("trial", Integer, primary_key=True, autoincrement=False),
-    Column("quantum", Integer, primary_key=True, autoincrement=False),
+    Column("quantum", Integer, primary_key=True, autoincrement=False, key="round"),
     Column("examples", BigInteger, nullable=False),
     Column("train_loss", Double),
     Column("eval_loss", Double),
@@ -151,7 +155,7 @@ evaluations = Table(
     metadata,
     _study(),
     Column("trial", Integer, primary_key=True, autoincrement=False),
-    Column("quantum", Integer, primary_key=True, autoincrement=False),
+    Column("quantum", Integer, primary_key=True, autoincrement=False, key="round"),
     Column("losses", LargeBinary, nullable=False),
     Column("tokens", LargeBinary, nullable=False),
     Column("seal", Text),

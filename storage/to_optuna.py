@@ -38,15 +38,15 @@ class Told:
     value: float | None
     """Its last finite eval loss; None where none was measured, and for ``failed``, as Optuna demands."""
     steps: Mapping[int, float]
-    """Finite eval losses by quantum."""
+    """Finite eval losses by round."""
     attributes: Mapping[str, Any]
     """Its user attributes: our number, our state and reason, all its hyperparameters."""
 
 
 def to_optuna(trial: TrialRecord, losses: Mapping[int, float | None]) -> Told:
-    """Return an ended trial as Optuna is to have it; ``losses``: its eval losses by quantum."""
+    """Return an ended trial as Optuna is to have it; ``losses``: its eval losses by round."""
     assert trial.state != "running", f"trial {trial.number} has not ended"
-    steps = {quantum: loss for quantum, loss in losses.items() if loss is not None}
+    steps = {round_number: loss for round_number, loss in losses.items() if loss is not None}
     attributes: dict[str, Any] = {
         NUMBER: trial.number,
         "state": trial.state,

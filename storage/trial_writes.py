@@ -1,6 +1,6 @@
 """Writing trials, inside the caller's transaction: each step is checked against the row it follows.
 
-Numbers have no gaps, quanta come one after another, and a trial that has ended is never changed.
+Numbers have no gaps, rounds come one after another, and a trial that has ended is never changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, func, insert, select, tuple_, update
 
 from ..errors import StorageError
 from ..spaces.params import LoraParams
-from ..study.records import Ending, QuantumUpdate
+from ..study.records import Ending, RoundUpdate
 from . import queries, rows, seals, tables
 
 
@@ -28,7 +28,7 @@ def add(
     if number != expected:
         raise StorageError(f"trial {number}: the next number is {expected}; read the trials again")
     row = {"study_id": study_id, "number": number, "params": params.to_dict(), "seed": seed}
-    row |= {"source": source, "state": "running", "quanta": 0, "attempt": 0, "started_at": rows.now()}
+    row |= {"source": source, "state": "running", "rounds": 0, "attempt": 0, "started_at": rows.now()}
     connection.execute(insert(tables.trials).values(row))
     seals.put(
         connection, tables.trials, tables.trials.c.study_id == study_id, tables.trials.c.number == number
@@ -43,20 +43,20 @@ def begin_attempt(connection: sqlalchemy.Connection, study_id: int, number: int)
 
 
 def record(
-    connection: sqlalchemy.Connection, study_id: int, folder: Path, updates: Sequence[QuantumUpdate]
+    connection: sqlalchemy.Connection, study_id: int, folder: Path, updates: Sequence[RoundUpdate]
 ) -> None:
-    """Record a quantum of several trials."""
+    """Record a round of several trials."""
     running = _running(connection, study_id, [found.trial for found in updates])
     changes: dict[int, dict[str, Any]] = {}
     for found in updates:
         row = running[found.trial]
-        if found.quantum != row["quanta"] + 1:
+        if found.round != row["rounds"] + 1:
             raise StorageError(
-                f"trial {found.trial}: quantum {found.quantum} does not follow {row['quanta']}; "
+                f"trial {found.trial}: round {found.round} does not follow {row['rounds']}; "
                 "read the trials again"
             )
         checkpoint = rows.relative(folder, found.checkpoint)
-        changes[found.trial] = {"quanta": found.quantum, "checkpoint": checkpoint}
+        changes[found.trial] = {"rounds": found.round, "checkpoint": checkpoint}
     _add(connection, tables.curve, [rows.point_values(study_id, found) for found in updates])
     evaluated = [found for found in updates if found.evaluation is not None]
     _add(connection, tables.evaluations, [rows.evaluation_values(study_id, found) for found in evaluated])
@@ -134,11 +134,11 @@ def _change(
 
 
 def _add(connection: sqlalchemy.Connection, table: sqlalchemy.Table, values: list[dict[str, Any]]) -> None:
-    """Add rows of some trials and quanta of one study, with one statement."""
+    """Add rows of some trials and rounds of one study, with one statement."""
     if not values:
         return
     connection.execute(insert(table), values)
     key = tuple_(*table.primary_key)
-    names = [column.name for column in table.primary_key]
+    names = [column.key for column in table.primary_key]
     for some in queries.batches(values):
         seals.put(connection, table, key.in_([tuple(row[name] for name in names) for row in some]))

@@ -1,4 +1,4 @@
-"""A trial's budget: eight quanta of training examples, the same for every batch size.
+"""A trial's budget: eight rounds of training examples, the same for every batch size.
 
 The resource is examples seen, never optimizer steps, so that trials of different batch sizes
 are compared at equal data. Pure arithmetic; knows nothing of data files or models.
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from ..errors import BudgetError
 
-QUANTA = 8
-"""A trial is this many quanta long."""
+ROUNDS = 8
+"""A trial is this many rounds long."""
 
 RUNGS = (1, 2, 4, 8)
-"""Quanta after which a trial is evaluated; the last gives its value."""
+"""Rounds after which a trial is evaluated; the last gives its value."""
 
 MAX_EPOCHS = 3
 """A trial sees the training data at most this often by default."""
@@ -36,37 +36,38 @@ class Budget:
     """What every trial of a study is given; made by ``plan_budget``."""
 
     micro_batch: int
-    """Examples per slot and tick (m); divides every batch size."""
-    quantum: int
-    """Training examples per quantum (Q); every batch size divides it."""
+    """Examples per slot and micro-step (m); divides every batch size. A micro-step is one forward and
+    backward pass."""
+    round_examples: int
+    """Training examples per round (Q); every batch size divides it."""
     batch_sizes: tuple[int, ...]
     """The batch sizes that may be tried, ascending."""
     eval_examples: int
-    """Validation examples after quanta 1, 2 and 4: the first of the fixed order."""
+    """Validation examples after rounds 1, 2 and 4: the first of the fixed order."""
     final_eval_examples: int
-    """Validation examples after quantum 8; their loss is the trial's value."""
+    """Validation examples after round 8; their loss is the trial's value."""
     notes: tuple[str, ...] = ()
     """Sentences on what was lowered to fit the data."""
 
     @property
     def examples(self) -> int:
         """Training examples of a whole trial."""
-        return QUANTA * self.quantum
+        return ROUNDS * self.round_examples
 
     @property
-    def ticks(self) -> int:
-        """Forward-backward passes per quantum."""
-        return self.quantum // self.micro_batch
+    def micro_steps(self) -> int:
+        """Forward-backward passes per round."""
+        return self.round_examples // self.micro_batch
 
     def steps(self, batch_size: int) -> int:
         """Optimizer steps of a whole trial at that batch size."""
         return self.examples // batch_size
 
-    def eval_size(self, quantum: int) -> int:
-        """Validation examples after that quantum (1 to 8); 0 where it is no rung."""
-        if quantum == QUANTA:
+    def eval_size(self, round_number: int) -> int:
+        """Validation examples after that round (1 to 8); 0 where it is no rung."""
+        if round_number == ROUNDS:
             return self.final_eval_examples
-        return self.eval_examples if quantum in RUNGS else 0
+        return self.eval_examples if round_number in RUNGS else 0
 
 
 def plan_budget(
@@ -94,7 +95,7 @@ def plan_budget(
         BudgetError: batch sizes do not go together, or the data or the examples are too few.
 
     Example:
-        >>> plan_budget([4, 8], train_examples=1000, validation_examples=500).quantum
+        >>> plan_budget([4, 8], train_examples=1000, validation_examples=500).round_examples
         48
     """
     sizes = tuple(sorted(set(batch_sizes)))
@@ -107,13 +108,13 @@ def plan_budget(
         raise BudgetError("the validation set is empty; give more data or a validation file")
     if examples is None:
         sizes, notes = _sizes_that_fit(sizes, train_examples)
-        quantum = _default_quantum(sizes)
+        round_examples = _default_round(sizes)
     else:
-        quantum, notes = _asked_quantum(sizes, examples, train_examples)
-    rung, final, eval_notes = _evaluations(quantum, validation_examples, eval_examples)
+        round_examples, notes = _asked_round(sizes, examples, train_examples)
+    rung, final, eval_notes = _evaluations(round_examples, validation_examples, eval_examples)
     return Budget(
         micro_batch=max(m for m in range(1, MAX_MICRO_BATCH + 1) if math.gcd(*sizes) % m == 0),
-        quantum=quantum,
+        round_examples=round_examples,
         batch_sizes=sizes,
         eval_examples=rung,
         final_eval_examples=final,
@@ -121,9 +122,9 @@ def plan_budget(
     )
 
 
-def _default_quantum(sizes: tuple[int, ...]) -> int:
+def _default_round(sizes: tuple[int, ...]) -> int:
     """Return 6 · B_max, rounded up to what every batch size divides."""
-    return _rounded_up(DEFAULT_STEPS // QUANTA * sizes[-1], math.lcm(*sizes))
+    return _rounded_up(DEFAULT_STEPS // ROUNDS * sizes[-1], math.lcm(*sizes))
 
 
 def _rounded_up(number: int, multiple: int) -> int:
@@ -143,13 +144,13 @@ def _check_together(sizes: tuple[int, ...]) -> None:
     cure = next(iter(allowed), 2 ** round(math.log2(odd)))
     others = ", ".join(str(size) for size in rest)
     raise BudgetError(
-        f"batch_size: {odd} does not go with {others}: a trial would be cut into quanta of "
+        f"batch_size: {odd} does not go with {others}: a trial would be cut into rounds of "
         f"{math.lcm(*sizes)} examples at least; take {cure} (powers of two always go together)"
     )
 
 
 def _go_together(sizes: tuple[int, ...]) -> bool:
-    return math.lcm(*sizes) <= DEFAULT_STEPS // QUANTA * max(sizes)
+    return math.lcm(*sizes) <= DEFAULT_STEPS // ROUNDS * max(sizes)
 
 
 def _clash(sizes: tuple[int, ...]) -> float:
@@ -167,10 +168,10 @@ def _is_power_of_two(number: int) -> bool:
 def _sizes_that_fit(sizes: tuple[int, ...], train_examples: int) -> tuple[tuple[int, ...], list[str]]:
     """Leave out the largest batch sizes until a trial is at most three epochs."""
     left = sizes
-    while left and QUANTA * _default_quantum(left) > MAX_EPOCHS * train_examples:
+    while left and ROUNDS * _default_round(left) > MAX_EPOCHS * train_examples:
         left = left[:-1]
     if not left:
-        least = QUANTA * _default_quantum(sizes[:1])
+        least = ROUNDS * _default_round(sizes[:1])
         raise BudgetError(
             f"{_examples(train_examples, 'training')} {'is' if train_examples == 1 else 'are'} too few: "
             f"at batch size {sizes[0]} a trial takes {least} examples and at most {MAX_EPOCHS} epochs, "
@@ -179,39 +180,39 @@ def _sizes_that_fit(sizes: tuple[int, ...], train_examples: int) -> tuple[tuple[
     if left == sizes:
         return left, []
     dropped = ", ".join(str(size) for size in sizes[len(left) :])
-    needed = -(-QUANTA * _default_quantum(sizes) // MAX_EPOCHS)
+    needed = -(-ROUNDS * _default_round(sizes) // MAX_EPOCHS)
     return left, [
         f"Batch sizes above {left[-1]} are left out ({dropped}): they would take more than {MAX_EPOCHS} "
         f"epochs of the {train_examples} training examples; {needed} would be enough for all."
     ]
 
 
-def _asked_quantum(sizes: tuple[int, ...], examples: int, train_examples: int) -> tuple[int, list[str]]:
-    """Return the quantum for a trial of that many examples, as the user asked."""
+def _asked_round(sizes: tuple[int, ...], examples: int, train_examples: int) -> tuple[int, list[str]]:
+    """Return the examples of a round for a trial of that many, as the user asked."""
     multiple = math.lcm(*sizes)
-    if isinstance(examples, bool) or examples < QUANTA * sizes[-1]:
+    if isinstance(examples, bool) or examples < ROUNDS * sizes[-1]:
         raise BudgetError(
-            f"examples: {examples} is too few for batch size {sizes[-1]}; a trial of {QUANTA} quanta takes "
-            f"at least {QUANTA * multiple}: give more (--examples), or a smaller batch size "
-            f"(--set batch_size={_power_of_two(max(1, examples // QUANTA))}"
-            f"{f' --examples {QUANTA}' if examples < QUANTA else ''})"
+            f"examples: {examples} is too few for batch size {sizes[-1]}; a trial of {ROUNDS} rounds takes "
+            f"at least {ROUNDS * multiple}: give more (--examples), or a smaller batch size "
+            f"(--set batch_size={_power_of_two(max(1, examples // ROUNDS))}"
+            f"{f' --examples {ROUNDS}' if examples < ROUNDS else ''})"
         )
-    quantum = _rounded_up(-(-examples // QUANTA), multiple)
-    total, notes = QUANTA * quantum, []
+    round_examples = _rounded_up(-(-examples // ROUNDS), multiple)
+    total, notes = ROUNDS * round_examples, []
     if total != examples:
         notes.append(
             f"A trial sees {total} examples instead of {examples}: "
-            f"{QUANTA} quanta that every batch size divides."
+            f"{ROUNDS} rounds that every batch size divides."
         )
     if total > MAX_EPOCHS * train_examples:
         notes.append(
             f"A trial sees the {_examples(train_examples, 'training')} {total / train_examples:.1f} times, "
             f"as asked; more than {MAX_EPOCHS} times is seldom worth it."
         )
-    return quantum, notes
+    return round_examples, notes
 
 
-def _evaluations(quantum: int, validation: int, asked: int | None) -> tuple[int, int, list[str]]:
+def _evaluations(round_examples: int, validation: int, asked: int | None) -> tuple[int, int, list[str]]:
     """Return the validation examples at rungs 1, 2 and 4, those at the end, and notes.
 
     The user's own final number may leave the rungs fewer than 16: they get a quarter of it.
@@ -219,9 +220,9 @@ def _evaluations(quantum: int, validation: int, asked: int | None) -> tuple[int,
     least = min(LEAST_EVAL_EXAMPLES, validation)
     if asked is not None and (isinstance(asked, bool) or asked < least):
         raise BudgetError(f"eval_examples: {asked} is too few to tell trials apart; take at least {least}")
-    wanted = max(LEAST_EVAL_EXAMPLES, 2 * quantum) if asked is None else asked
+    wanted = max(LEAST_EVAL_EXAMPLES, 2 * round_examples) if asked is None else asked
     final = min(wanted, validation)
-    rung = min(max(quantum // 2, LEAST_EVAL_EXAMPLES), validation)
+    rung = min(max(round_examples // 2, LEAST_EVAL_EXAMPLES), validation)
     if asked is not None:
         rung = max(1, min(rung, final // 4))
     if final == wanted:
@@ -239,11 +240,11 @@ def _smaller(train_examples: int) -> str:
     fits = [size for size in (2**power for power in range(16)) if _default_fits(size, train_examples)]
     if fits:
         return f"a smaller batch size (--set batch_size={fits[-1]}), or a trial's examples (--examples)"
-    return f"a trial of fewer examples (--set batch_size=1 --examples {QUANTA})"
+    return f"a trial of fewer examples (--set batch_size=1 --examples {ROUNDS})"
 
 
 def _default_fits(size: int, train_examples: int) -> bool:
-    return QUANTA * _default_quantum((size,)) <= MAX_EPOCHS * train_examples
+    return ROUNDS * _default_round((size,)) <= MAX_EPOCHS * train_examples
 
 
 def _power_of_two(number: int) -> int:

@@ -56,16 +56,16 @@ class TrialSetBack:
     trial: int
     """Its number."""
     recorded: int
-    """Quanta that the record has of it."""
+    """Rounds that the record has of it."""
     kept: int
-    """Quanta that its state has; 0: from its beginning."""
+    """Rounds that its state has; 0: from its beginning."""
     reason: str
     """What was wrong with the state."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PointRecorded:
-    """A quantum of a trial is recorded."""
+    """A round of a trial is recorded."""
 
     point: CurvePoint
     """What was measured."""
@@ -156,7 +156,7 @@ class TrialProgress:
     examples_total: int
     """Training examples of a whole trial."""
     train_loss: float | None
-    """Mean loss of the quantum so far."""
+    """Mean loss of the round so far."""
     eval_loss: float | None
     """Its last eval loss."""
     learning_rate: float | None
@@ -202,9 +202,9 @@ class StudyProgress:
     memory_bytes: int
     """Peak memory of all workers together."""
     trials_per_hour: float | None
-    """Trials ended per hour at the pace of this run; None before a quantum has ended."""
+    """Trials ended per hour at the pace of this run; None before a round has ended."""
     seconds_left: float | None
-    """Estimate to the end of the study; None before a quantum has ended."""
+    """Estimate to the end of the study; None before a round has ended."""
     elapsed: float
     """Seconds since this run began."""
 
@@ -229,8 +229,8 @@ class StudyEnded:
     """How long this run took."""
     orchestration_seconds: float
     """How much of it went into asking, deciding and recording."""
-    quanta: int
-    """Quanta trained in this run."""
+    rounds: int
+    """Rounds trained in this run."""
 
 
 Event = (

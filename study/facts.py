@@ -26,8 +26,8 @@ class Geometry:
 
     rank_max: int
     """Rank of the packed adapters: the largest of the space, rounded up to a multiple of 8."""
-    tick_lengths: tuple[int, ...]
-    """``[ticks]`` padded length in tokens of each tick of a quantum, in the order they are visited."""
+    micro_step_lengths: tuple[int, ...]
+    """``[micro_steps]`` padded length in tokens of each micro-step of a round, in the order of visiting."""
     eval_rows: int
     """Validation examples per slot in one forward pass."""
     targets: tuple[str, ...]
@@ -222,7 +222,7 @@ class Facts:
     eval_tokens: tuple[int, ...]
     """``[final_eval_examples]`` target tokens of each example of the final evaluation set."""
     rows_per_second: float
-    """Training examples per second of one worker with all its slots in use, measured over a few ticks."""
+    """Training examples per second of one worker with all its slots in use, over a few micro-steps."""
     environment: dict[str, str]
     """Versions of Python, torch, transformers, peft; the processor's instruction set; the platform."""
     slots: int
@@ -239,7 +239,7 @@ class Facts:
     def from_json(cls, values: Any) -> Facts:
         """Make facts from what ``to_json`` returned, fields of before left out; raises ``StorageError``."""
         try:
-            facts = _reader().validate_python(values)
+            facts = _reader().validate_python(_in_words_of_today(values))
             if not math.isfinite(facts.base_loss):
                 raise ValueError(f"base_loss {facts.base_loss} is not a finite number")
         except (LoratuneError, TypeError, ValueError) as error:
@@ -248,6 +248,21 @@ class Facts:
                 "made by another version of loratune"
             ) from error
         return facts
+
+
+_RENAMED = {"budget": {"quantum": "round_examples"}, "geometry": {"tick_lengths": "micro_step_lengths"}}
+"""By part: what a field is called in studies of before, and what since."""
+
+
+def _in_words_of_today(values: Any) -> Any:
+    """Return stored facts with every field under its name of today; what is no such thing as it is."""
+    if not isinstance(values, dict):
+        return values
+    renamed = dict(values)
+    for part, names in _RENAMED.items():
+        if isinstance(fields := values.get(part), dict):
+            renamed[part] = {names.get(name, name): value for name, value in fields.items()}
+    return renamed
 
 
 @functools.cache

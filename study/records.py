@@ -69,8 +69,8 @@ class TrialRecord:
     """Why it ended so, in words; None while running or complete."""
     value: float | None
     """Final eval loss; set for ``complete`` alone, always finite."""
-    quanta: int
-    """Quanta done, 0 to 8."""
+    rounds: int
+    """Rounds done, 0 to 8."""
     attempt: int
     """How often it was taken up again after an interruption; names its files."""
     checkpoint: str | None
@@ -85,30 +85,30 @@ class TrialRecord:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """What was measured of one trial over one quantum."""
+    """What was measured of one trial over one round."""
 
     trial: int
     """The trial's number."""
-    quantum: int
-    """1 to 8; this many quanta were done when it was taken."""
+    round: int
+    """1 to 8; this many rounds were done when it was taken."""
     examples: int
     """Training examples seen so far."""
     train_loss: float | None
-    """Mean loss over the target tokens of the quantum; None where it was not finite."""
+    """Mean loss over the target tokens of the round; None where it was not finite."""
     eval_loss: float | None
     """Mean loss over the target tokens of the evaluation set; None where none was made or not finite."""
     learning_rate: float
-    """That of the quantum's last optimizer step."""
+    """That of the round's last optimizer step."""
     grad_norm: float | None
-    """Mean norm of the gradient before clipping over the quantum's steps; None where not finite."""
+    """Mean norm of the gradient before clipping over the round's steps; None where not finite."""
     tokens_per_second: float
-    """Tokens of this trial over the seconds of the quantum, evaluation included."""
+    """Tokens of this trial over the seconds of the round, evaluation included."""
     memory_bytes: int
     """Peak memory of the worker that trained it."""
     worker: int
     """Which worker trained it."""
     started_at: datetime.datetime
-    """When the quantum began, UTC."""
+    """When the round began, UTC."""
     finished_at: datetime.datetime
     """When it ended, UTC."""
 
@@ -157,13 +157,13 @@ class LeaseRecord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class QuantumUpdate:
-    """What is recorded of one trial when a quantum ends."""
+class RoundUpdate:
+    """What is recorded of one trial when a round ends."""
 
     trial: int
     """The trial's number."""
-    quantum: int
-    """1 to 8; one more than the quanta already recorded."""
+    round: int
+    """1 to 8; one more than the rounds already recorded."""
     point: CurvePoint
     """What was measured."""
     evaluation: Evaluation | None

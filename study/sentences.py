@@ -93,10 +93,10 @@ def space_exhausted(proposals: int, trials: int) -> Notice:
 
 def _set_back(event: TrialSetBack) -> str:
     recorded, kept = event.recorded, event.kept
-    what = f"goes on from quantum {kept}" if kept else "starts over"
+    what = f"goes on from round {kept}" if kept else "starts over"
     if not recorded:
         return what
-    again = f"quantum {recorded}" if kept == recorded - 1 else f"quanta {kept + 1} to {recorded}"
+    again = f"round {recorded}" if kept == recorded - 1 else f"rounds {kept + 1} to {recorded}"
     return f"{what} and repeats {again}, which the record has"
 
 

@@ -24,7 +24,7 @@ from loratune.study.study_config import StudyConfig
 
 START = datetime.datetime(2026, 11, 22, 9, 0, tzinfo=datetime.UTC)
 BUDGET = Budget(
-    micro_batch=4, quantum=192, batch_sizes=(4, 8, 16, 32), eval_examples=96, final_eval_examples=384
+    micro_batch=4, round_examples=192, batch_sizes=(4, 8, 16, 32), eval_examples=96, final_eval_examples=384
 )
 BASE_LOSS = 2.4
 IN_A_CHILD = f"""
@@ -89,7 +89,7 @@ def make_facts(
     return Facts(
         geometry=Geometry(
             rank_max=16,
-            tick_lengths=(64,) * BUDGET.ticks,
+            micro_step_lengths=(64,) * BUDGET.micro_steps,
             eval_rows=16,
             targets=targets,
             dtype="float32",
@@ -173,20 +173,22 @@ def make_study(
         if prune and state == "complete" and number and final > 1.62:
             state = "pruned"
         state = (states or {}).get(number, state)
-        quanta = {"complete": 8, "pruned": 2, "diverged": 1, "running": 3, "failed": 1, "infeasible": 0}[
+        rounds = {"complete": 8, "pruned": 2, "diverged": 1, "running": 3, "failed": 1, "infeasible": 0}[
             state
         ]
         started = clock[number % 2]
-        for quantum in range(1, quanta + 1):
+        for round_number in range(1, rounds + 1):
             begun, clock[number % 2] = clock[number % 2], clock[number % 2] + datetime.timedelta(seconds=5)
-            loss = (BASE_LOSS - final) * math.exp(-quantum / 1.5) + final if math.isfinite(final) else None
+            loss = (
+                (BASE_LOSS - final) * math.exp(-round_number / 1.5) + final if math.isfinite(final) else None
+            )
             curve.append(
                 CurvePoint(
                     trial=number,
-                    quantum=quantum,
-                    examples=quantum * BUDGET.quantum,
+                    round=round_number,
+                    examples=round_number * BUDGET.round_examples,
                     train_loss=loss,
-                    eval_loss=loss if quantum in (1, 2, 4, 8) else None,
+                    eval_loss=loss if round_number in (1, 2, 4, 8) else None,
                     learning_rate=chosen.learning_rate,
                     grad_norm=0.5,
                     tokens_per_second=1000.0,
@@ -215,7 +217,7 @@ def make_study(
                 state=state,
                 reason=reasons.get(state),
                 value=value,
-                quanta=quanta,
+                rounds=rounds,
                 attempt=1,
                 checkpoint=None,
                 adapter=None,
@@ -260,7 +262,7 @@ def with_facts(view: StudyView, part: str | None = None, **changes: Any) -> Stud
 def progress_of(trials: Sequence[TrialRecord]) -> Progress:
     """How far these trials are, counted from their rows."""
     ended = sum(trial.state != "running" for trial in trials)
-    return Progress(trials=len(trials), quanta=sum(trial.quanta for trial in trials), ended=ended)
+    return Progress(trials=len(trials), rounds=sum(trial.rounds for trial in trials), ended=ended)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def make_record(part: Callable[[str], Any], numbers: range = range(3), **changes
         number: record.TrialFacts(
             configuration=f"configuration {number}",
             outcome='["complete", null, "0x1p+1", 8]',
-            rounds=tuple((quantum, "0x1p+1") for quantum in range(1, 9)),
+            rounds=tuple((round_number, "0x1p+1") for round_number in range(1, 9)),
             evaluations=((1, "digest"), (2, "digest")),
             adapter=None,
         )
@@ -91,7 +91,7 @@ def test_what_is_left_is_counted(part):
     [
         {"configuration": "another"},
         {"outcome": '["pruned", "why", null, 8]'},
-        {"rounds": tuple((quantum, "0x1.0000000000001p+1") for quantum in range(1, 9))},
+        {"rounds": tuple((round_number, "0x1.0000000000001p+1") for round_number in range(1, 9))},
         {"evaluations": ((1, "digest"), (2, "another"))},
         {"adapter": "digest"},
     ],

@@ -91,7 +91,7 @@ def results(toy: Any, stage: str, result: str) -> list[dict[str, Any]]:
 
 def test_on_a_cpu_what_must_be_the_same_is_the_same(toy) -> None:
     (resumed,) = results(toy, "right", "kill -9 and resume")
-    assert 0 < resumed["killed_after_quanta"] < 8 * resumed["trials"]
+    assert 0 < resumed["killed_after_rounds"] < 8 * resumed["trials"]
     assert (resumed["lost"], resumed["doubled"], resumed["losses_differ_by"]) == (0, 0, 0.0)
     (alone,) = results(toy, "right", "alone and among others")
     assert set(alone["losses_differ_by"].values()) == {0.0}

@@ -2,7 +2,7 @@
 
 A damage is found where the reading function refuses the file (or, of what can be made again, takes it
 for none), harmless where everything read is what it was, and else it has gone unnoticed. SQLite reads a
-damaged log as far as it is whole; what follows the last quantum that was noted beside the files may then be
+damaged log as far as it is whole; what follows the last round that was noted beside the files may then be
 gone, and a search makes it again alike: that is told apart as an earlier state.
 """
 

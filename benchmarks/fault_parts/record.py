@@ -100,13 +100,15 @@ def read(database: Path, name: str) -> Record:
         repeated = 0
         seen: set[tuple[int, int]] = set()
         for point in store.curve(study.id):
-            repeated += (point.trial, point.quantum) in seen
-            seen.add((point.trial, point.quantum))
+            repeated += (point.trial, point.round) in seen
+            seen.add((point.trial, point.round))
             measured = (point.train_loss, point.eval_loss, point.learning_rate, point.grad_norm)
-            points[point.trial].append((point.quantum, point.examples, *map(exact, measured)))
-        for quantum in sorted({quantum for _, quantum in seen}):
-            for trial, found in store.evaluations(study.id, quantum).items():
-                evaluations[trial].append((quantum, digest(found.losses.tobytes(), found.tokens.tobytes())))
+            points[point.trial].append((point.round, point.examples, *map(exact, measured)))
+        for round_number in sorted({round_number for _, round_number in seen}):
+            for trial, found in store.evaluations(study.id, round_number).items():
+                evaluations[trial].append(
+                    (round_number, digest(found.losses.tobytes(), found.tokens.tobytes()))
+                )
         configurations = collections.Counter(json.dumps(t.params.to_dict(), sort_keys=True) for t in trials)
         repeated += sum(count - 1 for count in configurations.values())
         lease = store.lease(study.id)
@@ -114,7 +116,7 @@ def read(database: Path, name: str) -> Record:
         facts = {
             trial.number: TrialFacts(
                 configuration=json.dumps([trial.params.to_dict(), trial.seed, trial.source]),
-                outcome=json.dumps([trial.state, trial.reason, exact(trial.value), trial.quanta]),
+                outcome=json.dumps([trial.state, trial.reason, exact(trial.value), trial.rounds]),
                 rounds=tuple(points[trial.number]),
                 evaluations=tuple(evaluations[trial.number]),
                 adapter=None if trial.adapter is None else _adapter(folder / trial.adapter),

@@ -22,7 +22,7 @@ from loratune.objectives.training.model import load_model, load_tokenizer
 from loratune.objectives.training.selfcheck import check_pack
 from loratune.objectives.training.session import Session
 from loratune.spaces.params import LoraParams
-from loratune.study.budget import QUANTA, RUNGS
+from loratune.study.budget import ROUNDS, RUNGS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 SLOTS = 16
@@ -46,7 +46,7 @@ def run(stage: Stage) -> None:
     """Tell whether each promise holds; the two searches run beside the checks."""
     words = _search_words(stage)
     whole = Search(stage.folder / "whole", *words)
-    struck = Struck(stage.folder / "struck", words, after=QUANTA * _trials(stage) // 3)
+    struck = Struck(stage.folder / "struck", words, after=ROUNDS * _trials(stage) // 3)
     struck.start()
     try:
         for dtype in (torch.bfloat16, torch.float16):
@@ -64,7 +64,7 @@ def run(stage: Stage) -> None:
 
 
 class Struck(threading.Thread):
-    """A search that is killed as soon as so many quanta are on record, and then resumed."""
+    """A search that is killed as soon as so many rounds are on record, and then resumed."""
 
     def __init__(self, folder: Path, words: list[str], after: int) -> None:
         super().__init__(daemon=True)
@@ -126,9 +126,9 @@ def _killed(stage: Stage, whole: Search, struck: Struck) -> None:
     stage.tell(
         "kill -9 and resume",
         trials=trials,
-        killed_after_quanta=struck.seen,
+        killed_after_rounds=struck.seen,
         lost=sum(other.states.get(number) != "complete" for number in range(trials)),
-        doubled=other.quanta - QUANTA * trials,
+        doubled=other.rounds - ROUNDS * trials,
         allowed=allowed,
         losses_differ_by=worst,
         **(
@@ -225,14 +225,14 @@ def _train(
     found: dict[int, dict[int, torch.Tensor]] = {number: {} for number in trials}
     for number, params in trials.items():
         session.add(number, params, seed=0, attempt=1)
-    for quantum in range(1, QUANTA + 1):
-        for news in session.quantum(folder):
+    for round_number in range(1, ROUNDS + 1):
+        for news in session.train_round(folder):
             if isinstance(news, Done):
                 for result in news.results:
                     if result.diverged is not None:
                         raise RuntimeError(f"trial {result.trial}: {result.diverged}")
                     if result.eval_losses is not None:
-                        found[result.trial][quantum] = torch.tensor(result.eval_losses)
+                        found[result.trial][round_number] = torch.tensor(result.eval_losses)
     for number in trials:
         session.remove(number)
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from loratune.errors import LoratuneError
 from loratune.storage.store import Store
-from loratune.study.budget import QUANTA
+from loratune.study.budget import ROUNDS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Record:
 
     states: dict[int, str]
     """Of every trial."""
-    quanta: int
+    rounds: int
     """On record, of all trials."""
     final: dict[int, tuple[float, ...]]
     """``[examples]`` the final losses of each complete trial."""
@@ -55,15 +55,15 @@ class Search:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def wait_for(self, quanta: int) -> int:
-        """Wait until so many quanta are on record, or it has ended; return how many there are."""
+    def wait_for(self, rounds: int) -> int:
+        """Wait until so many rounds are on record, or it has ended; return how many there are."""
         while True:
             ended = self.process.poll() is not None
             try:
-                there = self.record().quanta
+                there = self.record().rounds
             except LoratuneError:  # no database yet, or no study in it
                 there = 0
-            if there >= quanta or ended:
+            if there >= rounds or ended:
                 return there
             time.sleep(0.05)
 
@@ -72,10 +72,10 @@ class Search:
         with Store.open(str(self.folder / "tune.db"), mode="read") as store:
             study = store.study(None)
             trials = store.trials(study.id)
-            final = store.evaluations(study.id, QUANTA)
+            final = store.evaluations(study.id, ROUNDS)
             return Record(
                 states={trial.number: trial.state for trial in trials},
-                quanta=len(store.curve(study.id)),
+                rounds=len(store.curve(study.id)),
                 final={number: tuple(own.losses.tolist()) for number, own in final.items()},
                 slots=study.facts.slots,
                 events=tuple(event.kind for event in store.events(study.id)),

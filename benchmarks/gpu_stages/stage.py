@@ -212,7 +212,7 @@ def make_geometry(base: BaseModel, *, rank: int, length: int, checkpointing: boo
     """Return the geometry of a pack on every linear layer."""
     return Geometry(
         rank_max=rank,
-        tick_lengths=(length,),
+        micro_step_lengths=(length,),
         eval_rows=8,
         targets=resolve_targets(base.model, ["all"]),
         dtype=str(base.dtype).removeprefix("torch."),

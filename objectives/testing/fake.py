@@ -1,6 +1,6 @@
 """A worker that trains nothing: the seam of ``base.py`` on a made-up loss surface, at once, without torch.
 
-Losses are a pure function of parameters, seed, quantum and of what the checkpoint says was trained
+Losses are a pure function of parameters, seed, round and of what the checkpoint says was trained
 before; so a lost or mixed-up checkpoint changes every later number. A ``FakePlan`` tells workers when
 to die, hang or run out of memory.
 """
@@ -18,7 +18,7 @@ import safetensors
 
 from ...errors import LoratuneError, OutOfMemory, StorageError
 from ...spaces.params import LoraParams
-from ...study.budget import QUANTA
+from ...study.budget import ROUNDS
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
 from ..base import Done, Event, Progress, SlotFailed, SlotProgress, SlotResult, WorkerFailed, checkpoint_name
@@ -71,17 +71,17 @@ class Fault:
     """Something that goes wrong, wherever all of the conditions that are given hold."""
 
     kind: Kind
-    """``die`` (in mid-quantum), ``killed`` (the same, by another process), ``die_after_saving``
+    """``die`` (in mid-round), ``killed`` (the same, by another process), ``die_after_saving``
     (checkpoints written, nothing said), ``hang`` (no news for ever), ``out_of_memory``, ``slot_fails``
     (on ``add``), ``diverge`` (needs ``trial``)."""
     worker: int | None = None
     """Only in the worker of this index."""
     nth: int | None = None
-    """Only in the n-th quantum, from 1, that this index has started, over all its lives."""
+    """Only in the n-th round, from 1, that this index has started, over all its lives."""
     trial: int | None = None
     """Only where this trial is inside."""
-    quantum: int | None = None
-    """Only where that trial, or any if none is named, trains this quantum, 1 to 8. On ``add``: from it on."""
+    round: int | None = None
+    """Only where that trial, or any if none is named, trains this round, 1 to 8. On ``add``: from it on."""
     slots_above: int | None = None
     """Only where more trials than this are inside."""
     times: int | None = 1
@@ -106,10 +106,10 @@ class FakePlan:
     """Training examples in the data."""
     validation_examples: int = 200
     """Validation examples in the data."""
-    quantum_seconds: Callable[[int, int], float] | float = 0.0
-    """How long a quantum takes; a function of (worker, trials inside), or one number."""
+    round_seconds: Callable[[int, int], float] | float = 0.0
+    """How long a round takes; a function of (worker, trials inside), or one number."""
     progress: int = 1
-    """Signs of life in a quantum."""
+    """Signs of life in a round."""
     clock: Clock = dataclasses.field(default_factory=RealClock)
     """Where time comes from."""
 
@@ -123,7 +123,7 @@ class FakeFleet:
         """Every worker ever made, in order."""
         self.calls: list[tuple[int, str, tuple[int, ...]]] = []
         """Every call that a worker took: its index, ``add`` or ``start`` and so on, the trials concerned."""
-        self._quanta: dict[int, int] = {}
+        self._rounds: dict[int, int] = {}
         self._happened: dict[Fault, int] = {}
 
     def __call__(self, index: int) -> FakeWorker:
@@ -134,21 +134,21 @@ class FakeFleet:
         """Return that many fresh workers, of indices 0 to count - 1."""
         return [self(index) for index in range(count)]
 
-    def quantum_begins(self, worker: int) -> int:
-        """Count a quantum of that worker and return how many it has begun."""
-        self._quanta[worker] = self._quanta.get(worker, 0) + 1
-        return self._quanta[worker]
+    def round_begins(self, worker: int) -> int:
+        """Count a round of that worker and return how many it has begun."""
+        self._rounds[worker] = self._rounds.get(worker, 0) + 1
+        return self._rounds[worker]
 
     def fault(self, kinds: tuple[Kind, ...], worker: int, inside: dict[int, int]) -> Fault | None:
-        """Return the first fault for a worker with these trials (number → quantum), and count it."""
+        """Return the first fault for a worker with these trials (number → round), and count it."""
         for fault in self.plan.faults:
             at = {fault.trial: inside[fault.trial]} if fault.trial in inside else inside
             applies = (
                 fault.kind in kinds
                 and fault.worker in (None, worker)
-                and fault.nth in (None, self._quanta.get(worker, 0))
+                and fault.nth in (None, self._rounds.get(worker, 0))
                 and (fault.trial is None or fault.trial in inside)
-                and (fault.quantum is None or fault.quantum in at.values())
+                and (fault.round is None or fault.round in at.values())
                 and (fault.slots_above is None or len(inside) > fault.slots_above)
                 and (fault.times is None or self._happened.get(fault, 0) < fault.times)
             )
@@ -165,14 +165,14 @@ class _Slot:
     params: LoraParams
     seed: int
     attempt: int
-    quantum: int
+    round: int
     state: str
     diverged: bool = False
 
     @property
     def ended(self) -> bool:
         """Whether there is nothing left to train."""
-        return self.diverged or self.quantum == QUANTA
+        return self.diverged or self.round == ROUNDS
 
 
 class FakeWorker:
@@ -216,7 +216,7 @@ class FakeWorker:
     ) -> None:
         """Take a trial up; what its checkpoint says goes into all its later losses."""
         assert self.facts is not None, "prepare comes before add"
-        assert self._save_to is None, "add only between quanta"
+        assert self._save_to is None, "add only between rounds"
         assert trial not in self.slots, f"trial {trial} is inside already"
         assert len(self.slots) < self.facts.slots, f"all {self.facts.slots} slots are taken"
         self._heard("add", trial)
@@ -226,33 +226,33 @@ class FakeWorker:
             params=params,
             seed=seed,
             attempt=attempt,
-            quantum=0,
+            round=0,
             state=fake_checkpoint.beginning(params, seed),
         )
         if resume_from is not None:
             try:
-                slot.quantum, slot.state = fake_checkpoint.load(resume_from, trial, params, seed)
+                slot.round, slot.state = fake_checkpoint.load(resume_from, trial, params, seed)
             except (OSError, ValueError, KeyError, StorageError, safetensors.SafetensorError) as error:
                 reason = f"{resume_from}: the checkpoint cannot be read: {error}"
                 self._events.append(SlotFailed(trial=trial, reason=reason))
                 return
-        if self.fleet.fault(("slot_fails",), self.index, {trial: slot.quantum + 1}):
+        if self.fleet.fault(("slot_fails",), self.index, {trial: slot.round + 1}):
             self._events.append(SlotFailed(trial=trial, reason=f"trial {trial} was told to fail"))
             return
         self.slots[trial] = slot
 
     def start(self, save_to: Path) -> None:
-        """Begin a quantum."""
+        """Begin a round."""
         assert self.facts is not None, "prepare comes before start"
-        assert self._save_to is None, "a quantum is running"
+        assert self._save_to is None, "a round is running"
         for trial, slot in self.slots.items():
             assert not slot.ended, f"trial {trial} has ended and is still inside"
         self._heard("start", *self.slots)
         self._save_to = save_to
         self._begun = self.plan.clock.now()
         self._progress = 0
-        self.fleet.quantum_begins(self.index)
-        inside = {trial: slot.quantum + 1 for trial, slot in self.slots.items()}
+        self.fleet.round_begins(self.index)
+        inside = {trial: slot.round + 1 for trial, slot in self.slots.items()}
         kinds: tuple[Kind, ...] = ("die", "killed", "die_after_saving", "hang", "out_of_memory")
         self._fault = self.fleet.fault(kinds, self.index, inside)
 
@@ -266,7 +266,7 @@ class FakeWorker:
         if self._fault is not None and self._fault.kind == "hang":
             self.plan.clock.sleep(timeout)
             return None
-        seconds = self.plan.quantum_seconds
+        seconds = self.plan.round_seconds
         seconds = seconds(self.index, len(self.slots)) if callable(seconds) else seconds
         share = (self._progress + 1) / (self.plan.progress + 1)
         wait = self._begun + share * seconds - self.plan.clock.now()
@@ -278,16 +278,16 @@ class FakeWorker:
         if self._progress < self.plan.progress:
             self._progress += 1
             return self._progress_event(share)
-        return self._end_quantum(seconds)
+        return self._end_round(seconds)
 
     def remove(self, trial: int) -> None:
         """Free a slot."""
-        assert self._save_to is None or self.dead, "remove only between quanta"
+        assert self._save_to is None or self.dead, "remove only between rounds"
         self._heard("remove", trial)
         self.slots.pop(trial, None)
 
     def close(self) -> None:
-        """End; a running quantum is dropped."""
+        """End; a running round is dropped."""
         self._heard("close")
         self.closed = True
         self._events.clear()
@@ -298,12 +298,12 @@ class FakeWorker:
 
     def _progress_event(self, share: float) -> Progress:
         assert self.facts is not None
-        quantum = self.facts.budget.quantum
+        round_examples = self.facts.budget.round_examples
         slots = tuple(
             SlotProgress(
                 trial=trial,
-                examples=int((slot.quantum + share) * quantum),
-                train_loss=self.plan.surface.loss(slot.params, slot.quantum),
+                examples=int((slot.round + share) * round_examples),
+                train_loss=self.plan.surface.loss(slot.params, slot.round),
                 learning_rate=slot.params.learning_rate,
                 grad_norm=1.0,
             )
@@ -311,7 +311,7 @@ class FakeWorker:
         )
         return Progress(slots=slots, phase="train", tokens_per_second=5000.0, memory_bytes=10**8)
 
-    def _end_quantum(self, seconds: float) -> Event:
+    def _end_round(self, seconds: float) -> Event:
         assert self._save_to is not None
         if self._fault is not None and self._fault.kind != "die_after_saving":
             return self._die(self._fault.kind)
@@ -332,44 +332,44 @@ class FakeWorker:
         )
 
     def _train(self, trial: int, slot: _Slot, save_to: Path) -> SlotResult:
-        """Give a trial its quantum, write its checkpoint, and report."""
+        """Give a trial its round, write its checkpoint, and report."""
         assert self.facts is not None
         budget = self.facts.budget
         surface = self.plan.surface
-        slot.quantum += 1
-        slot.state = fake_checkpoint.after(slot.state, slot.quantum)
+        slot.round += 1
+        slot.state = fake_checkpoint.after(slot.state, slot.round)
         breaks = surface.diverges_at(slot.params)
-        diverged = (breaks is not None and breaks <= slot.quantum) or (
-            self.fleet.fault(("diverge",), self.index, {trial: slot.quantum}) is not None
+        diverged = (breaks is not None and breaks <= slot.round) or (
+            self.fleet.fault(("diverge",), self.index, {trial: slot.round}) is not None
         )
-        examples = slot.quantum * budget.quantum
+        examples = slot.round * budget.round_examples
         slot.diverged = diverged
-        path = save_to / checkpoint_name(trial, slot.quantum, slot.attempt)
+        path = save_to / checkpoint_name(trial, slot.round, slot.attempt)
         if not diverged:
             fake_checkpoint.save(
                 path,
                 trial=trial,
-                quantum=slot.quantum,
+                round_number=slot.round,
                 attempt=slot.attempt,
                 seed=slot.seed,
                 examples=examples,
                 params=slot.params,
                 state=slot.state,
             )
-        size = budget.eval_size(slot.quantum)
+        size = budget.eval_size(slot.round)
         losses = None
         if size and not diverged:
-            losses = tuple(example_losses(surface, slot.params, slot.quantum, slot.state, size).tolist())
-        train_loss = surface.loss(slot.params, slot.quantum) + 0.02 * unit(slot.state, "train")
+            losses = tuple(example_losses(surface, slot.params, slot.round, slot.state, size).tolist())
+        train_loss = surface.loss(slot.params, slot.round) + 0.02 * unit(slot.state, "train")
         return SlotResult(
             trial=trial,
-            quantum=slot.quantum,
+            round=slot.round,
             examples=examples,
             train_loss=math.nan if diverged else train_loss,
-            learning_rate=slot.params.learning_rate * (1 - slot.quantum / (QUANTA + 1)),
+            learning_rate=slot.params.learning_rate * (1 - slot.round / (ROUNDS + 1)),
             grad_norm=math.inf if diverged else 1.0 + 0.1 * unit(slot.state, "norm"),
             eval_losses=losses,
             diverged=f"the loss became NaN at example {examples}" if diverged else None,
             checkpoint=None if diverged else str(path),
-            tokens=20 * budget.quantum,
+            tokens=20 * budget.round_examples,
         )

@@ -28,16 +28,16 @@ def beginning(params: LoraParams, seed: int) -> str:
     return hashlib.sha256(f"{json.dumps(params.to_dict(), sort_keys=True)} {seed}".encode()).hexdigest()
 
 
-def after(state: str, quantum: int) -> str:
-    """Return the state that a quantum turns another one into."""
-    return hashlib.sha256(f"{state} {quantum}".encode()).hexdigest()
+def after(state: str, round_number: int) -> str:
+    """Return the state that a round turns another one into."""
+    return hashlib.sha256(f"{state} {round_number}".encode()).hexdigest()
 
 
 def save(
     path: Path,
     *,
     trial: int,
-    quantum: int,
+    round_number: int,
     attempt: int,
     seed: int,
     examples: int,
@@ -55,7 +55,7 @@ def save(
     metadata = {
         **digest.LABELS,
         "trial": str(trial),
-        "quantum": str(quantum),
+        "quantum": str(round_number),
         "attempt": str(attempt),
         "seed": str(seed),
         "examples": str(examples),
@@ -67,7 +67,7 @@ def save(
 
 
 def load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, str]:
-    """Return (quantum, state); raises ``ValueError`` where the file belongs to something else.
+    """Return (round, state); raises ``ValueError`` where the file belongs to something else.
 
     Raises ``DamagedFile`` where its bytes are not those that were written.
     """

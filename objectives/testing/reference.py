@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from ...spaces.arguments import lora_config
 from ...spaces.params import LoraParams
-from ...study.budget import QUANTA, RUNGS, Budget
+from ...study.budget import ROUNDS, RUNGS, Budget
 from ...study.facts import Geometry
 from ..data.dataset import Split, TokenizedData
 from ..training.model import BaseModel
@@ -40,7 +40,7 @@ class ReferenceStep:
     """One optimizer step; tensors are named as in a checkpoint, ``<layer>.lora_A`` and ``.lora_B``."""
 
     losses: tuple[float, ...]
-    """``[ticks]`` summed loss of each of its micro-batches."""
+    """``[micro_steps]`` summed loss of each of its micro-batches."""
     target_tokens: int
     """Target tokens of the effective batch."""
     learning_rate: float
@@ -58,7 +58,7 @@ class ReferenceRun:
     """A whole trial."""
 
     train_losses: tuple[float, ...]
-    """``[8]`` mean loss over each quantum's target tokens."""
+    """``[8]`` mean loss over each round's target tokens."""
     eval_losses: dict[int, torch.Tensor]
     """Rung to ``[n]`` summed loss on each example of its evaluation set."""
     state: dict[str, torch.Tensor]
@@ -116,14 +116,14 @@ class Reference:
     # Training
 
     @property
-    def quanta(self) -> int:
-        """Quanta done."""
-        return self.examples // self._budget.quantum
+    def rounds(self) -> int:
+        """Rounds done."""
+        return self.examples // self._budget.round_examples
 
-    def train_quantum(self) -> float:
-        """Train for a quantum; return the mean loss over its target tokens."""
+    def train_round(self) -> float:
+        """Train for a round; return the mean loss over its target tokens."""
         loss, tokens = 0.0, 0
-        for _ in range(self._budget.quantum // self._params.batch_size):
+        for _ in range(self._budget.round_examples // self._params.batch_size):
             step = self.step()
             loss += sum(step.losses)
             tokens += step.target_tokens
@@ -132,12 +132,14 @@ class Reference:
     def step(self) -> ReferenceStep:
         """Take one optimizer step on the next effective batch."""
         size, m = self._params.batch_size, self._budget.micro_batch
-        first = self.examples % self._budget.quantum // m
-        order = self._stream.quantum(self.quanta)[first : first + size // m]
+        first = self.examples % self._budget.round_examples // m
+        order = self._stream.round(self.rounds)[first : first + size // m]
         items = sum(_targets(self._data.train, chosen) for chosen in order)
         losses = []
-        for tick, chosen in enumerate(order, start=first):
-            tokens, labels = self._padded(self._data.train, chosen, self._geometry.tick_lengths[tick])
+        for micro_step, chosen in enumerate(order, start=first):
+            tokens, labels = self._padded(
+                self._data.train, chosen, self._geometry.micro_step_lengths[micro_step]
+            )
             for dropout in self._dropouts:
                 dropout.position = self.examples
             loss = self._model(input_ids=tokens, labels=labels, num_items_in_batch=items).loss
@@ -192,9 +194,9 @@ class Reference:
         return tensors
 
     @torch.no_grad()
-    def load(self, tensors: dict[str, torch.Tensor], quanta: int) -> None:
+    def load(self, tensors: dict[str, torch.Tensor], rounds: int) -> None:
         """Stand where a checkpoint stands: weights, moments, schedule and place in the data."""
-        self.examples = quanta * self._budget.quantum
+        self.examples = rounds * self._budget.round_examples
         steps = self.examples // self._params.batch_size
         for name, weight in self._weights.items():
             weight.copy_(tensors[f"params/{name}"])
@@ -299,10 +301,10 @@ def run_reference(
         base, data, params, seed=seed, budget=budget, geometry=geometry, max_grad_norm=max_grad_norm
     )
     train_losses, eval_losses = [], {}
-    for quantum in range(1, QUANTA + 1):
-        train_losses.append(reference.train_quantum())
-        if quantum in RUNGS:
-            eval_losses[quantum] = reference.evaluate(budget.eval_size(quantum))
+    for round_number in range(1, ROUNDS + 1):
+        train_losses.append(reference.train_round())
+        if round_number in RUNGS:
+            eval_losses[round_number] = reference.evaluate(budget.eval_size(round_number))
     return ReferenceRun(train_losses=tuple(train_losses), eval_losses=eval_losses, state=reference.state())
 
 

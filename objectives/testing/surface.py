@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...spaces.params import LoraParams
-from ...study.budget import QUANTA, plan_budget
+from ...study.budget import ROUNDS, plan_budget
 from ...study.config import ObjectiveConfig
 from ...study.facts import DataSummary, Facts, Geometry, MemoryFacts, ModelSummary
 
@@ -46,20 +46,20 @@ class Surface:
         return rate / self.learning_rate * damping
 
     def diverges_at(self, params: LoraParams) -> int | None:
-        """Return the quantum in which training breaks, or None; the further past the edge, the sooner."""
+        """Return the round in which training breaks, or None; the further past the edge, the sooner."""
         beyond = self.strength(params) / self.edge
         if beyond <= 1:
             return None
-        return max(1, QUANTA - int(8 * math.log(beyond)))
+        return max(1, ROUNDS - int(8 * math.log(beyond)))
 
-    def loss(self, params: LoraParams, quantum: int = QUANTA) -> float:
-        """Return the mean loss per target token after that quantum, free of noise."""
+    def loss(self, params: LoraParams, round_number: int = ROUNDS) -> float:
+        """Return the mean loss per target token after that round, free of noise."""
         fit = math.exp(-((math.log10(self.strength(params)) / self.width) ** 2))
         capacity = 1 - 0.3 / params.lora_rank
         regularised = 1 - 0.3 * params.lora_dropout - 0.1 * abs(params.warmup_ratio - 0.05)
         targets = 1.0 if params.target_names == ("all",) else 0.9
         pace = (0.5 + 0.5 * fit) * 8 / (8 + 0.1 * params.batch_size)
-        learned = 1 - math.exp(-3.0 * pace * quantum / QUANTA)
+        learned = 1 - math.exp(-3.0 * pace * round_number / ROUNDS)
         hurt = 0.3 * max(0.0, math.log10(self.strength(params))) ** 2
         return self.base + hurt - (self.base - self.floor) * fit * capacity * regularised * targets * learned
 
@@ -76,12 +76,12 @@ def eval_tokens(size: int) -> npt.NDArray[np.int64]:
 
 
 def example_losses(
-    surface: Surface, params: LoraParams | None, quantum: int, state: str, size: int
+    surface: Surface, params: LoraParams | None, round_number: int, state: str, size: int
 ) -> npt.NDArray[np.float64]:
     """Return the summed loss on each example: [size]; None stands for the base model."""
     tokens = eval_tokens(size).astype(np.float64)
     hardness = np.exp(np.random.default_rng(2).normal(-0.08, 0.4, size))
-    mean = surface.base if params is None else surface.loss(params, quantum)
+    mean = surface.base if params is None else surface.loss(params, round_number)
     own = np.zeros(size)
     if params is not None:
         mean += surface.noise * unit(state, "eval")
@@ -106,7 +106,7 @@ def make_facts(
     tokens = eval_tokens(size)
     geometry = config.geometry or Geometry(
         rank_max=8 * math.ceil(max(config.lora_ranks) / 8),
-        tick_lengths=(32,) * budget.ticks,
+        micro_step_lengths=(32,) * budget.micro_steps,
         eval_rows=16,
         targets=LAYERS,
         dtype="float32",

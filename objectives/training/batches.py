@@ -1,7 +1,7 @@
 """Examples as padded tensors, for several trials in one forward pass.
 
 Rows of a trial lie together and are padded on the right: under causal attention a real token never
-sees the padding, so no attention mask is needed and shapes depend on nothing but the tick.
+sees the padding, so no attention mask is needed and shapes depend on nothing but the micro-step.
 """
 
 from __future__ import annotations

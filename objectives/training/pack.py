@@ -43,14 +43,14 @@ _WIDE_PRODUCT = hasattr(torch.ops.aten.bmm, "dtype")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dropout:
-    """One trial's dropout in one tick."""
+    """One trial's dropout in one micro-step."""
 
     p: float
     """Chance that an input of an adapter is dropped."""
     seed: int
     """The trial's seed."""
     position: int
-    """Examples that the trial had seen before the tick."""
+    """Examples that the trial had seen before the micro-step."""
 
 
 class Pack:

@@ -34,10 +34,10 @@ from .evaluation import EvalSet, mean_loss
 from .head import chunk_rows
 from .model import BaseModel, folder_of, load_model, load_tokenizer
 from .pack import Pack
-from .probe import Footprint, longest_tick, measure, meter_of
+from .probe import Footprint, longest_micro_step, measure, meter_of
 from .replay import SEEN
 from .selfcheck import check_pack
-from .stream import Stream, tick_lengths
+from .stream import Stream, micro_step_lengths
 from .targets import features, resolve_targets
 from .trial_budget import budget_of
 
@@ -197,7 +197,7 @@ def _geometry(
 ) -> Geometry:
     geometry = Geometry(
         rank_max=-(-max(config.lora_ranks) // RANK_MULTIPLE) * RANK_MULTIPLE,
-        tick_lengths=tick_lengths(data.train.lengths, budget, config.seed),
+        micro_step_lengths=micro_step_lengths(data.train.lengths, budget, config.seed),
         eval_rows=EVAL_ROWS,
         targets=targets,
         dtype=_dtype_name(base),
@@ -224,7 +224,7 @@ def _memory(base: BaseModel, geometry: Geometry, budget: Budget, available: int)
     wrapped = [features(base.model.get_submodule(name)) for name in geometry.targets]
     activations = memory.activation_bytes(
         shape,
-        max(geometry.tick_lengths),
+        max(geometry.micro_step_lengths),
         rows=budget.micro_batch,
         rank_max=geometry.rank_max,
         targets_per_layer=-(-len(wrapped) // shape.layers),
@@ -236,7 +236,7 @@ def _memory(base: BaseModel, geometry: Geometry, budget: Budget, available: int)
     weights = sum(weight.numel() * weight.element_size() for weight in base.model.parameters())
     chunk = chunk_rows(shape.vocab_size, base.device)
     once = weights + memory.head_bytes(shape, chunk)
-    positions = min(chunk, budget.micro_batch * max(geometry.tick_lengths))
+    positions = min(chunk, budget.micro_batch * max(geometry.micro_step_lengths))
     return MemoryFacts(
         base_bytes=weights,
         slot_bytes=slot,
@@ -321,18 +321,25 @@ def _speed(
     geometry: Geometry,
     known: float | None = None,
 ) -> float:
-    """Return training examples per second with all slots in use, from three ticks of middling length.
+    """Return training examples per second with all slots in use, from three micro-steps of middling length.
 
     The longest goes before them, as a warm-up, so that memory runs out here or not at all; it goes alone
     where the speed is ``known``.
     """
-    order = Stream(data.train.lengths, budget, 0).quantum(0)
-    ticks = sorted(range(budget.ticks), key=lambda tick: geometry.tick_lengths[tick])
-    chosen = [longest_tick(geometry), *(ticks[len(ticks) * share // 4] for share in (1, 2, 3))]
+    order = Stream(data.train.lengths, budget, 0).round(0)
+    micro_steps = sorted(
+        range(budget.micro_steps), key=lambda micro_step: geometry.micro_step_lengths[micro_step]
+    )
+    chosen = [
+        longest_micro_step(geometry),
+        *(micro_steps[len(micro_steps) * share // 4] for share in (1, 2, 3)),
+    ]
     pack.fill()
 
-    def train(tick: int) -> None:
-        batch = collate(data.train, [order[tick]] * pack.slots, geometry.tick_lengths[tick], base.device)
+    def train(micro_step: int) -> None:
+        batch = collate(
+            data.train, [order[micro_step]] * pack.slots, geometry.micro_step_lengths[micro_step], base.device
+        )
         pack.accumulate(batch, [None] * pack.slots)[0, 0].item()
 
     train(chosen[0])
@@ -342,11 +349,11 @@ def _speed(
             # What is recorded is compared with what was run, and zeros would hide an adapter's part of it.
             pack.params.normal_(std=0.02)
             pack.scales.fill_(1.0)
-            for tick in chosen[1:] * (SEEN + 1):
-                train(tick)
+            for micro_step in chosen[1:] * (SEEN + 1):
+                train(micro_step)
         started = time.perf_counter()
-        for tick in chosen[1:]:
-            train(tick)
+        for micro_step in chosen[1:]:
+            train(micro_step)
         seconds = time.perf_counter() - started
         speed = (len(chosen) - 1) * pack.slots * budget.micro_batch / seconds
     for row in range(pack.slots):

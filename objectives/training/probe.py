@@ -117,9 +117,9 @@ def _peak(
     pack = Pack(base, geometry, slots)
     try:
         pack.fill()
-        tick = longest_tick(geometry)
-        chosen = Stream(data.train.lengths, budget, 0).quantum(0)[tick]
-        batch = collate(data.train, [chosen] * slots, geometry.tick_lengths[tick], base.device)
+        micro_step = longest_micro_step(geometry)
+        chosen = Stream(data.train.lengths, budget, 0).round(0)[micro_step]
+        batch = collate(data.train, [chosen] * slots, geometry.micro_step_lengths[micro_step], base.device)
         # Dropout keeps a copy of what each layer is given; some trial may use it.
         pack.accumulate(batch, [Dropout(p=0.1, seed=0, position=0)] * slots)
         still = Step(number=1, learning_rate=0.0, weight_decay=0.0, lr_ratio_b=1.0)
@@ -138,6 +138,9 @@ def _peak(
         pack.close()
 
 
-def longest_tick(geometry: Geometry) -> int:
-    """Return the number of the tick whose rows are longest."""
-    return max(range(len(geometry.tick_lengths)), key=lambda tick: geometry.tick_lengths[tick])
+def longest_micro_step(geometry: Geometry) -> int:
+    """Return the number of the micro-step whose rows are longest."""
+    return max(
+        range(len(geometry.micro_step_lengths)),
+        key=lambda micro_step: geometry.micro_step_lengths[micro_step],
+    )

@@ -49,13 +49,13 @@ def initial_a(seed: int, layer: str, rank: int, in_features: int) -> torch.Tenso
 def dropout_mask(
     seed: int, layer: str, position: int, shape: tuple[int, int, int], p: float, device: torch.device | str
 ) -> torch.Tensor:
-    """Return ``[m, T, in]`` which inputs of an adapter are kept in one tick of one trial.
+    """Return ``[m, T, in]`` which inputs of an adapter are kept in one micro-step of one trial.
 
     Args:
         seed: the trial's seed.
         layer: full name of the layer.
-        position: examples that the trial had seen before the tick.
-        shape: examples, padded length and features of the tick.
+        position: examples that the trial had seen before the micro-step.
+        shape: examples, padded length and features of the micro-step.
         p: chance that an input is dropped.
         device: where the mask is needed; a device has its own stream of numbers.
     """

@@ -1,7 +1,7 @@
-"""Training in one process: a pack of trials goes through its quanta.
+"""Training in one process: a pack of trials goes through its rounds.
 
 Holds what belongs to a trial but not to its row (its place in the data, its schedule) and turns
-ticks into results. Knows nothing of processes, databases, or of which trial comes next.
+micro-steps into results. Knows nothing of processes, databases, or of which trial comes next.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Slot:
     """Seed of its data order, initial adapter and dropout."""
     attempt: int
     """Names its files."""
-    quanta: int = 0
-    """Quanta done."""
+    rounds: int = 0
+    """Rounds done."""
     steps: int = 0
     """Optimizer steps taken."""
     examples: int = 0
@@ -52,28 +52,28 @@ class Slot:
     pending_tokens: int = 0
     """Target tokens whose gradients wait for the step."""
     loss: float = 0.0
-    """Summed loss of this quantum."""
+    """Summed loss of this round."""
     target_tokens: int = 0
-    """Target tokens of this quantum."""
+    """Target tokens of this round."""
     tokens: int = 0
-    """Real tokens of this quantum."""
+    """Real tokens of this round."""
     learning_rate: float = 0.0
     """Of the last step."""
     norm: float = math.nan
     """Gradient norm of the last step."""
     norms: float = 0.0
-    """Sum of this quantum's gradient norms."""
-    quantum_steps: int = 0
-    """Optimizer steps of this quantum."""
+    """Sum of this round's gradient norms."""
+    round_steps: int = 0
+    """Optimizer steps of this round."""
 
     def begin(self) -> None:
-        """Forget the sums of the last quantum."""
+        """Forget the sums of the last round."""
         self.loss, self.norms = 0.0, 0.0
-        self.target_tokens = self.tokens = self.quantum_steps = 0
+        self.target_tokens = self.tokens = self.round_steps = 0
 
     @property
     def mean_loss(self) -> float:
-        """Mean loss over this quantum's target tokens so far."""
+        """Mean loss over this round's target tokens so far."""
         return self.loss / self.target_tokens if self.target_tokens else math.nan
 
 
@@ -90,7 +90,7 @@ class Session:
         self._base = prepared.base
         self._data = prepared.data
         self._budget = prepared.facts.budget
-        self._lengths = prepared.facts.geometry.tick_lengths
+        self._lengths = prepared.facts.geometry.micro_step_lengths
         self._eval_sets = prepared.eval_sets
         self._pack: Pack = prepared.pack
         self._slots: list[Slot] = []
@@ -110,7 +110,7 @@ class Session:
             whose = checkpoint.owner(trial, seed, params, self.facts.data.fingerprint)
             tensors, metadata = checkpoint.read(resume_from, whose)
             try:
-                slot.quanta, slot.steps = int(metadata["quantum"]), int(metadata["steps"])
+                slot.rounds, slot.steps = int(metadata["quantum"]), int(metadata["steps"])
                 slot.examples = int(metadata["examples"])
             except (KeyError, ValueError) as error:
                 raise StorageError(
@@ -134,17 +134,19 @@ class Session:
         if row < len(self._slots):
             self._slots[row] = last
 
-    def quantum(self, save_to: Path) -> Iterator[Progress | Done]:
-        """Train every trial for a quantum, evaluate those that are due, write their checkpoints.
+    def train_round(self, save_to: Path) -> Iterator[Progress | Done]:
+        """Train every trial for a round, evaluate those that are due, write their checkpoints.
 
         Yields ``Progress`` about twice a second, and ``Done`` last.
         """
         started = told = time.monotonic()
         for slot in self._slots:
             slot.begin()
-        orders = [self._stream(slot.seed).quantum(slot.quanta) for slot in self._slots]
-        for tick, length in enumerate(self._lengths):
-            batch = collate(self._data.train, [order[tick] for order in orders], length, self._base.device)
+        orders = [self._stream(slot.seed).round(slot.rounds) for slot in self._slots]
+        for micro_step, length in enumerate(self._lengths):
+            batch = collate(
+                self._data.train, [order[micro_step] for order in orders], length, self._base.device
+            )
             dropout = [
                 Dropout(p=slot.params.lora_dropout, seed=slot.seed, position=slot.examples)
                 if slot.params.lora_dropout > 0 and slot.diverged is None
@@ -165,7 +167,7 @@ class Session:
                 told = time.monotonic()
                 yield self._progress("train", told - started)
         for slot in self._slots:
-            slot.quanta += 1
+            slot.rounds += 1
         yield self._progress("eval", time.monotonic() - started)
         losses_of = yield from self._evaluate(started)
         with checkpoint.Writer(checkpoint.writing_threads(self._base.device)) as writer:
@@ -201,7 +203,7 @@ class Session:
             slot.pending_tokens = 0
             slot.norm = norm
             slot.norms += norm
-            slot.quantum_steps += 1
+            slot.round_steps += 1
             if not math.isfinite(norm):
                 self._diverge(row, "gradient")
                 continue
@@ -250,7 +252,7 @@ class Session:
         return losses
 
     def _due(self, slot: Slot) -> int:
-        return 0 if slot.diverged is not None else self._budget.eval_size(slot.quanta)
+        return 0 if slot.diverged is not None else self._budget.eval_size(slot.rounds)
 
     def _finish(
         self, row: int, losses: torch.Tensor | None, save_to: Path, writer: checkpoint.Writer
@@ -260,18 +262,18 @@ class Session:
             slot.diverged = f"the eval loss was no longer finite after {slot.examples} examples"
         path = None
         if slot.diverged is None:
-            path = save_to / checkpoint_name(slot.trial, slot.quanta, slot.attempt)
+            path = save_to / checkpoint_name(slot.trial, slot.rounds, slot.attempt)
             metadata = checkpoint.owner(slot.trial, slot.seed, slot.params, self.facts.data.fingerprint)
-            metadata |= {"quantum": str(slot.quanta), "attempt": str(slot.attempt)}
+            metadata |= {"quantum": str(slot.rounds), "attempt": str(slot.attempt)}
             metadata |= {"steps": str(slot.steps), "examples": str(slot.examples)}
             writer.write(path, checkpoint.row_to_tensors(self._pack, row, slot.params), metadata)
         return SlotResult(
             trial=slot.trial,
-            quantum=slot.quanta,
+            round=slot.rounds,
             examples=slot.examples,
             train_loss=slot.mean_loss,
             learning_rate=slot.learning_rate,
-            grad_norm=slot.norms / slot.quantum_steps if slot.quantum_steps else math.nan,
+            grad_norm=slot.norms / slot.round_steps if slot.round_steps else math.nan,
             eval_losses=None if losses is None else tuple(losses.tolist()),
             diverged=slot.diverged,
             checkpoint=None if path is None else str(path),

@@ -1,10 +1,10 @@
 """The order in which every trial of a seed reads the training examples.
 
 An epoch is a permutation of the data, the epochs follow each other without a gap, and the whole is
-cut into quanta. Inside a quantum the examples are ranked by length and taken m at a time, so that a
-tick holds examples of like length; the ticks are visited in one fixed shuffled order. A tick's
-padded length belongs to its rank, never to the examples in it, so trials that stand at different
-quanta can still share one forward pass. Knows nothing of tokens, models or trials.
+cut into rounds. Inside a round the examples are ranked by length and taken m at a time, so that a
+micro-step holds examples of like length; the micro-steps are visited in one fixed shuffled order. The
+padded length of a micro-step belongs to its rank, never to the examples in it, so trials that stand at
+different rounds can still share one forward pass. Knows nothing of tokens, models or trials.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ...study.budget import QUANTA, Budget
+from ...study.budget import ROUNDS, Budget
 from .rng import derive_seed, permutation
 
 LENGTH_MULTIPLE = 8
@@ -29,7 +29,7 @@ class Stream:
     Example:
         >>> from loratune.study.budget import plan_budget
         >>> budget = plan_budget([2, 4], train_examples=100, validation_examples=20)
-        >>> Stream(np.arange(100), budget, seed=0).quantum(0).shape
+        >>> Stream(np.arange(100), budget, seed=0).round(0).shape
         (12, 2)
     """
 
@@ -38,15 +38,15 @@ class Stream:
         self._lengths = np.asarray(lengths)
         self._budget = budget
         self._seed = seed
-        self._visit = permutation(budget.ticks, derive_seed("visit", budget.ticks))
+        self._visit = permutation(budget.micro_steps, derive_seed("visit", budget.micro_steps))
 
-    def quantum(self, index: int) -> Indices:
-        """Return ``[ticks, m]`` the examples of a quantum (from 0), tick by tick as they are visited."""
+    def round(self, index: int) -> Indices:
+        """Return ``[micro_steps, m]`` the examples of a round (from 0), as they are visited."""
         return self.ranked(index)[self._visit]
 
     def ranked(self, index: int) -> Indices:
-        """Return ``[ticks, m]`` the examples of a quantum (from 0), shortest first."""
-        size, count = self._budget.quantum, len(self._lengths)
+        """Return ``[micro_steps, m]`` the examples of a round (from 0), shortest first."""
+        size, count = self._budget.round_examples, len(self._lengths)
         positions = np.arange(index * size, (index + 1) * size)
         epochs = positions // count
         examples = np.concatenate(
@@ -58,21 +58,21 @@ class Stream:
             ]
         )
         order = np.lexsort((np.arange(size), self._lengths[examples]))
-        return examples[order].reshape(self._budget.ticks, self._budget.micro_batch)
+        return examples[order].reshape(self._budget.micro_steps, self._budget.micro_batch)
 
 
-def tick_lengths(lengths: Indices, budget: Budget, seed: int) -> tuple[int, ...]:
-    """Return ``[ticks]`` the padded length of each tick, in visiting order.
+def micro_step_lengths(lengths: Indices, budget: Budget, seed: int) -> tuple[int, ...]:
+    """Return ``[micro_steps]`` the padded length of each micro-step, in visiting order.
 
-    It is the longest example that any quantum of the seed, or of the seven seeds after it, ever puts
+    It is the longest example that any round of the seed, or of the seven seeds after it, ever puts
     at that rank, rounded up to a multiple of 8 and to at least 16 tokens.
     """
-    longest = np.zeros(budget.ticks, dtype=np.int64)
+    longest = np.zeros(budget.micro_steps, dtype=np.int64)
     for offset in range(SEEDS_COVERED):
         stream = Stream(lengths, budget, seed + offset)
-        for index in range(QUANTA):
+        for index in range(ROUNDS):
             longest = np.maximum(longest, np.asarray(lengths)[stream.ranked(index)].max(axis=1))
-    visit = permutation(budget.ticks, derive_seed("visit", budget.ticks))
+    visit = permutation(budget.micro_steps, derive_seed("visit", budget.micro_steps))
     return tuple(padded_length(int(length)) for length in longest[visit])
 
 

@@ -172,16 +172,16 @@ class ProcessWorker:
     ) -> None:
         """Put a trial into a free slot; where that fails, ``poll`` says so."""
         assert self.facts is not None, "prepare comes before add"
-        assert not self._running, "add only between quanta"
+        assert not self._running, "add only between rounds"
         assert trial not in self._inside, f"trial {trial} is inside already"
         assert len(self._inside) < self.facts.slots, f"all {self.facts.slots} slots are taken"
         self._inside.add(trial)
         self._send("add", trial, params, seed, attempt, resume_from)
 
     def start(self, save_to: Path) -> None:
-        """Begin a quantum."""
+        """Begin a round."""
         assert self.facts is not None, "prepare comes before start"
-        assert not self._running, "a quantum is running"
+        assert not self._running, "a round is running"
         self._running = True
         self._send("start", save_to)
 
@@ -199,13 +199,13 @@ class ProcessWorker:
 
     def remove(self, trial: int) -> None:
         """Free the slot of a trial; nothing happens where it is not inside."""
-        assert self._over or not self._running, "remove only between quanta"
+        assert self._over or not self._running, "remove only between rounds"
         self._inside.discard(trial)
         self._send("remove", trial)
 
     def move_log(self, to: Path) -> None:
-        """Go on in another log, which begins with what this one holds; only between quanta."""
-        assert not self._running, "move the log only between quanta"
+        """Go on in another log, which begins with what this one holds; only between rounds."""
+        assert not self._running, "move the log only between rounds"
         with _open_log(to) as log:
             start = log.tell()
             log.write(self.log_file.read_bytes())
@@ -343,7 +343,7 @@ def child_environment(environ: Mapping[str, str], *, threads: int, device: str |
     """
     environment = {name: value for name, value in environ.items() if name not in _LAUNCHER}
     if not any(name in environ for name in _ALLOCATORS):
-        # Ticks of many lengths leave holes of many sizes, unless the allocator's pieces can grow.
+        # Micro-steps of many lengths leave holes of many sizes, unless the allocator's pieces can grow.
         environment[_ALLOCATORS[_torch_version() < (2, 9)]] = "expandable_segments:True"
     for name in ("OMP", "MKL", "OPENBLAS", "VECLIB_MAXIMUM", "NUMEXPR"):
         suffix = "_THREADS" if name.endswith("MAXIMUM") else "_NUM_THREADS"

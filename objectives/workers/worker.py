@@ -47,8 +47,8 @@ class TrainingSession(Protocol):
     def remove(self, trial: int) -> None:
         """Free a slot."""
 
-    def quantum(self, save_to: Path) -> Iterator[Progress | Done]:
-        """Train every slot for a quantum; ``Done`` comes last."""
+    def train_round(self, save_to: Path) -> Iterator[Progress | Done]:
+        """Train every slot for a round; ``Done`` comes last."""
 
 
 def main(*, fd: int, session: str, index: int, threads: int, parent: int | None) -> None:
@@ -154,14 +154,14 @@ class _Service:
         if not self.inside:  # every trial that was added has failed, and was reported
             self.connection.send(Done(results=(), seconds=0.0, memory_bytes=0))
             return
-        for event in self.session.quantum(save_to):
+        for event in self.session.train_round(save_to):
             self.connection.send(event)
 
 
 def _listen(connection: Connection, commands: queue.SimpleQueue[tuple[Any, ...]]) -> None:
     """Queue what the parent says; end the process at once when it says ``close`` or is gone.
 
-    A thread of its own, because the other one may be inside a model's loading or a long tick. Ending
+    A thread of its own, because the other one may be inside a model's loading or a long micro-step. Ending
     anywhere is safe: a checkpoint exists whole, under its name, or not at all.
     """
     try:

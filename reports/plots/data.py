@@ -115,9 +115,9 @@ class Span:
     lane: int
     """From 0, a place beside the other trials that trained at the same time there."""
     start: datetime.datetime
-    """When its first quantum there began."""
+    """When its first round there began."""
     end: datetime.datetime
-    """When its last quantum there ended."""
+    """When its last round there ended."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -207,7 +207,7 @@ def timeline(view: StudyView) -> Timeline:
     """Return when each trial trained, in lanes so that spans of one lane never overlap."""
     states = {trial.number: view.state_of(trial) for trial in view.trials}
     stays: dict[tuple[int, int], list[list[CurvePoint]]] = {}
-    for point in sorted(view.curve, key=lambda point: (point.trial, point.quantum)):
+    for point in sorted(view.curve, key=lambda point: (point.trial, point.round)):
         if point.trial not in states:
             continue
         stretches = stays.setdefault((point.worker, point.trial), [])

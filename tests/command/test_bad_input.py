@@ -92,7 +92,7 @@ def a_cutoff_that_cuts_off_every_answer(folder: Path) -> list[str]:
     return ["--cutoff-len=2"]
 
 
-def a_budget_smaller_than_a_quantum_needs(folder: Path) -> list[str]:
+def a_budget_smaller_than_a_round_needs(folder: Path) -> list[str]:
     return ["--examples=64", "--set=batch_size=4,16"]
 
 
@@ -129,7 +129,7 @@ REFUSED: dict[Callable[[Path], list[str]], tuple[str, ...]] = {
     data_without_the_fields: ("data.json", "question", "reply"),
     undecodable_data: ("data.json", "--encoding"),
     a_cutoff_that_cuts_off_every_answer: ("cutoff_len 2",),
-    a_budget_smaller_than_a_quantum_needs: ("64 is too few for batch size 16", "128"),
+    a_budget_smaller_than_a_round_needs: ("64 is too few for batch size 16", "128"),
     a_device_that_is_not_there: ("device: 'cuda:99'", "is not there", "--device cpu"),
     a_model_that_is_nowhere: ("nowhere",),
     a_model_without_weights: ("/model", "weights"),

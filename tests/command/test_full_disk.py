@@ -48,7 +48,7 @@ def fill(folder: Path, leave: int) -> Path:
 def test_a_disk_that_fills_up_during_a_search_ends_it_in_one_line_and_loses_nothing(
     begin, tune, small, small_disk, tmp_path, leave
 ):
-    def quanta() -> int:
+    def rounds() -> int:
         try:
             with Store.open(str(small_disk / "tune.db"), mode="read") as store:
                 return sum(len(store.curve(study.id)) for study in store.studies())
@@ -58,7 +58,7 @@ def test_a_disk_that_fills_up_during_a_search_ends_it_in_one_line_and_loses_noth
     search = begin(
         "search", "--trials=4", "--study=full", f"--storage={small_disk / 'tune.db'}", "--pruner=none", *small
     )
-    search.wait_for(lambda: quanta() >= 3, "3 quanta")
+    search.wait_for(lambda: rounds() >= 3, "3 rounds")
     ballast = fill(small_disk, leave)
     assert search.end() == 1, search.said
     assert "Traceback" not in search.said
@@ -66,7 +66,7 @@ def test_a_disk_that_fills_up_during_a_search_ends_it_in_one_line_and_loses_noth
     assert len(lines) == 1, search.said
     assert "no space left" in lines[0] or "disk" in lines[0]
     assert "tune resume" in lines[0]
-    known = quanta()
+    known = rounds()
     assert known >= 3
 
     ballast.unlink()
@@ -74,7 +74,7 @@ def test_a_disk_that_fills_up_during_a_search_ends_it_in_one_line_and_loses_noth
     assert resumed.code == 0, resumed.err
     with Store.open(str(small_disk / "tune.db"), mode="read") as store:
         trials = store.trials(store.study("full").id)
-        points = [(point.trial, point.quantum) for point in store.curve(store.study("full").id)]
+        points = [(point.trial, point.round) for point in store.curve(store.study("full").id)]
     assert [trial.number for trial in trials] == list(range(4))
     assert {trial.state for trial in trials} <= {"complete", "diverged"}
     assert len(points) == len(set(points)) > known

@@ -28,8 +28,8 @@ ENDLESS = ("search", "--trials=1000", "--study=live", "--workers=2", *CHOICES)
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see processes")
 
 
-def quanta(folder: Path) -> int:
-    """Return how many quanta are on record."""
+def rounds(folder: Path) -> int:
+    """Return how many rounds are on record."""
     try:
         with Store.open(str(folder / "tune.db"), mode="read") as store:
             return sum(len(store.curve(study.id)) for study in store.studies())
@@ -38,15 +38,15 @@ def quanta(folder: Path) -> int:
 
 
 def losses(folder: Path, study: str) -> dict[int, list[tuple[object, ...]]]:
-    """Return by trial everything that was measured after each quantum but for times and memory."""
+    """Return by trial everything that was measured after each round but for times and memory."""
     with Store.open(str(folder / "tune.db"), mode="read") as store:
         record = store.study(study)
         found: dict[int, list[tuple[object, ...]]] = {trial.number: [] for trial in store.trials(record.id)}
         for point in store.curve(record.id):
-            seen = store.evaluation(record.id, point.trial, point.quantum)
+            seen = store.evaluation(record.id, point.trial, point.round)
             found[point.trial].append(
                 (
-                    point.quantum,
+                    point.round,
                     point.examples,
                     point.train_loss,
                     point.eval_loss,
@@ -65,8 +65,8 @@ def test_a_search_struck_six_times_loses_nothing_and_ends_bit_for_bit_alike(
     total = 8 * TRIALS
     search = begin("search", f"--trials={TRIALS}", "--study=struck", "--workers=2", "--pruner=none", *CHOICES)
     for index, blow in enumerate(BLOWS):
-        goal = max(quanta(tmp_path) + 1, total * (index + 1) // (len(BLOWS) + 2))
-        search.wait_for(lambda goal=goal: quanta(tmp_path) >= goal, f"{goal} quanta")
+        goal = max(rounds(tmp_path) + 1, total * (index + 1) // (len(BLOWS) + 2))
+        search.wait_for(lambda goal=goal: rounds(tmp_path) >= goal, f"{goal} rounds")
         search.wait_for(lambda search=search: len(search.children()) == 2, "two workers")
         workers = search.children()
         if blow == "Ctrl-C":
@@ -126,7 +126,7 @@ def test_a_search_struck_six_times_loses_nothing_and_ends_bit_for_bit_alike(
 
 def test_while_a_search_runs_others_may_look_and_none_may_write(begin, tune, tmp_path, is_alive):
     search = begin(*ENDLESS)
-    search.wait_for(lambda: quanta(tmp_path) >= 20, "20 quanta")
+    search.wait_for(lambda: rounds(tmp_path) >= 20, "20 rounds")
 
     (row,) = tune("list", "--json").json
     assert row["study"] == "live"
@@ -142,8 +142,8 @@ def test_while_a_search_runs_others_may_look_and_none_may_write(begin, tune, tmp
     assert f"process {search.pid} on this machine" in second.complaint
     assert "live" in second.complaint
 
-    before = quanta(tmp_path)
-    search.wait_for(lambda: quanta(tmp_path) > before, "more quanta after all of that")
+    before = rounds(tmp_path)
+    search.wait_for(lambda: rounds(tmp_path) > before, "more rounds after all of that")
     workers = search.children()
     assert search.end(signal.SIGTERM) == 130
     assert "go on with: tune resume live\n" in search.said
@@ -153,14 +153,14 @@ def test_while_a_search_runs_others_may_look_and_none_may_write(begin, tune, tmp
 
 def test_a_search_is_taken_over_only_when_told_to(begin, tune, tmp_path, is_alive):
     search = begin(*ENDLESS)
-    search.wait_for(lambda: quanta(tmp_path) >= 4, "4 quanta")
+    search.wait_for(lambda: rounds(tmp_path) >= 4, "4 rounds")
     workers = search.children()
     follower = begin("resume", "live", "--take-over", "--workers=2")
     follower.wait_for(lambda: "resumed: " in follower.said, "that it resumed")
     assert search.end() == 130
     assert not is_alive(workers)
-    before = quanta(tmp_path)
-    follower.wait_for(lambda: quanta(tmp_path) > before, "more quanta")
+    before = rounds(tmp_path)
+    follower.wait_for(lambda: rounds(tmp_path) > before, "more rounds")
     assert follower.end(signal.SIGINT) == 130
 
 
@@ -207,7 +207,7 @@ def test_ctrl_c_after_a_study_is_made_names_the_command_that_goes_on(refused, tm
 
 def test_two_ctrl_c_end_at_once(begin, tmp_path, is_alive):
     search = begin(*ENDLESS)
-    search.wait_for(lambda: quanta(tmp_path) >= 2, "2 quanta")
+    search.wait_for(lambda: rounds(tmp_path) >= 2, "2 rounds")
     workers = search.children()
     search.process.send_signal(signal.SIGINT)
     assert search.end(signal.SIGINT) == 130

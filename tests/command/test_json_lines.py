@@ -33,7 +33,7 @@ def test_a_line_has_the_name_the_moment_and_every_field():
 def test_moments_and_numbers_that_were_not_finite_have_a_form(capsys):
     point = CurvePoint(
         trial=3,
-        quantum=1,
+        round=1,
         examples=96,
         train_loss=None,
         eval_loss=None,

@@ -180,7 +180,7 @@ def test_in_a_pipe_every_row_is_one_line_with_every_column(view, monkeypatch):
     piped = Console(file=io.StringIO(), width=20)
     showing.print_trials(piped, view)
     head, *rows = piped.file.getvalue().splitlines()[: showing.ROWS + 1]
-    assert {"trial", "quanta", "alpha/rank", "warmup"} <= set(head.split())
+    assert {"trial", "rounds", "alpha/rank", "warmup"} <= set(head.split())
     assert all(len(row.split()) == len(head.split()) for row in rows)
     monkeypatch.setenv("COLUMNS", "40")
     narrow = Console(file=io.StringIO())
@@ -214,10 +214,10 @@ def test_the_best_trials_come_first_and_the_rest_is_counted(view):
     assert len(rows) == showing.ROWS
     complete = sorted((t.value, t.number) for t in view.trials if t.value is not None)
     assert [int(row[0]) for row in rows][: len(complete)] == [n for _, n in complete][: showing.ROWS]
-    assert "quanta: how many of its 8 equal parts" in text
+    assert "rounds: how many of its 8 equal parts" in text
     assert f"… and {TRIALS - showing.ROWS} more" in text
     assert text.splitlines()[0].split() == [
-        *("trial", "state", "eval", "quanta", "lr", "batch", "rank", "alpha/rank", "warmup"),
+        *("trial", "state", "eval", "rounds", "lr", "batch", "rank", "alpha/rank", "warmup"),
     ]
 
 
@@ -229,7 +229,7 @@ def test_a_trial_is_shown_with_every_parameter_and_its_whole_curve(view):
     for name in best.params.to_dict():
         assert f"  {name} " in text
     curve = text.splitlines()[-8:]
-    assert [line.split()[0] for line in curve] == [str(quantum) for quantum in range(1, 9)]
+    assert [line.split()[0] for line in curve] == [str(round_number) for round_number in range(1, 9)]
     assert [line.split()[3] == "–" for line in curve] == [q not in (1, 2, 4, 8) for q in range(1, 9)]
 
 

@@ -141,8 +141,8 @@ def ended(number, state="complete", value=None, reason=None):
     return TrialEnded(trial=number, state=state, value=value, reason=reason)
 
 
-PRUNED = ended(3, "pruned", reason="eval loss 6.0 was 5 of 5 after quantum 2")
-PRUNED_LINE = "trial 3 pruned: eval loss 6.0 was 5 of 5 after quantum 2"
+PRUNED = ended(3, "pruned", reason="eval loss 6.0 was 5 of 5 after round 2")
+PRUNED_LINE = "trial 3 pruned: eval loss 6.0 was 5 of 5 after round 2"
 LOST = WorkerLost(worker=0, trials=(1, 2), reason="worker 0 was killed")
 LOST_LINE = "worker 0 was killed; its 2 trials go on from their last checkpoints"
 
@@ -175,7 +175,7 @@ def test_the_log_has_dated_lines_from_the_first_to_the_last(progress, clock, tmp
     log.on_event(progress)
     log.on_event(progress)
     log.on_event(
-        StudyEnded(why="timeout", counts={}, best=None, seconds=7.25, orchestration_seconds=1.0, quanta=8)
+        StudyEnded(why="timeout", counts={}, best=None, seconds=7.25, orchestration_seconds=1.0, rounds=8)
     )
     log.close()
     lines = (tmp_path / "logs" / "search.log").read_text().splitlines()

@@ -9,7 +9,7 @@ from loratune.demo import data_path, model_path
 from loratune.objectives.base import Done
 from loratune.objectives.training.session import Session
 from loratune.spaces.presets import preset
-from loratune.study.budget import QUANTA
+from loratune.study.budget import ROUNDS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 
@@ -31,8 +31,8 @@ def test_the_middle_of_the_range_beats_both_edges_by_far(tmp_path: Path) -> None
     for trial, rate in enumerate((low, (low * high) ** 0.5, high)):
         params = dataclasses.replace(tiny.default, learning_rate=float(rate))
         session.add(trial, params, seed=0, attempt=1)
-    for _ in range(QUANTA):
-        *_, done = session.quantum(tmp_path)
+    for _ in range(ROUNDS):
+        *_, done = session.train_round(tmp_path)
     assert isinstance(done, Done)
     session.close()
     tokens = sum(session.facts.eval_tokens)

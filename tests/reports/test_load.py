@@ -6,7 +6,7 @@ from loratune.reports.load import load_view
 from loratune.reports.page import render
 from loratune.reports.verdict import verdict
 from loratune.storage.store import Store
-from loratune.study.records import Ending, QuantumUpdate
+from loratune.study.records import Ending, RoundUpdate
 
 
 def record(store, made):
@@ -18,10 +18,10 @@ def record(store, made):
             study.id, number=trial.number, params=trial.params, seed=trial.seed, source=trial.source
         )
     for point in made.curve:
-        evaluation = made.evaluations.get(point.trial) if point.quantum == 8 else None
-        update = {"trial": point.trial, "quantum": point.quantum, "point": point, "checkpoint": None}
-        store.record_quantum(study.id, [QuantumUpdate(**update, evaluation=evaluation)])
-    store.record_quantum(
+        evaluation = made.evaluations.get(point.trial) if point.round == 8 else None
+        update = {"trial": point.trial, "round": point.round, "point": point, "checkpoint": None}
+        store.record_round(study.id, [RoundUpdate(**update, evaluation=evaluation)])
+    store.record_round(
         study.id,
         [],
         [

@@ -187,7 +187,7 @@ def test_columns_and_reasons_are_in_the_data_section(make_view):
         "5 of 4000 examples cut to length, where 4 answers lost the end and the stop token with it",
         "Cut to length: 9 tokens of its answer were cut off.",
         "“startup” trials are spread over the space before the sampler goes by losses",
-        "in 8 equal parts (quanta) of",
+        "in 8 equal parts (rounds) of",
     ):
         assert words in text
 

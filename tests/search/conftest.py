@@ -36,7 +36,7 @@ class CrashError(Exception):
 class CrashingStore:
     """A store whose n-th write never returns: it dies before or after the write itself."""
 
-    WRITES = ("add_trial", "begin_attempt", "record_quantum", "add_event", "project", "keep_adapters")
+    WRITES = ("add_trial", "begin_attempt", "record_round", "add_event", "project", "keep_adapters")
 
     def __init__(self, store: Store, after: int, *, written: bool) -> None:
         self._store = store
@@ -168,7 +168,7 @@ class Bench:
         """Return all of a study that a repetition must repeat."""
         curves = self.curves(name)
         return [
-            (t.number, t.params, t.source, t.state, t.reason, t.value, t.quanta, curves.get(t.number))
+            (t.number, t.params, t.source, t.state, t.reason, t.value, t.rounds, curves.get(t.number))
             for t in self.trials(name)
         ]
 
@@ -179,7 +179,7 @@ class Bench:
         facts = worker.prepare(config.objective)
         worker.add(0, trial.params, seed=trial.seed, attempt=0, resume_from=None)
         curve: list[tuple[float | None, float | None]] = []
-        for _ in range(trial.quanta):
+        for _ in range(trial.rounds):
             worker.start(self.folder / "alone")
             done = None
             while not isinstance(done, Done):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from loratune.search.bisect import Suspicion, after_death, after_quantum, without
+from loratune.search.bisect import Suspicion, after_death, after_survival, without
 
 
 def hunt(pack: tuple[int, ...], killers: set[int]) -> tuple[list[int], int]:
-    """Run quanta until one passes with all that is left; return who was blamed, and the deaths."""
+    """Run rounds until one passes with all that is left; return who was blamed, and the deaths."""
     suspicion, blamed, deaths, members = Suspicion(), [], 0, list(pack)
     while members:
         inside = suspicion.groups[0] if suspicion.groups else tuple(members)
@@ -19,7 +19,7 @@ def hunt(pack: tuple[int, ...], killers: set[int]) -> tuple[list[int], int]:
                 blamed.append(culprit)
                 members.remove(culprit)
         elif suspicion.groups:
-            suspicion = after_quantum(suspicion)
+            suspicion = after_survival(suspicion)
         else:
             break
     return blamed, deaths
@@ -37,7 +37,7 @@ def test_one_death_accuses_nobody() -> None:
     suspicion, culprit = after_death(Suspicion(), (1, 2, 3))
     assert culprit is None
     assert suspicion.groups == ((1, 2, 3),)
-    assert after_quantum(suspicion) == Suspicion()
+    assert after_survival(suspicion) == Suspicion()
 
 
 def test_a_single_trial_is_given_three_lives() -> None:

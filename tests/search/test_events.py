@@ -43,7 +43,7 @@ class Checking:
                     assert trials[event.trial].source == event.source
                 case PointRecorded():
                     assert event.point in store.curve(study)
-                    assert trials[event.point.trial].quanta == event.point.quantum
+                    assert trials[event.point.trial].rounds == event.point.round
                 case TrialEnded():
                     found = trials[event.trial]
                     assert (found.state, found.reason, found.value) == (

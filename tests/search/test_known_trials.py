@@ -27,7 +27,7 @@ def begun(number: int) -> TrialRecord:
         state="running",
         reason=None,
         value=None,
-        quanta=0,
+        rounds=0,
         attempt=0,
         checkpoint=None,
         adapter=None,
@@ -36,11 +36,11 @@ def begun(number: int) -> TrialRecord:
     )
 
 
-def point(trial: int, quantum: int, eval_loss: float | None) -> CurvePoint:
+def point(trial: int, round_number: int, eval_loss: float | None) -> CurvePoint:
     return CurvePoint(
         trial=trial,
-        quantum=quantum,
-        examples=quantum,
+        round=round_number,
+        examples=round_number,
         train_loss=1.0,
         eval_loss=eval_loss,
         learning_rate=1e-3,
@@ -57,7 +57,7 @@ def point(trial: int, quantum: int, eval_loss: float | None) -> CurvePoint:
 def test_after_any_course_of_events_it_knows_what_a_look_at_all_trials_finds(seed: int) -> None:
     rng = random.Random(seed)
     ends = [state for state in FINAL_STATES if state != "complete"]
-    known = KnownTrials(SPACE, {quantum: quantum in RUNGS for quantum in range(1, 9)})
+    known = KnownTrials(SPACE, {round_number: round_number in RUNGS for round_number in range(1, 9)})
     losses: dict[int, dict[int, float | None]] = {}
     for _ in range(1000):
         running = known.running()
@@ -67,16 +67,16 @@ def test_after_any_course_of_events_it_knows_what_a_look_at_all_trials_finds(see
             known.begin(begun(len(known.trials)))
             continue
         trial = known.trials[rng.choice(running)]
-        quantum = trial.quanta + 1
-        loss = rng.choice([1.0, 1.5, 2.0, None]) if quantum in RUNGS else None
-        known.note(point(trial.number, quantum, loss))
-        losses.setdefault(trial.number, {})[quantum] = loss
-        state = "complete" if quantum == 8 and loss else rng.choice(["running"] * 40 + ends)
+        round_number = trial.rounds + 1
+        loss = rng.choice([1.0, 1.5, 2.0, None]) if round_number in RUNGS else None
+        known.note(point(trial.number, round_number, loss))
+        losses.setdefault(trial.number, {})[round_number] = loss
+        state = "complete" if round_number == 8 and loss else rng.choice(["running"] * 40 + ends)
         known.replace(
             dataclasses.replace(
                 trial,
-                quanta=quantum,
-                state="failed" if quantum == 8 and state == "running" else state,
+                rounds=round_number,
+                state="failed" if round_number == 8 and state == "running" else state,
                 value=loss if state == "complete" else None,
                 finished_at=None if state == "running" else AT,
             )
@@ -85,28 +85,28 @@ def test_after_any_course_of_events_it_knows_what_a_look_at_all_trials_finds(see
     assert known.running() == tuple(trial.number for trial in trials if trial.state == "running")
     for state, count in known.counts().items():
         assert count == sum(trial.state == state for trial in trials)
-    assert known.quanta_of_ended() == sum(trial.quanta for trial in trials if trial.state != "running")
+    assert known.rounds_of_ended() == sum(trial.rounds for trial in trials if trial.state != "running")
     complete = sorted((trial.value, trial.number) for trial in trials if trial.value is not None)
     assert complete, "the course of events has no complete trial"
     assert known.best(4) == tuple(number for _, number in complete[:4])
     assert known.at_least_as_good(1.5) == sum(value <= 1.5 for value, _ in complete)
-    for quantum, values in known.rungs().items():
-        assert quantum in RUNGS
+    for round_number, values in known.rungs().items():
+        assert round_number in RUNGS
         assert values == {
-            number: math.inf if curve[quantum] is None else curve[quantum]
+            number: math.inf if curve[round_number] is None else curve[round_number]
             for number, curve in losses.items()
-            if quantum in curve
+            if round_number in curve
         }
     for past, number in zip(known.history(), known._asked, strict=True):
         trial = known.trials[number]
         assert (past.state, past.value) == (trial.state, trial.value)
         assert past.curve == {q: loss for q, loss in losses.get(number, {}).items() if loss is not None}
     # As the study is read again after an interruption, all of a trial at once.
-    again = KnownTrials(SPACE, {quantum: quantum in RUNGS for quantum in range(1, 9)})
+    again = KnownTrials(SPACE, {round_number: round_number in RUNGS for round_number in range(1, 9)})
     for trial in trials:
         again.begin(trial)
-        for quantum, loss in losses.get(trial.number, {}).items():
-            again.note(point(trial.number, quantum, loss))
+        for round_number, loss in losses.get(trial.number, {}).items():
+            again.note(point(trial.number, round_number, loss))
     assert again.rungs() == known.rungs()
     assert again.best(99) == known.best(99)
 

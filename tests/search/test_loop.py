@@ -35,7 +35,7 @@ def test_a_study_ends_with_exactly_its_trials(bench, count: int) -> None:
     assert outcome.counts["pruned"] > 0
     values = {t.value: t.number for t in bench.trials() if t.value is not None}
     assert outcome.best == values[min(values)]
-    assert outcome.quanta == sum(trial.quanta for trial in bench.trials())
+    assert outcome.rounds == sum(trial.rounds for trial in bench.trials())
 
 
 def test_the_first_trial_is_the_default_and_is_never_pruned(bench) -> None:
@@ -46,7 +46,7 @@ def test_the_first_trial_is_the_default_and_is_never_pruned(bench) -> None:
     bench.run(FakePlan(slots=8))
     first = bench.trials()[0]
     # It came to the first rung beside five others, of whom some were stopped.
-    assert any(trial.state == "pruned" and trial.quanta == 2 for trial in bench.trials()[1:6])
+    assert any(trial.state == "pruned" and trial.rounds == 2 for trial in bench.trials()[1:6])
     assert (first.params, first.source, first.state) == (poor, "default", "complete")
     others = [t.value for t in bench.trials()[1:] if t.value is not None]
     assert first.value > max(others)
@@ -85,7 +85,7 @@ def test_no_more_than_a_quarter_of_the_trials_is_in_flight(bench) -> None:
 
 def test_a_low_limit_feeds_all_workers(bench) -> None:
     bench.create(16)
-    fleet = FakeFleet(FakePlan(slots=8, quantum_seconds=0.02))
+    fleet = FakeFleet(FakePlan(slots=8, round_seconds=0.02))
     bench.run(fleet=fleet, count=2)
     packs = dict.fromkeys((0, 1), 0)
     for index, call, trials in fleet.calls:
@@ -96,7 +96,7 @@ def test_a_low_limit_feeds_all_workers(bench) -> None:
 
 def test_the_last_trials_are_shared_with_a_worker_that_has_none(bench) -> None:
     clock = ManualClock()
-    plan = FakePlan(slots=8, clock=clock, quantum_seconds=lambda index, inside: 9.0 if index == 0 else 1.0)
+    plan = FakePlan(slots=8, clock=clock, round_seconds=lambda index, inside: 9.0 if index == 0 else 1.0)
     bench.create(9, bench.config(pruner="none"))
     fleet = FakeFleet(plan)
     prepared = [(worker, worker.prepare(bench.config().objective)) for worker in fleet.workers(2)]
@@ -111,11 +111,11 @@ def test_the_last_trials_are_shared_with_a_worker_that_has_none(bench) -> None:
 
 
 def test_a_diverged_trial_keeps_its_reason(bench) -> None:
-    plan = FakePlan(slots=4, faults=(Fault(kind="diverge", trial=2, quantum=3),))
+    plan = FakePlan(slots=4, faults=(Fault(kind="diverge", trial=2, round=3),))
     bench.create(8, bench.config(pruner="none"))
     bench.run(plan)
     trial = bench.trials()[2]
-    assert (trial.state, trial.quanta, trial.value, trial.checkpoint) == ("diverged", 3, None, None)
+    assert (trial.state, trial.rounds, trial.value, trial.checkpoint) == ("diverged", 3, None, None)
     assert "became NaN at example" in trial.reason
     assert bench.curves()[2][2] == (None, None)
 
@@ -212,14 +212,14 @@ def test_a_finished_study_has_nothing_left_to_do(bench) -> None:
     before = bench.sequence()
     fleet = FakeFleet(PLAN)
     outcome = bench.run(fleet=fleet)
-    assert (outcome.why, outcome.quanta) == ("complete", 0)
+    assert (outcome.why, outcome.rounds) == ("complete", 0)
     assert bench.sequence() == before
     assert not fleet.made, "no worker loads a model for nothing"
 
 
 def test_a_time_limit_ends_a_search_that_can_be_resumed(bench) -> None:
     clock = ManualClock()
-    plan = FakePlan(slots=4, quantum_seconds=10.0, clock=clock)
+    plan = FakePlan(slots=4, round_seconds=10.0, clock=clock)
     bench.create(8)
     outcome = bench.run(plan, timeout=95.0, clock=clock.now)
     assert outcome.why == "timeout"
@@ -253,21 +253,21 @@ def test_asked_to_end_it_waits_for_a_boundary_that_is_near(
     bench, asked: float, ends: float, recorded: int
 ) -> None:
     clock = ManualClock()
-    plan = FakePlan(slots=4, quantum_seconds=10.0, clock=clock)
+    plan = FakePlan(slots=4, round_seconds=10.0, clock=clock)
     bench.create(8)
     outcome = bench.run(plan, stop=StopAt(clock, asked), clock=clock.now)
     assert outcome.why == "interrupted"
     assert outcome.seconds <= ends + 0.2
-    assert bench.trials()[0].quanta == recorded
+    assert bench.trials()[0].rounds == recorded
 
 
 def test_asked_twice_it_ends_at_once(bench) -> None:
     clock = ManualClock()
-    plan = FakePlan(slots=4, quantum_seconds=10.0, clock=clock)
+    plan = FakePlan(slots=4, round_seconds=10.0, clock=clock)
     bench.create(8)
     outcome = bench.run(plan, stop=StopAt(clock, 26.0, 27.0), clock=clock.now)
     assert outcome.seconds < 27.2
-    assert bench.trials()[0].quanta == 2
+    assert bench.trials()[0].rounds == 2
 
 
 def test_a_second_owner_is_refused_and_its_workers_are_closed(bench) -> None:
@@ -346,7 +346,7 @@ def test_workers_that_cannot_start_end_the_search_after_three_tries(bench) -> No
 def test_snapshots_say_where_the_search_stands(bench) -> None:
     clock = ManualClock()
     bench.create(8)
-    bench.run(FakePlan(slots=4, quantum_seconds=10.0, progress=3, clock=clock), clock=clock.now)
+    bench.run(FakePlan(slots=4, round_seconds=10.0, progress=3, clock=clock), clock=clock.now)
     shots = bench.onlooker.progress
     middle = next(shot for shot in shots if shot.best is not None and shot.counts["running"])
     assert middle.study == "a"
@@ -366,9 +366,9 @@ def test_snapshots_say_where_the_search_stands(bench) -> None:
 
 def test_orchestration_is_measured(bench) -> None:
     bench.create(4)
-    outcome = bench.run(FakePlan(slots=4, quantum_seconds=0.05))
+    outcome = bench.run(FakePlan(slots=4, round_seconds=0.05))
     assert 0 < outcome.orchestration_seconds < outcome.seconds
-    assert outcome.seconds > 0.05 * max(t.quanta for t in bench.trials())
+    assert outcome.seconds > 0.05 * max(t.rounds for t in bench.trials())
 
 
 def test_a_study_made_under_no_such_name_is_not_found(bench) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of trials at a quantum's end."""
+"""What becomes of trials at a round's end."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from loratune.spaces.params import LoraParams
 PARAMS = LoraParams(learning_rate=1e-3, batch_size=8, lora_rank=8, lora_alpha=16.0)
 
 
-def arrival(trial: int, quantum: int, loss: float | None = 2.0, **given: object) -> Arrival:
+def arrival(trial: int, round_number: int, loss: float | None = 2.0, **given: object) -> Arrival:
     values = {"params": PARAMS, "diverged": None, **given}
-    return Arrival(trial=trial, quantum=quantum, eval_loss=loss, **values)  # type: ignore[arg-type]
+    return Arrival(trial=trial, round=round_number, eval_loss=loss, **values)  # type: ignore[arg-type]
 
 
 def verdicts(*arrivals: Arrival, others: int = 0, pruner: str = "asha") -> dict[int, Verdict]:
     """Judge arrivals among so many others with a loss of 1 at every rung."""
-    rungs = {quantum: {1000 + other: 1.0 for other in range(others)} for quantum in (1, 2, 4, 8)}
+    rungs = {round_number: {1000 + other: 1.0 for other in range(others)} for round_number in (1, 2, 4, 8)}
     for one in arrivals:
-        if one.quantum in rungs:
-            rungs[one.quantum][one.trial] = math.inf if one.eval_loss is None else one.eval_loss
+        if one.round in rungs:
+            rungs[one.round][one.trial] = math.inf if one.eval_loss is None else one.eval_loss
     found = judge(arrivals, rungs, base_loss=2.5, pruner=pruner)  # type: ignore[arg-type]
     return {verdict.trial: verdict for verdict in found}
 
 
-def test_the_last_quantum_completes_a_trial_with_its_loss() -> None:
+def test_the_last_round_completes_a_trial_with_its_loss() -> None:
     assert verdicts(arrival(3, 8, 1.5), others=9) == {
         3: Verdict(trial=3, state="complete", reason=None, value=1.5)
     }
@@ -37,7 +37,7 @@ def test_the_last_quantum_completes_a_trial_with_its_loss() -> None:
 def test_a_trial_behind_its_peers_is_pruned_and_told_its_rank() -> None:
     found = verdicts(arrival(3, 2, 1.5), others=9)
     assert found[3].state == "pruned"
-    assert found[3].reason == "eval loss 1.5000 was 10 of 10 after quantum 2"
+    assert found[3].reason == "eval loss 1.5000 was 10 of 10 after round 2"
     assert found[3].value is None
 
 
@@ -62,7 +62,7 @@ def test_a_diverged_trial_keeps_the_workers_reason() -> None:
 
 def test_a_loss_that_is_not_finite_at_a_rung_is_divergence() -> None:
     assert verdicts(arrival(3, 8, None))[3].state == "diverged"
-    assert "not finite after quantum 8" in str(verdicts(arrival(3, 8, None))[3].reason)
+    assert "not finite after round 8" in str(verdicts(arrival(3, 8, None))[3].reason)
 
 
 def test_an_exploded_loss_is_divergence_even_at_the_end() -> None:
@@ -93,7 +93,7 @@ def test_nobody_is_pruned_without_a_pruner_but_divergence_still_ends() -> None:
 def test_the_order_of_arrivals_changes_nothing(
     given: list[tuple[int, float | None]], random: st.randoms
 ) -> None:
-    arrivals = [arrival(trial, quantum, loss) for trial, (quantum, loss) in enumerate(given)]
+    arrivals = [arrival(trial, round_number, loss) for trial, (round_number, loss) in enumerate(given)]
     found = verdicts(*arrivals, others=5)
     random.shuffle(arrivals)
     assert verdicts(*arrivals, others=5) == found

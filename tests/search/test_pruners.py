@@ -53,9 +53,9 @@ def test_of_different_losses_the_worse_half_is_stopped(losses: list[float]) -> N
     assert len(decide(2, values, values)) == len(values) // 2
 
 
-def test_nobody_is_stopped_after_the_first_or_the_last_quantum() -> None:
+def test_nobody_is_stopped_after_the_first_or_the_last_round() -> None:
     values = {trial: float(trial) for trial in range(20)}
-    assert [quantum for quantum in range(1, 9) if decide(quantum, values, values)] == [2, 4]
+    assert [round_number for round_number in range(1, 9) if decide(round_number, values, values)] == [2, 4]
 
 
 def test_nobody_is_stopped_with_too_few_peers() -> None:
@@ -79,8 +79,10 @@ def test_trials_that_came_long_ago_still_count() -> None:
     assert decide(2, {**good_past, 8: 2.0, 9: 0.5}, arrived={8, 9}) == {8}
 
 
-@pytest.mark.parametrize(("ratio", "quantum", "rising"), [(0.3, 2, True), (0.25, 2, False), (0.3, 4, False)])
+@pytest.mark.parametrize(
+    ("ratio", "round_number", "rising"), [(0.3, 2, True), (0.25, 2, False), (0.3, 4, False)]
+)
 def test_a_trial_is_in_warmup_while_its_learning_rate_rises(
-    params: LoraParams, ratio: float, quantum: int, rising: bool
+    params: LoraParams, ratio: float, round_number: int, rising: bool
 ) -> None:
-    assert in_warmup(dataclasses.replace(params, warmup_ratio=ratio), quantum) is rising
+    assert in_warmup(dataclasses.replace(params, warmup_ratio=ratio), round_number) is rising

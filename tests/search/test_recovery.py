@@ -141,7 +141,7 @@ def test_workers_killed_at_random_change_nothing_at_all(
 def test_a_trial_is_stopped_or_not_whoever_died_before(
     bench, undisturbed, undisturbed_by_two, new_bench, count
 ):
-    """Two deaths without a quantum between them used to leave the worker with half of its slots."""
+    """Two deaths without a round between them used to leave the worker with half of its slots."""
     faults = tuple(Fault(kind="die", worker=0, nth=nth) for nth in (3, 4))
     bench.create(TRIALS)
     bench.run(dataclasses.replace(PLAN, faults=faults), count=count, deterministic=True)
@@ -178,7 +178,7 @@ def test_a_lost_state_delays_the_round_and_changes_nothing(
     """The trial catches up while the others wait: from the state before, or else from its beginning."""
     bench.create(TRIALS)
     bench.run(PLAN, count=count, deterministic=True, crash=(9, True))
-    victim = next(trial for trial in bench.trials() if trial.checkpoint is not None and trial.quanta > 1)
+    victim = next(trial for trial in bench.trials() if trial.checkpoint is not None and trial.rounds > 1)
     with bench.store as store:
         folder = store.study_dir(1)
     before = study_files.previous(study_files.listing(folder), bench.trials())
@@ -187,8 +187,8 @@ def test_a_lost_state_delays_the_round_and_changes_nothing(
         content[len(content) // 2] ^= 4
         (folder / name).write_bytes(content)
     bench.run(PLAN, count=count, deterministic=True)
-    assert [event["quanta"] for event in bench.events("started_over")] == [victim.quanta - 1, 0][:damaged]
-    assert f"trial {victim.number} goes on from quantum {victim.quanta - 1} and repeats" in " ".join(
+    assert [event["rounds"] for event in bench.events("started_over")] == [victim.rounds - 1, 0][:damaged]
+    assert f"trial {victim.number} goes on from round {victim.rounds - 1} and repeats" in " ".join(
         bench.onlooker.sentences
     )
     assert bench.sequence() == (undisturbed if count == 1 else undisturbed_by_two)(new_bench)
@@ -274,7 +274,7 @@ def test_a_worker_that_repeats_itself_has_hung(bench) -> None:
 
 def test_a_slow_worker_that_goes_on_is_left_alone(bench) -> None:
     clock = ManualClock()
-    plan = FakePlan(slots=2, clock=clock, quantum_seconds=1000.0, progress=40)
+    plan = FakePlan(slots=2, clock=clock, round_seconds=1000.0, progress=40)
     bench.create(2)
     limits = Limits(silence=50.0, silence_factor=0.0, poll=2.0)
     assert bench.run(plan, clock=clock.now, limits=limits).why == "complete"
@@ -285,7 +285,7 @@ def test_a_resumed_trial_writes_under_another_name(bench) -> None:
     bench.create(TRIALS)
     bench.run(PLAN, crash=(7, True))
     before = bench.trials()
-    # Far enough for another quantum, not so far that one is stopped.
+    # Far enough for another round, not so far that one is stopped.
     bench.run(PLAN, crash=(6, True))
     assert [trial.attempt for trial in before] == [0, 0, 0]
     assert [trial.attempt for trial in bench.trials()[:3]] == [1, 1, 1]
@@ -294,18 +294,18 @@ def test_a_resumed_trial_writes_under_another_name(bench) -> None:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_trial_that_keeps_killing_its_workers_fails_alone(bench, count: int) -> None:
-    plan = dataclasses.replace(PLAN, faults=(Fault(kind="die", trial=3, quantum=2, times=None),))
+    plan = dataclasses.replace(PLAN, faults=(Fault(kind="die", trial=3, round=2, times=None),))
     bench.create(TRIALS)
     assert bench.run(plan, count=count).why == "complete"
     trials = bench.trials()
     assert [trial.number for trial in trials if trial.state == "failed"] == [3]
     assert trials[3].reason == "kills its worker: worker 0: killed by SIGKILL"
-    assert trials[3].quanta == 1
+    assert trials[3].rounds == 1
     bench.assert_whole(plan, TRIALS)
 
 
 def test_two_killers_fail_and_the_rest_of_their_pack_lives(bench) -> None:
-    faults = tuple(Fault(kind="die", trial=trial, quantum=1, times=None) for trial in (1, 2))
+    faults = tuple(Fault(kind="die", trial=trial, round=1, times=None) for trial in (1, 2))
     plan = FakePlan(slots=8, faults=faults)
     bench.create(16)
     bench.run(plan)
@@ -389,7 +389,7 @@ def test_a_worker_that_cannot_be_started_again_leaves_its_trials_to_the_other(be
 def test_a_trial_whose_checkpoint_is_damaged_starts_over(bench, damage: str) -> None:
     bench.create(TRIALS)
     bench.run(PLAN, crash=(7, True))
-    victim = next(trial for trial in bench.trials() if trial.checkpoint is not None and trial.quanta > 1)
+    victim = next(trial for trial in bench.trials() if trial.checkpoint is not None and trial.rounds > 1)
     with bench.store as store:
         file = store.study_dir(1) / victim.checkpoint
     if damage == "cut":
@@ -409,7 +409,7 @@ def test_a_trial_whose_checkpoint_is_damaged_starts_over(bench, damage: str) -> 
 def test_a_trial_that_started_over_survives_another_death(bench) -> None:
     bench.create(TRIALS)
     bench.run(PLAN, crash=(7, True))
-    victim = next(trial for trial in bench.trials() if trial.checkpoint is not None and trial.quanta > 1)
+    victim = next(trial for trial in bench.trials() if trial.checkpoint is not None and trial.rounds > 1)
     with bench.store as store:
         (store.study_dir(1) / victim.checkpoint).unlink()
     faults = tuple(Fault(kind="die", nth=nth) for nth in (3, 5))
@@ -418,11 +418,11 @@ def test_a_trial_that_started_over_survives_another_death(bench) -> None:
 
 
 def test_a_trial_that_cannot_even_begin_fails(bench) -> None:
-    plan = dataclasses.replace(PLAN, faults=(Fault(kind="slot_fails", trial=2, quantum=1, times=None),))
+    plan = dataclasses.replace(PLAN, faults=(Fault(kind="slot_fails", trial=2, round=1, times=None),))
     bench.create(8)
     bench.run(plan)
     trial = bench.trials()[2]
-    assert (trial.state, trial.quanta, trial.reason) == ("failed", 0, "trial 2 was told to fail")
+    assert (trial.state, trial.rounds, trial.reason) == ("failed", 0, "trial 2 was told to fail")
     bench.assert_whole(plan, 8)
 
 

@@ -182,7 +182,7 @@ def test_what_cannot_be_compared_is_refused(bench, config: StudyConfig) -> None:
     with pytest.raises(DataError, match="have changed since the study was made"):
         compare_facts(facts, changed(facts, "data", fingerprint="other"))
     with pytest.raises(BudgetError, match="a trial's budget was"):
-        compare_facts(facts, changed(facts, "budget", quantum=2 * facts.budget.quantum))
+        compare_facts(facts, changed(facts, "budget", round_examples=2 * facts.budget.round_examples))
     with pytest.raises(ModelError, match="shapes of the study"):
         compare_facts(facts, changed(facts, "geometry", rank_max=64))
     with pytest.raises(ModelError, match="base model's loss was"):

@@ -62,8 +62,8 @@ def test_history_holds_every_parameter_of_every_trial(ledger) -> None:
 def test_rungs_hold_all_that_ever_reached_them(ledger, bench) -> None:
     rungs = ledger.rungs({})
     assert set(rungs) == {1, 2, 4, 8}
-    for quantum, values in rungs.items():
-        assert set(values) == {trial.number for trial in bench.trials() if trial.quanta >= quantum}
+    for round_number, values in rungs.items():
+        assert set(values) == {trial.number for trial in bench.trials() if trial.rounds >= round_number}
 
 
 def test_the_best_is_the_lowest_value(ledger, bench) -> None:

@@ -19,7 +19,7 @@ def trial(params):
         state="running",
         reason=None,
         value=None,
-        quanta=0,
+        rounds=0,
         attempt=0,
         checkpoint=None,
         adapter=None,
@@ -29,14 +29,14 @@ def trial(params):
 
 
 class Folder:
-    """A study's folder in which a trial leaves a state after every quantum."""
+    """A study's folder in which a trial leaves a state after every round."""
 
     def __init__(self, path):
         self.path = path
         (path / study_files.CHECKPOINTS).mkdir()
 
-    def leave(self, quantum, attempt=0):
-        path = self.path / study_files.CHECKPOINTS / f"trial-00003-q{quantum}-a{attempt}.safetensors"
+    def leave(self, round_number, attempt=0):
+        path = self.path / study_files.CHECKPOINTS / f"trial-00003-q{round_number}-a{attempt}.safetensors"
         path.write_bytes(b"state")
         return path.relative_to(self.path).as_posix()
 
@@ -49,13 +49,13 @@ def folder(tmp_path):
     return Folder(tmp_path)
 
 
-def advanced(files, folder, trial, quanta):
-    """Let a trial go through its first quanta; return it and what it left, in order."""
+def advanced(files, folder, trial, rounds):
+    """Let a trial go through its first rounds; return it and what it left, in order."""
     left = []
-    for quantum in range(1, quanta + 1):
-        left.append(folder.leave(quantum))
+    for round_number in range(1, rounds + 1):
+        left.append(folder.leave(round_number))
         files.advanced(3, trial.checkpoint)
-        trial = dataclasses.replace(trial, quanta=quantum, checkpoint=left[-1])
+        trial = dataclasses.replace(trial, rounds=round_number, checkpoint=left[-1])
     return trial, left
 
 
@@ -71,10 +71,10 @@ def test_the_last_two_states_are_kept_until_the_end(folder, trial):
 def test_a_lost_state_is_followed_by_the_one_before_and_then_by_the_beginning(folder, trial):
     files = TrialFiles(folder.path, [])
     trial, left = advanced(files, folder, trial, 3)
-    assert files.quanta_of_older(3) == 2
+    assert files.rounds_of_older(3) == 2
     files.set_back(3)
     assert files.checkpoint(trial) == folder.path / left[1]
-    assert files.quanta_of_older(3) == 0
+    assert files.rounds_of_older(3) == 0
     files.set_back(3)
     assert files.checkpoint(trial) is None
 

@@ -79,6 +79,6 @@ def test_no_flag_of_the_search_is_set_by_two_methods(path):
                 if isinstance(node, ast.Assign) and ast.unparse(node.value) in ("True", "False"):
                     for target in node.targets:
                         setters.setdefault(ast.unparse(target), set()).add(method.name)
-        # A worker trains from the beginning of a quantum to its end: that is its state, and no flag.
+        # A worker trains from the beginning of a round to its end: that is its state, and no flag.
         setters.pop("self._training", None)
         assert all(len(methods) == 1 for methods in setters.values()), setters

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from loratune.spaces.params import LoraParams
 from loratune.storage.store import Store
-from loratune.study.records import CurvePoint, Evaluation, QuantumUpdate, StudyRecord
+from loratune.study.records import CurvePoint, Evaluation, RoundUpdate, StudyRecord
 from made_up_studies import make_config, make_facts
 
 PARAMS = LoraParams(learning_rate=3e-4, batch_size=8, lora_rank=16, lora_alpha=32, warmup_ratio=0.1)
@@ -74,22 +74,22 @@ def make_study() -> Callable[..., StudyRecord]:
 
 
 @pytest.fixture
-def quantum() -> Callable[..., QuantumUpdate]:
-    """Make what is recorded of a trial after a quantum."""
+def round_update() -> Callable[..., RoundUpdate]:
+    """Make what is recorded of a trial after a round."""
 
     def make(
         trial: int,
-        quantum: int,
+        round_number: int,
         *,
         train_loss: float | None = 2.5,
         eval_loss: float | None = 2.25,
         checkpoint: str | None = None,
-    ) -> QuantumUpdate:
-        at = datetime.datetime(2026, 3, 1, 12, 0, quantum, tzinfo=datetime.UTC)
+    ) -> RoundUpdate:
+        at = datetime.datetime(2026, 3, 1, 12, 0, round_number, tzinfo=datetime.UTC)
         point = CurvePoint(
             trial=trial,
-            quantum=quantum,
-            examples=192 * quantum,
+            round=round_number,
+            examples=192 * round_number,
             train_loss=train_loss,
             eval_loss=eval_loss,
             learning_rate=1e-4,
@@ -103,9 +103,9 @@ def quantum() -> Callable[..., QuantumUpdate]:
         evaluation = Evaluation(
             losses=np.array([1.5, np.inf, 0.1], dtype=np.float32), tokens=np.array([3, 70_000, 1])
         )
-        return QuantumUpdate(
+        return RoundUpdate(
             trial=trial,
-            quantum=quantum,
+            round=round_number,
             point=point,
             evaluation=None if eval_loss is None else evaluation,
             checkpoint=checkpoint,

@@ -20,7 +20,7 @@ def sealed(path):
 
 
 @pytest.fixture
-def study(address, make_study, params, quantum):
+def study(address, make_study, params, round_update):
     """A study of three trials, the first complete with its adapter, the others with their checkpoints."""
     with Store.open(address, mode="create") as store:
         made = make_study(store)
@@ -29,11 +29,12 @@ def study(address, make_study, params, quantum):
             store.add_trial(made.id, number=number, params=params, seed=0, source="tpe")
             sealed(folder / f"checkpoints/trial-{number}-q1")
         sealed(folder / "adapters/trial-0")
-        store.record_quantum(
-            made.id, [quantum(number, 1, checkpoint=f"checkpoints/trial-{number}-q1") for number in range(3)]
+        store.record_round(
+            made.id,
+            [round_update(number, 1, checkpoint=f"checkpoints/trial-{number}-q1") for number in range(3)],
         )
         ending = Ending(trial=0, state="complete", reason=None, value=2.0, adapter="adapters/trial-0")
-        store.record_quantum(made.id, [], [ending])
+        store.record_round(made.id, [], [ending])
         (folder / "checkpoints/trial-0-q1").unlink()
         store.project(made.id, {}, {})
         yield store, made
@@ -68,11 +69,11 @@ def test_a_file_that_is_missing_or_damaged_is_named(study):
         ("DELETE FROM tune_trials WHERE number = 1", "trial 1 is missing"),
         (
             "UPDATE tune_trials SET quanta = 2, seal = NULL WHERE number = 2",
-            "trial 2: its curve does not hold quanta 1 to 2",
+            "trial 2: its curve does not hold rounds 1 to 2",
         ),
         (
             "UPDATE tune_evaluations SET losses = x'0011' WHERE trial = 2",
-            "losses of trial 2 after quantum 1 cannot be read",
+            "losses of trial 2 after round 1 cannot be read",
         ),
         (
             "UPDATE tune_trials SET params = 'no json' WHERE number = 2",
@@ -115,10 +116,7 @@ def test_a_damaged_evaluation_hides_nothing_else(path, study):
     with Store.open(str(path), mode="read") as reader:
         found = findings(reader)
     assert [finding.partition(": ")[2] for finding in found[:3]] == [
-        *(
-            f"trial {number}: the losses of trial {number} after quantum 1 cannot be read"
-            for number in (0, 2)
-        ),
+        *(f"trial {number}: the losses of trial {number} after round 1 cannot be read" for number in (0, 2)),
         "an event cannot be read",
     ]
     assert len(found) == 4
@@ -150,7 +148,7 @@ def test_damaged_rows_hide_no_others_and_are_taken_for_nothing_else(path, study,
     assert [finding.partition("study first: ")[2] for finding in found[:3]] == [
         "trial 0: its row cannot be read",
         "trial 2: its row cannot be read",
-        "trial 1: its curve after quantum 1 cannot be read",
+        "trial 1: its curve after round 1 cannot be read",
     ]
     assert len(found) == 4
     assert "trial-1-q1 is not there" in found[3]
@@ -169,13 +167,13 @@ def test_a_study_that_cannot_be_read_hides_no_other(path, study, make_study):
     assert any("study first: trial 1: " in finding for finding in found)
 
 
-def test_of_many_damaged_rows_a_few_are_named_and_the_others_counted(path, study, params, quantum):
+def test_of_many_damaged_rows_a_few_are_named_and_the_others_counted(path, study, params, round_update):
     store, made = study
     if store.url != str(path):
         pytest.skip("written past the rules of a file")
     for number in range(3, 20):
         store.add_trial(made.id, number=number, params=params, seed=0, source="tpe")
-    store.record_quantum(made.id, [quantum(number, 1) for number in range(3, 20)])
+    store.record_round(made.id, [round_update(number, 1) for number in range(3, 20)])
     store.close()
     found = damage(
         path,
@@ -213,7 +211,7 @@ def test_a_damaged_page_is_told(path, study, params):
     assert found[0].startswith(f"{path}: damaged: ")
 
 
-def test_an_older_copy_of_the_database_is_told(path, study, quantum, tmp_path):
+def test_an_older_copy_of_the_database_is_told(path, study, round_update, tmp_path):
     store, made = study
     if store.url != str(path):
         pytest.skip("a file's own matter")
@@ -222,19 +220,17 @@ def test_an_older_copy_of_the_database_is_told(path, study, quantum, tmp_path):
     for step in (2, 3):
         checkpoint = f"checkpoints/trial-1-q{step}"
         sealed(store.study_dir(made.id) / checkpoint)
-        store.record_quantum(made.id, [quantum(1, step, checkpoint=checkpoint)])
+        store.record_round(made.id, [round_update(1, step, checkpoint=checkpoint)])
     store.close()
     shutil.copy(tmp_path / "old.db", path)
     with Store.open(str(path), mode="read") as reader:
         (found,) = findings(reader)
-    assert "holds 3 trials, 1 ended, 3 quanta, but 3 trials, 1 ended, 5 quanta were recorded" in found
+    assert "holds 3 trials, 1 ended, 3 rounds, but 3 trials, 1 ended, 5 rounds were recorded" in found
 
 
-def test_what_a_running_search_has_not_copied_yet_is_no_finding(study, quantum):
+def test_what_a_running_search_has_not_copied_yet_is_no_finding(study, round_update):
     store, made = study
-    store.record_quantum(
-        made.id, [], [Ending(trial=2, state="pruned", reason="why", value=None, adapter=None)]
-    )
+    store.record_round(made.id, [], [Ending(trial=2, state="pruned", reason="why", value=None, adapter=None)])
     trials = store.trials(made.id)
     assert list(copy_findings(trials, {0: 1}, live=True)) == []
     assert list(copy_findings(trials, {0: 1}, live=False)) == [
@@ -249,4 +245,4 @@ def test_one_is_spoken_of_as_one(study):
     trials = store.trials(made.id)
     assert list(trial_findings(trials[1:], []))[:1] == ["trial 0 is missing"]
     assert list(trial_findings(trials[2:], []))[:1] == ["trials 0, 1 are missing"]
-    assert progress_of(trials[:1]).words == "1 trial, 1 ended, 1 quantum"
+    assert progress_of(trials[:1]).words == "1 trial, 1 ended, 1 round"

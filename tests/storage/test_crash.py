@@ -18,18 +18,18 @@ import datetime, sys
 import numpy as np
 from optuna.distributions import FloatDistribution
 from loratune.spaces.params import LoraParams
-from loratune.study.records import CurvePoint, Ending, Evaluation, QuantumUpdate
+from loratune.study.records import CurvePoint, Ending, Evaluation, RoundUpdate
 from loratune.storage.store import Store
 
 params = LoraParams(learning_rate=1e-3, batch_size=8, lora_rank=8, lora_alpha=16)
 at = datetime.datetime.now(datetime.UTC)
 space = {"learning_rate": FloatDistribution(1e-5, 1.0)}
 
-def update(trial, quantum):
-    return QuantumUpdate(
-        trial=trial, quantum=quantum, checkpoint=f"checkpoints/{trial}-{quantum}",
+def update(trial, round):
+    return RoundUpdate(
+        trial=trial, round=round, checkpoint=f"checkpoints/{trial}-{round}",
         point=CurvePoint(
-            trial=trial, quantum=quantum, examples=quantum, train_loss=1.0, eval_loss=2.0, learning_rate=1e-3,
+            trial=trial, round=round, examples=round, train_loss=1.0, eval_loss=2.0, learning_rate=1e-3,
             grad_norm=1.0, tokens_per_second=1.0, memory_bytes=1, worker=0, started_at=at, finished_at=at,
         ),
         evaluation=Evaluation(losses=np.ones(200, np.float32), tokens=np.ones(200, np.int64)),
@@ -45,17 +45,17 @@ print("ready", flush=True)
 while True:
     for trial in store.trials(study.id)[-4:]:
         if trial.state == "running":
-            store.record_quantum(study.id, [], [Ending(
+            store.record_round(study.id, [], [Ending(
                 trial=trial.number, state="failed", reason="interrupted", value=None, adapter=None)])
     first = len(store.trials(study.id))
     pack = range(first, first + 3)
     for number in pack:
         store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
-    for quantum in (1, 2):
+    for round in (1, 2):
         ends = [Ending(trial=number, state="complete", reason=None, value=1.0, adapter=None)
-                for number in pack] if quantum == 2 else []
-        store.record_quantum(study.id, [update(number, quantum) for number in pack], ends)
-        print(first + 2, quantum, flush=True)
+                for number in pack] if round == 2 else []
+        store.record_round(study.id, [update(number, round) for number in pack], ends)
+        print(first + 2, round, flush=True)
     store.project(study.id, space, encoded)
 """
 )
@@ -91,18 +91,18 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_record(path, seed):
             assert [trial.number for trial in trials] == list(range(len(trials)))
             # What was said to be recorded is.
             for line in (line for line in said if line.count(" ") == 1):
-                number, quantum = map(int, line.split())
-                assert trials[number].quanta >= quantum
+                number, round_number = map(int, line.split())
+                assert trials[number].rounds >= round_number
             for trial in trials:
                 points = [point for point in curve if point.trial == trial.number]
-                assert [point.quantum for point in points] == list(range(1, trial.quanta + 1))
+                assert [point.round for point in points] == list(range(1, trial.rounds + 1))
                 for point in points:
-                    assert len(store.evaluation(1, trial.number, point.quantum).losses) == 200
-                if trial.state == "running" and trial.quanta:
-                    assert trial.checkpoint == f"checkpoints/{trial.number}-{trial.quanta}"
-            # A pack's quantum is there for each of its trials, or for none of them.
-            for quantum in (1, 2):
-                assert sum(point.quantum == quantum for point in curve) % 3 == 0
+                    assert len(store.evaluation(1, trial.number, point.round).losses) == 200
+                if trial.state == "running" and trial.rounds:
+                    assert trial.checkpoint == f"checkpoints/{trial.number}-{trial.rounds}"
+            # A pack's round is there for each of its trials, or for none of them.
+            for round_number in (1, 2):
+                assert sum(point.round == round_number for point in curve) % 3 == 0
         # Optuna holds no trial twice, and after the next start every one that ended.
         assert len(numbers) == len(set(numbers))
     with Store.open(str(path), mode="write") as store:

@@ -118,17 +118,17 @@ def test_a_read_only_file_is_refused_when_it_is_opened_to_write(open_folder, mak
         os.seteuid(0)
 
 
-def fill(store, study, params, quantum):
+def fill(store, study, params, round_update):
     """Record trials until something gives way, and return how many were acknowledged."""
     acknowledged = 0
     for number in range(2000):
         store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
-        store.record_quantum(study.id, [quantum(number, 1)])
+        store.record_round(study.id, [round_update(number, 1)])
         acknowledged += 1
     return acknowledged
 
 
-def test_a_full_database_is_one_line_and_goes_on_where_it_was(path, make_study, params, quantum):
+def test_a_full_database_is_one_line_and_goes_on_where_it_was(path, make_study, params, round_update):
     with Store.open(str(path), mode="create") as store:
         study = make_study(store)
         store.acquire(study.id)
@@ -136,7 +136,7 @@ def test_a_full_database_is_one_line_and_goes_on_where_it_was(path, make_study, 
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
             connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 5}")
         with pytest.raises(StorageError, match="no space left on disk; free some and tune resume") as caught:
-            fill(store, study, params, quantum)
+            fill(store, study, params, round_update)
         one_line(caught)
         before = store.trials(study.id), store.curve(study.id)
         assert len(before[0]) > 0
@@ -147,7 +147,7 @@ def test_a_full_database_is_one_line_and_goes_on_where_it_was(path, make_study, 
     assert whole(path)
 
 
-def test_a_full_disk_is_one_line_and_goes_on_once_there_is_space(tmp_path, make_study, params, quantum):
+def test_a_full_disk_is_one_line_and_goes_on_once_there_is_space(tmp_path, make_study, params, round_update):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -163,7 +163,7 @@ def test_a_full_disk_is_one_line_and_goes_on_once_there_is_space(tmp_path, make_
             study = make_study(store)
             store.acquire(study.id)
             with pytest.raises(StorageError, match="free some") as caught:
-                fill(store, study, params, quantum)
+                fill(store, study, params, round_update)
             one_line(caught)
             before = store.trials(study.id)
         ballast.unlink()
@@ -193,14 +193,14 @@ def test_a_file_deleted_or_replaced_under_a_search_is_told_at_the_next_write(pat
         store.add_event(study.id, "x")
 
 
-def test_a_rows_damaged_bytes_are_one_line(path, make_study, params, quantum):
+def test_a_rows_damaged_bytes_are_one_line(path, make_study, params, round_update):
     with Store.open(str(path), mode="create") as store:
         study = make_study(store)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
-        store.record_quantum(study.id, [quantum(0, 1)])
+        store.record_round(study.id, [round_update(0, 1)])
         with store._connections.transaction() as connection:
             connection.exec_driver_sql("UPDATE tune_evaluations SET losses = x'0102'")
-        damage = r"damaged, the losses of trial 0 after quantum 1 of study 'first' cannot be read"
+        damage = r"damaged, the losses of trial 0 after round 1 of study 'first' cannot be read"
         with pytest.raises(StorageError, match=damage) as caught:
             store.evaluation(study.id, 0, 1)
         one_line(caught)

@@ -59,11 +59,11 @@ def load(path, name="first"):
         return optuna.load_study(storage=storage, study_name=name).get_trials()
 
 
-def test_optuna_reads_parameters_losses_states_and_times(path, owned, quantum, params):
+def test_optuna_reads_parameters_losses_states_and_times(path, owned, round_update, params):
     store, study = owned
     for step in (1, 2):
-        store.record_quantum(study.id, [quantum(n, step, eval_loss=3.0 - step / 10) for n in range(5)])
-    store.record_quantum(
+        store.record_round(study.id, [round_update(n, step, eval_loss=3.0 - step / 10) for n in range(5)])
+    store.record_round(
         study.id,
         [],
         [end(0, value=2.5), end(1, "pruned"), end(2, "diverged"), end(3, "infeasible"), end(4, "failed")],
@@ -88,17 +88,17 @@ def test_optuna_reads_parameters_losses_states_and_times(path, owned, quantum, p
         assert trial.datetime_complete.astimezone() == our.finished_at
 
 
-def test_only_trials_that_have_ended_are_there_in_the_order_in_which_they_ended(path, owned, quantum):
+def test_only_trials_that_have_ended_are_there_in_the_order_in_which_they_ended(path, owned, round_update):
     store, study = owned
-    store.record_quantum(study.id, [quantum(n, 1) for n in range(5)], [end(2, "pruned")])
+    store.record_round(study.id, [round_update(n, 1) for n in range(5)], [end(2, "pruned")])
     store.project(study.id, DISTRIBUTIONS, VALUES)
     (first,) = load(path)
     assert (first.number, first.state.name, first.user_attrs["loratune_number"]) == (0, "PRUNED", 2)
     assert first.params == VALUES[2]
     for number in (4, 0):
-        store.record_quantum(study.id, [], [end(number, value=2.0 + number)])
+        store.record_round(study.id, [], [end(number, value=2.0 + number)])
     store.project(study.id, DISTRIBUTIONS, VALUES)
-    store.record_quantum(study.id, [], [end(n, value=2.0 + n) for n in (1, 3)])
+    store.record_round(study.id, [], [end(n, value=2.0 + n) for n in (1, 3)])
     store.project(study.id, DISTRIBUTIONS, VALUES)
     trials = load(path)
     assert [trial.user_attrs["loratune_number"] for trial in trials] == [2, 4, 0, 1, 3]
@@ -112,18 +112,20 @@ def test_the_study_is_there_before_any_trial_is(path, owned):
     assert load(path) == []
 
 
-def test_a_trial_that_was_never_measured_has_no_value(path, owned, quantum):
+def test_a_trial_that_was_never_measured_has_no_value(path, owned, round_update):
     store, study = owned
-    store.record_quantum(study.id, [quantum(0, 1, eval_loss=None)], [end(0, "diverged"), end(1, "failed")])
+    store.record_round(study.id, [round_update(0, 1, eval_loss=None)], [end(0, "diverged"), end(1, "failed")])
     store.project(study.id, DISTRIBUTIONS, VALUES)
     diverged, failed = load(path)
     assert (diverged.state.name, diverged.values, diverged.intermediate_values) == ("PRUNED", None, {})
     assert (failed.state.name, failed.values, failed.intermediate_values) == ("FAIL", None, {})
 
 
-def test_a_copy_of_the_older_layout_is_written_anew_and_what_was_noted_in_it_stays(path, owned, quantum):
+def test_a_copy_of_the_older_layout_is_written_anew_and_what_was_noted_in_it_stays(path, owned, round_update):
     store, study = owned
-    store.record_quantum(study.id, [quantum(n, 1) for n in range(5)], [end(2, "pruned"), end(3, value=2.0)])
+    store.record_round(
+        study.id, [round_update(n, 1) for n in range(5)], [end(2, "pruned"), end(3, value=2.0)]
+    )
     theirs = optuna.storages.RDBStorage(f"sqlite:///{path}")
     try:
         # As it was: rows of running trials to hold their numbers, and lists searched by index.
@@ -155,7 +157,7 @@ def test_a_copy_of_the_older_layout_is_written_anew_and_what_was_noted_in_it_sta
     finally:
         theirs.remove_session()
         theirs.engine.dispose()
-    store.record_quantum(study.id, [], [end(0, value=1.0)])
+    store.record_round(study.id, [], [end(0, value=1.0)])
     store.close()
     with Store.open(str(path), mode="write") as later:  # no second time
         later.project(study.id, DISTRIBUTIONS, VALUES)
@@ -164,7 +166,7 @@ def test_a_copy_of_the_older_layout_is_written_anew_and_what_was_noted_in_it_sta
 
 def test_nothing_is_written_twice_by_this_process_or_the_next(path, owned):
     store, study = owned
-    store.record_quantum(study.id, [], [end(0, value=2.0), end(1, value=3.0)])
+    store.record_round(study.id, [], [end(0, value=2.0), end(1, value=3.0)])
     for _ in range(2):
         store.project(study.id, DISTRIBUTIONS, VALUES)
     before = load(path)
@@ -176,11 +178,11 @@ def test_nothing_is_written_twice_by_this_process_or_the_next(path, owned):
     assert len(before) == 2
 
 
-def test_a_write_that_fails_half_way_is_made_up_for(path, owned, quantum, monkeypatch):
+def test_a_write_that_fails_half_way_is_made_up_for(path, owned, round_update, monkeypatch):
     store, study = owned
-    store.record_quantum(study.id, [quantum(n, 1) for n in range(5)], [end(4, "pruned")])
+    store.record_round(study.id, [round_update(n, 1) for n in range(5)], [end(4, "pruned")])
     store.project(study.id, DISTRIBUTIONS, VALUES)
-    store.record_quantum(study.id, [], [end(n, value=2.0 + n) for n in range(4)])
+    store.record_round(study.id, [], [end(n, value=2.0 + n) for n in range(4)])
     real, left = optuna_rows._add, [0]
 
     def add(*arguments):
@@ -202,18 +204,18 @@ def test_a_write_that_fails_half_way_is_made_up_for(path, owned, quantum, monkey
 
 def test_a_copy_that_was_deleted_from_outside_is_made_anew(path, owned):
     store, study = owned
-    store.record_quantum(study.id, [], [end(1, value=2.0)])
+    store.record_round(study.id, [], [end(1, value=2.0)])
     store.project(study.id, DISTRIBUTIONS, VALUES)
     theirs = optuna.storages.RDBStorage(f"sqlite:///{path}")
     try:
         optuna.delete_study(storage=theirs, study_name="first")  # a hand in the dashboard
-        store.record_quantum(study.id, [], [end(3, value=4.0)])
+        store.record_round(study.id, [], [end(3, value=4.0)])
         store.project(study.id, DISTRIBUTIONS, VALUES)
         assert [trial.value for trial in load(path)] == [2.0, 4.0]
         # SQLite gives the deleted study's id to the next one, which is not ours.
         optuna.delete_study(storage=theirs, study_name="first")
         other = optuna.create_study(storage=theirs, study_name="other")
-        store.record_quantum(study.id, [], [end(0, value=1.0)])
+        store.record_round(study.id, [], [end(0, value=1.0)])
         store.project(study.id, DISTRIBUTIONS, VALUES)
         assert [trial.value for trial in load(path)] == [2.0, 4.0, 1.0]
         assert other.get_trials() == []
@@ -232,11 +234,11 @@ def user_study(storage, name="first", value=0.125):
 class TestAStudyOfTheUsersOwn:
     def test_is_left_as_it_is_and_ours_is_copied_under_another_name(self, path, owned):
         store, study = owned
-        store.record_quantum(study.id, [], [end(1, value=2.0)])
+        store.record_round(study.id, [], [end(1, value=2.0)])
         with opened(path) as theirs:
             user_study(theirs)
             assert store.project(study.id, DISTRIBUTIONS, VALUES) == "first (loratune)"
-            store.record_quantum(study.id, [], [end(3, value=4.0)])
+            store.record_round(study.id, [], [end(3, value=4.0)])
             assert store.project(study.id, DISTRIBUTIONS, VALUES) == "first (loratune)"
             assert [trial.value for trial in load(path)] == [0.125]
             assert [trial.value for trial in load(path, "first (loratune)")] == [2.0, 4.0]
@@ -249,14 +251,14 @@ class TestAStudyOfTheUsersOwn:
 
     def test_is_not_written_to_where_it_took_the_place_of_a_copy_that_was_deleted(self, path, owned):
         store, study = owned
-        store.record_quantum(study.id, [], [end(1, value=2.0)])
+        store.record_round(study.id, [], [end(1, value=2.0)])
         assert store.project(study.id, DISTRIBUTIONS, VALUES) == "first"
         with opened(path) as theirs:
             before = theirs.get_study_id_from_name("first")
             optuna.delete_study(storage=theirs, study_name="first")
             user_study(theirs)
             assert theirs.get_study_id_from_name("first") == before  # else this would show less
-            store.record_quantum(study.id, [], [end(3, value=4.0)])
+            store.record_round(study.id, [], [end(3, value=4.0)])
             store.project(study.id, DISTRIBUTIONS, VALUES)
         assert [trial.value for trial in load(path)] == [0.125]
         assert [trial.value for trial in load(path, "first (loratune)")] == [2.0, 4.0]
@@ -264,7 +266,7 @@ class TestAStudyOfTheUsersOwn:
     @pytest.mark.parametrize("notes", [{}, {"loratune_layout": 1}])
     def test_is_one_too_that_holds_trials_of_ours_beside_the_users(self, path, owned, notes):
         store, study = owned
-        store.record_quantum(study.id, [], [end(1, value=2.0)])
+        store.record_round(study.id, [], [end(1, value=2.0)])
         with opened(path) as theirs:
             mixed = user_study(theirs)
             mixed.add_trial(optuna.create_trial(value=2.0, user_attrs={"loratune_number": 1}))
@@ -289,13 +291,13 @@ class TestAStudyOfTheUsersOwn:
         with pytest.raises(StorageError, match="delete or rename one of them") as caught:
             store.project(study.id, DISTRIBUTIONS, VALUES)
         assert "\n" not in str(caught.value)
-        store.record_quantum(study.id, [], [end(1, value=2.0)])
+        store.record_round(study.id, [], [end(1, value=2.0)])
         assert [trial.value for trial in load(path)] == [0.125]
 
 
 def test_a_value_outside_its_range_is_left_to_the_attributes(path, owned):
     store, study = owned
-    store.record_quantum(study.id, [], [end(0, value=2.0)])
+    store.record_round(study.id, [], [end(0, value=2.0)])
     encoded = {0: {"learning_rate": 5.0, "lora_rank": 128, "lora_target": "k_proj"}}
     store.project(study.id, DISTRIBUTIONS, encoded)
     (trial,) = load(path)
@@ -303,12 +305,12 @@ def test_a_value_outside_its_range_is_left_to_the_attributes(path, owned):
     assert trial.user_attrs["params"]["lora_rank"] == 16
 
 
-def test_trials_that_ended_together_are_one_commit(path, owned, quantum):
+def test_trials_that_ended_together_are_one_commit(path, owned, round_update):
     store, study = owned
-    store.record_quantum(study.id, [quantum(0, 1)], [end(0, value=2.0)])
+    store.record_round(study.id, [round_update(0, 1)], [end(0, value=2.0)])
     store.project(study.id, DISTRIBUTIONS, VALUES)
     for number in (1, 2):
-        store.record_quantum(study.id, [quantum(number, 1)], [end(number, value=2.0)])
+        store.record_round(study.id, [round_update(number, 1)], [end(number, value=2.0)])
     commits = []
     sqlalchemy.event.listen(store._copy._projection._storage.engine, "commit", lambda _: commits.append(1))
     written = store._copy._projection.write(
@@ -318,12 +320,12 @@ def test_trials_that_ended_together_are_one_commit(path, owned, quantum):
     assert len(commits) == 1
 
 
-def test_its_rows_are_those_that_optuna_itself_would_write(path, owned, quantum, monkeypatch):
+def test_its_rows_are_those_that_optuna_itself_would_write(path, owned, round_update, monkeypatch):
     store, study = owned
     for step in (1, 2):
-        store.record_quantum(study.id, [quantum(n, step, eval_loss=3.0 - step / 10) for n in range(5)])
+        store.record_round(study.id, [round_update(n, step, eval_loss=3.0 - step / 10) for n in range(5)])
     ends = [end(0, value=2.5), end(1, "pruned"), end(2, "diverged"), end(3, "infeasible"), end(4, "failed")]
-    store.record_quantum(study.id, [], ends)
+    store.record_round(study.id, [], ends)
     store.project(study.id, DISTRIBUTIONS, VALUES)
     ours = content(path)
     assert ours["trials"]
@@ -352,11 +354,13 @@ def content(path):
     return found
 
 
-def test_only_the_trials_that_are_named_are_read(path, owned, quantum):
+def test_only_the_trials_that_are_named_are_read(path, owned, round_update):
     store, study = owned
-    store.record_quantum(study.id, [quantum(0, 1)], [end(0, value=2.0)])
+    store.record_round(study.id, [round_update(0, 1)], [end(0, value=2.0)])
     store.project(study.id, DISTRIBUTIONS, VALUES)
-    store.record_quantum(study.id, [quantum(1, 1), quantum(2, 1)], [end(1, value=2.0), end(2, value=3.0)])
+    store.record_round(
+        study.id, [round_update(1, 1), round_update(2, 1)], [end(1, value=2.0), end(2, value=3.0)]
+    )
     store.project(study.id, DISTRIBUTIONS, VALUES, ended=[2])
     assert [trial.user_attrs["loratune_number"] for trial in load(path)] == [0, 2]
     store.release(study.id)
@@ -366,13 +370,13 @@ def test_only_the_trials_that_are_named_are_read(path, owned, quantum):
     assert [trial.user_attrs["loratune_number"] for trial in load(path)] == [0, 2, 1]
 
 
-def test_a_copy_that_was_deleted_comes_back_whole_though_one_trial_is_named(path, owned, quantum):
+def test_a_copy_that_was_deleted_comes_back_whole_though_one_trial_is_named(path, owned, round_update):
     store, study = owned
-    store.record_quantum(study.id, [quantum(0, 1)], [end(0, value=2.0)])
+    store.record_round(study.id, [round_update(0, 1)], [end(0, value=2.0)])
     store.project(study.id, DISTRIBUTIONS, VALUES)
     with opened(path) as storage:
         storage.delete_study(storage.get_study_id_from_name("first"))
-    store.record_quantum(study.id, [quantum(1, 1)], [end(1, value=3.0)])
+    store.record_round(study.id, [round_update(1, 1)], [end(1, value=3.0)])
     store.project(study.id, DISTRIBUTIONS, VALUES, ended=[1])
     assert [trial.user_attrs["loratune_number"] for trial in load(path)] == [0, 1]
     assert [trial.params for trial in load(path)] == [VALUES[0], VALUES[1]]
@@ -387,7 +391,7 @@ class Broken(dict):
 
 def test_a_fault_of_our_own_is_not_taken_for_a_copy_that_was_deleted(path, owned):
     store, study = owned
-    store.record_quantum(study.id, [], [end(0, value=2.0)])
+    store.record_round(study.id, [], [end(0, value=2.0)])
     with pytest.raises(KeyError, match="no such parameter"):
         store.project(study.id, DISTRIBUTIONS, Broken(VALUES))
     assert load(path) == []
@@ -400,7 +404,7 @@ def test_a_key_error_while_rows_are_written_is_not_taken_for_a_copy_that_was_del
         raise KeyError("a fault")
 
     store, study = owned
-    store.record_quantum(study.id, [], [end(0, value=2.0)])
+    store.record_round(study.id, [], [end(0, value=2.0)])
     monkeypatch.setattr(optuna_rows, "_add", add)
     with pytest.raises(KeyError, match="a fault"):
         store.project(study.id, DISTRIBUTIONS, VALUES)
@@ -416,7 +420,7 @@ def test_a_copy_that_is_deleted_again_and_again_is_one_line(path, owned, monkeyp
             optuna.delete_study(storage=theirs, study_name="first")
         return real(*arguments, **options)
 
-    store.record_quantum(study.id, [], [end(0, value=2.0)])
+    store.record_round(study.id, [], [end(0, value=2.0)])
     with monkeypatch.context() as patch:
         patch.setattr(optuna_rows, "SCHEMA", schema)
         patch.setattr(optuna_rows, "add", add)
@@ -430,11 +434,11 @@ def test_a_copy_that_is_deleted_again_and_again_is_one_line(path, owned, monkeyp
 def test_a_full_disk_in_optunas_tables_is_one_line(path, owned, params, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # Optuna tries again after pauses
     store, study = owned
-    store.record_quantum(study.id, [], [end(0, value=2.0)])
+    store.record_round(study.id, [], [end(0, value=2.0)])
     store.project(study.id, DISTRIBUTIONS, VALUES)
     for number in range(5, 60):
         store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
-    store.record_quantum(study.id, [], [end(number, value=2.0) for number in range(1, 60)])
+    store.record_round(study.id, [], [end(number, value=2.0) for number in range(1, 60)])
     engine = store._copy._projection._storage.engine
     with engine.connect() as connection:
         limit = [connection.exec_driver_sql("PRAGMA page_count").scalar()]
@@ -468,7 +472,7 @@ def test_an_optuna_of_another_schema_is_one_line(path, owned):
 
 def test_optuna_says_nothing_on_the_way(path, owned, caplog, capfd):
     store, study = owned
-    store.record_quantum(study.id, [], [end(0, value=2.0)])
+    store.record_round(study.id, [], [end(0, value=2.0)])
     with warnings.catch_warnings(), caplog.at_level(logging.INFO):
         warnings.simplefilter("error")
         store.project(study.id, DISTRIBUTIONS, VALUES)

@@ -27,16 +27,16 @@ NULLS = {"reason": "'why'", "adapter": "'adapters/a'", "finished_at": "'2026-03-
 
 
 @pytest.fixture
-def study(path: Path, make_study: Callable, params, quantum: Callable) -> StudyRecord:
+def study(path: Path, make_study: Callable, params, round_update: Callable) -> StudyRecord:
     """A study with a running and an ended trial; its file is at ``path``."""
     with Store.open(str(path), mode="create") as store:
         study = make_study(store)
         store.acquire(study.id)
         for number in range(2):
             store.add_trial(study.id, number=number, params=params, seed=7, source="tpe")
-            store.record_quantum(study.id, [quantum(number, 1)])
+            store.record_round(study.id, [round_update(number, 1)])
         ending = Ending(trial=1, state="pruned", reason="slow", value=None, adapter=None)
-        store.record_quantum(study.id, [], [ending])
+        store.record_round(study.id, [], [ending])
         store.add_event(study.id, "worker", reason="died")
     return study
 

@@ -61,7 +61,7 @@ class TestStudies:
             ("config = json_set(config, '$.sampler', 'oracle')", "the stored configuration cannot be read"),
             ("config = '[]'", "the stored configuration cannot be read"),
             ("facts = json_remove(facts, '$.base_loss')", "the stored facts cannot be read"),
-            ("facts = json_set(facts, '$.budget.quantum', 'many')", "the stored facts cannot be read"),
+            ("facts = json_set(facts, '$.budget.round_examples', 'many')", "the stored facts cannot be read"),
             (
                 'facts = replace(facts, \'"base_loss": \', \'"base_loss": NaN, "x": \')',
                 "the stored facts cannot",
@@ -170,18 +170,18 @@ class TestTrials:
         store.add_trial(study.id, number=0, params=params, seed=2**40, source="default")
         (trial,) = store.trials(study.id)
         assert (trial.number, trial.params, trial.seed, trial.source) == (0, params, 2**40, "default")
-        assert (trial.state, trial.quanta, trial.attempt) == ("running", 0, 0)
+        assert (trial.state, trial.rounds, trial.attempt) == ("running", 0, 0)
         assert (trial.reason, trial.value, trial.checkpoint, trial.adapter, trial.finished_at) == (None,) * 5
 
     def test_more_can_be_named_than_one_statement_takes(
-        self, store, make_study, params, quantum, monkeypatch
+        self, store, make_study, params, round_update, monkeypatch
     ):
         study = make_study(store)
         for number in range(7):
             store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
         with store._connections.writing(study.id) as connection, monkeypatch.context() as patch:
             patch.setattr(queries, "AT_ONCE", 3)
-            updates = [quantum(n, 1) for n in (6, 1, 0, 5, 2)]
+            updates = [round_update(n, 1) for n in (6, 1, 0, 5, 2)]
             trial_writes.record(connection, study.id, store.study_dir(study.id), updates)
             found = queries.trials(connection, study.id, (6, 0, 5, 1, 2))
             assert [trial.number for trial in found] == [0, 1, 2, 5, 6]
@@ -217,17 +217,17 @@ class TestTrials:
         with pytest.raises(StorageError, match="trial 5: not in study"):
             store.begin_attempt(study.id, 5)
 
-    def test_a_quantum_is_read_as_it_was_recorded(self, store, make_study, params, quantum):
+    def test_a_round_is_read_as_it_was_recorded(self, store, make_study, params, round_update):
         study = make_study(store)
         for number in (0, 1):
             store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
-        updates = [quantum(0, 1, checkpoint="checkpoints/a"), quantum(1, 1, eval_loss=None)]
-        store.record_quantum(study.id, updates)
+        updates = [round_update(0, 1, checkpoint="checkpoints/a"), round_update(1, 1, eval_loss=None)]
+        store.record_round(study.id, updates)
         assert store.curve(study.id) == (updates[0].point, updates[1].point)
         assert store.curve(study.id, 1) == (updates[1].point,)
         first, second = store.trials(study.id)
-        assert (first.quanta, first.checkpoint) == (1, "checkpoints/a")
-        assert (second.quanta, second.checkpoint) == (1, None)
+        assert (first.rounds, first.checkpoint) == (1, "checkpoints/a")
+        assert (second.rounds, second.checkpoint) == (1, None)
         found = store.evaluation(study.id, 0, 1)
         assert found.losses.dtype == np.float32
         assert found.tokens.dtype == np.int64
@@ -237,61 +237,65 @@ class TestTrials:
         assert list(store.evaluations(study.id, 1)) == [0]
         assert store.evaluations(study.id, 2) == {}
 
-    def test_what_is_not_finite_is_recorded_as_missing(self, store, make_study, params, quantum):
+    def test_what_is_not_finite_is_recorded_as_missing(self, store, make_study, params, round_update):
         study = make_study(store)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
-        store.record_quantum(study.id, [quantum(0, 1, train_loss=float("nan"), eval_loss=float("inf"))])
+        store.record_round(study.id, [round_update(0, 1, train_loss=float("nan"), eval_loss=float("inf"))])
         (point,) = store.curve(study.id)
         assert (point.train_loss, point.eval_loss) == (None, None)
 
-    def test_a_number_of_numpy_is_stored_as_a_number(self, store, make_study, params, quantum):
+    def test_a_number_of_numpy_is_stored_as_a_number(self, store, make_study, params, round_update):
         study = make_study(store)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
-        store.record_quantum(study.id, [quantum(0, 1, train_loss=np.float32(1.5))])
-        store.record_quantum(study.id, [], [ending(0, value=np.float32(0.5))])
+        store.record_round(study.id, [round_update(0, 1, train_loss=np.float32(1.5))])
+        store.record_round(study.id, [], [ending(0, value=np.float32(0.5))])
         assert store.curve(study.id)[0].train_loss == 1.5
         assert store.trials(study.id)[0].value == 0.5
 
     @pytest.mark.parametrize("wrong", [1, 3, 8])
-    def test_a_quantum_out_of_order_is_refused_and_nothing_of_it_stays(
-        self, store, make_study, params, quantum, wrong
+    def test_a_round_out_of_order_is_refused_and_nothing_of_it_stays(
+        self, store, make_study, params, round_update, wrong
     ):
         study = make_study(store)
         for number in (0, 1):
             store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
-        store.record_quantum(study.id, [quantum(0, 1), quantum(1, 1)])
+        store.record_round(study.id, [round_update(0, 1), round_update(1, 1)])
         before = store.trials(study.id), store.curve(study.id)
-        with pytest.raises(StorageError, match=f"quantum {wrong} does not follow 1"):
-            store.record_quantum(study.id, [quantum(0, 2), quantum(1, wrong)])
+        with pytest.raises(StorageError, match=f"round {wrong} does not follow 1"):
+            store.record_round(study.id, [round_update(0, 2), round_update(1, wrong)])
         assert (store.trials(study.id), store.curve(study.id)) == before
 
     @pytest.mark.parametrize("file", ["../x", "/etc/passwd", "checkpoints/../../x", ""])
-    def test_a_file_outside_the_study_is_refused(self, store, make_study, params, quantum, file):
+    def test_a_file_outside_the_study_is_refused(self, store, make_study, params, round_update, file):
         study = make_study(store)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
         with pytest.raises(StorageError, match="outside the study's folder"):
-            store.record_quantum(study.id, [quantum(0, 1, checkpoint=file)])
+            store.record_round(study.id, [round_update(0, 1, checkpoint=file)])
 
-    def test_an_absolute_file_inside_the_study_is_stored_relative(self, store, make_study, params, quantum):
+    def test_an_absolute_file_inside_the_study_is_stored_relative(
+        self, store, make_study, params, round_update
+    ):
         study = make_study(store)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
         inside = store.study_dir(study.id) / "checkpoints" / "a"
-        store.record_quantum(study.id, [quantum(0, 1, checkpoint=str(inside))])
+        store.record_round(study.id, [round_update(0, 1, checkpoint=str(inside))])
         assert store.trials(study.id)[0].checkpoint == "checkpoints/a"
 
-    def test_endings_are_recorded_with_their_quantum_or_not_at_all(self, store, make_study, params, quantum):
+    def test_endings_are_recorded_with_their_round_or_not_at_all(
+        self, store, make_study, params, round_update
+    ):
         study = make_study(store)
         for number in (0, 1):
             store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
         with pytest.raises(StorageError, match="not a finite number"):
-            store.record_quantum(
-                study.id, [quantum(0, 1), quantum(1, 1)], [ending(0), ending(1, value=float("nan"))]
+            store.record_round(
+                study.id, [round_update(0, 1), round_update(1, 1)], [ending(0), ending(1, value=float("nan"))]
             )
         assert [trial.state for trial in store.trials(study.id)] == ["running", "running"]
         assert store.curve(study.id) == ()
-        store.record_quantum(
+        store.record_round(
             study.id,
-            [quantum(0, 1, checkpoint="checkpoints/a"), quantum(1, 1)],
+            [round_update(0, 1, checkpoint="checkpoints/a"), round_update(1, 1)],
             [ending(0, value=1.25, adapter="adapters/a"), ending(1, "pruned")],
         )
         first, second = store.trials(study.id)
@@ -305,14 +309,14 @@ class TestTrials:
         assert first.finished_at >= first.started_at
 
     @pytest.mark.parametrize("state", ["complete", "pruned", "diverged", "infeasible", "failed"])
-    def test_a_finished_trial_is_never_changed(self, store, make_study, params, quantum, state):
+    def test_a_finished_trial_is_never_changed(self, store, make_study, params, round_update, state):
         study = make_study(store)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
-        store.record_quantum(study.id, [], [ending(0, state)])
+        store.record_round(study.id, [], [ending(0, state)])
         before = store.trials(study.id)
         for change in (
-            lambda: store.record_quantum(study.id, [], [ending(0, value=0.1)]),
-            lambda: store.record_quantum(study.id, [quantum(0, 1)]),
+            lambda: store.record_round(study.id, [], [ending(0, value=0.1)]),
+            lambda: store.record_round(study.id, [round_update(0, 1)]),
             lambda: store.begin_attempt(study.id, 0),
         ):
             with pytest.raises(StorageError, match=f"has ended \\({state}\\)"):
@@ -333,7 +337,7 @@ class TestTrials:
         study = make_study(store)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
         with pytest.raises(StorageError, match=words):
-            store.record_quantum(study.id, [], [ending(0, **made)])
+            store.record_round(study.id, [], [ending(0, **made)])
         assert store.trials(study.id)[0].state == "running"
 
 
@@ -404,12 +408,12 @@ class TestOwnership:
             assert other.lease(study.id) is None
             assert other.acquire(study.id).token == 2
 
-    def test_a_displaced_owner_can_write_nothing_more(self, address, store, make_study, params, quantum):
+    def test_a_displaced_owner_can_write_nothing_more(self, address, store, make_study, params, round_update):
         study = make_study(store)
         store.acquire(study.id)
         store.add_trial(study.id, number=0, params=params, seed=0, source="tpe")
         store.project(study.id, {}, {})
-        store.record_quantum(study.id, [], [ending(0)])
+        store.record_round(study.id, [], [ending(0)])
         with store._connections.engine.connect() as connection:  # as if another had taken it over
             connection.exec_driver_sql("UPDATE tune_leases SET token = token + 1, host = 'elsewhere'")
             connection.commit()
@@ -489,7 +493,7 @@ class TestFolder:
         assert store.disk_bytes(study.id) == 5
         assert store.disk_bytes(99) == 0
 
-    def test_how_far_it_is_said_to_be_is_what_its_rows_say(self, address, make_study, params, quantum):
+    def test_how_far_it_is_said_to_be_is_what_its_rows_say(self, address, make_study, params, round_update):
         with Store.open(address, mode="create") as store:
             study = make_study(store)
             folder = store.study_dir(study.id)
@@ -498,17 +502,19 @@ class TestFolder:
                 for _ in range(2):
                     number = len(store.trials(study.id))
                     store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
-                    store.record_quantum(study.id, [quantum(number, 1)], [])
+                    store.record_round(study.id, [round_update(number, 1)], [])
                     with pytest.raises(StorageError):  # nothing of it is counted
-                        store.record_quantum(study.id, [quantum(number, 2)], [ending(99)])
-                    store.record_quantum(study.id, [quantum(number, 2)], [ending(number)])
+                        store.record_round(study.id, [round_update(number, 2)], [ending(99)])
+                    store.record_round(study.id, [round_update(number, 2)], [ending(number)])
                     with store.reading() as connection:
                         rows = queries.progress(connection, study.id)
                     assert progress_note.read(folder) == rows
                     assert (rows.trials, rows.ended) == (number + 1, number + 1)
                 store.release(study.id)
 
-    def test_only_the_best_adapters_and_living_checkpoints_stay(self, store, make_study, params, quantum):
+    def test_only_the_best_adapters_and_living_checkpoints_stay(
+        self, store, make_study, params, round_update
+    ):
         study = make_study(store)
         folder = store.study_dir(study.id)
         for part in ("checkpoints", "adapters"):
@@ -518,7 +524,7 @@ class TestFolder:
             (folder / f"checkpoints/trial-{number:05d}-q1-a0.safetensors").touch()
             (folder / f"adapters/trial-{number:05d}.safetensors").touch()
         files = [f"checkpoints/trial-{n:05d}-q1-a0.safetensors" for n in range(4)]
-        store.record_quantum(study.id, [quantum(n, 1, checkpoint=files[n]) for n in range(4)])
+        store.record_round(study.id, [round_update(n, 1, checkpoint=files[n]) for n in range(4)])
         (folder / "checkpoints/trial-00003-q2-a0.safetensors").touch()  # a worker's, not yet recorded
         (folder / "checkpoints/notes.txt").touch()
         cache = store.artifacts / "cache"
@@ -532,7 +538,7 @@ class TestFolder:
         for file in (live, *killed):
             file.touch()
         os.utime(killed[0], (0, 0))
-        store.record_quantum(
+        store.record_round(
             study.id,
             [],
             [ending(n, value=3.0 - n, adapter=f"adapters/trial-{n:05d}.safetensors") for n in range(3)],

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 
-def record(number, state, *, value=None, quanta=0, attempt=0, checkpoint=None, adapter=None):
+def record(number, state, *, value=None, rounds=0, attempt=0, checkpoint=None, adapter=None):
     return TrialRecord(
         number=number,
         params=LoraParams(learning_rate=1e-3, batch_size=8, lora_rank=8, lora_alpha=16),
@@ -28,7 +28,7 @@ def record(number, state, *, value=None, quanta=0, attempt=0, checkpoint=None, a
         state=state,
         reason=None,
         value=value,
-        quanta=quanta,
+        rounds=rounds,
         attempt=attempt,
         checkpoint=checkpoint,
         adapter=adapter,
@@ -37,8 +37,8 @@ def record(number, state, *, value=None, quanta=0, attempt=0, checkpoint=None, a
     )
 
 
-def checkpoint(number, quantum, attempt):
-    return f"{study_files.CHECKPOINTS}/{checkpoint_name(number, quantum, attempt)}"
+def checkpoint(number, round_number, attempt):
+    return f"{study_files.CHECKPOINTS}/{checkpoint_name(number, round_number, attempt)}"
 
 
 @st.composite
@@ -46,7 +46,7 @@ def trials(draw):
     found = []
     for number in range(draw(st.integers(0, 8))):
         state = draw(st.sampled_from(["running", "complete", "pruned", "failed"]))
-        quanta, attempt = draw(st.integers(0, 8)), draw(st.integers(0, 2))
+        rounds, attempt = draw(st.integers(0, 8)), draw(st.integers(0, 2))
         running = state == "running"
         complete = state == "complete"
         found.append(
@@ -54,9 +54,9 @@ def trials(draw):
                 number,
                 state,
                 value=draw(st.sampled_from([1.0, 2.0, 3.0])) if complete else None,
-                quanta=quanta,
+                rounds=rounds,
                 attempt=attempt,
-                checkpoint=checkpoint(number, quanta, attempt) if running and quanta else None,
+                checkpoint=checkpoint(number, rounds, attempt) if running and rounds else None,
                 adapter=study_files.adapter_name(number) if complete and draw(st.booleans()) else None,
             )
         )
@@ -113,8 +113,8 @@ def test_what_may_yet_be_recorded_is_no_orphan_and_all_else_of_ours_is(found, pr
         trial = rows.get(int(name.partition("trial-")[2][:5]))
         live = trial is not None and trial.state == "running"
         if name.startswith("checkpoints"):
-            quantum, attempt = (int(name.partition(mark)[2][0]) for mark in ("-q", "-a"))
-            live = live and quantum > trial.quanta and attempt >= trial.attempt
+            round_number, attempt = (int(name.partition(mark)[2][0]) for mark in ("-q", "-a"))
+            live = live and round_number > trial.rounds and attempt >= trial.attempt
         assert (name in orphans) == (not live)
 
 
@@ -125,11 +125,11 @@ def test_sweeping_twice_finds_nothing_more(found, present):
 
 
 def test_a_sweep_deletes_the_orphans_from_the_disk_and_nothing_else(tmp_path):
-    of_trial_0 = [checkpoint(0, quantum, 0) for quantum in (1, 2, 3)]
+    of_trial_0 = [checkpoint(0, round_number, 0) for round_number in (1, 2, 3)]
     for name in [*of_trial_0, checkpoint(1, 8, 0), "checkpoints/own.bin"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = [record(0, "running", quanta=3, checkpoint=checkpoint(0, 3, 0)), record(1, "pruned")]
+    found = [record(0, "running", rounds=3, checkpoint=checkpoint(0, 3, 0)), record(1, "pruned")]
     present = study_files.listing(tmp_path)
     (tmp_path / checkpoint(1, 8, 0)).unlink()  # gone already: no matter
     assert study_files.sweep(tmp_path, present, found) == {checkpoint(0, 1, 0), checkpoint(1, 8, 0)}
@@ -142,7 +142,7 @@ def test_the_state_before_the_last_one_stays_one_for_each_running_trial(found, p
     rows = {trial.number: trial for trial in found}
     for number, name in before.items():
         assert rows[number].state == "running"
-        assert study_files.quantum_of(name) == rows[number].quanta - 1 > 0
+        assert study_files.round_of(name) == rows[number].rounds - 1 > 0
         assert name not in study_files.orphans(present, found)
 
 

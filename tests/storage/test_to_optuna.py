@@ -21,7 +21,7 @@ def record(number, state, value=None):
         state=state,
         reason=None if state in ("running", "complete") else f"why {number}",
         value=value if state == "complete" else None,
-        quanta=0,
+        rounds=0,
         attempt=0,
         checkpoint=None,
         adapter=None,

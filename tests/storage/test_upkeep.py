@@ -128,7 +128,7 @@ def test_a_backup_never_replaces_a_file(path, owned, tmp_path):
         store.backup(tmp_path / "nowhere" / "copy.db")
 
 
-def test_a_database_older_than_its_files_is_not_gone_on_with(path, owned, params, quantum, tmp_path):
+def test_a_database_older_than_its_files_is_not_gone_on_with(path, owned, params, round_update, tmp_path):
     store, study = owned
     write(store, study, params)
     store.release(study.id)
@@ -136,8 +136,8 @@ def test_a_database_older_than_its_files_is_not_gone_on_with(path, owned, params
     shutil.copy(path, tmp_path / "old.db")
     store.acquire(study.id)
     for number in range(5):
-        store.record_quantum(study.id, [quantum(number, 1)])
-    store.record_quantum(
+        store.record_round(study.id, [round_update(number, 1)])
+    store.record_round(
         study.id, [], [Ending(trial=0, state="pruned", reason="why", value=None, adapter=None)]
     )
     store.close()
@@ -145,7 +145,7 @@ def test_a_database_older_than_its_files_is_not_gone_on_with(path, owned, params
         again.acquire(study.id)
     shutil.copy(tmp_path / "old.db", path)
     with Store.open(str(path), mode="write") as again:
-        words = "holds 5 trials, 0 ended, 0 quanta, but 5 trials, 1 ended, 5 quanta were recorded"
+        words = "holds 5 trials, 0 ended, 0 rounds, but 5 trials, 1 ended, 5 rounds were recorded"
         with pytest.raises(StorageError, match=words) as caught:
             again.acquire(study.id)
         assert "tune.db-wal is missing" in str(caught.value)
@@ -157,14 +157,14 @@ def test_a_database_older_than_its_files_is_not_gone_on_with(path, owned, params
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"trials": 1}', '{"trials": "x", "quanta": 1, "ended": 1}']
 )
-def test_a_torn_note_of_how_far_a_study_was_hinders_nobody(owned, params, quantum, content):
+def test_a_torn_note_of_how_far_a_study_was_hinders_nobody(owned, params, round_update, content):
     store, study = owned
     write(store, study, params)
     store.release(study.id)
     (store.study_dir(study.id) / "progress.json").write_text(content)
     assert progress_note.read(store.study_dir(study.id)) is None
     store.acquire(study.id)
-    store.record_quantum(study.id, [quantum(0, 1)])
+    store.record_round(study.id, [round_update(0, 1)])
     assert progress_note.read(store.study_dir(study.id)) == progress_of(store.trials(study.id))
 
 

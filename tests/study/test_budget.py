@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loratune.errors import BudgetError
-from loratune.study.budget import MAX_EPOCHS, QUANTA, plan_budget
+from loratune.study.budget import MAX_EPOCHS, ROUNDS, plan_budget
 
 quiet = settings(deadline=None, database=None)
 powers = st.sets(st.sampled_from([1, 2, 4, 8, 16, 32, 64]), min_size=1)
@@ -25,37 +25,37 @@ def test_every_planned_budget_keeps_its_promises(sizes, train, validation):
         return
     assert set(budget.batch_sizes) <= sizes
     assert all(size % budget.micro_batch == 0 for size in budget.batch_sizes)
-    assert all(budget.quantum % size == 0 for size in budget.batch_sizes)
+    assert all(budget.round_examples % size == 0 for size in budget.batch_sizes)
     assert budget.examples <= MAX_EPOCHS * train
     assert budget.steps(budget.batch_sizes[-1]) >= 48
     least = min(16, validation)
     assert least <= budget.eval_examples <= budget.final_eval_examples <= validation
-    lowered = set(budget.batch_sizes) != sizes or validation < max(16, 2 * budget.quantum)
+    lowered = set(budget.batch_sizes) != sizes or validation < max(16, 2 * budget.round_examples)
     assert bool(budget.notes) == lowered
 
 
 @quiet
 @given(powers, st.integers(1, 100_000))
 def test_asked_examples_are_kept_or_rounded_up_with_a_note(sizes, examples):
-    if examples < QUANTA * max(sizes):
-        with pytest.raises(BudgetError, match=f"at least {QUANTA * max(sizes)}:"):
+    if examples < ROUNDS * max(sizes):
+        with pytest.raises(BudgetError, match=f"at least {ROUNDS * max(sizes)}:"):
             plan(sizes, examples=examples)
         return
     budget = plan(sizes, train=1_000_000, examples=examples)
     assert budget.batch_sizes == tuple(sorted(sizes))
-    assert examples <= budget.examples < examples + QUANTA * max(sizes)
+    assert examples <= budget.examples < examples + ROUNDS * max(sizes)
     assert any(f"instead of {examples}" in note for note in budget.notes) == (budget.examples != examples)
 
 
 def test_the_default_gives_48_steps_at_the_largest_batch_size():
     budget = plan()
-    assert (budget.quantum, budget.examples, budget.micro_batch) == (192, 1536, 4)
+    assert (budget.round_examples, budget.examples, budget.micro_batch) == (192, 1536, 4)
     assert [budget.steps(size) for size in budget.batch_sizes] == [384, 192, 96, 48]
     assert (budget.eval_examples, budget.final_eval_examples, budget.notes) == (96, 384, ())
 
 
 @pytest.mark.parametrize(
-    ("sizes", "micro_batch", "quantum"),
+    ("sizes", "micro_batch", "round_examples"),
     [
         ((7,), 1, 42),
         ((6, 12), 3, 72),
@@ -65,9 +65,9 @@ def test_the_default_gives_48_steps_at_the_largest_batch_size():
         ((8, 12, 16), 4, 96),
     ],
 )
-def test_the_micro_batch_is_the_largest_common_divisor_up_to_4(sizes, micro_batch, quantum):
+def test_the_micro_batch_is_the_largest_common_divisor_up_to_4(sizes, micro_batch, round_examples):
     budget = plan(sizes)
-    assert (budget.micro_batch, budget.quantum) == (micro_batch, quantum)
+    assert (budget.micro_batch, budget.round_examples) == (micro_batch, round_examples)
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ def test_batch_sizes_that_do_not_go_together_are_refused_with_the_nearest_that_d
 
 
 def test_what_the_refusal_of_a_batch_size_offers_is_accepted():
-    assert plan((8, 32)).quantum == 192
-    assert plan((4, 8, 16, 32)).quantum == 192
+    assert plan((8, 32)).round_examples == 192
+    assert plan((4, 8, 16, 32)).round_examples == 192
 
 
 def test_batch_sizes_too_large_for_the_data_are_left_out_with_a_note():
     budget = plan(train=150)
     assert budget.batch_sizes == (4, 8)
-    assert budget.quantum == 48
+    assert budget.round_examples == 48
     assert "Batch sizes above 8 are left out (16, 32)" in budget.notes[0]
     assert "512 would be enough" in budget.notes[0]
     assert plan(train=512).batch_sizes == (4, 8, 16, 32)
@@ -178,10 +178,10 @@ def test_an_empty_set_is_refused(counts, what):
         plan(**counts)
 
 
-def test_evaluations_come_after_quanta_1_2_4_and_8():
+def test_evaluations_come_after_rounds_1_2_4_and_8():
     budget = plan()
-    assert [budget.eval_size(quantum) for quantum in range(1, 9)] == [96, 96, 0, 96, 0, 0, 0, 384]
-    assert budget.ticks * budget.micro_batch == budget.quantum
+    assert [budget.eval_size(number) for number in range(1, 9)] == [96, 96, 0, 96, 0, 0, 0, 384]
+    assert budget.micro_steps * budget.micro_batch == budget.round_examples
     assert math.gcd(*budget.batch_sizes) % budget.micro_batch == 0
 
 

@@ -35,11 +35,11 @@ SAID = [
     (set_back(0, 0), "trial 5 starts over: 5.safetensors: damaged"),
     (
         set_back(3, 0),
-        "trial 5 starts over and repeats quanta 1 to 3, which the record has: 5.safetensors: damaged",
+        "trial 5 starts over and repeats rounds 1 to 3, which the record has: 5.safetensors: damaged",
     ),
     (
         set_back(3, 2),
-        "trial 5 goes on from quantum 2 and repeats quantum 3, which the record has: 5.safetensors: damaged",
+        "trial 5 goes on from round 2 and repeats round 3, which the record has: 5.safetensors: damaged",
     ),
     (StudyResumed(ended=0, running=(0,), trials=1), "resumed: 0 of 1 trial has ended, 1 goes on"),
     (StudyResumed(ended=3, running=(3, 4), trials=9), "resumed: 3 of 9 trials have ended, 2 go on"),

@@ -41,8 +41,8 @@ def ready(fleet: FakeFleet, index: int = 0, trials: int = 1) -> FakeWorker:
     return worker
 
 
-def quantum(worker: FakeWorker, folder: Path) -> Event:
-    """Train a quantum and return what ended it."""
+def train_round(worker: FakeWorker, folder: Path) -> Event:
+    """Train a round and return what ended it."""
     worker.start(folder)
     event = worker.poll(1)
     while isinstance(event, Progress):
@@ -56,8 +56,8 @@ def test_the_loss_has_an_optimum_in_the_learning_rate() -> None:
     assert losses[0] > losses[1] > losses[2] < losses[3]
 
 
-def test_the_loss_falls_with_every_quantum_and_with_the_rank() -> None:
-    losses = [Surface().loss(params(), quantum) for quantum in range(1, 9)]
+def test_the_loss_falls_with_every_round_and_with_the_rank() -> None:
+    losses = [Surface().loss(params(), round_number) for round_number in range(1, 9)]
     assert losses == sorted(losses, reverse=True)
     assert Surface().loss(params(lora_rank=16)) < Surface().loss(params(lora_rank=2))
 
@@ -98,7 +98,7 @@ def test_equal_trials_get_equal_numbers_and_other_seeds_others(tmp_path: Path) -
     worker.prepare(CONFIG)
     for trial, seed in enumerate((0, 0, 1)):
         worker.add(trial, params(), seed=seed, attempt=0, resume_from=None)
-    done = quantum(worker, tmp_path)
+    done = train_round(worker, tmp_path)
     assert isinstance(done, Done)
     first, twin, third = done.results
     assert first.eval_losses == twin.eval_losses
@@ -112,7 +112,7 @@ def sealed(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
 
 def test_what_a_checkpoint_holds_goes_into_every_later_loss(tmp_path: Path) -> None:
     worker = ready(FakeFleet())
-    done = quantum(worker, tmp_path)
+    done = train_round(worker, tmp_path)
     assert isinstance(done, Done)
     path = done.results[0].checkpoint
     assert path is not None
@@ -122,21 +122,21 @@ def test_what_a_checkpoint_holds_goes_into_every_later_loss(tmp_path: Path) -> N
     forged = tmp_path / "forged.safetensors"
     forged.write_bytes(sealed(tensors, {**metadata, "state": "00" * 32}))
 
-    def second_quantum(checkpoint: Path) -> tuple[float, ...]:
+    def second_round(checkpoint: Path) -> tuple[float, ...]:
         again = FakeWorker()
         again.prepare(CONFIG)
         again.add(0, params(), seed=0, attempt=1, resume_from=checkpoint)
-        done = quantum(again, tmp_path / "again")
+        done = train_round(again, tmp_path / "again")
         assert isinstance(done, Done)
         assert done.results[0].eval_losses is not None
         return done.results[0].eval_losses
 
-    assert second_quantum(Path(path)) == second_quantum(Path(path))
-    assert second_quantum(forged) != second_quantum(Path(path))
+    assert second_round(Path(path)) == second_round(Path(path))
+    assert second_round(forged) != second_round(Path(path))
 
 
 def test_a_checkpoint_has_the_true_format(tmp_path: Path) -> None:
-    done = quantum(ready(FakeFleet()), tmp_path)
+    done = train_round(ready(FakeFleet()), tmp_path)
     assert isinstance(done, Done)
     path = done.results[0].checkpoint
     assert path is not None
@@ -151,7 +151,7 @@ def test_a_checkpoint_has_the_true_format(tmp_path: Path) -> None:
 
 
 def test_an_adapter_without_moments_cannot_be_resumed(tmp_path: Path) -> None:
-    done = quantum(ready(FakeFleet()), tmp_path)
+    done = train_round(ready(FakeFleet()), tmp_path)
     assert isinstance(done, Done)
     path = done.results[0].checkpoint
     assert path is not None
@@ -168,45 +168,45 @@ def test_an_adapter_without_moments_cannot_be_resumed(tmp_path: Path) -> None:
     assert "no optimizer state" in event.reason
 
 
-def test_a_worker_dies_in_the_quantum_it_was_told_to_and_its_successor_lives(tmp_path: Path) -> None:
+def test_a_worker_dies_in_the_round_it_was_told_to_and_its_successor_lives(tmp_path: Path) -> None:
     fleet = FakeFleet(FakePlan(faults=(Fault(kind="die", worker=1, nth=2),)))
     healthy, doomed = ready(fleet, 0), ready(fleet, 1)
     for _ in range(2):
-        assert isinstance(quantum(healthy, tmp_path / "0"), Done)
-    assert isinstance(quantum(doomed, tmp_path / "1"), Done)
-    failed = quantum(doomed, tmp_path / "1")
+        assert isinstance(train_round(healthy, tmp_path / "0"), Done)
+    assert isinstance(train_round(doomed, tmp_path / "1"), Done)
+    failed = train_round(doomed, tmp_path / "1")
     assert isinstance(failed, WorkerFailed)
     assert not failed.out_of_memory
     assert doomed.poll(0) is None
     assert len(list((tmp_path / "1").iterdir())) == 1
-    assert isinstance(quantum(ready(fleet, 1), tmp_path / "again"), Done)
+    assert isinstance(train_round(ready(fleet, 1), tmp_path / "again"), Done)
 
 
 def test_a_deadly_trial_kills_every_worker_it_is_in(tmp_path: Path) -> None:
-    fleet = FakeFleet(FakePlan(faults=(Fault(kind="die", trial=1, quantum=1, times=None),)))
-    assert isinstance(quantum(ready(fleet, 0, trials=3), tmp_path), WorkerFailed)
-    assert isinstance(quantum(ready(fleet, 0, trials=2), tmp_path), WorkerFailed)
-    assert isinstance(quantum(ready(fleet, 0, trials=1), tmp_path), Done)
+    fleet = FakeFleet(FakePlan(faults=(Fault(kind="die", trial=1, round=1, times=None),)))
+    assert isinstance(train_round(ready(fleet, 0, trials=3), tmp_path), WorkerFailed)
+    assert isinstance(train_round(ready(fleet, 0, trials=2), tmp_path), WorkerFailed)
+    assert isinstance(train_round(ready(fleet, 0, trials=1), tmp_path), Done)
 
 
 def test_a_fault_happens_as_often_as_it_says(tmp_path: Path) -> None:
     fleet = FakeFleet(FakePlan(faults=(Fault(kind="die", trial=0, times=2),)))
-    ends = [type(quantum(ready(fleet), tmp_path)) for _ in range(3)]
+    ends = [type(train_round(ready(fleet), tmp_path)) for _ in range(3)]
     assert ends == [WorkerFailed, WorkerFailed, Done]
 
 
 def test_a_worker_that_dies_after_saving_leaves_files_that_nobody_heard_of(tmp_path: Path) -> None:
     fleet = FakeFleet(FakePlan(faults=(Fault(kind="die_after_saving"),)))
-    assert isinstance(quantum(ready(fleet, trials=2), tmp_path), WorkerFailed)
+    assert isinstance(train_round(ready(fleet, trials=2), tmp_path), WorkerFailed)
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_memory_runs_out_above_a_number_of_slots(tmp_path: Path) -> None:
     fleet = FakeFleet(FakePlan(faults=(Fault(kind="out_of_memory", slots_above=2, times=None),)))
-    failed = quantum(ready(fleet, trials=3), tmp_path)
+    failed = train_round(ready(fleet, trials=3), tmp_path)
     assert isinstance(failed, WorkerFailed)
     assert failed.out_of_memory
-    assert isinstance(quantum(ready(fleet, trials=2), tmp_path), Done)
+    assert isinstance(train_round(ready(fleet, trials=2), tmp_path), Done)
 
 
 def test_a_hung_worker_says_nothing_while_time_passes(tmp_path: Path) -> None:
@@ -219,9 +219,9 @@ def test_a_hung_worker_says_nothing_while_time_passes(tmp_path: Path) -> None:
     worker.close()
 
 
-def test_a_slow_quantum_takes_its_time_on_the_plan_clock(tmp_path: Path) -> None:
+def test_a_slow_round_takes_its_time_on_the_plan_clock(tmp_path: Path) -> None:
     clock = ManualClock()
-    fleet = FakeFleet(FakePlan(quantum_seconds=lambda worker, trials: 4.0 * trials, clock=clock))
+    fleet = FakeFleet(FakePlan(round_seconds=lambda worker, trials: 4.0 * trials, clock=clock))
     worker = ready(fleet, trials=2)
     worker.start(tmp_path)
     events = [worker.poll(3.0) for _ in range(4)]
@@ -230,12 +230,12 @@ def test_a_slow_quantum_takes_its_time_on_the_plan_clock(tmp_path: Path) -> None
 
 
 def test_a_trial_is_told_to_fail_or_to_diverge(tmp_path: Path) -> None:
-    faults = (Fault(kind="slot_fails", trial=0), Fault(kind="diverge", trial=1, quantum=1))
+    faults = (Fault(kind="slot_fails", trial=0), Fault(kind="diverge", trial=1, round=1))
     worker = ready(FakeFleet(FakePlan(faults=faults)), trials=3)
     failed = worker.poll(0)
     assert isinstance(failed, SlotFailed)
     assert failed.trial == 0
-    done = quantum(worker, tmp_path)
+    done = train_round(worker, tmp_path)
     assert isinstance(done, Done)
     one, two = done.results
     assert (one.trial, one.checkpoint, math.isnan(one.train_loss)) == (1, None, True)

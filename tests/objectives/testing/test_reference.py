@@ -11,13 +11,15 @@ import transformers
 from loratune.objectives.testing.reference import IGNORED, Reference, run_reference
 from loratune.objectives.training.model import BaseModel, hold
 from loratune.objectives.training.rng import initial_a
-from loratune.objectives.training.stream import tick_lengths
+from loratune.objectives.training.stream import micro_step_lengths
 from loratune.objectives.training.targets import resolve_targets
 from loratune.spaces.params import LoraParams
 from loratune.study.budget import RUNGS, Budget
 from loratune.study.facts import Geometry
 
-BUDGET = Budget(micro_batch=2, quantum=8, batch_sizes=(2, 4, 8), eval_examples=3, final_eval_examples=7)
+BUDGET = Budget(
+    micro_batch=2, round_examples=8, batch_sizes=(2, 4, 8), eval_examples=3, final_eval_examples=7
+)
 SEED = 11
 PARAMS = LoraParams(
     learning_rate=5e-3,
@@ -52,7 +54,7 @@ def make_given(base: BaseModel, random_data: Any) -> dict[str, Any]:
     data = random_data(train=37, validation=7, vocab=48)
     geometry = Geometry(
         rank_max=8,
-        tick_lengths=tick_lengths(data.train.lengths, BUDGET, SEED),
+        micro_step_lengths=micro_step_lengths(data.train.lengths, BUDGET, SEED),
         eval_rows=2,
         targets=resolve_targets(base.model, ["all"]),
         dtype="float32",
@@ -82,7 +84,7 @@ def test_it_starts_from_the_initial_a_of_the_seed(given: dict[str, Any]) -> None
 
 def test_it_leaves_the_base_model_as_it_was(base: BaseModel, given: dict[str, Any]) -> None:
     before = {name: weight.clone() for name, weight in base.model.state_dict().items()}
-    Reference(params=PARAMS, **given).train_quantum()
+    Reference(params=PARAMS, **given).train_round()
     after = base.model.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
@@ -92,10 +94,10 @@ def test_it_leaves_the_base_model_as_it_was(base: BaseModel, given: dict[str, An
 def test_a_trial_set_to_a_saved_state_goes_on_with_the_same_numbers(given: dict[str, Any]) -> None:
     whole = Reference(params=PARAMS, **given)
     for _ in range(3):
-        whole.train_quantum()
+        whole.train_round()
     resumed = Reference(params=PARAMS, **given)
-    resumed.load(whole.state(), quanta=3)
-    assert resumed.quanta == 3
+    resumed.load(whole.state(), rounds=3)
+    assert resumed.rounds == 3
     for _ in range(2):
         expected, step = whole.step(), resumed.step()
         assert step.losses == expected.losses
@@ -106,8 +108,8 @@ def test_a_trial_set_to_a_saved_state_goes_on_with_the_same_numbers(given: dict[
 def test_dropout_changes_training_and_never_evaluation(given: dict[str, Any]) -> None:
     dropped = Reference(params=PARAMS, **given)
     plain = Reference(params=dataclasses.replace(PARAMS, lora_dropout=0.0), **given)
-    dropped.train_quantum()
-    plain.load(dropped.state(), quanta=1)
+    dropped.train_round()
+    plain.load(dropped.state(), rounds=1)
     assert torch.equal(dropped.evaluate(7), plain.evaluate(7))
     assert dropped.step().losses != plain.step().losses
 

@@ -19,10 +19,10 @@ from loratune.objectives.training.evaluation import EvalSet
 from loratune.objectives.training.model import BaseModel, hold
 from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.selfcheck import check_pack
-from loratune.objectives.training.stream import tick_lengths
+from loratune.objectives.training.stream import micro_step_lengths
 from loratune.objectives.training.targets import has_experts, resolve_targets
 from loratune.spaces.params import LoraParams
-from loratune.study.budget import QUANTA, Budget
+from loratune.study.budget import ROUNDS, Budget
 from loratune.study.facts import Geometry
 
 SHAPE: dict[str, Any] = {
@@ -59,7 +59,9 @@ CONFIGS = {
         text_config=GEMMA3_TEXT, vision_config=GEMMA3_VISION, mm_tokens_per_image=4
     ),
 }
-BUDGET = Budget(micro_batch=2, quantum=8, batch_sizes=(2, 4, 8), eval_examples=5, final_eval_examples=11)
+BUDGET = Budget(
+    micro_batch=2, round_examples=8, batch_sizes=(2, 4, 8), eval_examples=5, final_eval_examples=11
+)
 SEED = 3
 RANK_MAX = 16
 
@@ -77,7 +79,7 @@ def make_geometry(base: BaseModel, lengths: Any, target: str = "") -> Geometry:
     target = target or (ATTENTION if has_experts(base.model) else "all")
     return Geometry(
         rank_max=RANK_MAX,
-        tick_lengths=tick_lengths(lengths, BUDGET, SEED),
+        micro_step_lengths=micro_step_lengths(lengths, BUDGET, SEED),
         eval_rows=4,
         targets=resolve_targets(base.model, [target]),
         dtype="float32",
@@ -122,7 +124,7 @@ def make_trials(geometry: Geometry) -> dict[str, LoraParams]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PackStep:
-    """The first optimizer step of a trial after a quantum's end, as the pack took it."""
+    """The first optimizer step of a trial after a round's end, as the pack took it."""
 
     losses: tuple[float, ...]
     learning_rate: float
@@ -131,7 +133,7 @@ class PackStep:
 
 
 class Recorder:
-    """Watches a session's pack: micro-batch losses and the first steps after each quantum's end."""
+    """Watches a session's pack: micro-batch losses and the first steps after each round's end."""
 
     def __init__(self, pack: Pack, trials: list[LoraParams], monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: dict[tuple[int, int], PackStep] = {}
@@ -157,9 +159,9 @@ class Recorder:
             row = own.storage_offset() // width
             losses, self._pending[row] = tuple(self._pending[row]), []
             trial = self._trials[row]
-            quanta, rest = divmod((step.number - 1) * trial.batch_size, BUDGET.quantum)
+            rounds, rest = divmod((step.number - 1) * trial.batch_size, BUDGET.round_examples)
             if rest == 0:
-                self.steps[row, quanta] = PackStep(
+                self.steps[row, rounds] = PackStep(
                     losses=losses,
                     learning_rate=step.learning_rate,
                     gradient=self._named(self._pack.grads[row], trial),
@@ -223,12 +225,12 @@ def assert_same_update(
 def train(
     packed: session.Session, trials: dict[int, LoraParams], folder: Path
 ) -> list[dict[int, SlotResult]]:
-    """Train trials from start to end; return what each quantum said of each of them."""
+    """Train trials from start to end; return what each round said of each of them."""
     for number, params in trials.items():
         packed.add(number, params, seed=SEED, attempt=0)
     results = []
-    for _ in range(QUANTA):
-        *_, done = packed.quantum(folder)
+    for _ in range(ROUNDS):
+        *_, done = packed.train_round(folder)
         assert isinstance(done, Done)
         results.append({result.trial: result for result in done.results})
     packed.close()
@@ -251,21 +253,21 @@ def test_eight_trials_in_one_pack_are_eight_trials_of_peft(
         given = {"seed": SEED, "budget": BUDGET, "geometry": geometry}
         if not label.startswith("unstable"):
             theirs = run_reference(base, data, params, **given)
-            for quantum, result in enumerate(results, start=1):
+            for round_number, result in enumerate(results, start=1):
                 own = result[number]
-                assert own.train_loss == pytest.approx(theirs.train_losses[quantum - 1], rel=1e-4), label
-                assert (own.eval_losses is None) == (quantum not in theirs.eval_losses)
+                assert own.train_loss == pytest.approx(theirs.train_losses[round_number - 1], rel=1e-4), label
+                assert (own.eval_losses is None) == (round_number not in theirs.eval_losses)
                 if own.eval_losses is not None:
                     torch.testing.assert_close(
-                        torch.tensor(own.eval_losses), theirs.eval_losses[quantum], rtol=1e-4, atol=1e-4
+                        torch.tensor(own.eval_losses), theirs.eval_losses[round_number], rtol=1e-4, atol=1e-4
                     )
         oracle = Reference(base, data, params, **given)
-        for quanta in range(QUANTA):
-            if quanta:
-                path = Path(results[quanta - 1][number].checkpoint)
-                oracle.load(checkpoint.read(path, {})[0], quanta)
-            step, own_step = oracle.step(), recorder.steps[number, quanta]
-            where = f"{label}, after quantum {quanta}"
+        for rounds in range(ROUNDS):
+            if rounds:
+                path = Path(results[rounds - 1][number].checkpoint)
+                oracle.load(checkpoint.read(path, {})[0], rounds)
+            step, own_step = oracle.step(), recorder.steps[number, rounds]
+            where = f"{label}, after round {rounds}"
             assert own_step.learning_rate == pytest.approx(step.learning_rate, rel=1e-12), where
             assert own_step.losses == pytest.approx(step.losses, rel=1e-5), where
             assert distance(own_step.gradient, step.gradient) < 1e-5, where

@@ -72,7 +72,7 @@ def test_the_flag_changes_no_loss_on_a_cpu(tiny_model: Path, tiny_data: Path, tm
     for config in (plain, dataclasses.replace(plain, deterministic=True)):
         session = Session(config)
         session.add(1, params, seed=0, attempt=1)
-        results += [event.results[0] for event in session.quantum(tmp_path) if isinstance(event, Done)]
+        results += [event.results[0] for event in session.train_round(tmp_path) if isinstance(event, Done)]
         session.close()
     one, other = results
     assert one.train_loss == other.train_loss

@@ -50,7 +50,7 @@ BASE = make_base()
 def make_geometry(base: BaseModel = BASE, rank_max: int = 8) -> Geometry:
     return Geometry(
         rank_max=rank_max,
-        tick_lengths=(16,),
+        micro_step_lengths=(16,),
         eval_rows=2,
         targets=resolve_targets(base.model, ["all"]),
         dtype="float32",
@@ -187,7 +187,7 @@ def joined(parts: Sequence[Batch]) -> Batch:
 
 
 def run(pack: Pack, specs: Sequence[dict], micro_batch: int) -> list[tuple[torch.Tensor, ...]]:
-    """Two ticks and an evaluation of each trial; its losses and its gradient row."""
+    """Two micro-steps and an evaluation of each trial; its losses and its gradient row."""
     splits, rows = [], []
     for spec in specs:
         params = make_params(lora_rank=spec["rank"], lora_dropout=spec["dropout"], lora_target=spec["target"])
@@ -198,12 +198,12 @@ def run(pack: Pack, specs: Sequence[dict], micro_batch: int) -> list[tuple[torch
         ]
         splits.append(make_split(answers, spec["lengths"], seed=spec["seed"]))
     outcomes = [[] for _ in specs]
-    for tick in range(2):
+    for micro_step in range(2):
         # One split per trial: a batch is put together by hand from one-trial batches.
-        chosen = np.arange(tick * micro_batch, (tick + 1) * micro_batch) % 4
+        chosen = np.arange(micro_step * micro_batch, (micro_step + 1) * micro_batch) % 4
         batch = joined([collate(split, [chosen], 16, BASE.device) for split in splits])
         dropout = [
-            Dropout(p=spec["dropout"], seed=spec["seed"], position=tick) if spec["dropout"] else None
+            Dropout(p=spec["dropout"], seed=spec["seed"], position=micro_step) if spec["dropout"] else None
             for spec in specs
         ]
         for outcome, losses in zip(outcomes, pack.accumulate(batch, dropout), strict=True):

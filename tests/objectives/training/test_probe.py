@@ -113,8 +113,8 @@ def test_one_and_two_slots_live_the_longest_micro_step(
     monkeypatch.setattr(preparation, "free_memory", lambda device: 5 * GIB)
     monkeypatch.setattr(preparation, "process_memory", lambda: 0)
     prepared = prepare(config)
-    longest = max(prepared.facts.geometry.tick_lengths)
-    assert min(prepared.facts.geometry.tick_lengths) < longest
+    longest = max(prepared.facts.geometry.micro_step_lengths)
+    assert min(prepared.facts.geometry.micro_step_lengths) < longest
     m = prepared.facts.budget.micro_batch
     assert meter.packs == [1, 2, prepared.facts.slots]
     # And once more with all slots in use, before the time is taken.
@@ -189,5 +189,5 @@ def test_a_worker_on_a_cpu_counts_its_own_process(
     memory = facts.memory
     assert memory.available_bytes == 8 * GIB + 300 * 2**20
     head = memory.base_bytes + memory.worker_bytes - 500 * 2**20
-    rows = facts.budget.micro_batch * max(facts.geometry.tick_lengths)
+    rows = facts.budget.micro_batch * max(facts.geometry.micro_step_lengths)
     assert head == rows * facts.model.vocab_size * 16

@@ -37,7 +37,7 @@ def make_base() -> BaseModel:
 def geometry_of(base: BaseModel, *targets: str) -> Geometry:
     return Geometry(
         rank_max=32,
-        tick_lengths=(16,),
+        micro_step_lengths=(16,),
         eval_rows=2,
         targets=resolve_targets(base.model, targets or ("all",)),
         dtype="float32",

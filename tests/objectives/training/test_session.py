@@ -25,7 +25,7 @@ from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.session import Session
 from loratune.objectives.workers.process import ProcessWorker
 from loratune.spaces.params import LoraParams
-from loratune.study.budget import QUANTA
+from loratune.study.budget import ROUNDS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 from transformers import AutoConfig, AutoTokenizer
 
@@ -79,7 +79,7 @@ def run_each_alone(session: Session, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def step(session: Session, folder: Path) -> dict[int, SlotResult]:
-    *_, done = session.quantum(folder)
+    *_, done = session.train_round(folder)
     assert isinstance(done, Done)
     return {result.trial: result for result in done.results}
 
@@ -88,7 +88,7 @@ def run(session: Session, trials: list[int], folder: Path) -> dict[int, list[Slo
     for trial in trials:
         session.add(trial, PARAMS[trial], seed=0, attempt=1)
     results: dict[int, list[SlotResult]] = {trial: [] for trial in trials}
-    for _ in range(QUANTA):
+    for _ in range(ROUNDS):
         for trial, result in step(session, folder).items():
             results[trial].append(result)
     for trial in trials:
@@ -100,15 +100,17 @@ def numbers(result: SlotResult) -> tuple[object, ...]:
     """What must be equal to the bit, whatever happened around the trial: its losses and its whole row."""
     row = safetensors.torch.load_file(str(result.checkpoint))
     state = tuple((name, row[name].numpy().tobytes()) for name in sorted(row))
-    return (result.quantum, result.examples, result.train_loss, result.eval_losses, result.grad_norm, state)
+    return (result.round, result.examples, result.train_loss, result.eval_losses, result.grad_norm, state)
 
 
 def test_a_trial_learns_and_is_measured_at_its_rungs(session: Session, alone, tmp_path: Path) -> None:
     budget = session.facts.budget
     results = alone[2]
-    assert [result.quantum for result in results] == list(range(1, QUANTA + 1))
-    assert [result.examples for result in results] == [budget.quantum * n for n in range(1, QUANTA + 1)]
-    measured = {result.quantum: len(result.eval_losses) for result in results if result.eval_losses}
+    assert [result.round for result in results] == list(range(1, ROUNDS + 1))
+    assert [result.examples for result in results] == [
+        budget.round_examples * n for n in range(1, ROUNDS + 1)
+    ]
+    measured = {result.round: len(result.eval_losses) for result in results if result.eval_losses}
     assert measured == {
         1: budget.eval_examples,
         2: budget.eval_examples,
@@ -171,7 +173,7 @@ def test_a_multimodal_model_trains_its_decoder_on_text(
     assert len(session.facts.geometry.targets) == 14
     assert all(name.startswith("model.language_model.") for name in session.facts.geometry.targets)
     session.add(1, PARAMS[1], seed=0, attempt=1)
-    done = [event for _ in range(4) for event in session.quantum(tmp_path) if isinstance(event, Done)]
+    done = [event for _ in range(4) for event in session.train_round(tmp_path) if isinstance(event, Done)]
     session.close()
     losses = [it.results[0].train_loss for it in done]
     assert losses[-1] < losses[0]
@@ -183,7 +185,7 @@ def test_neighbours_do_not_change_a_trial_by_one_bit(session: Session, alone, tm
         assert [numbers(it) for it in results] == [numbers(it) for it in alone[trial]]
 
 
-@given(st.lists(st.booleans(), min_size=QUANTA, max_size=QUANTA), st.permutations([1, 2, 3]))
+@given(st.lists(st.booleans(), min_size=ROUNDS, max_size=ROUNDS), st.permutations([1, 2, 3]))
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_trials_taken_up_by_another_session_go_on_to_the_bit(
     config: ObjectiveConfig,
@@ -203,8 +205,8 @@ def test_trials_taken_up_by_another_session_go_on_to_the_bit(
         for trial in order:
             assert numbers(results[trial]) == numbers(alone[trial][index])
         if killed:
-            # The quantum after the checkpoint is begun and lost; then all are taken up elsewhere.
-            next(current.quantum(folder))
+            # The round after the checkpoint is begun and lost; then all are taken up elsewhere.
+            next(current.train_round(folder))
             for trial in order:
                 current.remove(trial)
             if current is not session:
@@ -224,7 +226,7 @@ def test_trials_taken_up_by_another_session_go_on_to_the_bit(
 def make_one_token_config(
     tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[int], ObjectiveConfig]:
-    """Configs of K slots for ticks of one example whose answer is a single token."""
+    """Configs of K slots for micro-steps of one example whose answer is a single token."""
     folder = tmp_path_factory.mktemp("one-token")
     model = Path(shutil.copytree(tiny_model, folder / "model"))
     template = "{% for message in messages %}{{ message.content }}{% endfor %}"
@@ -260,19 +262,19 @@ def test_trials_go_on_to_the_bit_when_their_process_is_killed(
     alone.close()
 
     checkpoints: dict[int, Path | None] = dict.fromkeys(params)
-    for attempt, quanta in ((2, range(1)), (3, range(1, 3))):
+    for attempt, rounds in ((2, range(1)), (3, range(1, 3))):
         worker = ProcessWorker(0, tmp_path / "worker.log")
         try:
             worker.prepare(dataclasses.replace(one_token(slots), geometry=alone.facts.geometry))
             for trial, own in params.items():
                 worker.add(trial, own, seed=trial, attempt=attempt, resume_from=checkpoints[trial])
-            for index in quanta:
+            for index in rounds:
                 results = finish(worker, tmp_path)
                 assert {trial: numbers(results[trial]) for trial in params} == {
                     trial: expected[trial][index] for trial in params
                 }
             checkpoints = {trial: Path(str(results[trial].checkpoint)) for trial in params}
-            worker.start(tmp_path)  # a quantum that is lost
+            worker.start(tmp_path)  # a round that is lost
             worker.poll(0.05)
             os.kill(worker.pid, signal.SIGKILL)
         finally:
@@ -302,12 +304,12 @@ def test_a_trial_that_loses_its_numbers_is_told_and_leaves_the_others_alone(
         assert numbers(results[index][1]) == numbers(alone[1][index])
 
 
-def test_progress_is_told_while_a_quantum_runs(
+def test_progress_is_told_while_a_round_runs(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loratune.objectives.training.session.PROGRESS_SECONDS", 0.0)
     session.add(1, PARAMS[1], seed=0, attempt=1)
-    events = list(session.quantum(tmp_path))
+    events = list(session.train_round(tmp_path))
     session.remove(1)
     seen = [event.slots[0].examples for event in events[:-1] if isinstance(event, Progress)]
     assert seen == sorted(seen)
@@ -357,7 +359,7 @@ def test_a_full_disk_is_one_error_that_says_what_to_do(
     session.add(1, PARAMS[1], seed=0, attempt=1)
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StorageError, match=r"no space left.*tune resume"):
-        list(session.quantum(tmp_path))
+        list(session.train_round(tmp_path))
     session.remove(1)
     assert not list(tmp_path.iterdir())
 
@@ -379,7 +381,7 @@ def test_a_checkpoint_gets_its_name_only_once_its_bytes_are_on_disk(
     session.add(1, PARAMS[1], seed=0, attempt=1)
     monkeypatch.setattr("os.fsync", synced)
     monkeypatch.setattr(Path, "replace", renamed)
-    list(session.quantum(tmp_path))
+    list(session.train_round(tmp_path))
     session.remove(1)
     assert done == ["file", "name", "folder"]
 
@@ -425,7 +427,7 @@ def test_facts_say_what_was_found(session: Session) -> None:
     assert facts.memory.slots_max > 3
     assert facts.memory.base_bytes == 4 * facts.model.parameters
     assert facts.environment["instruction_set"]
-    assert len(facts.geometry.tick_lengths) == facts.budget.ticks
+    assert len(facts.geometry.micro_step_lengths) == facts.budget.micro_steps
 
 
 def test_tokens_that_were_added_without_resizing_are_told_from_another_model(

@@ -1,4 +1,4 @@
-"""The order of the data: every example once an epoch, shapes that belong to the tick."""
+"""The order of the data: every example once an epoch, shapes that belong to the micro-step."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loratune.objectives.training.rng import derive_seed, dropout_mask, initial_a, permutation
-from loratune.objectives.training.stream import SEEDS_COVERED, Stream, tick_lengths
-from loratune.study.budget import QUANTA, Budget
+from loratune.objectives.training.stream import SEEDS_COVERED, Stream, micro_step_lengths
+from loratune.study.budget import ROUNDS, Budget
 
 
-def make_budget(micro_batch: int, ticks: int) -> Budget:
-    quantum = micro_batch * ticks
+def make_budget(micro_batch: int, micro_steps: int) -> Budget:
+    round_examples = micro_batch * micro_steps
     return Budget(
         micro_batch=micro_batch,
-        quantum=quantum,
-        batch_sizes=(micro_batch, quantum),
+        round_examples=round_examples,
+        batch_sizes=(micro_batch, round_examples),
         eval_examples=1,
         final_eval_examples=1,
     )
@@ -32,11 +32,11 @@ cases = st.tuples(
 @given(cases)
 @settings(max_examples=60, deadline=None)
 def test_every_example_comes_exactly_once_an_epoch(case) -> None:
-    lengths, micro_batch, ticks, seed = case
-    stream = Stream(np.array(lengths), make_budget(micro_batch, ticks), seed)
-    read = np.concatenate([stream.quantum(index).reshape(-1) for index in range(QUANTA)])
+    lengths, micro_batch, micro_steps, seed = case
+    stream = Stream(np.array(lengths), make_budget(micro_batch, micro_steps), seed)
+    read = np.concatenate([stream.round(index).reshape(-1) for index in range(ROUNDS)])
     count = len(lengths)
-    # Inside a quantum the order is by rank, so an epoch is compared where it begins and ends with one.
+    # Inside a round the order is by rank, so an epoch is compared where it begins and ends with one.
     seen = np.bincount(read, minlength=count)
     whole, rest = divmod(len(read), count)
     assert seen.min() >= whole
@@ -46,30 +46,30 @@ def test_every_example_comes_exactly_once_an_epoch(case) -> None:
 
 @given(cases)
 @settings(max_examples=40, deadline=None)
-def test_a_tick_is_long_enough_for_every_example_that_any_covered_seed_puts_there(case) -> None:
-    lengths, micro_batch, ticks, seed = case
-    budget = make_budget(micro_batch, ticks)
-    padded = np.array(tick_lengths(np.array(lengths), budget, seed))
+def test_a_micro_step_is_long_enough_for_every_example_that_any_covered_seed_puts_there(case) -> None:
+    lengths, micro_batch, micro_steps, seed = case
+    budget = make_budget(micro_batch, micro_steps)
+    padded = np.array(micro_step_lengths(np.array(lengths), budget, seed))
     assert (padded % 8 == 0).all()
     assert padded.min() >= 16
     for offset in (0, SEEDS_COVERED - 1):
         stream = Stream(np.array(lengths), budget, seed + offset)
-        for index in range(QUANTA):
-            longest = np.array(lengths)[stream.quantum(index)].max(axis=1)
+        for index in range(ROUNDS):
+            longest = np.array(lengths)[stream.round(index)].max(axis=1)
             assert (longest <= padded).all()
 
 
-def test_a_tick_holds_examples_of_like_length() -> None:
+def test_a_micro_step_holds_examples_of_like_length() -> None:
     lengths = np.arange(1, 1001)
     stream = Stream(lengths, make_budget(4, 48), seed=3)
-    spreads = [np.ptp(lengths[tick]) for tick in stream.quantum(0)]
+    spreads = [np.ptp(lengths[micro_step]) for micro_step in stream.round(0)]
     assert np.median(spreads) < 40
 
 
 def test_two_seeds_read_the_data_in_two_orders_and_one_seed_in_one() -> None:
     lengths = np.arange(1, 401)
     budget = make_budget(4, 12)
-    first, again, other = (Stream(lengths, budget, seed).quantum(2) for seed in (5, 5, 6))
+    first, again, other = (Stream(lengths, budget, seed).round(2) for seed in (5, 5, 6))
     assert (first == again).all()
     assert (first != other).any()
 

@@ -16,14 +16,16 @@ import transformers
 from loratune.objectives.testing.reference import IGNORED, Reference
 from loratune.objectives.training.model import BaseModel, hold
 from loratune.objectives.training.rng import initial_a
-from loratune.objectives.training.stream import Stream, tick_lengths
+from loratune.objectives.training.stream import Stream, micro_step_lengths
 from loratune.objectives.training.targets import resolve_targets
 from loratune.spaces.params import LoraParams
-from loratune.study.budget import QUANTA, Budget
+from loratune.study.budget import ROUNDS, Budget
 from loratune.study.facts import Geometry
 from peft.optimizers import create_loraplus_optimizer
 
-BUDGET = Budget(micro_batch=2, quantum=8, batch_sizes=(2, 4, 8), eval_examples=1, final_eval_examples=1)
+BUDGET = Budget(
+    micro_batch=2, round_examples=8, batch_sizes=(2, 4, 8), eval_examples=1, final_eval_examples=1
+)
 SEED = 5
 PLAIN = LoraParams(learning_rate=2e-3, batch_size=4, lora_rank=4, lora_alpha=8.0, warmup_ratio=0.15)
 TRIALS = {
@@ -106,7 +108,7 @@ def train_by_trainer(
     """Run Trainer over the stream's examples; return it and the adapter's final weights."""
     stream = Stream(data.train.lengths, BUDGET, SEED)
     rows = []
-    for index in (int(i) for q in range(QUANTA) for i in stream.quantum(q).reshape(-1)):
+    for index in (int(i) for q in range(ROUNDS) for i in stream.round(q).reshape(-1)):
         tokens, target = data.train.example(index)
         labels = [int(t) if kept else IGNORED for t, kept in zip(tokens, target, strict=True)]
         rows.append({"input_ids": tokens.tolist(), "labels": labels})
@@ -177,7 +179,7 @@ def test_the_reference_takes_trainers_steps(
     theirs, weights = train_by_trainer(base, data, params, tmp_path, max_grad_norm)
     geometry = Geometry(
         rank_max=8,
-        tick_lengths=tick_lengths(data.train.lengths, BUDGET, SEED),
+        micro_step_lengths=micro_step_lengths(data.train.lengths, BUDGET, SEED),
         eval_rows=1,
         targets=resolve_targets(base.model, ["all"]),
         dtype="float32",

@@ -62,8 +62,8 @@ def next_event(worker: Worker) -> Event:
     raise AssertionError("a minute without news")
 
 
-def quantum(worker: Worker, folder: Path) -> Done:
-    """Train a quantum."""
+def train_round(worker: Worker, folder: Path) -> Done:
+    """Train a round."""
     worker.start(folder)
     event = next_event(worker)
     while isinstance(event, Progress):
@@ -105,18 +105,16 @@ def make(request: pytest.FixtureRequest, tiny: Callable[..., ProcessWorker]) -> 
 class TestEveryWorker:
     """What the search may rely on."""
 
-    def test_a_quantum_ends_with_a_result_and_a_file_for_every_trial(
-        self, make: Make, tmp_path: Path
-    ) -> None:
+    def test_a_round_ends_with_a_result_and_a_file_for_every_trial(self, make: Make, tmp_path: Path) -> None:
         worker = make()
         facts = worker.prepare(config())
         for trial in (3, 5):
             worker.add(trial, params(), seed=trial, attempt=2, resume_from=None)
-        done = quantum(worker, tmp_path / "new" / "folder")
+        done = train_round(worker, tmp_path / "new" / "folder")
         assert [result.trial for result in done.results] == [3, 5]
         for result in done.results:
-            assert result.quantum == 1
-            assert result.examples == facts.budget.quantum
+            assert result.round == 1
+            assert result.examples == facts.budget.round_examples
             assert result.checkpoint == str(tmp_path / "new" / "folder" / checkpoint_name(result.trial, 1, 2))
             assert Path(result.checkpoint).is_file()
 
@@ -134,7 +132,7 @@ class TestEveryWorker:
         worker = make()
         budget = worker.prepare(config()).budget
         worker.add(0, params(), seed=0, attempt=0, resume_from=None)
-        results = [quantum(worker, tmp_path).results[0] for _ in range(8)]
+        results = [train_round(worker, tmp_path).results[0] for _ in range(8)]
         assert [len(result.eval_losses or ()) for result in results] == [
             budget.eval_examples if q in (1, 2, 4) else budget.final_eval_examples if q == 8 else 0
             for q in range(1, 9)
@@ -150,12 +148,12 @@ class TestEveryWorker:
                 worker.prepare(config())
                 last = Path(str(results[-1].checkpoint)) if results else None
                 worker.add(1, params(), seed=0, attempt=attempt, resume_from=last)
-                results += [quantum(worker, tmp_path).results[0] for _ in range(4 // workers)]
+                results += [train_round(worker, tmp_path).results[0] for _ in range(4 // workers)]
                 worker.close()
             return results
 
         def numbers(results: list[SlotResult]) -> list[object]:
-            return [(r.quantum, r.examples, r.train_loss, r.grad_norm, r.eval_losses) for r in results]
+            return [(r.round, r.examples, r.train_loss, r.grad_norm, r.eval_losses) for r in results]
 
         assert numbers(trial(workers=1)) == numbers(trial(workers=2))
 
@@ -166,8 +164,8 @@ class TestEveryWorker:
         among.add(8, params(3e-3), seed=5, attempt=0, resume_from=None)
         for worker in (alone, among):
             worker.add(9, params(), seed=0, attempt=0, resume_from=None)
-        one = quantum(alone, tmp_path / "alone").results[0]
-        other = quantum(among, tmp_path / "among").results[1]
+        one = train_round(alone, tmp_path / "alone").results[0]
+        other = train_round(among, tmp_path / "among").results[1]
         assert (one.trial, one.train_loss, one.eval_losses) == (
             other.trial,
             other.train_loss,
@@ -186,17 +184,17 @@ class TestEveryWorker:
         assert failed.trial == 0
         assert "broken.safetensors" in failed.reason
         worker.remove(0)
-        assert [result.trial for result in quantum(worker, tmp_path).results] == [1]
+        assert [result.trial for result in train_round(worker, tmp_path).results] == [1]
 
     def test_a_checkpoint_of_another_trial_is_refused(self, make: Make, tmp_path: Path) -> None:
         worker = make()
         worker.prepare(config())
         worker.add(0, params(), seed=0, attempt=0, resume_from=None)
-        path = Path(str(quantum(worker, tmp_path).results[0].checkpoint))
+        path = Path(str(train_round(worker, tmp_path).results[0].checkpoint))
         worker.add(1, params(), seed=0, attempt=0, resume_from=path)
         assert isinstance(next_event(worker), SlotFailed)
 
-    def test_a_quantum_of_nobody_ends_at_once(self, make: Make, tmp_path: Path) -> None:
+    def test_a_round_of_nobody_ends_at_once(self, make: Make, tmp_path: Path) -> None:
         worker = make()
         worker.prepare(config())
         worker.add(0, params(), seed=0, attempt=1, resume_from=tmp_path / "missing")
@@ -213,13 +211,13 @@ class TestEveryWorker:
         worker.prepare(config())
         worker.add(0, params(50.0), seed=0, attempt=0, resume_from=None)
         worker.add(1, params(), seed=0, attempt=0, resume_from=None)
-        bad, good = quantum(worker, tmp_path).results
+        bad, good = train_round(worker, tmp_path).results
         assert bad.diverged is not None
         assert math.isnan(bad.train_loss)
         assert (bad.checkpoint, bad.eval_losses) == (None, None)
         assert good.diverged is None
         worker.remove(0)
-        assert [result.quantum for result in quantum(worker, tmp_path).results] == [2]
+        assert [result.round for result in train_round(worker, tmp_path).results] == [2]
 
     def test_a_removed_trial_makes_room(self, make: Make, tmp_path: Path) -> None:
         worker = make()
@@ -230,9 +228,9 @@ class TestEveryWorker:
             worker.add(4, params(), seed=0, attempt=0, resume_from=None)
         worker.remove(2)
         worker.add(4, params(), seed=0, attempt=0, resume_from=None)
-        assert [result.trial for result in quantum(worker, tmp_path).results] == [0, 1, 3, 4]
+        assert [result.trial for result in train_round(worker, tmp_path).results] == [0, 1, 3, 4]
 
-    def test_calls_in_mid_quantum_are_mistakes(self, make: Make, tmp_path: Path) -> None:
+    def test_calls_in_mid_round_are_mistakes(self, make: Make, tmp_path: Path) -> None:
         worker = make()
         worker.prepare(config())
         worker.add(0, params(), seed=0, attempt=0, resume_from=None)
@@ -245,7 +243,7 @@ class TestEveryWorker:
             worker.start(tmp_path)
         worker.close()
 
-    def test_a_worker_is_closed_in_mid_quantum_and_twice(self, make: Make, tmp_path: Path) -> None:
+    def test_a_worker_is_closed_in_mid_round_and_twice(self, make: Make, tmp_path: Path) -> None:
         worker = make()
         worker.prepare(config())
         worker.add(0, params(), seed=0, attempt=0, resume_from=None)
@@ -260,7 +258,7 @@ class TestProcess:
     """What only a process can do: crash, be killed, be left behind."""
 
     def start(self, worker: ProcessWorker, act: str, folder: Path) -> None:
-        """Bring a worker into the middle of a quantum in which it misbehaves."""
+        """Bring a worker into the middle of a round in which it misbehaves."""
         worker.prepare(config(act))
         worker.add(0, params(), seed=0, attempt=0, resume_from=None)
         worker.start(folder)
@@ -510,7 +508,7 @@ def _gone(process: psutil.Process) -> bool:
 
 
 class Search:
-    """A search in a process group of its own, whose worker hangs in a quantum."""
+    """A search in a process group of its own, whose worker hangs in a round."""
 
     def __init__(self, folder: Path, *, thread: bool) -> None:
         program = f"""
@@ -533,7 +531,7 @@ class Search:
             else:
                 start()
             (folder / "pid").write_text(str(made[0].pid))
-            (folder / "in a quantum").touch()
+            (folder / "in a round").touch()
             try:
                 time.sleep(600)
             except KeyboardInterrupt:
@@ -547,7 +545,7 @@ class Search:
         self.worker: psutil.Process | None = None
 
     def __enter__(self) -> tuple[subprocess.Popen[bytes], psutil.Process]:
-        until((self.folder / "in a quantum").exists, "the search never began")
+        until((self.folder / "in a round").exists, "the search never began")
         self.worker = psutil.Process(int((self.folder / "pid").read_text()))
         return self.process, self.worker
 

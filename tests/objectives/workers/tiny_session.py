@@ -25,7 +25,7 @@ class UnknownToTheParentError(ModelError):
 
 
 class TinySession:
-    """What it does in a quantum is the name of the config's model."""
+    """What it does in a round is the name of the config's model."""
 
     def __init__(self, config: ObjectiveConfig) -> None:
         self.act = config.model.name_or_path
@@ -70,7 +70,7 @@ class TinySession:
     def remove(self, trial: int) -> None:
         self.fake.remove(trial)
 
-    def quantum(self, save_to: Path) -> Iterator[Progress | Done]:
+    def train_round(self, save_to: Path) -> Iterator[Progress | Done]:
         assert self.fake.slots, "a pack of nothing cannot train"
         self.fake.start(save_to)
         progress = self.fake.poll(0)

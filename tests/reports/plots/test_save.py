@@ -76,7 +76,7 @@ def test_an_interrupted_trial_leaves_a_gap_in_the_timeline(make_view):
     hour = view.curve[0].finished_at - view.curve[0].started_at
     later = tuple(
         dataclasses.replace(p, started_at=p.started_at + 700 * hour, finished_at=p.finished_at + 700 * hour)
-        if p.quantum > 3
+        if p.round > 3
         else p
         for p in view.curve
     )

@@ -1,7 +1,7 @@
-"""Rounds: the trials that are judged together, each after one more quantum.
+"""The boundary: the end of a round of the trials that are judged together.
 
-A round is whole when all of its trials have ended the quantum, in however many passes and whoever died
-meanwhile; then it is recorded, in one transaction, and what follows from it is decided.
+It is reached when all of them have ended the round, in however many passes and whoever died meanwhile;
+then the round is recorded, in one transaction, and what follows from it is decided.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from .study_state import StudyState
 from .worker_state import WorkerState
 
 
-class Rounds:
+class Boundary:
     """Holds what trials have reached that is not recorded yet."""
 
     def __init__(self, state: StudyState, announcer: Announcer, *, together: bool) -> None:
         self.together = together
-        """Whether all running trials are one round, or each worker's are."""
+        """Whether all running trials are judged together, or each worker's are."""
         self._state = state
         self._announcer = announcer
         self._reached: dict[int, Reached] = {}
-        """Trials that have ended their quantum while others of their round have not."""
+        """Trials that have ended the round while others that are judged with them have not."""
 
     @property
     def reached(self) -> Container[int]:
-        """Trials that have ended their quantum while others of their round have not."""
+        """Trials that have ended the round while others that are judged with them have not."""
         return self._reached.keys()
 
     @property
     def at_boundary(self) -> bool:
-        """Whether nobody has ended a quantum that is not recorded."""
+        """Whether nobody has ended a round that is not recorded."""
         return not self._reached
 
     def has_reached_none(self, numbers: Iterable[int]) -> bool:
-        """Return whether none of these trials waits for others of its round."""
+        """Return whether none of these trials waits for others that are judged with it."""
         return self._reached.keys().isdisjoint(numbers)
 
     def end_pass(self, worker: WorkerState, done: Done) -> None:
-        """Note who has ended the quantum; a trial that lost its state and catches up has not yet."""
+        """Note who has ended the round; a trial that lost its state and catches up has not yet."""
         reached: list[SlotResult] = []
         for result in done.results:
-            if result.quantum <= self._state.trials[result.trial].quanta:
+            if result.round <= self._state.trials[result.trial].rounds:
                 self._state.repeat(result.trial, result.checkpoint)
             else:
                 reached.append(result)
@@ -55,7 +55,7 @@ class Rounds:
             self._reached[update.trial] = Reached(update=update, diverged=diverged[update.trial])
 
     def end_whole(self, workers: Sequence[WorkerState]) -> bool:
-        """Record every round that is whole, of the workers in use; return whether there was one."""
+        """Record every round that all have ended, of the workers in use; return whether there was one."""
         of_one = [list(workers)] if self.together else [[worker] for worker in workers]
         whole = [together for together in of_one if self._is_whole(together)]
         for together in whole:
@@ -63,14 +63,14 @@ class Rounds:
         return bool(whole)
 
     def _is_whole(self, workers: Sequence[WorkerState]) -> bool:
-        """Return whether every trial of a round has ended it."""
+        """Return whether every trial that is judged with these workers' has ended the round."""
         if any(worker.training for worker in workers):
             return False
-        numbers = self._round_of(workers)
+        numbers = self._judged_together(workers)
         return bool(numbers) and all(number in self._reached for number in numbers)
 
-    def _round_of(self, workers: Sequence[WorkerState]) -> Sequence[int]:
-        """Return the trials of a round; when all are judged together, also those that lost their worker."""
+    def _judged_together(self, workers: Sequence[WorkerState]) -> Sequence[int]:
+        """Return which trials those are; when it is all, also those that lost their worker."""
         if self.together:
             return self._state.running()
         return sorted(number for worker in workers for number in worker.members)
@@ -78,13 +78,13 @@ class Rounds:
     def _end(self, workers: Sequence[WorkerState]) -> None:
         """Record a round and what follows from it."""
         state = self._state
-        reached = [self._reached.pop(number) for number in self._round_of(workers)]
+        reached = [self._reached.pop(number) for number in self._judged_together(workers)]
         updates = [one.update for one in reached]
         arrivals = [
             Arrival(
                 trial=one.update.trial,
                 params=state.trials[one.update.trial].params,
-                quantum=one.update.quantum,
+                round=one.update.round,
                 eval_loss=one.update.point.eval_loss,
                 diverged=one.diverged,
                 # The report compares the best with the default, so that must have a value.

@@ -1,13 +1,13 @@
-"""Rounds: who is judged with whom, whatever became of the workers meanwhile."""
+"""The boundary: who is judged with whom, whatever became of the workers meanwhile."""
 
 import dataclasses
 
 import pytest
 from loratune.objectives.base import Done
 from loratune.objectives.testing.fake import FakeFleet, FakePlan
+from loratune.search.boundary import Boundary
 from loratune.search.limits import Limits
 from loratune.search.progress import Announcer
-from loratune.search.rounds import Rounds
 from loratune.search.study_state import StudyState
 from loratune.search.worker_state import WorkerState
 from loratune.storage import study_files
@@ -42,44 +42,44 @@ def workers(state):
     return found
 
 
-def train(state, worker, rounds):
-    """Let a worker end its quantum."""
+def train(state, worker, boundary):
+    """Let a worker end its round."""
     folder = state.folder / study_files.CHECKPOINTS
-    worker.begin_quantum(worker.members, state.trials, state.checkpoint, folder, 0.0)
+    worker.begin_round(worker.members, state.trials, state.checkpoint, folder, 0.0)
     event = None
     while not isinstance(event, Done):
         event = worker.poll(1.0, lambda: 0.0)
-    rounds.end_pass(worker, event)
+    boundary.end_pass(worker, event)
 
 
-def quanta(state):
-    return [state.trials[number].quanta for number in (0, 1)]
+def rounds(state):
+    return [state.trials[number].rounds for number in (0, 1)]
 
 
 def test_all_that_are_judged_together_are_recorded_also_those_whose_worker_is_given_up(state, workers):
-    rounds = Rounds(state, Announcer(state, workers, (), lambda: 0.0), together=True)
-    train(state, workers[1], rounds)
+    boundary = Boundary(state, Announcer(state, workers, (), lambda: 0.0), together=True)
+    train(state, workers[1], boundary)
     workers[1].give_up()
-    train(state, workers[0], rounds)
-    assert rounds.end_whole([workers[0]])
-    assert quanta(state) == [1, 1]
-    assert rounds.at_boundary
+    train(state, workers[0], boundary)
+    assert boundary.end_whole([workers[0]])
+    assert rounds(state) == [1, 1]
+    assert boundary.at_boundary
 
 
 def test_where_each_worker_has_its_own_round_it_is_recorded_without_the_others(state, workers):
-    rounds = Rounds(state, Announcer(state, workers, (), lambda: 0.0), together=False)
-    train(state, workers[1], rounds)
-    assert rounds.end_whole(workers)
-    assert quanta(state) == [0, 1]
-    assert rounds.at_boundary
+    boundary = Boundary(state, Announcer(state, workers, (), lambda: 0.0), together=False)
+    train(state, workers[1], boundary)
+    assert boundary.end_whole(workers)
+    assert rounds(state) == [0, 1]
+    assert boundary.at_boundary
 
 
 def test_trials_that_are_judged_together_wait_for_each_other(state, workers):
-    rounds = Rounds(state, Announcer(state, workers, (), lambda: 0.0), together=True)
-    train(state, workers[1], rounds)
-    assert not rounds.end_whole(workers)
-    assert quanta(state) == [0, 0]
-    assert 1 in rounds.reached
-    train(state, workers[0], rounds)
-    assert rounds.end_whole(workers)
-    assert quanta(state) == [1, 1]
+    boundary = Boundary(state, Announcer(state, workers, (), lambda: 0.0), together=True)
+    train(state, workers[1], boundary)
+    assert not boundary.end_whole(workers)
+    assert rounds(state) == [0, 0]
+    assert 1 in boundary.reached
+    train(state, workers[0], boundary)
+    assert boundary.end_whole(workers)
+    assert rounds(state) == [1, 1]
