@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from . import __version__
+from . import __version__, bounds
 from .app.default_storage import default_storage
 from .command import exit_codes, listing, showing
 from .command.console import ERR, OUT, emit, emit_json, room, say, show_table
@@ -34,7 +34,6 @@ from .command.options import (
     study_options,
     take_over_option,
 )
-from .spaces import bounds
 from .storage.store import Store
 
 if TYPE_CHECKING:
@@ -217,7 +216,7 @@ def plot(kind: str, study: str | None, output: Path | None, storage: str | None)
     from .reports.plots.kinds import known
     from .reports.plots.save import write_plot
     from .reports.plots.text import plot_text
-    from .reports.whole_files import is_there
+    from .whole_files import is_there
 
     known(kind)  # before a database is looked for
     view = _view(storage, study)
@@ -241,8 +240,8 @@ def report(study: str | None, output: Path, storage: str | None) -> None:
       tune report -o report.html
     """
     from .reports.page import write_report
-    from .reports.whole_files import is_there
     from .storage import engine
+    from .whole_files import is_there
 
     view = _view(storage, study)
     there = is_there(output)

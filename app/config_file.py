@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import SpaceError, UsageError, nearest
 from ..spaces.params import NAMES
 from ..spaces.parse import configuration, dimensions
-from ..spaces.yamlfile import read_mapping
+from ..yamlfile import read_mapping
 from .options import RunOptions, SearchOptions, described, in_file
 
 OF_THE_COMMAND = ("debug",)

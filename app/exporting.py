@@ -9,24 +9,19 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-from ..errors import ReportError, UsageError
-from ..integrations.llamafactory import export_llamafactory
-from ..integrations.peft import export_peft, why_unusable
-from ..integrations.plain import export_json, export_yaml
-from ..integrations.tokenizer import notes
+from ..errors import ReportError, UsageError, nearest
+from ..integrations.registry import EXPORTERS
 from ..objectives.identity import find_folder
-from ..reports.full_run import EPOCHS, check_gain, full_run, gains_nothing, provenance
 from ..reports.load import load_view
 from ..reports.view import StudyView
-from ..reports.whole_files import check_free, is_there, write_text
 from ..storage.store import Store
-from ..study.records import TrialRecord
+from ..study.format import show_state
+from ..study.full_run import EPOCHS
+from ..study.handover import Handover, check_gain
+from ..whole_files import is_there
 from . import retraining
 from .default_storage import default_storage
 from .settling import scratch
-
-ExportFormat = Literal["yaml", "json", "peft", "llamafactory"]
-"""What can be written."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +60,7 @@ def export(
     study: str | None = None,
     *,
     trial: int | None = None,
-    format: ExportFormat = "yaml",  # noqa: A002
+    format: str = "yaml",  # noqa: A002
     output: Path | None = None,
     epochs: float = EPOCHS,
     force: bool = False,
@@ -79,7 +74,8 @@ def export(
     Args:
         study: its name; the latest by default.
         trial: a trial's number; the best by default.
-        format: ``yaml`` and ``json`` are returned as text where there is no ``output``.
+        format: one of ``integrations.registry.EXPORTERS``; ``yaml`` and ``json`` are returned as text where
+            there is no ``output``.
         output: a file, or a folder for ``peft``.
         epochs: length of the full run that is written.
         force: write over a file, or into a folder that holds other things.
@@ -91,62 +87,74 @@ def export(
     Raises:
         LoratuneError: there is no such study or trial, or it cannot be exported; says why.
     """
+    exporter = EXPORTERS.get(format)
+    if exporter is None:
+        known = ", ".join(EXPORTERS)
+        raise UsageError(f"the format {format!r} is not known{nearest(format, EXPORTERS)}: one of {known}")
     where = storage or default_storage()
     with Store.open(where, mode="read") as store:
         view = load_view(store, study)
-    if not anyway:
-        check_gain(view, trial)
-    if gains_nothing(view, view.trial(trial)):
+    handed = handover(view, trial, epochs=epochs)
+    if trial is None and not anyway:
+        check_gain(handed)
+    if handed.gains_nothing:
         tell(Told(text="this trial is no better than the base model", kind="warning"))
-    if format in ("yaml", "json"):
-        text = (export_yaml if format == "yaml" else export_json)(view, trial, epochs=epochs)
-        if output is None:
-            return Exported(text=text)
-        there = is_there(output)
-        check_free(output, text, force=force)
-        write_text(output, text)
-        return Exported(written=(Written(path=output, replaced=there),))
-    if output is None:
-        example = "best/" if format == "peft" else "train.yaml"
-        raise UsageError(f"--format {format} writes files; say where with -o, such as -o {example}")
-    if format == "peft":
-        return _export_peft(where, view, view.trial(trial), output, force, tell, training)
-    there = is_there(output)
-    path, registry = export_llamafactory(view, trial, output, epochs=epochs, force=force)
-    # What else the registry held is kept.
-    return Exported(written=(Written(path=path, replaced=there), Written(path=registry, replaced=False)))
+    if output is None and exporter.makes != "text":
+        raise UsageError(f"--format {format} writes files; say where with -o, such as -o {exporter.example}")
+    with contextlib.ExitStack() as stack:
+        if exporter.needs_weights:
+            folder = stack.enter_context(scratch())
+            handed = _with_weights(where, handed, folder, tell, training)
+        there = output is not None and is_there(output)
+        made = exporter.export(handed, output, force)
+    # Of other files whatever else they held is kept.
+    written = tuple(Written(path=path, replaced=there and path == output) for path in made.written)
+    return Exported(text=made.text, written=written, notes=made.notes)
 
 
-def _export_peft(
+def handover(view: StudyView, number: int | None = None, *, epochs: float = EPOCHS) -> Handover:
+    """Return what an exporter is told of a trial, the best one where no number is given.
+
+    Raises ``ReportError`` where there is no such trial.
+    """
+    trial, best = view.trial(number), view.best()
+    return Handover(
+        study=view.study,
+        trial=trial,
+        examples=view.examples_seen(trial),
+        best=best is not None and best.number == trial.number,
+        live=view.live,
+        epochs=epochs,
+    )
+
+
+def _with_weights(
     where: str,
-    view: StudyView,
-    record: TrialRecord,
-    output: Path,
-    force: bool,
+    handed: Handover,
+    folder: Path,
     tell: Callable[[Told], None],
     training: Callable[[], AbstractContextManager[None]],
-) -> Exported:
-    with Store.open(where, mode="read") as store, scratch() as folder:
+) -> Handover:
+    """Return the handover with the file of the trial's weights, trained again into ``folder`` if need be."""
+    from ..integrations.peft import why_unusable
+
+    record, study = handed.trial, handed.study
+    with Store.open(where, mode="read") as store:
         if record.state not in ("complete", "pruned"):
-            raise ReportError(
-                f"trial {record.number} is {view.state_of(record)}: it has no adapter to export"
-            )
-        retraining.check_model(store, view.study)
+            state = show_state(record.state, handed.live)
+            raise ReportError(f"trial {record.number} is {state}: it has no adapter to export")
+        retraining.check_model(store, study)
         why: str | None = "was not kept"
         adapter = folder
         if record.adapter is not None:
-            adapter = store.study_dir(view.study.id) / record.adapter
+            adapter = store.study_dir(study.id) / record.adapter
             why = why_unusable(adapter, record)
         if why:
             words = f"the adapter of trial {record.number} {why}; training it again, as far as it was …"
             tell(Told(text=words, kind="progress"))
             with training():
-                adapter = retraining.train_again(store, view.study, record, folder)
+                adapter = retraining.train_again(store, study, record, folder)
                 if record.adapter is not None:
-                    tell(Told(text=retraining.put_back(store, view.study, record, adapter), kind="detail"))
-        base = find_folder(view.objective.model.name_or_path, view.model.revision)
-        there = is_there(output)
-        export_peft(view, record.number, adapter, output, force=force, base=base)
-    sentences = [note[0].upper() + note[1:] + "." for note in notes(view.data.endings, base)]
-    sentences += provenance(view, record, full_run(view, record.params, view.examples_seen(record)))
-    return Exported(written=(Written(path=output, replaced=there),), notes=tuple(sentences))
+                    tell(Told(text=retraining.put_back(store, study, record, adapter), kind="detail"))
+    base = find_folder(handed.objective.model.name_or_path, handed.model.revision)
+    return dataclasses.replace(handed, adapter=adapter, base=base)

@@ -22,12 +22,12 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from .. import bounds
+from ..bounds import Bounds
 from ..errors import UsageError
-from ..spaces import bounds
-from ..spaces.bounds import Bounds
-from ..spaces.yamlfile import complaint
 from ..storage.store import DEFAULT
 from ..study.choices import Attention, Dtype, Format, Pruner, Sampler
+from ..yamlfile import complaint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

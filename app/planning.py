@@ -9,11 +9,11 @@ import dataclasses
 from typing import Any
 
 from ..reports.data_words import cut_note
-from ..reports.full_run import EPOCHS
-from ..reports.stop_tokens import stops_differ
 from ..search.concurrency import in_flight_limit
 from ..study.budget import RUNGS
 from ..study.facts import Facts
+from ..study.full_run import EPOCHS
+from ..study.stop_tokens import stops_differ
 from ..study.study_config import StudyConfig
 
 SHARE_WITH_PRUNING = 0.65

@@ -19,9 +19,9 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from ..reports.format import show_value
 from ..reports.state_looks import LOOKS
 from ..spaces.params import LoraParams
+from ..study.format import show_value
 from .encoding import safe_json, visible
 from .table_columns import fitting
 

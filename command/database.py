@@ -11,9 +11,9 @@ from rich.text import Text
 
 from ..app.default_storage import default_storage
 from ..errors import StorageError
-from ..reports.format import show_bytes
 from ..storage.database_errors import HOW_FAR
 from ..storage.store import Store
+from ..study.format import show_bytes
 from .console import ERR, OUT, emit_json, say
 from .group import Commands
 from .options import json_option, output_option, storage_option

@@ -11,8 +11,8 @@ from typing import Any
 from rich.table import Table
 
 from ..errors import StorageError
-from ..reports.format import show_bytes, show_loss, show_state
 from ..storage.store import Store
+from ..study.format import show_bytes, show_loss, show_state
 from ..study.ranking import best_trial
 from ..study.records import StudyHead
 from . import console

@@ -12,10 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..reports.format import show_loss
+from ..nouns import numbered
 from ..reports.state_looks import LOOKS
-from ..spaces.nouns import numbered
 from ..study.events import Event, StudyProgress, TrialEnded
+from ..study.format import show_loss
 from ..study.sentences import sentence
 from .console import show_params
 from .standing import rates

@@ -13,10 +13,11 @@ from typing import Any
 
 import click
 
+from .. import bounds
 from ..app.options import Described, RunOptions, SearchOptions, described
+from ..bounds import Bounds
 from ..errors import shown
-from ..spaces import bounds
-from ..spaces.bounds import Bounds
+from ..integrations.registry import EXPORTERS
 from ..storage.store import DEFAULT
 
 Command = Callable[..., Any]
@@ -121,7 +122,7 @@ def machine_options(command: Command) -> Command:
 
 def export_options(command: Command) -> Command:
     """Add what is exported, how and to where."""
-    formats = click.Choice(["yaml", "json", "peft", "llamafactory"])
+    formats = click.Choice(list(EXPORTERS))
     return _with(
         command,
         click.option("--trial", type=Whole(bounds.NUMBER), metavar="N", help="A trial; the best by default."),

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..nouns import numbered, plural
 from ..reports.data_words import column_lines, cut_words, reason_line
-from ..reports.format import counted, show_bytes, show_loss, show_seconds, show_short
 from ..reports.paired import MIN_EXAMPLES
-from ..reports.stop_tokens import ending_sentence, ending_warnings
-from ..spaces.nouns import numbered, plural
 from ..study.budget import LEAST_EVAL_EXAMPLES
 from ..study.facts import ColumnUse, Endings, LeftOut
+from ..study.format import counted, show_bytes, show_loss, show_seconds, show_short
+from ..study.stop_tokens import ending_sentence, ending_warnings
 
 REASONS_SHOWN = 8
 """Reasons for leaving records out that the plan gives, the most frequent first."""
@@ -21,8 +21,8 @@ REASONS_SHOWN = 8
 
 def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the plan as (name, words), without the rendered example."""
-    from ..reports.full_run import EPOCHS
     from ..spaces.presets import PRESETS
+    from ..study.full_run import EPOCHS
 
     model, data, memory = values["model"], values["data"], values["memory_bytes"]
     steps = ", ".join(f"{count} at batch {size}" for size, count in values["optimizer_steps"].items())

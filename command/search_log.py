@@ -7,8 +7,8 @@ import datetime
 from pathlib import Path
 from typing import TextIO
 
-from ..reports.format import counted
 from ..study.events import Event, StudyEnded, StudyProgress, StudyStarted
+from ..study.format import counted
 from ..study.sentences import sentence
 from .encoding import visible
 from .pace import Pace

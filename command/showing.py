@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..reports.format import (
+from ..spaces.params import value_of
+from ..study.format import (
     have_ended,
     show_count,
     show_loss,
     show_source,
     show_value,
 )
-from ..spaces.params import value_of
 from ..study.records import TrialRecord
 from . import console
 from .table_columns import LEADING, SHORT

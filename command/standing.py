@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..reports.format import show_bytes, show_loss, show_seconds
-from ..spaces.nouns import numbered
+from ..nouns import numbered
 from ..study.events import StudyProgress
+from ..study.format import show_bytes, show_loss, show_seconds
 
 
 def standing(progress: StudyProgress) -> str:

@@ -13,9 +13,9 @@ from rich.cells import cell_len
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from ..reports.format import show_loss
 from ..spaces.params import HYPERPARAMETERS, LoraParams
 from ..study.events import StudyProgress, TrialProgress
+from ..study.format import show_loss
 
 SHORT = {name: one.heading for name, one in HYPERPARAMETERS.items()}
 """Column heads, where a whole name would be wider than what stands below it."""

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from ..app.planning import Plan
 from ..app.searching import Begun, Finished, Watch
-from ..reports.format import have_ended, show_seconds
 from ..search.interrupt import StopSignal
 from ..storage import study_files
 from ..storage.store import Store
 from ..study.events import Event, Observer, StudyStarted
+from ..study.format import have_ended, show_seconds
 from . import process, showing
 from .console import ERR, OUT, say, say_pairs
 from .json_lines import JsonLines

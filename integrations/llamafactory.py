@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ReportError
-from ..reports.data_columns import columns_of, read_as
-from ..reports.full_run import EPOCHS, FullRun, comments, full_run, provenance
-from ..reports.view import StudyView
-from ..reports.whole_files import check_free, write_text
 from ..spaces.arguments import lora_config, training_arguments
 from ..spaces.params import FIELDS
+from ..study.full_run import FullRun
+from ..study.handover import Handover, provenance
 from ..study.records import TrialRecord
-from .peft import model_name
-from .plain import dump_yaml
+from ..whole_files import check_free, write_text
+from .data_columns import columns_of, read_as
+from .exporter import Export
+from .plain import comments, dump_yaml
 
 TEMPLATES = {"default": "default", "alpaca": "alpaca", "chatml": "chatml", "plain": "empty"}
 """Our built-in templates → LLaMA-Factory's."""
@@ -65,17 +65,15 @@ class LlamaFactoryExport:
         return comments(self.notes) + dump_yaml(self.arguments)
 
 
-def export_llamafactory(
-    view: StudyView, number: int | None, path: Path, *, epochs: float = EPOCHS, force: bool = False
-) -> tuple[Path, Path]:
-    """Write the YAML to ``path`` and the data's entry into ``dataset_info.json`` beside it; return both.
+def export(handed: Handover, path: Path, force: bool = False) -> Export:
+    """Write the YAML to ``path`` and the data's entry into ``dataset_info.json`` beside it.
 
     Entries of others in that file are kept. Raises ``ReportError``.
     """
     if path.suffix not in (".yaml", ".yml"):
         raise ReportError(f"{path}: llamafactory-cli reads a .yaml file; name one, such as train.yaml")
-    export = llamafactory(view, number, path.parent, epochs=epochs)
-    check_free(path, export.text, force=force)
+    made = llamafactory(handed, path.parent)
+    check_free(path, made.text, force=force)
     registry = path.parent / "dataset_info.json"
     entries: Any = {}
     if registry.exists():
@@ -85,58 +83,55 @@ def export_llamafactory(
             raise ReportError(f"{registry}: is not readable JSON ({error}); mend or move it") from error
         if not isinstance(entries, dict):
             raise ReportError(f"{registry}: is not a registry of data sets; mend or move it")
-    write_text(registry, json.dumps({**entries, **export.datasets}, indent=2, ensure_ascii=False) + "\n")
-    write_text(path, export.text)
-    return path, registry
+    write_text(registry, json.dumps({**entries, **made.datasets}, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, made.text)
+    return Export(written=(path, registry))
 
 
-def llamafactory(
-    view: StudyView, number: int | None, folder: Path, *, epochs: float = EPOCHS
-) -> LlamaFactoryExport:
-    """Return both files for a trial (None: the best), meant to lie in ``folder``."""
-    trial = view.trial(number)
-    data = view.objective.data
-    plain = view.data.format == "text"
-    name = f"loratune_{view.study.name}"
-    datasets = {name: _entry(view, data.train)}
+def llamafactory(handed: Handover, folder: Path) -> LlamaFactoryExport:
+    """Return both files for a trial, meant to lie in ``folder``."""
+    trial = handed.trial
+    data = handed.objective.data
+    plain = handed.data.format == "text"
+    name = f"loratune_{handed.study.name}"
+    datasets = {name: _entry(handed, data.train)}
     if data.validation:
-        datasets[f"{name}_validation"] = _entry(view, data.validation)
+        datasets[f"{name}_validation"] = _entry(handed, data.validation)
         held_out: dict[str, Any] = {"eval_dataset": f"{name}_validation"}
-        train = view.data.train
+        train = handed.data.train
     else:
         share = data.split[1]
         held_out = {"val_size": round(share, 4)}
-        train = view.data.train + view.data.validation + view.data.test
+        train = handed.data.train + handed.data.validation + handed.data.test
         train -= math.ceil(share * train)  # as train_test_split of datasets does, which LLaMA-Factory calls
-    run = full_run(view, trial.params, view.examples_seen(trial), epochs=epochs, train=train)
-    notes = [*provenance(view, trial, run), *_notes(view, trial, plain)]
+    run = handed.run(train)
+    notes = [*provenance(handed, run), *_notes(handed, plain)]
     return LlamaFactoryExport(
         arguments={
-            **_model(view),
+            **_model(handed),
             "stage": "pt" if plain else "sft",
             "do_train": True,
             "finetuning_type": "lora",
             **_lora(trial),
             "dataset": name,
             "dataset_dir": str(folder.resolve()),
-            **_template(view, plain),
-            "cutoff_len": view.data.cutoff_len,
+            **_template(handed, plain),
+            "cutoff_len": handed.data.cutoff_len,
             **held_out,
             **({"packing": False} if plain else {}),
-            "output_dir": f"saves/{view.study.name}-trial-{trial.number}",
-            **_training(view, trial, run),
+            "output_dir": f"saves/{handed.study.name}-trial-{trial.number}",
+            **_training(handed, run),
         },
         notes=tuple(notes),
         datasets=datasets,
     )
 
 
-def _model(view: StudyView) -> dict[str, Any]:
-    found: dict[str, Any] = {"model_name_or_path": model_name(view)}
-    revision = view.model.revision or view.objective.model.revision
-    if revision:
-        found["model_revision"] = revision
-    if view.objective.model.trust_remote_code:
+def _model(handed: Handover) -> dict[str, Any]:
+    found: dict[str, Any] = {"model_name_or_path": handed.model_name}
+    if handed.revision:
+        found["model_revision"] = handed.revision
+    if handed.objective.model.trust_remote_code:
         found["trust_remote_code"] = True
     return found
 
@@ -154,38 +149,38 @@ def _lora(trial: TrialRecord) -> dict[str, Any]:
     return found
 
 
-def _template(view: StudyView, plain: bool) -> dict[str, Any]:
-    name = TEMPLATES.get(view.data.template)
+def _template(handed: Handover, plain: bool) -> dict[str, Any]:
+    name = TEMPLATES.get(handed.data.template)
     return {"template": name} if name is not None and not plain else {}
 
 
-def _training(view: StudyView, trial: TrialRecord, run: FullRun) -> dict[str, Any]:
-    params = trial.params
+def _training(handed: Handover, run: FullRun) -> dict[str, Any]:
+    params = handed.trial.params
     # The largest part of a batch that the search fed at once; known to divide every batch size.
-    per_device = math.gcd(view.budget.micro_batch, params.batch_size)
+    per_device = math.gcd(handed.budget.micro_batch, params.batch_size)
     found: dict[str, Any] = {
         **training_arguments(params),
         "per_device_train_batch_size": per_device,
         "gradient_accumulation_steps": params.batch_size // per_device,
         "num_train_epochs": float(run.epochs),
         "warmup_steps": run.warmup_steps,
-        "max_grad_norm": view.objective.max_grad_norm,
+        "max_grad_norm": handed.objective.max_grad_norm,
         "optim": "adamw_torch",
-        "seed": view.study.seed,
+        "seed": handed.study.seed,
         "logging_steps": 10,
         "save_strategy": "epoch",
         "eval_strategy": "epoch",
         "report_to": "none",
     }
-    precision = {"bfloat16": "bf16", "float16": "fp16"}.get(view.geometry.dtype)
+    precision = {"bfloat16": "bf16", "float16": "fp16"}.get(handed.geometry.dtype)
     if precision is not None:
         found[precision] = True
     return found
 
 
-def _notes(view: StudyView, trial: TrialRecord, plain: bool) -> list[str]:
-    params = trial.params
-    per_device = math.gcd(view.budget.micro_batch, params.batch_size)
+def _notes(handed: Handover, plain: bool) -> list[str]:
+    params = handed.trial.params
+    per_device = math.gcd(handed.budget.micro_batch, params.batch_size)
     notes = [
         f"The batch size is {params.batch_size} on one device, {per_device} x "
         f"{params.batch_size // per_device}: on N devices divide gradient_accumulation_steps by N.",
@@ -195,29 +190,29 @@ def _notes(view: StudyView, trial: TrialRecord, plain: bool) -> list[str]:
             "lora_alpha is not a whole number: LLaMA-Factory declares one, but hands the YAML's on to PEFT "
             "as it is. Rounding it would change the scale of the update."
         )
-    if not view.objective.data.validation:
+    if not handed.objective.data.validation:
         notes.append(
             "LLaMA-Factory draws a validation split of its own: it is not the study's, and examples of "
             "the study's test set are trained on."
         )
     if plain:
         notes.append("The data is plain text, so the stage is pt, one example to a sequence.")
-    elif view.data.template not in TEMPLATES:
+    elif handed.data.template not in TEMPLATES:
         notes.append(
             "The study used the model's own chat template. With no template named, LLaMA-Factory takes it "
             "from the tokenizer; where it knows the model by name (qwen3, llama3), name that instead."
         )
-    ending = None if plain else _ending_note(view)
+    ending = None if plain else _ending_note(handed)
     if ending is not None:
         notes.append(ending)
-    if view.objective.data.encoding.lower() not in ("utf-8", "utf8", "utf-8-sig"):
-        notes.append(f"The data is in {view.objective.data.encoding}: convert it to UTF-8 first.")
+    if handed.objective.data.encoding.lower() not in ("utf-8", "utf8", "utf-8-sig"):
+        notes.append(f"The data is in {handed.objective.data.encoding}: convert it to UTF-8 first.")
     return notes
 
 
-def _ending_note(view: StudyView) -> str | None:
+def _ending_note(handed: Handover) -> str | None:
     """Return a sentence where LLaMA-Factory would end an answer otherwise than the study did."""
-    endings, template = view.data.endings, view.data.template
+    endings, template = handed.data.endings, handed.data.template
     if template == "plain":
         end = endings.tokens[0] if endings.tokens else "the tokenizer's end of a sequence"
         return (
@@ -238,16 +233,16 @@ def _ending_note(view: StudyView) -> str | None:
     return None
 
 
-def _entry(view: StudyView, file: str) -> dict[str, Any]:
+def _entry(handed: Handover, file: str) -> dict[str, Any]:
     """Return the entry of one data file: every column that it has, since others would be errors."""
-    kind = view.data.format
+    kind = handed.data.format
     path = Path(file).expanduser()
-    present = columns_of(path, view.objective.data.encoding)
+    present = columns_of(path, handed.objective.data.encoding)
     wanted = COLUMNS.get(kind)
     if wanted is None:
         raise ReportError(f"data format {kind!r} cannot be handed to LLaMA-Factory; use --format yaml")
-    used = {use.name: use.used_as for use in view.data.columns if use.file == path.name and use.used_as}
-    named = read_as(tuple(wanted.values()), view.objective.data.columns, used)
+    used = {use.name: use.used_as for use in handed.data.columns if use.file == path.name and use.used_as}
+    named = read_as(tuple(wanted.values()), handed.objective.data.columns, used)
     prompts = named.get("prompt", ("prompt",))
     if kind == "prompt_completion" and any(isinstance(present.get(column), list) for column in prompts):
         raise ReportError(

@@ -5,6 +5,7 @@ Works on arrays alone: neither torch nor PEFT is needed to hand an adapter over.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ import yaml
 
 from .. import digest
 from ..errors import ReportError, StorageError
-from ..reports.format import show_value
-from ..reports.full_run import full_run, provenance
-from ..reports.view import StudyView
-from ..reports.whole_files import write_bytes, write_text
 from ..spaces.arguments import lora_config
 from ..study.checkpoint_format import FORMATS, PARAMS
+from ..study.format import show_value
+from ..study.full_run import EPOCHS
+from ..study.handover import Handover, provenance
 from ..study.records import TrialRecord
-from .tokenizer import beside_adapter
+from ..whole_files import write_bytes, write_text
+from .exporter import Export
+from .tokenizer import beside_adapter, notes
 
 PREFIX = "base_model.model."
 WEIGHTS = "adapter_model.safetensors"
@@ -36,50 +38,35 @@ TRANSPOSED = ("GPT2", "OpenAIGPT")
 Tensors = dict[str, npt.NDArray[np.generic]]
 
 
-def export_peft(
-    view: StudyView,
-    number: int | None,
-    adapter: Path | None,
-    folder: Path,
-    *,
-    force: bool = False,
-    base: Path | None = None,
-) -> Path:
-    """Write a trial's adapter as a PEFT folder and return it.
+def export(handed: Handover, folder: Path, force: bool = False) -> Export:
+    """Write a trial's adapter as a PEFT folder, which is made if missing.
+
+    An adapter of the same study that lies there is replaced. Raises ``ReportError``.
 
     Args:
-        view: the study.
-        number: the trial; None for the best.
-        adapter: its kept file, ``study_dir / trial.adapter``, or one trained again; None where there is none.
-        folder: where to; made if missing. An adapter of the same study that lies there is replaced.
+        handed: the trial, with its weights, and the base model's folder, whose tokenizer comes along.
+        folder: where to.
         force: write into a folder that holds other things.
-        base: the base model's folder on this machine, whose tokenizer comes along; None where there is none.
-
-    Raises ``ReportError``.
     """
-    trial = view.trial(number)
-    if adapter is None:
-        kept = [str(other.number) for other in view.trials if other.adapter is not None]
-        raise ReportError(
-            f"trial {trial.number}: its adapter was not kept; those of {', '.join(kept) or 'no trial'} were"
-        )
-    tensors, layers = _tensors(adapter, trial)
-    config = adapter_config(view, trial, layers)
-    beside = beside_adapter(view.data.endings, base)
-    _check_folder(folder, view, force)
+    assert handed.adapter is not None, "a trial without weights is no adapter"
+    tensors, layers = _tensors(handed.adapter, handed.trial)
+    config = adapter_config(handed, layers)
+    beside = beside_adapter(handed.data.endings, handed.base)
+    _check_folder(folder, handed, force)
     # A folder with this file is an adapter: it goes first and comes last, so a torn export is none.
     config_file = folder / "adapter_config.json"
     try:
         config_file.unlink(missing_ok=True)
     except OSError as error:
         raise ReportError(f"{config_file}: cannot be replaced ({error.strerror or error})") from error
-    weights = safetensors.numpy.save(tensors, metadata={"format": "pt", STUDY: _study_of(view)})
+    weights = safetensors.numpy.save(tensors, metadata={"format": "pt", STUDY: _study_of(handed)})
     write_bytes(folder / WEIGHTS, weights)
     for name, content in beside.items():
         write_bytes(folder / name, content)
-    write_text(folder / "README.md", _readme(view, trial, config))
+    write_text(folder / "README.md", _readme(handed, config))
     write_text(config_file, json.dumps(config, indent=2, sort_keys=True) + "\n")
-    return folder
+    sentences = [note[0].upper() + note[1:] + "." for note in notes(handed.data.endings, handed.base)]
+    return Export(written=(folder,), notes=(*sentences, *provenance(handed)))
 
 
 def why_unusable(adapter: Path, trial: TrialRecord) -> str | None:
@@ -93,29 +80,22 @@ def why_unusable(adapter: Path, trial: TrialRecord) -> str | None:
     return None
 
 
-def adapter_config(view: StudyView, trial: TrialRecord, layers: tuple[str, ...]) -> dict[str, Any]:
+def adapter_config(handed: Handover, layers: tuple[str, ...]) -> dict[str, Any]:
     """Return PEFT's ``LoraConfig`` of a trial as JSON; only fields that PEFT 0.18 and later all know."""
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": model_name(view),
-        "revision": view.model.revision or view.objective.model.revision,
-        **lora_config(trial.params),
+        "base_model_name_or_path": handed.model_name,
+        "revision": handed.revision,
+        **lora_config(handed.trial.params),
         "target_modules": list(layers),
         "bias": "none",
-        "fan_in_fan_out": view.model.architecture.startswith(TRANSPOSED),
+        "fan_in_fan_out": handed.model.architecture.startswith(TRANSPOSED),
         "use_rslora": False,
         "modules_to_save": None,
         "inference_mode": True,
         "init_lora_weights": True,
     }
-
-
-def model_name(view: StudyView) -> str:
-    """Return the base model as others can find it: a folder's full path, or the Hub id."""
-    name = view.objective.model.name_or_path
-    folder = Path(name).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else name
 
 
 def _tensors(adapter: Path, trial: TrialRecord) -> tuple[Tensors, tuple[str, ...]]:
@@ -155,7 +135,7 @@ def _tensors(adapter: Path, trial: TrialRecord) -> tuple[Tensors, tuple[str, ...
     return tensors, layers
 
 
-def _check_folder(folder: Path, view: StudyView, force: bool) -> None:
+def _check_folder(folder: Path, handed: Handover, force: bool) -> None:
     """Refuse a place that holds something else than an adapter of this study."""
     if folder.exists() and not folder.is_dir():
         raise ReportError(f"{folder}: is a file; name a folder for the adapter")
@@ -169,28 +149,28 @@ def _check_folder(folder: Path, view: StudyView, force: bool) -> None:
             made_by = (file.metadata() or {}).get(STUDY)
     except (OSError, safetensors.SafetensorError):
         made_by = None
-    if made_by != _study_of(view):
+    if made_by != _study_of(handed):
         raise ReportError(
-            f"{folder}: holds an adapter that is not of study {view.study.name}; "
+            f"{folder}: holds an adapter that is not of study {handed.study.name}; "
             "name another folder, or --force"
         )
 
 
-def _study_of(view: StudyView) -> str:
+def _study_of(handed: Handover) -> str:
     """Return what tells a study from others, also from one of the same name elsewhere."""
-    return f"{view.study.name} {view.study.created_at.isoformat()}"
+    return f"{handed.study.name} {handed.study.created_at.isoformat()}"
 
 
-def _readme(view: StudyView, trial: TrialRecord, config: dict[str, Any]) -> str:
+def _readme(handed: Handover, config: dict[str, Any]) -> str:
     """Return the card that a folder of weights is read by."""
     front = {
         "base_model": config["base_model_name_or_path"],
         "library_name": "peft",
         "tags": ["lora", "loratune"],
     }
-    run = full_run(view, trial.params, view.examples_seen(trial))
-    what, share, *_ = provenance(view, trial, run)
-    rows = "\n".join(f"| {name} | {show_value(value)} |" for name, value in trial.params.to_dict().items())
+    what, share, *_ = provenance(dataclasses.replace(handed, epochs=EPOCHS))
+    params = handed.trial.params
+    rows = "\n".join(f"| {name} | {show_value(value)} |" for name, value in params.to_dict().items())
     return (
         "---\n"
         + yaml.safe_dump(front, sort_keys=False, allow_unicode=True)

@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..reports.full_run import EPOCHS, comments, full_run, provenance
-from ..reports.view import StudyView
+from ..study.handover import Handover, provenance
+from ..whole_files import check_free, write_text
+from .exporter import Export
 
 
-def configuration(view: StudyView, number: int | None = None, *, epochs: float = EPOCHS) -> dict[str, Any]:
-    """Return what ``export_yaml`` writes, as plain values; raises ``ReportError`` without such a trial."""
-    trial = view.trial(number)
-    seen = view.examples_seen(trial)
-    run = full_run(view, trial.params, seen, epochs=epochs)
-    model, data = view.objective.model, view.objective.data
+def configuration(handed: Handover) -> dict[str, Any]:
+    """Return what ``export_yaml`` writes, as plain values."""
+    trial, seen, run = handed.trial, handed.examples, handed.run()
+    model, data = handed.objective.model, handed.objective.data
     return {
-        "study": view.study.name,
+        "study": handed.study.name,
         "trial": trial.number,
         "state": trial.state,
         "eval_loss": trial.value,
-        "base_eval_loss": view.base_loss,
+        "base_eval_loss": handed.base_loss,
         "model": {
             "name_or_path": model.name_or_path,
-            "revision": view.model.revision or model.revision,
-            "dtype": view.geometry.dtype,
+            "revision": handed.revision,
+            "dtype": handed.geometry.dtype,
         },
         "data": {
             "train": data.train,
             "validation": data.validation,
             "test": data.test,
-            "format": view.data.format,
+            "format": handed.data.format,
             **({"columns": list(data.columns)} if data.columns else {}),
-            "template": view.data.template,
-            "cutoff_len": view.data.cutoff_len,
-            "fingerprint": view.data.fingerprint,
+            "template": handed.data.template,
+            "cutoff_len": handed.data.cutoff_len,
+            "fingerprint": handed.data.fingerprint,
         },
-        "hyperparameters": trial.params.to_dict() | {"max_grad_norm": view.objective.max_grad_norm},
+        "hyperparameters": trial.params.to_dict() | {"max_grad_norm": handed.objective.max_grad_norm},
         "selected_at": {
             "examples": seen,
-            "train_examples": view.data.train,
-            "epochs": round(seen / max(1, view.data.train), 4),
+            "train_examples": handed.data.train,
+            "epochs": round(seen / max(1, handed.data.train), 4),
             "share_of_full_run": round(run.share, 4),
         },
         "full_run": {
@@ -53,20 +54,30 @@ def configuration(view: StudyView, number: int | None = None, *, epochs: float =
     }
 
 
-def export_yaml(view: StudyView, number: int | None = None, *, epochs: float = EPOCHS) -> str:
-    """Return a trial's configuration as YAML, the best one's where no number is given."""
-    trial = view.trial(number)
-    run = full_run(view, trial.params, view.examples_seen(trial), epochs=epochs)
-    values = configuration(view, number, epochs=epochs)
-    return comments(provenance(view, trial, run)) + dump_yaml(values)
+def export_yaml(handed: Handover) -> str:
+    """Return a trial's configuration as YAML."""
+    return comments(provenance(handed)) + dump_yaml(configuration(handed))
 
 
-def export_json(view: StudyView, number: int | None = None, *, epochs: float = EPOCHS) -> str:
+def export_json(handed: Handover) -> str:
     """Return a trial's configuration as JSON, what ``export_yaml`` says in comments under ``notes``."""
-    trial = view.trial(number)
-    run = full_run(view, trial.params, view.examples_seen(trial), epochs=epochs)
-    values = configuration(view, number, epochs=epochs) | {"notes": list(provenance(view, trial, run))}
+    values = configuration(handed) | {"notes": list(provenance(handed))}
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def made(text: str, to: Path | None, force: bool) -> Export:
+    """Return a text, or write it into a file that is free or is this very text."""
+    if to is None:
+        return Export(text=text)
+    check_free(to, text, force=force)
+    write_text(to, text)
+    return Export(written=(to,))
+
+
+def comments(sentences: Iterable[str]) -> str:
+    """Return sentences as comment lines; a line break inside one never leaves the comment."""
+    lines = [line for sentence in sentences for line in sentence.splitlines()]
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def dump_yaml(values: dict[str, Any]) -> str:

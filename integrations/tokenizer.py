@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ReportError
-from ..reports.stop_tokens import ending_sentence, ending_warnings, eos_token_ids
 from ..study.facts import Endings
+from ..study.stop_tokens import ending_sentence, ending_warnings, eos_token_ids
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 GENERATION_CONFIG = "generation_config.json"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..spaces.nouns import numbered
+from ..nouns import numbered
 from ..study.facts import ColumnUse, LeftOut
-from .format import join
+from ..study.format import join
 
 COLUMNS_SHOWN = 8
 """Unused columns that are named, of those that are counted."""

@@ -18,8 +18,8 @@ from ..spaces.dimension import Dimension
 from ..spaces.params import value_of
 from ..spaces.quiet_optuna import quiet
 from ..spaces.range import Range
+from ..study.format import counted, show_loss, show_share, show_value
 from ..study.records import TrialRecord
-from .format import counted, show_loss, show_share, show_value
 from .view import StudyView
 
 MIN_TRIALS = 20

@@ -19,17 +19,17 @@ import plotly.offline
 
 from ..errors import ReportError
 from ..spaces.params import HYPERPARAMETERS, value_of
+from ..study.format import counted, have_ended, show_count, show_loss, show_share, show_source, show_value
+from ..study.stop_tokens import ending_sentence, ending_warnings
+from ..whole_files import check_ours, write_text
 from .data_words import column_lines, cut_words, reason_line
-from .format import counted, have_ended, show_count, show_loss, show_share, show_source, show_value
 from .plots.figures import FONT
 from .plots.kinds import KINDS
 from .plots.save import plot_figure
 from .report_facts import StudyFacts, study_facts
 from .state_looks import LOOKS
-from .stop_tokens import ending_sentence, ending_warnings
 from .verdict import Comparison
 from .view import StudyView
-from .whole_files import check_ours, write_text
 
 _MARK = b"loratune report</title>"
 """What every report has in its head."""

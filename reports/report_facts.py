@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ReportError
 from ..spaces.params import value_of
 from ..study.facts import DataSummary, ModelSummary
-from .format import show_value
+from ..study.format import show_value
 from .importance import Importance, importance
 from .trial_ends import Outcomes, outcomes
 from .verdict import Verdict, verdict

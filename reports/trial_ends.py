@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from ..study.format import counted, have_ended, join, show_count, show_share
 from ..study.records import FINAL_STATES, State
-from .format import counted, have_ended, join, show_count, show_share
 from .view import StudyView
 
 

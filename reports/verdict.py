@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from ..spaces.params import LoraParams
+from ..study.format import counted, join, show_count, show_loss, show_share
 from ..study.records import Evaluation, TrialRecord
-from .format import counted, join, show_count, show_loss, show_share
 from .paired import Interval, paired_interval
 from .view import StudyView
 

@@ -13,9 +13,9 @@ from ..spaces.space import SearchSpace
 from ..study.budget import ROUNDS, Budget
 from ..study.config import ObjectiveConfig
 from ..study.facts import DataSummary, Geometry, ModelSummary
+from ..study.format import show_state
 from ..study.ranking import best_trial
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
-from .format import show_state
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

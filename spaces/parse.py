@@ -23,6 +23,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from ..errors import SpaceError, nearest, shown
+from ..yamlfile import complaint, read_mapping
 from .dimension import Dimension
 from .dimensions import listed
 from .kinds import Whole, is_number
@@ -31,7 +32,6 @@ from .params import HYPERPARAMETERS, RATIO, LoraParams, check_name, value_of
 from .presets import Preset
 from .range import Range
 from .space import ALPHA, SearchSpace
-from .yamlfile import complaint, read_mapping
 
 LOG_FROM = 100
 """A range is searched in log, where the user does not say, from this ratio of high to low."""

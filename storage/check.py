@@ -14,7 +14,7 @@ import sqlalchemy
 
 from .. import digest
 from ..errors import DamagedFile, LoratuneError, StorageError
-from ..spaces.nouns import numbered, plural
+from ..nouns import numbered, plural
 from ..study.records import CurvePoint, StudyHead, TrialRecord
 from . import database_errors, progress_note, queries, rows, tables
 from .store import Store

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from ..atomic import write_atomically
-from ..spaces.nouns import numbered
+from ..nouns import numbered
 from . import database_errors
 
 FILE = "progress.json"

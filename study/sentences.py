@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..spaces.nouns import numbered
+from ..nouns import numbered
 from .events import (
     Event,
     Notice,

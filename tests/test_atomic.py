@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from loratune.atomic import sweep_unfinished, write_atomically
-from loratune.reports.whole_files import write_bytes
+from loratune.whole_files import write_bytes
 
 ROOT = Path(__file__).parents[1]
 OTHER_WAYS = re.compile(r"os\.fsync|mkstemp|\.replace\(path\)|\.rename\(path\)|os\.replace|os\.rename")

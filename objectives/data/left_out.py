@@ -9,7 +9,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
-from ...spaces.nouns import numbered
+from ...nouns import numbered
 from ...study.facts import BadRecord, LeftOut
 
 BAD_RECORDS_KEPT = 10_000

@@ -9,8 +9,8 @@ import math
 from ...spaces.dimension import Dimension
 from ...spaces.params import value_of
 from ...spaces.range import Range
+from ...study.format import show_value
 from ...study.records import CurvePoint
-from ..format import show_value
 from ..view import StudyView
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
-from ..format import counted, show_loss, show_share
+from ...study.format import counted, show_loss, show_share
 from ..importance import Importance
 from ..state_looks import DRAWN, LOOKS
 from .data import CurveLine, Curves, History, Parallel, ParallelLine, Timeline

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 import plotly.io
 
 from ...errors import UsageError
+from ...whole_files import check_ours, write_text
 from ..view import StudyView
-from ..whole_files import check_ours, write_text
 from . import figures
 from .kinds import facts_json, known, plot_facts
 

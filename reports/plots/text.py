@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..format import show_loss, show_seconds, show_share
+from ...study.format import show_loss, show_seconds, show_share
 from ..importance import Importance
 from ..state_looks import DRAWN, LOOKS
 from ..view import StudyView

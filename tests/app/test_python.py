@@ -17,6 +17,7 @@ from loratune.objectives.testing.fake import FakeWorker
 from loratune.search.interrupt import StopSignal
 from loratune.storage.store import Store
 from loratune.study.events import StudyEnded, StudyStarted, TrialEnded
+from loratune.study.handover import Handover
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.M | re.S)
@@ -108,7 +109,7 @@ def test_a_study_is_begun_ended_and_gone_on_with_and_nothing_is_printed(capsys):
 def test_what_an_export_tells_says_by_its_kind_that_it_warns(monkeypatch):
     app.start(app.SearchOptions(trials=1))
     told = []
-    monkeypatch.setattr("loratune.app.exporting.gains_nothing", lambda *_: True)
+    monkeypatch.setattr(Handover, "gains_nothing", True)
     app.export(anyway=True, tell=told.append)
     assert [(one.kind, one.text) for one in told] == [
         ("warning", "this trial is no better than the base model")

@@ -11,7 +11,6 @@ from loratune.cli import tune as group
 from loratune.command import listing, showing
 from loratune.command.table_columns import SHORT
 from loratune.objectives.testing.fake import FakeFleet, FakePlan
-from loratune.reports.format import show_bytes
 from loratune.reports.load import load_view
 from loratune.reports.plots.save import plot_figure
 from loratune.reports.plots.text import plot_text
@@ -23,6 +22,7 @@ from loratune.search.loop import run
 from loratune.search.study_record import create
 from loratune.storage.store import Store
 from loratune.study.events import StudyProgress
+from loratune.study.format import show_bytes
 from rich.console import Console
 
 TRIALS = 24

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from loratune.app.exporting import handover
 from loratune.errors import ReportError
-from loratune.integrations.llamafactory import export_llamafactory, llamafactory
-from loratune.reports.data_columns import WORDS, columns_of
+from loratune.integrations import llamafactory as exporter
+from loratune.integrations.data_columns import WORDS, columns_of
 from loratune.spaces.params import LoraParams
 from loratune.study.facts import ColumnUse, Endings
 from made_up_studies import with_facts
@@ -21,6 +22,14 @@ RECORDS = {
     "prompt_completion": {"prompt": "a", "completion": "b"},
     "text": {"text": "a b c"},
 }
+
+
+def llamafactory(view, number, folder):
+    return exporter.llamafactory(handover(view, number), folder)
+
+
+def export_llamafactory(view, number, path, **options):
+    return exporter.export(handover(view, number), path, **options).written
 
 
 def params(**changes):

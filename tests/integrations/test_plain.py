@@ -3,10 +3,15 @@ import json
 
 import pytest
 import yaml
+from loratune.app.exporting import handover
 from loratune.errors import ReportError
-from loratune.integrations.plain import configuration, export_json, export_yaml
-from loratune.reports.full_run import FullRun
+from loratune.integrations import plain
 from loratune.spaces.params import LoraParams
+from loratune.study.full_run import FullRun
+
+
+def export_yaml(view, number=None, **options):
+    return plain.export_yaml(handover(view, number, **options))
 
 
 def test_the_best_configuration_reads_back_exactly(view):
@@ -40,9 +45,7 @@ def test_a_small_learning_rate_stays_a_number_for_every_reader(make_view):
     params = LoraParams(learning_rate=3e-4, batch_size=8, lora_rank=8, lora_alpha=16.0)
     text = export_yaml(make_view(1, params={0: params}), 0)
     assert "learning_rate: 0.0003" in text
-    from loratune.integrations.plain import dump_yaml
-
-    assert dump_yaml({"learning_rate": 1e-05}) == "learning_rate: 1.0e-05\n"
+    assert plain.dump_yaml({"learning_rate": 1e-05}) == "learning_rate: 1.0e-05\n"
 
 
 @pytest.mark.parametrize(
@@ -78,9 +81,9 @@ def test_a_missing_trial_and_a_study_without_a_best_are_one_line(make_view):
 
 
 def test_json_says_the_same(view):
-    loaded = json.loads(export_json(view))
+    loaded = json.loads(plain.export_json(handover(view)))
     notes = loaded.pop("notes")
-    assert loaded == configuration(view)
+    assert loaded == plain.configuration(handover(view))
     assert any("runs high" in note for note in notes)
 
 

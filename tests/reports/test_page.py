@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 from loratune.errors import ReportError
-from loratune.reports.format import show_value
 from loratune.reports.page import _inside_script, render, write_report
 from loratune.study.facts import BadRecord, ColumnUse, Facts, LeftOut
+from loratune.study.format import show_value
 from made_up_studies import with_facts
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}"

@@ -1,9 +1,6 @@
 import dataclasses
 
 import pytest
-from loratune.errors import ReportError
-from loratune.integrations.plain import export_json, export_yaml
-from loratune.reports.full_run import check_gain
 from loratune.reports.page import render
 from loratune.reports.trial_ends import outcomes
 from loratune.reports.verdict import verdict
@@ -186,24 +183,6 @@ def test_a_best_trial_that_is_better_is_not_warned_of(make_view):
     assert found.warning is None
     assert "no better" not in found.headline
     assert not any("Warning" in sentence for sentence in found.sentences)
-
-
-def test_the_best_is_not_handed_over_where_the_base_model_is_as_good(make_view):
-    view = below(make_view, 0.5)
-    with pytest.raises(
-        ReportError, match=r"trial 0 is the best with an eval loss of 1\.\d+, and the base model"
-    ):
-        check_gain(view, None)
-    check_gain(view, 0)
-    check_gain(below(make_view, 3.0), None)
-
-
-def test_an_export_says_that_the_base_model_is_as_good(make_view):
-    view = below(make_view, 0.5)
-    warning = "Warning: it is no better than the base model"
-    assert warning in export_yaml(view)
-    assert warning in export_json(view)
-    assert warning not in export_yaml(below(make_view, 3.0))
 
 
 def test_a_page_warns_and_offers_no_export_where_the_base_model_is_as_good(make_view):

@@ -1,8 +1,8 @@
 import pytest
-from loratune.reports.format import counted, have_ended, show_bytes, show_seconds, show_short, show_source
+from loratune.nouns import numbered
 from loratune.reports.trial_ends import outcomes
 from loratune.reports.verdict import verdict
-from loratune.spaces.nouns import numbered
+from loratune.study.format import counted, have_ended, show_bytes, show_seconds, show_short, show_source
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 trials"), (1, "1 trial"), (2, "2 trials")])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from loratune.spaces.nouns import numbered, plural
+from loratune.nouns import numbered, plural
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 trials"), (1, "1 trial"), (2, "2 trials")])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..study.facts import Endings
+from .facts import Endings
 from .format import counted, join
 
 

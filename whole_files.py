@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..atomic import write_atomically
-from ..errors import ReportError
+from .atomic import write_atomically
+from .errors import ReportError
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..spaces.nouns import plural
-from ..study.records import State
+from ..nouns import plural
+from .records import State
 
 
 def show_state(state: State, live: bool) -> str:

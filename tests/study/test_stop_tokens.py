@@ -1,5 +1,5 @@
 import pytest
-from loratune.reports.stop_tokens import (
+from loratune.study.stop_tokens import (
     Endings,
     ending_sentence,
     ending_warnings,

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ..errors import LoratuneError, nearest, shown
+from .errors import LoratuneError, nearest, shown
 
 MAX_BYTES = 1_000_000
 """Largest file that is read; nobody writes more by hand."""

@@ -1,0 +1,132 @@
+"""One trial on its way to another program: all that an exporter is told, and what every export says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ..errors import ReportError
+from .budget import Budget
+from .config import ObjectiveConfig
+from .facts import DataSummary, Geometry, ModelSummary
+from .format import counted, show_loss, show_share, show_state
+from .full_run import EPOCHS, FullRun
+from .records import StudyRecord, TrialRecord
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Handover:
+    """A trial that leaves its study; holds no connection, so it can be made up in a test."""
+
+    study: StudyRecord
+    """The study."""
+    trial: TrialRecord
+    """The trial."""
+    examples: int
+    """Training examples that it has seen."""
+    best: bool
+    """Whether it is the best of its study."""
+    live: bool = True
+    """Whether a process runs the study now."""
+    epochs: float = EPOCHS
+    """Length of the full run that is written."""
+    adapter: Path | None = None
+    """File of its weights, for an exporter that needs them."""
+    base: Path | None = None
+    """Folder of the base model on this machine; None where there is none, or nobody looked for it."""
+
+    @property
+    def objective(self) -> ObjectiveConfig:
+        """Model and data as the user asked for them."""
+        return self.study.config.objective
+
+    @property
+    def budget(self) -> Budget:
+        """What every trial was given."""
+        return self.study.facts.budget
+
+    @property
+    def data(self) -> DataSummary:
+        """What became of the data."""
+        return self.study.facts.data
+
+    @property
+    def model(self) -> ModelSummary:
+        """What the base model is."""
+        return self.study.facts.model
+
+    @property
+    def geometry(self) -> Geometry:
+        """How the base model was held: its number type, the layers that could carry an adapter."""
+        return self.study.facts.geometry
+
+    @property
+    def base_loss(self) -> float:
+        """The base model's loss on the final evaluation set."""
+        return self.study.facts.base_loss
+
+    @property
+    def model_name(self) -> str:
+        """The base model as others can find it: a folder's full path, or the Hub id."""
+        name = self.objective.model.name_or_path
+        folder = Path(name).expanduser()
+        return str(folder.resolve()) if folder.is_dir() else name
+
+    @property
+    def revision(self) -> str | None:
+        """The Hub's commit of the base model; None for a folder."""
+        return self.model.revision or self.objective.model.revision
+
+    @property
+    def gains_nothing(self) -> bool:
+        """Whether the trial's final loss is not below the base model's."""
+        return self.trial.value is not None and self.trial.value >= self.base_loss
+
+    def run(self, train: int | None = None) -> FullRun:
+        """Return the full run of its configuration, on so many training examples; None: the study's own."""
+        return FullRun(
+            epochs=self.epochs,
+            train_examples=self.data.train if train is None else train,
+            batch_size=self.trial.params.batch_size,
+            warmup_ratio=self.trial.params.warmup_ratio,
+            trial_examples=self.examples,
+        )
+
+
+def check_gain(handed: Handover) -> None:
+    """Raise ``ReportError`` where the base model is as good as the trial or better."""
+    if handed.gains_nothing:
+        raise ReportError(
+            f"trial {handed.trial.number} is the best with an eval loss of {show_loss(handed.trial.value)}, "
+            f"and the base model has {show_loss(handed.base_loss)}: there is nothing to gain from it; search "
+            "lower learning rates or longer trials, or write it --anyway"
+        )
+
+
+def provenance(handed: Handover, run: FullRun | None = None) -> tuple[str, ...]:
+    """Return what every export says of where its configuration comes from, as sentences."""
+    run = run or handed.run()
+    trial, seen = handed.trial, handed.examples
+    what = f"Trial {trial.number} of study {handed.study.name}"
+    if handed.best:
+        what += ", the best"
+    if trial.value is not None:
+        loss = (
+            f"eval loss {show_loss(trial.value)} on "
+            f"{counted(handed.budget.final_eval_examples, 'validation example')} "
+            f"(base model: {show_loss(handed.base_loss)})."
+        )
+    else:
+        ended = trial.state != "running"
+        loss = f"it ended as {trial.state}" if ended else f"it is {show_state(trial.state, handed.live)}"
+        loss += ", so it has no final loss: its configuration is untested at full length."
+    no_gain = "Warning: it is no better than the base model; training with it gains nothing."
+    return (
+        f"{what}: {loss}",
+        *((no_gain,) if handed.gains_nothing else ()),
+        f"Selected after {counted(seen, 'training example')}, {seen / max(1, handed.data.train):.3g} epochs: "
+        f"{show_share(run.share)} of a run of {run.epochs:g} {'epoch' if run.epochs == 1 else 'epochs'} of "
+        f"{counted(run.train_examples, 'example')}.",
+        "The best learning rate of a short trial runs high: before a long run, try a lower one too.",
+        "The loss is the mean over all target tokens of the set; Trainer averages the means of its batches.",
+    )
