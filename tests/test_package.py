@@ -37,9 +37,10 @@ def third_party(*paths: Path) -> dict[str, str]:
     """Return the distribution of every library imported below the paths, and one file that imports it."""
     found = {}
     for path in (file for top in paths for file in ([top] if top.is_file() else sorted(top.rglob("*.py")))):
-        siblings = {one.stem for one in path.parent.glob("*.py")} | {path.parent.name}
-        siblings |= {one.name for one in path.parent.iterdir() if one.is_dir()}
-        siblings |= {one.stem for one in path.parent.parent.glob("*.py")}  # a stage imports its program
+        siblings = {path.parent.name} | {one.name for one in path.parent.iterdir() if one.is_dir()}
+        # What lies in the folders above it counts too: a stage imports its program.
+        above = [folder for folder in path.parents if folder.is_relative_to(ROOT) and folder != ROOT]
+        siblings |= {one.stem for folder in (path.parent, *above) for one in folder.glob("*.py")}
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:

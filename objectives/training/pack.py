@@ -123,14 +123,15 @@ class Pack:
             rows[row].zero_()
         self.scales[row] = 0.0
 
-    def remove(self, row: int) -> None:
-        """Free a row; the last row in use moves into its place."""
+    def remove(self, row: int) -> int | None:
+        """Free a row; return the row that was moved into its place, None where it was the last in use."""
         last = self.active - 1
         if row != last:
             for rows in (self.params, self.grads, self.exp_avg, self.exp_avg_sq, self.scales):
                 rows[row] = rows[last]
         self.clear(last)
         self.active = last
+        return last if row != last else None
 
     # Computing: losses alone, or losses and gradients.
 

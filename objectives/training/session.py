@@ -30,6 +30,32 @@ PROGRESS_SECONDS = 0.5
 
 
 @dataclasses.dataclass(kw_only=True)
+class RoundSums:
+    """What has been added up of one trial since its round began; made anew for each round."""
+
+    loss: float = 0.0
+    """Summed loss."""
+    target_tokens: int = 0
+    """Tokens that it was taken over."""
+    tokens: int = 0
+    """Real tokens."""
+    norms: float = 0.0
+    """Summed gradient norms."""
+    steps: int = 0
+    """Optimizer steps."""
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss over the target tokens so far."""
+        return self.loss / self.target_tokens if self.target_tokens else math.nan
+
+    @property
+    def mean_norm(self) -> float:
+        """Mean norm of the gradient before clipping."""
+        return self.norms / self.steps if self.steps else math.nan
+
+
+@dataclasses.dataclass(kw_only=True)
 class Slot:
     """One trial in the pack, at the row of its place in the session's list."""
 
@@ -51,30 +77,12 @@ class Slot:
     """Why it cannot go on."""
     pending_tokens: int = 0
     """Target tokens whose gradients wait for the step."""
-    loss: float = 0.0
-    """Summed loss of this round."""
-    target_tokens: int = 0
-    """Target tokens of this round."""
-    tokens: int = 0
-    """Real tokens of this round."""
     learning_rate: float = 0.0
     """Of the last step."""
     norm: float = math.nan
     """Gradient norm of the last step."""
-    norms: float = 0.0
-    """Sum of this round's gradient norms."""
-    round_steps: int = 0
-    """Optimizer steps of this round."""
-
-    def begin(self) -> None:
-        """Forget the sums of the last round."""
-        self.loss, self.norms = 0.0, 0.0
-        self.target_tokens = self.tokens = self.round_steps = 0
-
-    @property
-    def mean_loss(self) -> float:
-        """Mean loss over this round's target tokens so far."""
-        return self.loss / self.target_tokens if self.target_tokens else math.nan
+    sums: RoundSums = dataclasses.field(default_factory=RoundSums)
+    """Of this round."""
 
 
 class Session:
@@ -128,11 +136,11 @@ class Session:
     def remove(self, trial: int) -> None:
         """Take a trial out of the pack."""
         row = next(row for row, slot in enumerate(self._slots) if slot.trial == trial)
-        self._pack.remove(row)
-        # The pack moves its last row into the gap, so the list does too.
-        last = self._slots.pop()
-        if row < len(self._slots):
-            self._slots[row] = last
+        moved = self._pack.remove(row)
+        if moved is None:
+            del self._slots[row]
+        else:
+            self._slots[row] = self._slots.pop(moved)
 
     def train_round(self, save_to: Path) -> Iterator[Progress | Done]:
         """Train every trial for a round, evaluate those that are due, write their checkpoints.
@@ -141,7 +149,7 @@ class Session:
         """
         started = told = time.monotonic()
         for slot in self._slots:
-            slot.begin()
+            slot.sums = RoundSums()
         orders = [self._stream(slot.seed).round(slot.rounds) for slot in self._slots]
         for micro_step, length in enumerate(self._lengths):
             batch = collate(
@@ -156,10 +164,10 @@ class Session:
             losses = self._pack.accumulate(batch, dropout).sum(dim=1).tolist()
             for row, slot in enumerate(self._slots):
                 slot.examples += self._budget.micro_batch
-                slot.tokens += batch.real_tokens[row]
-                slot.target_tokens += batch.target_tokens[row]
+                slot.sums.tokens += batch.real_tokens[row]
+                slot.sums.target_tokens += batch.target_tokens[row]
                 slot.pending_tokens += batch.target_tokens[row]
-                slot.loss += losses[row]
+                slot.sums.loss += losses[row]
                 if not math.isfinite(losses[row]):
                     self._diverge(row, "loss")
             self._step()
@@ -202,8 +210,8 @@ class Session:
             slot = self._slots[row]
             slot.pending_tokens = 0
             slot.norm = norm
-            slot.norms += norm
-            slot.round_steps += 1
+            slot.sums.norms += norm
+            slot.sums.steps += 1
             if not math.isfinite(norm):
                 self._diverge(row, "gradient")
                 continue
@@ -271,13 +279,13 @@ class Session:
             trial=slot.trial,
             round=slot.rounds,
             examples=slot.examples,
-            train_loss=slot.mean_loss,
+            train_loss=slot.sums.mean_loss,
             learning_rate=slot.learning_rate,
-            grad_norm=slot.norms / slot.round_steps if slot.round_steps else math.nan,
+            grad_norm=slot.sums.mean_norm,
             eval_losses=None if losses is None else tuple(losses.tolist()),
             diverged=slot.diverged,
             checkpoint=None if path is None else str(path),
-            tokens=slot.tokens,
+            tokens=slot.sums.tokens,
         )
 
     def _progress(self, phase: str, seconds: float) -> Progress:
@@ -286,13 +294,13 @@ class Session:
                 SlotProgress(
                     trial=slot.trial,
                     examples=slot.examples,
-                    train_loss=slot.mean_loss,
+                    train_loss=slot.sums.mean_loss,
                     learning_rate=slot.learning_rate,
                     grad_norm=slot.norm,
                 )
                 for slot in self._slots
             ),
             phase=phase,
-            tokens_per_second=sum(slot.tokens for slot in self._slots) / max(seconds, 1e-9),
+            tokens_per_second=sum(slot.sums.tokens for slot in self._slots) / max(seconds, 1e-9),
             memory_bytes=peak_memory(self._base.device),
         )

@@ -1,18 +1,13 @@
 """A worker in a process of its own: the seam of ``base.py`` over a pipe to ``worker.py``.
 
 Does not import torch. The pipe is a pair of connected sockets, inherited and without a name, so that
-nobody else can write to it; that is why messages may be pickled (exact for NaN, tuples and paths).
-Nothing pickled is ever stored.
-
-    search → worker     ("prepare", config) ("add", …) ("remove", trial) ("start", folder) ("close",)
-    worker → search     Facts, or (error class, message); then Events
+nobody else can write to it; that is why messages may be pickled. ``wire.py`` says what they are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -23,33 +18,37 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, assert_never
 
 import psutil
 
 from ... import errors
-from ...errors import OutOfMemory, WorkerError
+from ...errors import LoratuneError, OutOfMemory, WorkerError
 from ...spaces.params import LoraParams
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
 from ..base import Done, Event, SlotFailed, WorkerFailed, says_out_of_memory
+from .environment import child_environment
+from .wire import (
+    Add,
+    Answer,
+    Close,
+    Command,
+    LogTo,
+    Message,
+    Prepare,
+    Ready,
+    Refused,
+    Remove,
+    TrainRound,
+)
 
 SESSION = f"{__package__.rpartition('.')[0]}.training.session:Session"
 """What a worker serves unless told otherwise."""
 
 _ROUTINE = re.compile(r"\S+ \S+ INFO ")
 """How a line of a worker's log begins that tells of nothing wrong."""
-
-_LAUNCHER = (
-    *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "ROLE_WORLD_SIZE"),
-    *("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"),
-)
-"""What torchrun and ``accelerate launch`` tell a process about the group that it belongs to."""
-
-_ALLOCATORS = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
-"""Names of the setting of PyTorch's allocator: since 2.9, and before. What the user set stays as it is."""
 
 PREPARE_SILENCE = 600.0
 """Seconds without work after which a worker that makes model and data ready is ended."""
@@ -140,32 +139,40 @@ class ProcessWorker:
         if self.device is not None:
             device = "cuda" if self.device.startswith("cuda") else self.device
             config = dataclasses.replace(config, model=dataclasses.replace(config.model, device=device))
-        self._send("prepare", config)
+        self._send(Prepare(config=config))
         try:
             answer = self._prepared()
         except BaseException:
             self.close()
             raise
-        if isinstance(answer, Facts):
-            self.facts = answer
-            return answer
+        if isinstance(answer, Ready):
+            self.facts = answer.facts
+            return answer.facts
         self.close()
-        if isinstance(answer, WorkerFailed) and answer.out_of_memory:
-            # The allocator's own words are in the log; they name bytes, and no remedy.
-            trials = "as many trials at once as seemed to fit"
-            if config.slots is not None:
-                trials = f"{config.slots} trials at once" if config.slots > 1 else "one trial at a time"
-            raise OutOfMemory(
-                f"worker {self.index}: memory ran out with {trials}; lower --cutoff-len, the largest "
-                "lora_rank or batch_size (--set), or choose --dtype bfloat16 or a smaller model; a limit on "
-                f"the process counts too (ulimit -v); see {self.log_file}"
-            )
-        if isinstance(answer, WorkerFailed):
-            died = WorkerError(answer.reason)
-            died.killed = answer.killed
-            raise died
-        kind, message = answer
-        raise getattr(errors, kind)(message)
+        raise self._refusal(answer, config.slots)
+
+    def _refusal(self, answer: Refused | WorkerFailed, slots: int | None) -> LoratuneError:
+        """Return the error for a worker that could not prepare, with so many slots as were asked for."""
+        match answer:
+            case Refused(kind=kind, message=message):
+                refused: LoratuneError = getattr(errors, kind)(message)
+                return refused
+            case WorkerFailed(out_of_memory=True):
+                # The allocator's own words are in the log; they name bytes, and no remedy.
+                trials = "as many trials at once as seemed to fit"
+                if slots is not None:
+                    trials = f"{slots} trials at once" if slots > 1 else "one trial at a time"
+                return OutOfMemory(
+                    f"worker {self.index}: memory ran out with {trials}; lower --cutoff-len, the largest "
+                    "lora_rank or batch_size (--set), or choose --dtype bfloat16 or a smaller model; a limit "
+                    f"on the process counts too (ulimit -v); see {self.log_file}"
+                )
+            case WorkerFailed(reason=reason, killed=killed):
+                died = WorkerError(reason)
+                died.killed = killed
+                return died
+            case _:
+                assert_never(answer)
 
     def add(
         self, trial: int, params: LoraParams, *, seed: int, attempt: int, resume_from: Path | None
@@ -176,32 +183,37 @@ class ProcessWorker:
         assert trial not in self._inside, f"trial {trial} is inside already"
         assert len(self._inside) < self.facts.slots, f"all {self.facts.slots} slots are taken"
         self._inside.add(trial)
-        self._send("add", trial, params, seed, attempt, resume_from)
+        self._send(Add(trial=trial, params=params, seed=seed, attempt=attempt, resume_from=resume_from))
 
     def start(self, save_to: Path) -> None:
         """Begin a round."""
         assert self.facts is not None, "prepare comes before start"
         assert not self._running, "a round is running"
         self._running = True
-        self._send("start", save_to)
+        self._send(TrainRound(save_to=save_to))
 
     def poll(self, timeout: float) -> Event | None:
         """Return the next event; after ``WorkerFailed``, which comes once, there is none."""
         if self._over:
             time.sleep(timeout)
             return None
-        event: Event | None = self._receive(timeout)
-        if isinstance(event, Done):
-            self._running = False
-        elif isinstance(event, SlotFailed):
-            self._inside.discard(event.trial)
-        return event
+        match self._receive(timeout):
+            case Done() as done:
+                self._running = False
+                return done
+            case SlotFailed(trial=trial) as failed:
+                self._inside.discard(trial)
+                return failed
+            case Ready() | Refused():
+                raise AssertionError("an answer that nobody asked for")
+            case event:
+                return event
 
     def remove(self, trial: int) -> None:
         """Free the slot of a trial; nothing happens where it is not inside."""
         assert self._over or not self._running, "remove only between rounds"
         self._inside.discard(trial)
-        self._send("remove", trial)
+        self._send(Remove(trial=trial))
 
     def move_log(self, to: Path) -> None:
         """Go on in another log, which begins with what this one holds; only between rounds."""
@@ -209,14 +221,14 @@ class ProcessWorker:
         with _open_log(to) as log:
             start = log.tell()
             log.write(self.log_file.read_bytes())
-        self._send("log_to", to)
+        self._send(LogTo(file=to))
         self._log_start += start
         self.log_file = to
 
     def close(self) -> None:
         """End the process, by force if it does not answer; a second call does nothing."""
         self._over = True
-        self._send("close")
+        self._send(Close())
         self._connection.close()
         try:
             for insist in (None, self._process.terminate, self._process.kill):
@@ -230,7 +242,7 @@ class ProcessWorker:
                 self._process.kill()
                 self._process.wait()
 
-    def _prepared(self) -> Any:
+    def _prepared(self) -> Answer:
         """Return the answer to ``prepare``, however long it works on it; raise where it does no work.
 
         Loading and tokenizing may take hours and say nothing, but they use the processor; a process that is
@@ -247,14 +259,15 @@ class ProcessWorker:
                     f"worker {self.index} did nothing for {self.silence:.0f} s while it made model and data "
                     f"ready, and was ended; see {self.log_file}"
                 )
+        assert isinstance(answer, Answer), answer
         return answer
 
-    def _send(self, *command: Any) -> None:
+    def _send(self, command: Command) -> None:
         """Tell the process something; where it is gone, ``poll`` will notice."""
         with contextlib.suppress(OSError):
             self._connection.send(command)
 
-    def _receive(self, timeout: float) -> Any:
+    def _receive(self, timeout: float) -> Message | None:
         """Return the next message, ``WorkerFailed`` where the process is gone, None after ``timeout``."""
         deadline = time.monotonic() + timeout
         while True:
@@ -264,7 +277,7 @@ class ProcessWorker:
             try:
                 # In short steps: a process that it left behind could hold the pipe open.
                 if self._connection.poll(0 if ended else max(0.0, min(left, 0.5))):
-                    message = self._connection.recv()
+                    message: Message = self._connection.recv()
                     return self._last_words(message) if isinstance(message, WorkerFailed) else message
             except (EOFError, OSError):  # the end of the pipe, or half a message
                 ended = True
@@ -333,37 +346,6 @@ def _open_log(file: Path) -> BinaryIO:
             f"{file}: cannot be written ({error.strerror}); make its folder writable, "
             "or name a database elsewhere with --storage"
         ) from error
-
-
-def child_environment(environ: Mapping[str, str], *, threads: int, device: str | None) -> dict[str, str]:
-    """Return the environment of a worker: thread counts, an allocator, and no device but its own.
-
-    It is no member of a group that a launcher may have made this process part of. ``cuda:N`` is counted
-    among the devices that this process sees; for its worker it is the only one.
-    """
-    environment = {name: value for name, value in environ.items() if name not in _LAUNCHER}
-    if not any(name in environ for name in _ALLOCATORS):
-        # Micro-steps of many lengths leave holes of many sizes, unless the allocator's pieces can grow.
-        environment[_ALLOCATORS[_torch_version() < (2, 9)]] = "expandable_segments:True"
-    for name in ("OMP", "MKL", "OPENBLAS", "VECLIB_MAXIMUM", "NUMEXPR"):
-        suffix = "_THREADS" if name.endswith("MAXIMUM") else "_NUM_THREADS"
-        environment[name + suffix] = str(threads)
-    environment["TOKENIZERS_PARALLELISM"] = "false"
-    if device == "cpu":
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    elif device is not None and device.startswith("cuda:"):
-        number = int(device.removeprefix("cuda:"))
-        visible = environ.get("CUDA_VISIBLE_DEVICES")
-        names = [str(number)] * (number + 1) if visible is None else visible.split(",")
-        if number >= len(names):
-            raise WorkerError(f"device: {device} is not among CUDA_VISIBLE_DEVICES={visible}; name another")
-        environment["CUDA_VISIBLE_DEVICES"] = names[number].strip()
-    return environment
-
-
-def _torch_version() -> tuple[int, ...]:
-    """Return major and minor version of the installed PyTorch, which is not loaded for it."""
-    return tuple(int(part) for part in importlib.metadata.version("torch").split(".")[:2])
 
 
 def _oom_kills() -> int | None:

@@ -1,7 +1,8 @@
 """The main program of a worker process: it hears commands on a pipe, trains, and answers in events.
 
-Started by ``process.py``, which describes the pipe. Knows nothing of studies, samplers or the database;
-how trials are trained is the session's business, named by import path so that tests can bring a tiny one.
+Started by ``process.py``; ``wire.py`` says what goes through the pipe. Knows nothing of studies, samplers or
+the database; how trials are trained is the session's business, named by import path so that tests can bring
+a tiny one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, assert_never, cast
 
 from ... import errors
 from ...errors import LoratuneError
@@ -28,6 +29,7 @@ from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
 from ..base import Done, Progress, SlotFailed, WorkerFailed
 from ..out_of_memory import ran_out_of_memory
+from .wire import Add, Close, Command, LogTo, Message, Prepare, Ready, Refused, Remove, TrainRound
 
 log = logging.getLogger("loratune.worker")
 
@@ -71,7 +73,7 @@ def main(*, fd: int, session: str, index: int, threads: int, parent: int | None)
     _offer_to_the_oom_killer()
     os.set_inheritable(fd, False)
     connection = Connection(fd)
-    commands: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+    commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, commands), daemon=True).start()
     try:
         _Service(connection, _session_maker(session, threads)).serve(commands)
@@ -104,13 +106,32 @@ class _Service:
         self.session: TrainingSession | None = None
         self.inside: set[int] = set()
 
-    def serve(self, commands: queue.SimpleQueue[tuple[Any, ...]]) -> None:
-        """Carry out commands, each named after a method below, until one raises."""
+    def serve(self, commands: queue.SimpleQueue[Command]) -> None:
+        """Carry out commands until one raises."""
         while True:
-            name, *values = commands.get()
-            getattr(self, name)(*values)
+            self._carry_out(commands.get())
 
-    def prepare(self, config: ObjectiveConfig) -> None:
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case Prepare(config=config):
+                self._prepare(config)
+            case Add():
+                self._add(command)
+            case Remove(trial=trial):
+                self._remove(trial)
+            case TrainRound(save_to=save_to):
+                self._train_round(save_to)
+            case LogTo(file=file):
+                _log_to(file)
+            case Close():  # heard where commands are listened for, and not queued
+                raise AssertionError("a closed worker goes on")
+            case _:
+                assert_never(command)
+
+    def _send(self, message: Message) -> None:
+        self.connection.send(message)
+
+    def _prepare(self, config: ObjectiveConfig) -> None:
         try:
             self.session = self.make(config)
         except LoratuneError as error:
@@ -119,55 +140,58 @@ class _Service:
             # A subclass that the parent may not know crosses as the nearest class of the tree.
             known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
             log.error("%s: %s", known, error)
-            self.connection.send((known, str(error)))
+            self._send(Refused(kind=known, message=str(error)))
             return
-        self.connection.send(self.session.facts)
+        self._send(Ready(facts=self.session.facts))
 
-    def add(self, trial: int, params: LoraParams, seed: int, attempt: int, resume_from: Path | None) -> None:
+    def _add(self, new: Add) -> None:
         assert self.session is not None
         try:
-            self.session.add(trial, params, seed=seed, attempt=attempt, resume_from=resume_from)
+            self.session.add(
+                new.trial, new.params, seed=new.seed, attempt=new.attempt, resume_from=new.resume_from
+            )
         except (LoratuneError, OSError) as error:
             if ran_out_of_memory(error):
                 raise
-            log.warning("trial %d cannot be taken up: %s", trial, error)
-            self.connection.send(SlotFailed(trial=trial, reason=" ".join(str(error).split())))
+            log.warning("trial %d cannot be taken up: %s", new.trial, error)
+            self._send(SlotFailed(trial=new.trial, reason=" ".join(str(error).split())))
             return
-        self.inside.add(trial)
+        self.inside.add(new.trial)
 
-    def remove(self, trial: int) -> None:
+    def _remove(self, trial: int) -> None:
         assert self.session is not None
         if trial in self.inside:
             self.inside.remove(trial)
             self.session.remove(trial)
 
-    def log_to(self, file: Path) -> None:
-        """Let everything that this process prints go to the end of another file."""
-        handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-            os.dup2(handle, stream.fileno())
-        os.close(handle)
-
-    def start(self, save_to: Path) -> None:
+    def _train_round(self, save_to: Path) -> None:
         assert self.session is not None
         if not self.inside:  # every trial that was added has failed, and was reported
-            self.connection.send(Done(results=(), seconds=0.0, memory_bytes=0))
+            self._send(Done(results=(), seconds=0.0, memory_bytes=0))
             return
         for event in self.session.train_round(save_to):
-            self.connection.send(event)
+            self._send(event)
 
 
-def _listen(connection: Connection, commands: queue.SimpleQueue[tuple[Any, ...]]) -> None:
-    """Queue what the parent says; end the process at once when it says ``close`` or is gone.
+def _log_to(file: Path) -> None:
+    """Let everything that this process prints go to the end of another file."""
+    handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(handle, stream.fileno())
+    os.close(handle)
+
+
+def _listen(connection: Connection, commands: queue.SimpleQueue[Command]) -> None:
+    """Queue what the parent says; end the process at once when it says ``Close`` or is gone.
 
     A thread of its own, because the other one may be inside a model's loading or a long micro-step. Ending
     anywhere is safe: a checkpoint exists whole, under its name, or not at all.
     """
     try:
         while True:
-            command = connection.recv()
-            if command[0] == "close":
+            command: Command = connection.recv()
+            if isinstance(command, Close):
                 break
             commands.put(command)
         log.info("closed")

@@ -276,11 +276,13 @@ def test_a_removed_row_is_taken_by_the_last_one(pack: Pack) -> None:
     for seed in range(3):
         pack.add(params, seed)
     last = pack.params[2].clone()
-    pack.remove(0)
+    assert pack.remove(0) == 2
     assert pack.active == 2
     assert pack.params[0].equal(last)
     assert not pack.params[2].any()
     assert pack.scales[2] == 0
+    assert pack.remove(1) is None, "the last one in use leaves no gap"
+    assert pack.params[0].equal(last)
 
 
 def test_recomputed_activations_give_the_same_bits() -> None:
