@@ -16,6 +16,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
+    PlainValidator,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -26,7 +28,10 @@ from .. import bounds
 from ..bounds import Bounds
 from ..errors import UsageError
 from ..storage.store import DEFAULT
-from ..study.choices import Attention, Dtype, Format, Pruner, Sampler
+from ..study.choices import Attention, Dtype, Format
+from ..study.pruners import PRUNERS, PrunerSettings
+from ..study.samplers import SAMPLERS, SamplerSettings
+from ..study.settings import Registry
 from ..yamlfile import complaint
 
 
@@ -42,6 +47,8 @@ class Option:
     """Between what a number may lie."""
     default: str | None = None
     """The default in words where the value does not say it; empty where the help does."""
+    registry: Registry[Any] | None = None
+    """The kinds that may be named, each with settings behind a colon."""
     in_file: bool = True
     """Whether a config file may hold it; else it belongs to one run."""
 
@@ -169,8 +176,21 @@ class SearchOptions(_Options):
     dtype: Annotated[Dtype, Option(help="Numbers of the base model.")] = "auto"
     device: Annotated[Text, Option(help="cpu, cuda or cuda:N.", metavar="NAME")] = "auto"
     attn_implementation: Annotated[Attention, Option(help="Attention.")] = "sdpa"
-    sampler: Annotated[Sampler, Option(help="Who proposes trials.")] = "tpe"
-    pruner: Annotated[Pruner, Option(help="Who stops bad ones early.")] = "asha"
+    sampler: Annotated[
+        SamplerSettings,
+        PlainValidator(SAMPLERS.parse),
+        PlainSerializer(str),
+        Option(help="Who proposes trials; tpe:startup=20 sets one of its numbers.", registry=SAMPLERS),
+    ] = SAMPLERS.default
+    pruner: Annotated[
+        PrunerSettings,
+        PlainValidator(PRUNERS.parse),
+        PlainSerializer(str),
+        Option(
+            help="Who stops bad ones early; halving:factor=3,peers=6 sets two of its numbers.",
+            registry=PRUNERS,
+        ),
+    ] = PRUNERS.default
     seed: Annotated[
         int,
         Option(help="Seed of sampler, data order and adapters.", metavar="N", bounds=bounds.SEED),
@@ -292,7 +312,9 @@ def _describe(name: str, hint: Any, option: Option, value: object) -> Described:
     first = kinds[0]
     kind: Any = "text"
     choices: tuple[str, ...] = ()
-    if get_origin(first) is Literal:
+    if option.registry is not None:
+        kind, choices = "choice", option.registry.names
+    elif get_origin(first) is Literal:
         kind, choices = "choice", get_args(first)
     elif get_origin(first) in (dict, list):
         kind = "several"

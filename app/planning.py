@@ -44,7 +44,7 @@ class Plan:
 def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:
     """Return the plan of a study as plain values, for ``--json``."""
     budget, data, model, memory = facts.budget, facts.data, facts.model, facts.memory
-    share = SHARE_WITH_PRUNING if config.pruner == "asha" else 1.0
+    share = SHARE_WITH_PRUNING if config.pruner.stops else 1.0
     evaluated = budget.eval_examples * (len(RUNGS) - 1) + budget.final_eval_examples
     rows = trials * share * (budget.examples + EVAL_COST * evaluated)
     examples = data.train + data.validation + data.test
@@ -89,7 +89,8 @@ def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int)
         },
         "space": dict(config.space.describe()),
         "preset": config.preset,
-        "pruner": config.pruner,
+        "sampler": config.sampler.spelled,
+        "pruner": config.pruner.spelled,
         "trials": trials,
         "examples": budget.examples,
         "epochs": budget.examples / data.train,

@@ -18,11 +18,13 @@ from ..demo import data_path, model_path
 from ..errors import SpaceError, UsageError
 from ..objectives.data.columns import parse_columns
 from ..objectives.size import count_parameters
+from ..search.samplers.kinds import sampler_of
 from ..spaces.params import LoraParams
 from ..spaces.parse import build_space, configuration
 from ..spaces.presets import PRESETS, Preset, preset, preset_for
 from ..study.config import DataConfig, ModelConfig, ObjectiveConfig
 from ..study.facts import Facts
+from ..study.samplers import SamplerSettings
 from ..study.study_config import StudyConfig
 from .config_file import read_config
 from .default_storage import default_storage
@@ -96,12 +98,18 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
             max_grad_norm=search.max_grad_norm,
             seed=search.seed,
         ),
-        sampler=search.sampler,
+        sampler=_installed(search.sampler),
         pruner=search.pruner,
         seed=search.seed,
         first=(first, *(_enqueued(values, first) for values in search.enqueue or ())),
         keep_adapters=search.keep_adapters,
     )
+
+
+def _installed(settings: SamplerSettings) -> SamplerSettings:
+    """Return a sampler's settings, or raise ``UsageError`` where this machine lacks what it needs."""
+    sampler_of(settings)
+    return settings
 
 
 def fit_to_budget(config: StudyConfig, facts: Facts) -> StudyConfig:

@@ -29,13 +29,16 @@ from unittest import mock
 from loratune.objectives.base import Event
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker
 from loratune.objectives.testing.surface import Surface, unit
-from loratune.search import boundary, loop, samplers, trial_source
+from loratune.search import boundary, loop, trial_source
+from loratune.search.samplers.base import Past
+from loratune.search.samplers.kinds import propose
 from loratune.search.study_record import create
 from loratune.search.study_state import StudyState
 from loratune.spaces.presets import preset
 from loratune.storage.store import Store
 from loratune.study.budget import ROUNDS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+from loratune.study.samplers import Random, Tpe
 from loratune.study.study_config import StudyConfig
 
 MARKS = (100, 1000, 5000)
@@ -175,7 +178,7 @@ def search(path: Path, trials: int, marks: tuple[int, ...], *, quick: bool) -> A
         return quick and not any(mark - SPAN - LEAD <= account.trials <= mark for mark in marks)
 
     def proposing(*args: Any, **options: Any) -> Any:
-        return propose(*args, **{**options, "sampler": "random" if growing() else options["sampler"]})
+        return propose(*args, **{**options, "sampler": Random() if growing() else options["sampler"]})
 
     propose = trial_source.propose
     patches = (
@@ -266,7 +269,7 @@ def proposals(seeds: int, checks: tuple[int, ...]) -> str:
     lines.append("|---|---|---|---|---|---|")
     found: dict[int, list[tuple[float, ...]]] = {check: [] for check in checks}
     for seed in range(seeds):
-        bounded = imagined(seed, max(checks), samplers.REMEMBERED)
+        bounded = imagined(seed, max(checks), Tpe().remembered)
         whole = imagined(seed, max(checks), max(checks))
         for check in checks:
             best = tuple(min(losses[:check]) for losses in (bounded, whole))
@@ -282,21 +285,21 @@ def proposals(seeds: int, checks: tuple[int, ...]) -> str:
 def imagined(seed: int, trials: int, remembered: int) -> list[float]:
     """Return the losses of a study's trials, one after another on the made-up surface, none stopped early."""
     space, surface = preset("tiny").space, Surface()
-    history: list[samplers.Past] = []
+    history: list[Past] = []
     losses: list[float] = []
-    with mock.patch.object(samplers, "REMEMBERED", remembered):
-        for number in range(1, trials + 1):
-            params, _ = samplers.propose(space, history, number=number, seed=seed, sampler="tpe")
-            diverged = surface.diverges_at(params) is not None
-            loss = surface.loss(params, ROUNDS) + 0.02 * unit(f"{seed} {number}", "imagined")
-            losses.append(surface.base if diverged else loss)
-            history.append(
-                samplers.Past(suggestion=space.encode(params), state="diverged")
-                if diverged
-                else samplers.Past(
-                    suggestion=space.encode(params), state="complete", value=loss, curve={ROUNDS: loss}
-                )
-            )
+    sampler = Tpe(remembered=remembered)
+    for number in range(1, trials + 1):
+        found = propose(space, history, number=number, seed=seed, sampler=sampler)
+        assert found is not None, "TPE always has something to try"
+        params = found[0]
+        diverged = surface.diverges_at(params) is not None
+        loss = surface.loss(params, ROUNDS) + 0.02 * unit(f"{seed} {number}", "imagined")
+        losses.append(surface.base if diverged else loss)
+        history.append(
+            Past(suggestion=space.encode(params), state="diverged")
+            if diverged
+            else Past(suggestion=space.encode(params), state="complete", value=loss, curve={ROUNDS: loss})
+        )
     return losses
 
 

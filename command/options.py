@@ -19,6 +19,7 @@ from ..bounds import Bounds
 from ..errors import shown
 from ..integrations.registry import EXPORTERS
 from ..storage.store import DEFAULT
+from ..study.settings import Registry
 
 Command = Callable[..., Any]
 
@@ -91,6 +92,21 @@ class Real(click.FloatRange):
         return number
 
 
+class Named(click.Choice[Any]):
+    """One of several kinds by name, which may have settings behind a colon."""
+
+    def __init__(self, registry: Registry[Any]) -> None:
+        super().__init__(registry.names)
+        self._registry = registry
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the settings of the kind."""
+        try:
+            return self._registry.parse(value)
+        except ValueError as error:
+            return self.fail(f"{shown(value)} {error}", param, ctx)
+
+
 class _File(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """A path; whether something lies there is for whoever opens it to say."""
 
@@ -160,7 +176,9 @@ def _flag(one: Described) -> Callable[[Command], Command]:
         return click.option(one.flag, is_flag=True, default=None, **given)
     ends = one.option.bounds
     kind: Any = str
-    if one.kind == "choice":
+    if one.option.registry is not None:
+        kind = Named(one.option.registry)
+    elif one.kind == "choice":
         kind = click.Choice(one.choices)
     elif ends is not None:
         kind = {"whole": Whole, "real": Real, "count": CountOrAuto}[one.kind](ends)

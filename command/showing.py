@@ -42,13 +42,15 @@ def print_verdict(out: Console, found: Verdict) -> None:
 
 
 def print_study(out: Console, facts: StudyFacts) -> None:
-    """Print what a study is of: model, data, seed and space, a line each."""
+    """Print what a study is of: model, data, how it is searched and space, a line each."""
     files = [file for _, file in facts.data_files]
     settings, model = dict(facts.settings), facts.model
     space = "; ".join(f"{name} {words}" for name, words in facts.space)
     pairs = [
         ("model", f"{model.name_or_path}  ({model.architecture}, {model.dtype} on {model.device})"),
         ("data", f"{', '.join(files) or 'not known'}  ({show_count(facts.data.train)} training examples)"),
+        ("sampler", settings["sampler"]),
+        ("pruner", settings["pruner"]),
         ("seed", settings["seed"]),
         (
             "space",

@@ -25,9 +25,6 @@ from .view import StudyView
 MIN_TRIALS = 20
 """Fewer trials than this say nothing about importance."""
 
-RUNG = 2
-"""The round of the comparison: the first after which a trial may be stopped, so all reached it."""
-
 TOP = 0.25
 """Share of the trials that counts as the best; docs/log.md has the experiment behind it."""
 
@@ -141,17 +138,23 @@ def _check_enough(view: StudyView, scored: list[tuple[TrialRecord, float]]) -> N
 
 
 def _reach(view: StudyView) -> str:
-    return counted(RUNG * view.budget.round_examples, "example")
+    return counted(_rung(view) * view.budget.round_examples, "example")
+
+
+def _rung(view: StudyView) -> int:
+    """Return the rung of the comparison: the first where a trial may be stopped, so that all reached it."""
+    return view.study.config.pruner.compared_at
 
 
 def _rung_losses(view: StudyView) -> list[tuple[TrialRecord, float]]:
     """Return each trial's loss at the rung; every diverged trial gets the worst of them."""
+    rung = _rung(view)
     found: list[tuple[TrialRecord, float | None]] = []
     for trial in view.trials:
         if trial.state == "diverged":
             found.append((trial, None))
         elif trial.state in ("running", "complete", "pruned", "failed"):
-            loss = view.eval_at(trial.number, RUNG)
+            loss = view.eval_at(trial.number, rung)
             if loss is not None:
                 found.append((trial, loss))
     finite = [loss for _, loss in found if loss is not None]

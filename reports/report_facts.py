@@ -144,8 +144,8 @@ def _settings(view: StudyView) -> tuple[tuple[str, str], ...]:
     config = view.study.config
     budget = view.budget
     return (
-        ("sampler", config.sampler),
-        ("pruner", config.pruner),
+        ("sampler", config.sampler.described),
+        ("pruner", config.pruner.described),
         ("seed", str(view.study.seed)),
         ("preset", config.preset),
         (

@@ -13,6 +13,7 @@ from ..study.events import PointRecorded
 from .measure import Reached, updates_of
 from .outcomes import Arrival, judge
 from .progress import Announcer
+from .pruners.kinds import pruner_of
 from .study_state import StudyState
 from .worker_state import WorkerState
 
@@ -25,6 +26,7 @@ class Boundary:
         """Whether all running trials are judged together, or each worker's are."""
         self._state = state
         self._announcer = announcer
+        self._pruner = pruner_of(state.config.pruner)
         self._reached: dict[int, Reached] = {}
         """Trials that have ended the round while others that are judged with them have not."""
 
@@ -96,7 +98,7 @@ class Boundary:
             arrivals,
             state.rungs({update.trial: update.point for update in updates}),
             base_loss=state.facts.base_loss,
-            pruner=state.config.pruner,
+            pruner=self._pruner,
         )
         state.record(updates, verdicts)
         for update in updates:

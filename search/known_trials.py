@@ -17,7 +17,7 @@ from ..spaces.space import SearchSpace
 from ..storage.to_optuna import to_optuna
 from ..study.records import FINAL_STATES, CurvePoint, State, TrialRecord
 from .concurrency import canonical
-from .samplers import Past
+from .samplers.base import Past
 
 
 class KnownTrials:

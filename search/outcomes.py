@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 
 from ..spaces.params import LoraParams
 from ..study.budget import ROUNDS, RUNGS
-from ..study.choices import Pruner
 from ..study.events import TrialEnded
+from ..study.pruners import STOP_RUNGS
 from ..study.records import State
-from .pruners import decide, in_warmup
+from .pruners.base import Arrivals, Pruner
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,11 +86,13 @@ def judge(
             found[arrival.trial] = Verdict(
                 trial=arrival.trial, state="complete", reason=None, value=arrival.eval_loss
             )
-    for round_number in sorted({arrival.round for arrival in arrivals}):
+    for round_number in STOP_RUNGS:
         going = {a.trial: a for a in arrivals if a.round == round_number and a.trial not in found}
-        exempt = {a.trial for a in going.values() if a.never_stopped or in_warmup(a.params, round_number)}
         values = rungs.get(round_number, {})
-        for trial in decide(round_number, values, going, exempt, pruner):
+        decision = pruner.decide(Arrivals(rung=round_number, arrived=frozenset(going), losses=rungs))
+        for trial in decision.stop:
+            if going[trial].never_stopped or in_warmup(going[trial].params, round_number):
+                continue  # it is measured, and others are compared with it
             rank = 1 + sum(value < values[trial] for value in values.values())
             found[trial] = Verdict(
                 trial=trial,
@@ -100,6 +102,11 @@ def judge(
                 value=None,
             )
     return tuple(found[trial] for trial in sorted(found))
+
+
+def in_warmup(params: LoraParams, round_number: int) -> bool:
+    """Return whether a trial's learning rate was still rising in that round: its loss says little yet."""
+    return params.warmup_ratio * ROUNDS > round_number
 
 
 def _why_diverged(arrival: Arrival, base_loss: float) -> str | None:

@@ -11,8 +11,8 @@ from ..objectives.base import SlotProgress
 from ..spaces.params import HYPERPARAMETERS
 from ..study.budget import ROUNDS
 from ..study.events import BestTrial, Event, Observer, StudyProgress, TrialProgress
+from ..study.pruners import STOP_RUNGS
 from .measure import finite
-from .pruners import STOP_RUNGS
 from .study_state import StudyState
 from .worker_state import WorkerState
 
@@ -56,7 +56,7 @@ class Announcer:
             finished=len(state.trials) - len(running),
             to_begin=max(0, state.study.trials - len(state.trials)),
             begun=[state.trials[number].rounds for number in running],
-            stops=state.config.pruner != "none",
+            stops=state.config.pruner.stops,
         )
         best = state.best()
         last = [worker.last for worker in self._workers if worker.last is not None]

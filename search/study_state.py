@@ -21,7 +21,7 @@ from ..study.records import CurvePoint, Ending, RoundUpdate, State, StudyRecord,
 from ..study.study_config import StudyConfig
 from .known_trials import KnownTrials
 from .outcomes import Verdict
-from .samplers import Past
+from .samplers.base import Past
 from .study_record import last_slots
 from .trial_files import TrialFiles
 

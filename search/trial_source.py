@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..spaces.params import LoraParams
-from ..study.events import TrialStarted
-from ..study.sentences import space_exhausted
+from ..study.events import Notice, TrialStarted
+from ..study.sentences import everything_tried, space_exhausted
 from .concurrency import DUPLICATES, in_flight_limit, twin_of
 from .progress import Announcer
-from .samplers import propose
+from .samplers.kinds import propose, sampler_of
 from .study_state import StudyState
 
 
@@ -21,6 +21,7 @@ class TrialSource:
         """How many may run at once."""
         self.exhausted = False
         """Whether no untried configuration was found."""
+        sampler_of(state.config.sampler)  # says at once where it lacks a library
         self._state = state
         self._announcer = announcer
 
@@ -38,7 +39,7 @@ class TrialSource:
         if number < len(config.first):
             return self._begin(config.first[number], "enqueued" if number else "default")
         while (tries := state.duplicates(number)) < DUPLICATES:
-            params, source = propose(
+            found = propose(
                 config.space,
                 state.history(),
                 number=number,
@@ -46,13 +47,20 @@ class TrialSource:
                 sampler=config.sampler,
                 tries=tries,
             )
+            if found is None:
+                self._exhaust(everything_tried(config.sampler.name, number))
+                return None
+            params, source = found
             twin = twin_of(params, state.tried)
             if twin is None:
                 return self._begin(params, source)
             state.add_duplicate(twin, params)
-        self.exhausted = True
-        self._announcer.tell(space_exhausted(DUPLICATES, number))
+        self._exhaust(space_exhausted(DUPLICATES, number))
         return None
+
+    def _exhaust(self, notice: Notice) -> None:
+        self.exhausted = True
+        self._announcer.tell(notice)
 
     def _begin(self, params: LoraParams, source: str) -> int:
         number = self._state.add(params, source)

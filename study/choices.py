@@ -7,12 +7,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-Sampler = Literal["tpe", "random"]
-"""Who proposes the trials."""
-
-Pruner = Literal["asha", "none"]
-"""Who stops the bad ones early."""
-
 Format = Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion", "text"]
 """How records are laid out."""
 

@@ -46,7 +46,7 @@ class TrialStarted:
     params: LoraParams
     """Its hyperparameters."""
     source: str
-    """Who proposed it: ``default``, ``enqueued``, ``startup``, ``tpe`` or ``random``."""
+    """Who proposed it: ``default``, ``enqueued``, ``startup``, or a sampler's name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..nouns import plural
 from .records import State
+from .samplers import SAMPLERS
 
 
 def show_state(state: State, live: bool) -> str:
@@ -19,8 +20,7 @@ def show_source(source: str) -> str:
         "default": "the known-good default",
         "enqueued": "asked for by the user",
         "startup": "startup: spread over the space, before the sampler goes by losses",
-        "tpe": "proposed by TPE from the losses before",
-        "random": "drawn at random",
+        **{kind.name: kind.proposed for kind in SAMPLERS.kinds},
     }.get(source, source)
 
 

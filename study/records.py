@@ -62,7 +62,7 @@ class TrialRecord:
     seed: int
     """Seed of its data order, initial adapter and dropout."""
     source: str
-    """Who proposed it: ``default``, ``enqueued``, ``startup``, ``tpe`` or ``random``."""
+    """Who proposed it: ``default``, ``enqueued``, ``startup``, or a sampler's name."""
     state: State
     """Where it stands."""
     reason: str | None

@@ -91,6 +91,12 @@ def space_exhausted(proposals: int, trials: int) -> Notice:
     return Notice(about="space", text=text)
 
 
+def everything_tried(sampler: str, trials: int) -> Notice:
+    """Say that a sampler has nothing left to try, so that the study ends with so many trials."""
+    text = f"sampler {sampler}: every point of it was tried; the study ends with {numbered(trials, 'trial')}"
+    return Notice(about="space", text=text)
+
+
 def _set_back(event: TrialSetBack) -> str:
     recorded, kept = event.recorded, event.kept
     what = f"goes on from round {kept}" if kept else "starts over"

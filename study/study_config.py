@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import pydantic
 
-from ..errors import LoratuneError, StorageError, UsageError, nearest
+from ..errors import LoratuneError, StorageError, UsageError
 from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
 from .as_json import to_json
-from .choices import Pruner, Sampler
 from .config import ObjectiveConfig
+from .pruners import PRUNERS, PrunerSettings
+from .samplers import SAMPLERS, SamplerSettings
 
 _OBJECTIVE = pydantic.TypeAdapter(ObjectiveConfig)
 _LOCAL: Mapping[str, Any] = {
@@ -41,10 +42,10 @@ class StudyConfig:
     """Where trial 0 comes from, in words."""
     objective: ObjectiveConfig
     """Model, data and budget; what depends on the machine or the run (``_LOCAL``) is left out."""
-    sampler: Sampler = "tpe"
-    """``tpe`` or ``random``."""
-    pruner: Pruner = "asha"
-    """``asha`` (successive halving) or ``none``."""
+    sampler: SamplerSettings = SAMPLERS.default
+    """Who proposes trials, and what it goes by."""
+    pruner: PrunerSettings = PRUNERS.default
+    """Who stops them early, and what it goes by."""
     seed: int = 0
     """Seed of the sampler; that of the data order and the adapters is in ``objective``."""
     first: tuple[LoraParams, ...]
@@ -53,10 +54,6 @@ class StudyConfig:
     """How many of the best trials keep their adapters on disk, at least 1."""
 
     def __post_init__(self) -> None:
-        if self.sampler not in get_args(Sampler):
-            raise UsageError(f"sampler: {self.sampler!r} is not tpe or random{_near(self.sampler, Sampler)}")
-        if self.pruner not in get_args(Pruner):
-            raise UsageError(f"pruner: {self.pruner!r} is not asha or none{_near(self.pruner, Pruner)}")
         if self.keep_adapters < 1:
             raise UsageError(
                 f"keep_adapters: {self.keep_adapters} is less than 1; the best one is always kept"
@@ -76,6 +73,8 @@ class StudyConfig:
         values["objective"] = {
             name: to_json(value) for name, value in vars(self.objective).items() if name not in _LOCAL
         }
+        values["sampler"] = self.sampler.to_json()
+        values["pruner"] = self.pruner.to_json()
         values["first"] = [params.to_dict() for params in self.first]
         return values
 
@@ -88,6 +87,9 @@ class StudyConfig:
             given["space"] = SearchSpace.from_dict(values["space"])
             given["objective"] = _OBJECTIVE.validate_python(_with_rules(values["objective"]))
             given["first"] = tuple(LoraParams.from_dict(params) for params in values["first"])
+            # A study of before these were stored goes by what they were then.
+            given["sampler"] = SAMPLERS.from_json(values.get("sampler", "tpe"))
+            given["pruner"] = PRUNERS.from_json(values.get("pruner", "asha"))
             return cls(**given)
         except (AttributeError, LookupError, LoratuneError, TypeError, ValueError) as error:
             raise StorageError(
@@ -107,6 +109,7 @@ class StudyConfig:
     def _words(self) -> dict[str, str]:
         """Return every leaf by its name, in words."""
         values = self.to_json()
+        values["sampler"], values["pruner"] = self.sampler.spelled, self.pruner.spelled
         del values["space"], values["first"], values["default_source"]
         # Not the user's choice: where other rules give other tokens, the data's fingerprint tells.
         del values["objective"]["data"]["rules"]
@@ -131,7 +134,3 @@ def _leaves(value: Any, name: str = "") -> dict[str, str]:
     for key, item in value.items():
         found.update(_leaves(item, f"{name}.{key}" if name else key))
     return found
-
-
-def _near(value: object, known: Any) -> str:
-    return nearest(str(value), get_args(known))

@@ -82,7 +82,10 @@ def test_a_key_left_blank_is_a_key_left_out(config):
         ("workers: many", "workers: 'many' is neither 'auto' nor a whole number from 1 to 1024"),
         ("timeout: .nan", "timeout: nan is not a finite number"),
         ("timeout: -1", "timeout: -1 is not above 0.0"),
-        ("sampler: tpee", "sampler: 'tpee' is not 'tpe' or 'random'"),
+        (
+            "sampler: tpee",
+            "sampler: 'tpee' is not one of 'tpe', 'random', 'qmc', 'grid', 'gp' (did you mean 'tpe'?)",
+        ),
         ("set: 5", "set: 5 is not a mapping of names to values"),
         ("enqueue: [5]", "enqueue.0: 5 is not a mapping of names to values"),
         ("seed: -1", "seed: -1 is less than 0"),

@@ -13,6 +13,8 @@ from loratune.errors import UsageError
 from loratune.objectives.data.formats import FORMATS
 from loratune.spaces.presets import PRESETS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+from loratune.study.pruners import Halving
+from loratune.study.samplers import Tpe
 from loratune.study.study_config import StudyConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "options.md"
@@ -82,7 +84,10 @@ def test_the_choices_are_those_of_whoever_understands_them():
         ({"trials": 0}, "trials: 0 is less than 1"),
         ({"trials": True}, "trials: True is not a whole number"),
         ({"trails": 3}, "trails: is not known here (did you mean 'trials'?)"),
-        ({"sampler": "tpee"}, "sampler: 'tpee' is not 'tpe' or 'random'"),
+        (
+            {"sampler": "tpee"},
+            "sampler: 'tpee' is not one of 'tpe', 'random', 'qmc', 'grid', 'gp' (did you mean 'tpe'?)",
+        ),
         ({"max_grad_norm": 0.0}, "max_grad_norm: 0.0 is not above 0.0"),
         ({"seed": 2**31}, f"seed: {2**31} is more than {2**31 - 1}"),
         ({"data": ""}, "data: '' is empty"),
@@ -92,6 +97,15 @@ def test_a_program_hears_what_is_wrong_with_an_option(given, said):
     with pytest.raises(UsageError) as caught:
         SearchOptions(**given)
     assert str(caught.value) == said
+
+
+def test_a_sampler_and_a_pruner_are_taken_as_text_or_as_they_are_and_given_back_as_text():
+    options = SearchOptions(sampler="tpe:startup=20", pruner=Halving(factor=3))
+    assert (options.sampler, options.pruner) == (Tpe(startup=20), Halving(factor=3))
+    assert options.model_dump(include={"sampler", "pruner"}) == {
+        "sampler": "tpe:startup=20",
+        "pruner": "halving:factor=3",
+    }
 
 
 def test_a_path_is_taken_as_its_text_and_options_do_not_change():

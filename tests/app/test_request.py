@@ -14,6 +14,8 @@ from loratune.demo import data_path, model_path
 from loratune.errors import SpaceError, UsageError
 from loratune.objectives.testing.fake import FakePlan, FakeWorker
 from loratune.spaces.presets import preset
+from loratune.study.pruners import Halving, NoPruning
+from loratune.study.samplers import Gp, Grid, Tpe
 
 
 def config_of(**flags):
@@ -44,9 +46,23 @@ def test_a_flag_goes_over_the_file_and_the_file_over_the_default(tmp_path):
     config = make_config(request, preset("tiny"))
     assert request.search.trials == 7
     assert config.seed == config.objective.seed == 5
-    assert config.pruner == "none"
-    assert config.sampler == "tpe"
+    assert config.pruner == NoPruning()
+    assert config.sampler == Tpe()
     assert config.space.lora_ranks() == (8,)
+
+
+def test_what_a_sampler_lacks_is_said_before_anything_begins(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    request = make_request(None, {"sampler": Gp()})
+    with pytest.raises(UsageError, match="sampler gp: scipy is not installed"):
+        make_config(request, preset("tiny"))
+
+
+def test_settings_stand_in_a_file_as_on_the_command_line(tmp_path):
+    (tmp_path / "search.yaml").write_text("sampler: grid:points=3\npruner: halving:factor=3,peers=6\n")
+    config = make_config(make_request(tmp_path / "search.yaml", {}), preset("tiny"))
+    assert config.sampler == Grid(points=3)
+    assert config.pruner == Halving(factor=3, peers=6)
 
 
 def test_a_database_is_named_by_flag_then_file_then_environment(tmp_path, monkeypatch):

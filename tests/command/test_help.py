@@ -84,7 +84,7 @@ def test_the_version_is_told(tune):
         (["raport"], "report"),
         (["search", "--trails", "4"], "--trials"),
         (["resume", "--trial", "4"], "--trials"),
-        (["search", "--pruner", "ahsa"], "asha"),
+        (["search", "--pruner", "havling"], "halving"),
     ],
 )
 def test_a_slip_is_wrong_usage_answered_with_the_nearest_name(refused, tmp_path, words, nearest):

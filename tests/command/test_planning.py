@@ -8,6 +8,7 @@ from loratune.app.request import choose_preset, make_config, make_request
 from loratune.command.planning import plan_lines, share
 from loratune.objectives.testing.fake import FakePlan, FakeWorker
 from loratune.study.facts import BadRecord, ColumnUse, Endings, LeftOut
+from loratune.study.pruners import PRUNERS
 
 
 @pytest.fixture
@@ -15,6 +16,8 @@ def planned():
     """Make a plan of the demo's flags on made-up facts: ``planned(pruner="none")``."""
 
     def make(facts_changes=None, trials=100, workers=2, **flags):
+        if "pruner" in flags:
+            flags["pruner"] = PRUNERS.parse(flags["pruner"])
         request = make_request(None, flags)
         config = make_config(request, choose_preset(request))
         facts = FakeWorker(plan=FakePlan(slots=8)).prepare(config.objective)
@@ -75,11 +78,11 @@ def test_trials_at_once_are_those_that_the_search_will_let_begin(planned, trials
 @pytest.mark.parametrize(
     ("final", "rung", "pruner", "warned"),
     [
-        (384, 96, "asha", []),
-        (20, 16, "asha", []),
-        (19, 16, "asha", ["19 validation examples can hardly tell trials apart"]),
+        (384, 96, "halving", []),
+        (20, 16, "halving", []),
+        (19, 16, "halving", ["19 validation examples can hardly tell trials apart"]),
         (1, 1, "none", ["1 validation example can hardly tell trials apart"]),
-        (64, 15, "asha", ["trials are stopped early on 15 validation examples"]),
+        (64, 15, "halving", ["trials are stopped early on 15 validation examples"]),
         (64, 15, "none", []),
     ],
 )

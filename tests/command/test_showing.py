@@ -247,7 +247,7 @@ def test_what_a_study_is_of_is_said(view, width):
     text = text_of(lambda out: showing.print_study(out, facts), width)
     words = " ".join(text.split())
     names = [line.split()[0] for line in text.splitlines() if not line.startswith(" ")]
-    assert names == ["model", "data", "seed", "space"]
+    assert names == ["model", "data", "sampler", "pruner", "seed", "space"]
     assert f"{facts.model.name_or_path} ({facts.model.architecture}, " in words
     assert facts.data_files[0][1] in words
     assert f"seed {view.study.seed} space preset tiny: " in words

@@ -76,6 +76,20 @@ def test_a_word_that_is_none_of_the_choices_is_answered_with_them(refused, word)
     assert ended.complaint.startswith(f"tune: {word}: 'banana' is not one of '")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--pruner", "halving:factor=1"), "--pruner: 'halving:factor=1' sets factor to '1', which is not a"),
+        (("--pruner", "none:x=1"), "--pruner: 'none:x=1' has settings after the colon, and none has none"),
+        (("--sampler", "tpe:strtup=3"), "no setting of tpe (did you mean 'startup'?); write tpe:startup=N"),
+    ],
+)
+def test_a_setting_that_is_none_is_answered_with_those_there_are(refused, words, said):
+    ended = refused("plan", *words)
+    assert ended.code == 2
+    assert said in ended.complaint
+
+
 @pytest.mark.parametrize("name", ["-x", ".", ".."])
 def test_a_name_that_a_shell_or_a_folder_takes_otherwise_is_refused(refused, tmp_path, name):
     ended = refused("search", f"--study={name}")

@@ -8,6 +8,7 @@ from loratune.spaces.categories import Categories
 from loratune.spaces.dimensions import listed
 from loratune.spaces.presets import preset
 from loratune.spaces.range import Range
+from loratune.study.pruners import Hyperband
 from loratune.study.records import EventRecord
 
 
@@ -24,6 +25,15 @@ def test_every_trial_that_reached_the_first_rung_counts_stopped_and_diverged_one
     assert found.trials == len(view.trials)
     assert any(trial.state == "pruned" for trial in view.trials)
     assert "60 trials that reached 384 examples" in found.basis
+
+
+def test_trials_are_compared_at_the_first_rung_that_their_pruner_stops_at(make_view):
+    view = make_view(40)
+    config = dataclasses.replace(view.study.config, pruner=Hyperband(first=4))
+    later = dataclasses.replace(view, study=dataclasses.replace(view.study, config=config))
+    assert importance(view).trials == 40
+    with pytest.raises(ReportError, match="17 trials have reached 768 examples"):
+        importance(later)
 
 
 def test_the_words_give_the_range_of_the_best_trials(view):

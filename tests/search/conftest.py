@@ -24,7 +24,9 @@ from loratune.storage.store import Store
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 from loratune.study.events import Event, StudyEnded, StudyProgress
 from loratune.study.facts import Facts
+from loratune.study.pruners import PRUNERS
 from loratune.study.records import FINAL_STATES, StudyRecord, TrialRecord
+from loratune.study.samplers import SAMPLERS
 from loratune.study.sentences import sentence
 from loratune.study.study_config import StudyConfig
 
@@ -111,7 +113,14 @@ class Bench:
             lora_ranks=space.lora_ranks(),
             lora_targets=space.lora_targets(),
         )
-        values = {"preset": "tiny", "default_source": "measured", "first": (space.closest(tiny.default),)}
+        values: dict[str, Any] = {
+            "preset": "tiny",
+            "default_source": "measured",
+            "first": (space.closest(tiny.default),),
+        }
+        for name, registry in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
+            if name in choices:
+                values[name] = registry.parse(choices.pop(name))
         return StudyConfig(space=space, objective=objective, **{**values, **choices})
 
     def facts(self, config: StudyConfig, plan: FakePlan | None = None) -> Facts:

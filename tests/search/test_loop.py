@@ -152,6 +152,34 @@ def test_a_duplicate_takes_no_number_and_is_remembered(bench) -> None:
     assert len(bench.events("duplicate")) == len(duplicates)
 
 
+def test_a_grid_that_is_tried_whole_ends_the_study(bench) -> None:
+    few = bench.config().space.replace(
+        Choices(name="learning_rate", choices=(1e-3, 1e-2)),
+        Choices(name="batch_size", choices=(8,)),
+        Choices(name="lora_rank", choices=(4, 16)),
+        Choices(name="lora_alpha_ratio", choices=(2.0,)),
+    )
+    bench.create(30, bench.config(space=few, sampler="grid:points=3", pruner="none"))
+    assert bench.run(PLAN).why == "exhausted"
+    # The default lies on the grid and is not tried again; the range of the warm-up has three points.
+    assert len({trial.params for trial in bench.trials()}) == len(bench.trials()) == 2 * 2 * 3
+    assert not bench.events("duplicate")
+    assert (
+        "sampler grid: every point of it was tried; the study ends with 12 trials" in bench.onlooker.sentences
+    )
+    assert bench.run(PLAN).why == "exhausted"
+
+
+@pytest.mark.parametrize("pruner", ["halving:first=1", "median:complete=2", "hyperband:peers=2"])
+def test_each_pruner_stops_trials_and_what_is_left_is_better(bench, pruner: str) -> None:
+    bench.create(40, bench.config(pruner=pruner))
+    bench.run(FakePlan(slots=4))
+    stopped = [trial for trial in bench.trials() if trial.state == "pruned"]
+    assert stopped
+    assert {trial.rounds for trial in stopped} <= {1, 2, 4}
+    bench.assert_whole(FakePlan(slots=4), 40)
+
+
 def test_one_worker_repeats_the_sequence_of_trials(new_bench) -> None:
     found = []
     for _ in range(2):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loratune.search.outcomes import Arrival, Verdict, explosion, judge
+from loratune.search.outcomes import Arrival, Verdict, explosion, in_warmup, judge
+from loratune.search.pruners.kinds import pruner_of
 from loratune.spaces.params import LoraParams
+from loratune.study.pruners import PRUNERS
 
 PARAMS = LoraParams(learning_rate=1e-3, batch_size=8, lora_rank=8, lora_alpha=16.0)
 
@@ -18,13 +21,13 @@ def arrival(trial: int, round_number: int, loss: float | None = 2.0, **given: ob
     return Arrival(trial=trial, round=round_number, eval_loss=loss, **values)  # type: ignore[arg-type]
 
 
-def verdicts(*arrivals: Arrival, others: int = 0, pruner: str = "asha") -> dict[int, Verdict]:
+def verdicts(*arrivals: Arrival, others: int = 0, pruner: str = "halving") -> dict[int, Verdict]:
     """Judge arrivals among so many others with a loss of 1 at every rung."""
     rungs = {round_number: {1000 + other: 1.0 for other in range(others)} for round_number in (1, 2, 4, 8)}
     for one in arrivals:
         if one.round in rungs:
             rungs[one.round][one.trial] = math.inf if one.eval_loss is None else one.eval_loss
-    found = judge(arrivals, rungs, base_loss=2.5, pruner=pruner)  # type: ignore[arg-type]
+    found = judge(arrivals, rungs, base_loss=2.5, pruner=pruner_of(PRUNERS.parse(pruner)))
     return {verdict.trial: verdict for verdict in found}
 
 
@@ -53,6 +56,12 @@ def test_a_trial_in_warmup_goes_on_until_the_next_rung() -> None:
 
 def test_the_trial_that_all_are_compared_with_is_never_stopped() -> None:
     assert not verdicts(arrival(0, 2, 2.0, never_stopped=True), others=9)
+
+
+def test_a_trial_that_is_never_stopped_still_counts_among_its_peers() -> None:
+    others = [arrival(trial, 2, float(trial)) for trial in range(1, 5)]
+    assert set(verdicts(arrival(0, 2, 1.5, never_stopped=True), *others)) == {3, 4}
+    assert set(verdicts(arrival(0, 2, 4.5, never_stopped=True), *others)) == {4}
 
 
 def test_a_diverged_trial_keeps_the_workers_reason() -> None:
@@ -97,3 +106,12 @@ def test_the_order_of_arrivals_changes_nothing(
     found = verdicts(*arrivals, others=5)
     random.shuffle(arrivals)
     assert verdicts(*arrivals, others=5) == found
+
+
+@pytest.mark.parametrize(
+    ("ratio", "round_number", "rising"), [(0.3, 2, True), (0.25, 2, False), (0.3, 4, False)]
+)
+def test_a_trial_is_in_warmup_while_its_learning_rate_rises(
+    params: LoraParams, ratio: float, round_number: int, rising: bool
+) -> None:
+    assert in_warmup(dataclasses.replace(params, warmup_ratio=ratio), round_number) is rising

@@ -147,8 +147,6 @@ def test_the_same_name_with_changed_data_says_so(bench, config: StudyConfig) -> 
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
-        ({"sampler": "tpee"}, r"sampler: 'tpee' is not tpe or random \(did you mean 'tpe'\?\)"),
-        ({"pruner": "median"}, "pruner: 'median' is not asha or none"),
         ({"keep_adapters": 0}, "keep_adapters: 0 is less than 1"),
         ({"seed": -1}, "seed: -1 is negative"),
     ],

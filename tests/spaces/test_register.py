@@ -47,7 +47,7 @@ USED = {
         "spaces/space.py",
     },
     "lora_alpha": {"integrations/llamafactory.py", "spaces/arguments.py"},
-    "warmup_ratio": {*STEPPED, SURFACE, "reports/full_run.py", "search/pruners.py"},
+    "warmup_ratio": {*STEPPED, SURFACE, "reports/full_run.py", "search/outcomes.py"},
     "lora_dropout": {*SESSION, SURFACE},
     "weight_decay": STEPPED,
     "lora_target": {

@@ -1,18 +1,39 @@
-"""Whom to stop at a rung."""
+"""Whom successive halving stops at a rung."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from collections.abc import Collection, Mapping
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loratune.search.pruners import PEERS, decide, in_warmup
-from loratune.spaces.params import LoraParams
+from loratune.search.pruners.base import Arrivals
+from loratune.search.pruners.halving import HalvingPruner
+from loratune.study.pruners import Halving
+
+PEERS = Halving().peers
 
 losses = st.one_of(st.floats(0.1, 10.0), st.just(math.inf), st.sampled_from([1.0, 2.0, 3.0]))
 rungs = st.dictionaries(st.integers(0, 200), losses, min_size=1, max_size=30)
+
+
+def decide(
+    rung: int, values: Mapping[int, float], arrived: Collection[int], settings: Halving | None = None
+) -> frozenset[int]:
+    arrivals = Arrivals(rung=rung, arrived=frozenset(arrived), losses={rung: values})
+    return HalvingPruner(settings=settings or Halving()).decide(arrivals).stop
+
+
+@given(rungs, st.data(), st.sampled_from([1, 2, 4, 8]))
+def test_a_study_of_before_there_were_settings_is_decided_as_it_was(
+    values: dict[int, float], data: st.DataObject, rung: int
+) -> None:
+    arrived = data.draw(st.sets(st.sampled_from(sorted(values))))
+    then: set[int] = set()
+    if rung in (2, 4) and len(values) > 4:
+        last_to_go_on = sorted(values.values())[math.ceil(len(values) / 2) - 1]
+        then = {trial for trial in arrived if values[trial] > last_to_go_on}
+    assert decide(rung, values, arrived) == then
 
 
 @given(rungs, st.data())
@@ -55,34 +76,23 @@ def test_of_different_losses_the_worse_half_is_stopped(losses: list[float]) -> N
 
 def test_nobody_is_stopped_after_the_first_or_the_last_round() -> None:
     values = {trial: float(trial) for trial in range(20)}
-    assert [round_number for round_number in range(1, 9) if decide(round_number, values, values)] == [2, 4]
+    assert [rung for rung in (1, 2, 4, 8) if decide(rung, values, values)] == [2, 4]
 
 
 def test_nobody_is_stopped_with_too_few_peers() -> None:
     values = {trial: float(trial) for trial in range(PEERS)}
     assert not decide(2, values, values)
-    assert decide(2, {**values, PEERS: 9.0}, values)
+    assert decide(2, {**values, PEERS: 9.0}, {*values, PEERS})
 
 
-def test_an_exempt_trial_counts_and_goes_on() -> None:
-    values = {0: 9.0, 1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
-    assert decide(2, values, values, exempt={0}) == {4}
-
-
-def test_nobody_is_stopped_without_a_pruner() -> None:
-    values = {trial: float(trial) for trial in range(20)}
-    assert not decide(2, values, values, pruner="none")
+def test_its_numbers_are_gone_by() -> None:
+    values = {trial: float(trial) for trial in range(9)}
+    assert decide(2, values, values, Halving(factor=3)) == set(range(3, 9))
+    assert decide(1, values, values, Halving(first=1)) == set(range(5, 9))
+    assert decide(2, values, values, Halving(first=4)) == set()
+    assert decide(2, values, values, Halving(peers=9)) == set()
 
 
 def test_trials_that_came_long_ago_still_count() -> None:
     good_past = {trial: 1.0 + trial / 100 for trial in range(8)}
     assert decide(2, {**good_past, 8: 2.0, 9: 0.5}, arrived={8, 9}) == {8}
-
-
-@pytest.mark.parametrize(
-    ("ratio", "round_number", "rising"), [(0.3, 2, True), (0.25, 2, False), (0.3, 4, False)]
-)
-def test_a_trial_is_in_warmup_while_its_learning_rate_rises(
-    params: LoraParams, ratio: float, round_number: int, rising: bool
-) -> None:
-    assert in_warmup(dataclasses.replace(params, warmup_ratio=ratio), round_number) is rising

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import optuna
 import pytest
-from loratune.search import samplers
-from loratune.search.samplers import GOOD, LEAST_FINISHED, REMEMBERED, STARTUP, Past, propose, remembered
+from loratune.search.samplers.base import Past
+from loratune.search.samplers.kinds import propose
+from loratune.search.samplers.optuna_study import GOOD, remembered
 from loratune.spaces.categories import Categories
 from loratune.spaces.choices import Choices
 from loratune.spaces.dimensions import listed
@@ -18,9 +19,11 @@ from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import preset
 from loratune.spaces.range import Range
 from loratune.spaces.space import SearchSpace
+from loratune.study.samplers import Tpe
 from optuna.trial import TrialState
 
 SPACE = preset("tiny").space
+STARTUP, LEAST_FINISHED, REMEMBERED = Tpe().startup, Tpe().finished, Tpe().remembered
 
 
 def bowl(params: LoraParams) -> float:
@@ -28,12 +31,12 @@ def bowl(params: LoraParams) -> float:
     return 1 + (math.log10(params.learning_rate) + 2) ** 2 + 0.1 * (4 - math.log2(params.lora_rank))
 
 
-def grown(count: int, seed: int = 0, sampler: str = "tpe") -> list[tuple[LoraParams, str]]:
+def grown(count: int, seed: int = 0) -> list[tuple[LoraParams, str]]:
     """Run a study of complete trials in the head."""
     found: list[tuple[LoraParams, str]] = []
     history: list[Past] = []
     for number in range(1, count + 1):
-        params, source = propose(SPACE, history, number=number, seed=seed, sampler=sampler)  # type: ignore[arg-type]
+        params, source = propose(SPACE, history, number=number, seed=seed, sampler=Tpe())
         found.append((params, source))
         history.append(past(params))
     return found
@@ -60,8 +63,8 @@ def test_the_start_visits_each_tenth_of_a_range_once() -> None:
 
 def test_the_start_does_not_depend_on_what_became_of_earlier_trials() -> None:
     params = preset("tiny").default
-    alone, _ = propose(SPACE, [], number=5, seed=0, sampler="tpe")
-    after, _ = propose(SPACE, [past(params)] * 8, number=5, seed=0, sampler="tpe")
+    alone, _ = propose(SPACE, [], number=5, seed=0, sampler=Tpe())
+    after, _ = propose(SPACE, [past(params)] * 8, number=5, seed=0, sampler=Tpe())
     assert alone == after
 
 
@@ -74,27 +77,27 @@ def test_tpe_follows_the_start_and_finds_the_valley() -> None:
 
 def test_tpe_is_not_asked_before_enough_has_ended() -> None:
     history = [past(params, "running") for params, _ in grown(12)]
-    assert propose(SPACE, history, number=13, seed=0, sampler="tpe")[1] == "startup"
+    assert propose(SPACE, history, number=13, seed=0, sampler=Tpe())[1] == "startup"
     history[:LEAST_FINISHED] = [past(params) for params, _ in grown(LEAST_FINISHED)]
-    assert propose(SPACE, history, number=13, seed=0, sampler="tpe")[1] == "tpe"
+    assert propose(SPACE, history, number=13, seed=0, sampler=Tpe())[1] == "tpe"
 
 
 def test_a_running_trial_moves_the_next_proposal() -> None:
     history = [past(params) for params, _ in grown(14)]
-    first, _ = propose(SPACE, history, number=15, seed=0, sampler="tpe")
-    again, _ = propose(SPACE, [*history, past(first, "running")], number=15, seed=0, sampler="tpe")
+    first, _ = propose(SPACE, history, number=15, seed=0, sampler=Tpe())
+    again, _ = propose(SPACE, [*history, past(first, "running")], number=15, seed=0, sampler=Tpe())
     assert again != first
 
 
 def test_running_trials_count_as_bad_whatever_optunas_default_is(monkeypatch) -> None:
     history = [past(params) for params, _ in grown(14)]
-    first, _ = propose(SPACE, history, number=15, seed=0, sampler="tpe")
+    first, _ = propose(SPACE, history, number=15, seed=0, sampler=Tpe())
     history.append(past(first, "running"))
-    before = propose(SPACE, history, number=15, seed=0, sampler="tpe")
+    before = propose(SPACE, history, number=15, seed=0, sampler=Tpe())
     defaults = inspect.unwrap(optuna.samplers.TPESampler.__init__).__kwdefaults__
     assert defaults["constant_liar"] is True  # else this would show less
     monkeypatch.setitem(defaults, "constant_liar", False)
-    assert propose(SPACE, history, number=15, seed=0, sampler="tpe") == before
+    assert propose(SPACE, history, number=15, seed=0, sampler=Tpe()) == before
 
 
 def over_the_cliff(state: str | None) -> int:
@@ -102,7 +105,7 @@ def over_the_cliff(state: str | None) -> int:
     history: list[Past] = []
     fallen = 0
     for number in range(1, 41):
-        params, _ = propose(SPACE, history, number=number, seed=0, sampler="tpe")
+        params, _ = propose(SPACE, history, number=number, seed=0, sampler=Tpe())
         value = 1 - math.log10(params.learning_rate)
         fell = params.learning_rate > math.sqrt(3e-4 * 1e-1)
         fallen += fell and number > 20
@@ -129,7 +132,7 @@ def test_every_state_can_be_told(params: LoraParams) -> None:
         past(inside, "failed", curve={1: 3.0}),
         past(inside, "running", curve={}),
     ]
-    proposed, source = propose(SPACE, history, number=20, seed=0, sampler="tpe")
+    proposed, source = propose(SPACE, history, number=20, seed=0, sampler=Tpe())
     assert source == "tpe"
     assert SPACE.encode(proposed)
 
@@ -137,7 +140,7 @@ def test_every_state_can_be_told(params: LoraParams) -> None:
 def test_a_duplicate_leads_to_another_try() -> None:
     history = [past(params) for params, _ in grown(14)]
     tries = {
-        propose(SPACE, history, number=15, seed=0, sampler="tpe", tries=tries)[0].learning_rate
+        propose(SPACE, history, number=15, seed=0, sampler=Tpe(), tries=tries)[0].learning_rate
         for tries in range(4)
     }
     assert len(tries) == 4
@@ -152,14 +155,9 @@ def test_after_many_duplicates_every_untried_configuration_has_its_chance() -> N
             Choices(name="lora_alpha_ratio", choices=(2.0,)),
         )
     )
-    drawn = [propose(few, [], number=30, seed=0, sampler="tpe", tries=tries) for tries in range(10, 60)]
+    drawn = [propose(few, [], number=30, seed=0, sampler=Tpe(), tries=tries) for tries in range(10, 60)]
     assert {source for _, source in drawn} == {"random"}
     assert len({params for params, _ in drawn}) == 6
-
-
-def test_the_random_sampler_needs_no_history() -> None:
-    assert {source for _, source in grown(4, sampler="random")} == {"random"}
-    assert len({params.learning_rate for params, _ in grown(4, sampler="random")}) == 4
 
 
 def test_a_space_of_one_configuration_proposes_it() -> None:
@@ -170,7 +168,7 @@ def test_a_space_of_one_configuration_proposes_it() -> None:
             if d.name not in ("lr_scheduler_type", "lora_target")
         )
     )
-    assert propose(fixed, [], number=3, seed=0, sampler="tpe")[0].batch_size == 8
+    assert propose(fixed, [], number=3, seed=0, sampler=Tpe())[0].batch_size == 8
 
 
 def test_words_and_plain_ranges_are_proposed_too() -> None:
@@ -181,7 +179,7 @@ def test_words_and_plain_ranges_are_proposed_too() -> None:
     history: list[Past] = []
     seen = set()
     for number in range(1, 17):
-        params, _ = propose(wide, history, number=number, seed=0, sampler="tpe")
+        params, _ = propose(wide, history, number=number, seed=0, sampler=Tpe())
         seen.add(params.lora_target)
         assert 0 <= params.lora_dropout <= 0.2
         history.append(Past(suggestion=wide.encode(params), state="complete", value=bowl(params)))
@@ -207,13 +205,13 @@ def long_history(count: int) -> list[Past]:
 
 def test_a_history_up_to_the_bound_is_remembered_whole() -> None:
     history = long_history(REMEMBERED)
-    assert list(remembered(history)) == history
+    assert list(remembered(history, REMEMBERED)) == history
 
 
 def test_of_a_longer_history_the_best_the_running_and_the_latest_are_remembered_in_order() -> None:
     history = long_history(3 * REMEMBERED)
     places = {id(past): at for at, past in enumerate(history)}
-    kept = [places[id(past)] for past in remembered(history)]
+    kept = [places[id(past)] for past in remembered(history, REMEMBERED)]
     assert len(kept) == REMEMBERED
     assert kept == sorted(kept)
     complete = sorted(at for at, past in enumerate(history) if past.state == "complete")
@@ -244,9 +242,8 @@ def test_what_tpe_takes_for_good_is_the_same_as_in_the_whole_history(monkeypatch
 
     monkeypatch.setattr(optuna.samplers._tpe.sampler, "_split_trials", splitting)
     history = long_history(3 * REMEMBERED)
-    propose(SPACE, history, number=len(history), seed=0, sampler="tpe")
-    monkeypatch.setattr(samplers, "REMEMBERED", len(history))
-    propose(SPACE, history, number=len(history), seed=0, sampler="tpe")
+    propose(SPACE, history, number=len(history), seed=0, sampler=Tpe())
+    propose(SPACE, history, number=len(history), seed=0, sampler=Tpe(remembered=len(history)))
     assert len(taken[0]) == GOOD
     assert taken[0] == taken[1]
 
@@ -269,4 +266,4 @@ def test_a_history_told_to_optuna_one_by_one_leads_to_the_same_proposal() -> Non
             )
         )
     asked = study.ask(fixed_distributions=distributions).params
-    assert propose(SPACE, history, number=16, seed=0, sampler="tpe") == (SPACE.decode(asked), "tpe")
+    assert propose(SPACE, history, number=16, seed=0, sampler=Tpe()) == (SPACE.decode(asked), "tpe")

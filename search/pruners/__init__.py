@@ -1,0 +1,1 @@
+"""Who stops trials early: a file a kind, all behind the contract of ``base.py``; ``kinds.py`` knows them."""

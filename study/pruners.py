@@ -1,0 +1,88 @@
+"""Who may stop bad trials early, and what each goes by; ``search/pruners/`` has a file for each.
+
+docs/search.md says in plain words what they do. Imports no library, so that help can name them at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from .budget import RUNGS
+from .settings import Registry, Settings, whole
+
+STOP_RUNGS = RUNGS[:-1]
+"""Where a trial may be stopped: after the last rung there is nothing left to save."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrunerSettings(Settings):
+    """What one pruner goes by."""
+
+    stops: ClassVar[bool] = True
+    """Whether it ever stops a trial."""
+
+    @property
+    def compared_at(self) -> int:
+        """The first rung where any trial is stopped, so that all have a loss there; 2 where none is."""
+        return int(vars(self).get("first", 2))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Halving(PrunerSettings):
+    """Asynchronous successive halving, the stopping variant."""
+
+    name = "halving"
+
+    factor: int = whole(2, low=2, high=64)
+    """Eta, the reduction factor: one in this many of all trials that ever reached a rung goes on. A greater
+    one saves more, but stops good trials whose loss falls late."""
+    first: int = whole(2, among=STOP_RUNGS)
+    """The first rung where trials are stopped. Not 1 by default, where warm-up and the first steps still
+    show."""
+    peers: int = whole(4, low=1)
+    """Nobody is stopped before this many others have reached the rung."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Median(PrunerSettings):
+    """Worse than the median of the complete trials, as Optuna has it."""
+
+    name = "median"
+
+    complete: int = whole(5, low=1)
+    """Nobody is stopped before this many trials are complete; five is Optuna's default."""
+    first: int = whole(1, among=STOP_RUNGS)
+    """The first rung where trials are stopped; Optuna stops from the first on."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hyperband(PrunerSettings):
+    """Successive halving in brackets that begin to stop at different rungs."""
+
+    name = "hyperband"
+
+    factor: int = whole(2, low=2, high=64)
+    """Eta: one in this many of a bracket's trials goes on at each of its rungs."""
+    first: int = whole(1, among=STOP_RUNGS)
+    """The first rung of the first bracket; each other one begins a rung later, the last never stops."""
+    peers: int = whole(4, low=1)
+    """Nobody is stopped before this many others of the same bracket have reached the rung."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoPruning(PrunerSettings):
+    """Every trial runs to its end."""
+
+    name = "none"
+    stops = False
+
+
+PRUNERS: Registry[PrunerSettings] = Registry(
+    Halving,
+    Median,
+    Hyperband,
+    NoPruning,
+    before={"asha": Halving(factor=2, first=2, peers=4), "none": NoPruning()},
+)
+"""All of them."""
