@@ -36,7 +36,7 @@ USED = {
         "app/request.py",
         "integrations/llamafactory.py",
         "objectives/testing/fake_checkpoint.py",
-        "reports/full_run.py",
+        "study/handover.py",
     },
     "lora_rank": {
         SURFACE,
@@ -47,7 +47,7 @@ USED = {
         "spaces/space.py",
     },
     "lora_alpha": {"integrations/llamafactory.py", "spaces/arguments.py"},
-    "warmup_ratio": {*STEPPED, SURFACE, "reports/full_run.py", "search/outcomes.py"},
+    "warmup_ratio": {*STEPPED, SURFACE, "study/handover.py", "search/outcomes.py"},
     "lora_dropout": {*SESSION, SURFACE},
     "weight_decay": STEPPED,
     "lora_target": {
