@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from ..errors import ReportError
-from ..spaces.arguments import lora_config, training_arguments
+from ..spaces.arguments import lora_config
 from ..spaces.params import FIELDS
 from ..study.full_run import FullRun
 from ..study.handover import Handover, provenance
@@ -22,6 +21,7 @@ from ..whole_files import check_free, write_text
 from .data_columns import columns_of, read_as
 from .exporter import Export
 from .plain import comments, dump_yaml
+from .trainer_keys import encoding_notes, notes, run_of_split, trainer_keys
 
 TEMPLATES = {"default": "default", "alpaca": "alpaca", "chatml": "chatml", "plain": "empty"}
 """Our built-in templates → LLaMA-Factory's."""
@@ -95,17 +95,13 @@ def llamafactory(handed: Handover, folder: Path) -> LlamaFactoryExport:
     plain = handed.data.format == "text"
     name = f"loratune_{handed.study.name}"
     datasets = {name: _entry(handed, data.train)}
-    if data.validation:
+    run, share = run_of_split(handed)
+    if share is None:
         datasets[f"{name}_validation"] = _entry(handed, data.validation)
         held_out: dict[str, Any] = {"eval_dataset": f"{name}_validation"}
-        train = handed.data.train
     else:
-        share = data.split[1]
-        held_out = {"val_size": round(share, 4)}
-        train = handed.data.train + handed.data.validation + handed.data.test
-        train -= math.ceil(share * train)  # as train_test_split of datasets does, which LLaMA-Factory calls
-    run = handed.run(train)
-    notes = [*provenance(handed, run), *_notes(handed, plain)]
+        held_out = {"val_size": share}
+    sentences = [*provenance(handed, run), *_notes(handed, plain)]
     return LlamaFactoryExport(
         arguments={
             **_model(handed),
@@ -122,7 +118,7 @@ def llamafactory(handed: Handover, folder: Path) -> LlamaFactoryExport:
             "output_dir": f"saves/{handed.study.name}-trial-{trial.number}",
             **_training(handed, run),
         },
-        notes=tuple(notes),
+        notes=tuple(sentences),
         datasets=datasets,
     )
 
@@ -155,59 +151,23 @@ def _template(handed: Handover, plain: bool) -> dict[str, Any]:
 
 
 def _training(handed: Handover, run: FullRun) -> dict[str, Any]:
-    params = handed.trial.params
-    # The largest part of a batch that the search fed at once; known to divide every batch size.
-    per_device = math.gcd(handed.budget.micro_batch, params.batch_size)
-    found: dict[str, Any] = {
-        **training_arguments(params),
-        "per_device_train_batch_size": per_device,
-        "gradient_accumulation_steps": params.batch_size // per_device,
-        "num_train_epochs": float(run.epochs),
-        "warmup_steps": run.warmup_steps,
-        "max_grad_norm": handed.objective.max_grad_norm,
-        "optim": "adamw_torch",
-        "seed": handed.study.seed,
-        "logging_steps": 10,
-        "save_strategy": "epoch",
-        "eval_strategy": "epoch",
-        "report_to": "none",
-    }
     precision = {"bfloat16": "bf16", "float16": "fp16"}.get(handed.geometry.dtype)
-    if precision is not None:
-        found[precision] = True
-    return found
+    return trainer_keys(handed, run) | ({} if precision is None else {precision: True})
 
 
 def _notes(handed: Handover, plain: bool) -> list[str]:
-    params = handed.trial.params
-    per_device = math.gcd(handed.budget.micro_batch, params.batch_size)
-    notes = [
-        f"The batch size is {params.batch_size} on one device, {per_device} x "
-        f"{params.batch_size // per_device}: on N devices divide gradient_accumulation_steps by N.",
-    ]
-    if not float(params.lora_alpha).is_integer():
-        notes.append(
-            "lora_alpha is not a whole number: LLaMA-Factory declares one, but hands the YAML's on to PEFT "
-            "as it is. Rounding it would change the scale of the update."
-        )
-    if not handed.objective.data.validation:
-        notes.append(
-            "LLaMA-Factory draws a validation split of its own: it is not the study's, and examples of "
-            "the study's test set are trained on."
-        )
+    found = notes(handed, "LLaMA-Factory")
     if plain:
-        notes.append("The data is plain text, so the stage is pt, one example to a sequence.")
+        found.append("The data is plain text, so the stage is pt, one example to a sequence.")
     elif handed.data.template not in TEMPLATES:
-        notes.append(
+        found.append(
             "The study used the model's own chat template. With no template named, LLaMA-Factory takes it "
             "from the tokenizer; where it knows the model by name (qwen3, llama3), name that instead."
         )
     ending = None if plain else _ending_note(handed)
     if ending is not None:
-        notes.append(ending)
-    if handed.objective.data.encoding.lower() not in ("utf-8", "utf8", "utf-8-sig"):
-        notes.append(f"The data is in {handed.objective.data.encoding}: convert it to UTF-8 first.")
-    return notes
+        found.append(ending)
+    return found + encoding_notes(handed)
 
 
 def _ending_note(handed: Handover) -> str | None:

@@ -40,6 +40,13 @@ def _llamafactory(handed: Handover, to: Path | None, force: bool) -> Export:
     return export(handed, to, force)
 
 
+def _trl(handed: Handover, to: Path | None, force: bool) -> Export:
+    from .trl import export
+
+    assert to is not None, "a file has a place"
+    return export(handed, to, force)
+
+
 EXPORTERS = {
     one.format: one
     for one in (
@@ -71,6 +78,13 @@ EXPORTERS = {
             makes="file",
             example="train.yaml",
             export=_llamafactory,
+        ),
+        Exporter(
+            format="trl",
+            meaning="a configuration for TRL",
+            makes="file",
+            example="sft.yaml",
+            export=_trl,
         ),
     )
 }

@@ -1,0 +1,144 @@
+"""A trial's configuration for TRL: a YAML for ``trl sft --config``.
+
+TRL reads messages, pairs of prompt and completion, and plain text, by the names of their columns; it puts
+strings side by side without a template. What it would read otherwise than the study is refused or said.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import ReportError
+from ..spaces.arguments import lora_config
+from ..spaces.params import FIELDS
+from ..study.handover import Handover, provenance
+from ..whole_files import check_free, write_text
+from .data_columns import columns_of, read_as
+from .exporter import Export
+from .plain import comments, dump_yaml
+from .trainer_keys import encoding_notes, notes, run_of_split, trainer_keys
+
+FIELDS_OF = {
+    "messages": ("messages",),
+    "prompt_completion": ("prompt", "completion"),
+    "text": ("text",),
+}
+"""Our formats that TRL reads too → the columns that it looks for."""
+
+BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+"""Endings of data files → what the library ``datasets`` reads them with."""
+
+
+def export(handed: Handover, path: Path, force: bool = False) -> Export:
+    """Write the YAML to ``path``; raises ``ReportError``, also for data that TRL does not read."""
+    if path.suffix not in (".yaml", ".yml"):
+        raise ReportError(f"{path}: trl reads a .yaml file; name one, such as sft.yaml")
+    text = trl(handed)
+    check_free(path, text, force=force)
+    write_text(path, text)
+    return Export(written=(path,))
+
+
+def trl(handed: Handover) -> str:
+    """Return the YAML of a trial with its comments."""
+    run, share = run_of_split(handed)
+    data, columns = _data(handed)
+    arguments: dict[str, Any] = {
+        "model_name_or_path": handed.model_name,
+        **({"model_revision": handed.revision} if handed.revision else {}),
+        **({"trust_remote_code": True} if handed.objective.model.trust_remote_code else {}),
+        "dtype": handed.geometry.dtype,
+        "use_peft": True,
+        **_lora(handed),
+        **data,
+        **({} if share is None else {"test_split_size": share}),
+        "max_length": handed.data.cutoff_len,
+        "packing": False,
+        "output_dir": f"saves/{handed.study.name}-trial-{handed.trial.number}",
+        **trainer_keys(handed, run),
+        # TRL trains in bfloat16 where nothing is said.
+        "bf16": handed.geometry.dtype == "bfloat16",
+        "fp16": handed.geometry.dtype == "float16",
+    }
+    if share is None:
+        arguments["eval_strategy"] = "no"
+    sentences = (*provenance(handed, run), *_notes(handed, columns))
+    return comments(sentences) + dump_yaml(arguments)
+
+
+def _lora(handed: Handover) -> dict[str, Any]:
+    """Return PEFT's arguments as TRL calls them."""
+    found = lora_config(handed.trial.params)
+    modules = found["target_modules"]
+    return {
+        "lora_r": found["r"],
+        "lora_alpha": found["lora_alpha"],
+        "lora_dropout": found["lora_dropout"],
+        # TRL declares a list, and takes a list of one for the name itself.
+        "lora_target_modules": [modules] if isinstance(modules, str) else modules,
+    }
+
+
+def _data(handed: Handover) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return how TRL reads the training file, and the file's columns with a value of each."""
+    given, kind = handed.objective.data, handed.data.format
+    fields, path = FIELDS_OF.get(kind), Path(given.train).expanduser()
+    if fields is None:
+        raise ReportError(
+            f"data format {kind!r} cannot be read by TRL; convert it to 'messages', or to 'prompt' and "
+            "'completion', or use --format llamafactory"
+        )
+    builder = BUILDERS.get(path.suffix)
+    if builder is None:
+        raise ReportError(f"{given.train}: TRL reads {', '.join(BUILDERS)}; convert it, or use --format yaml")
+    used = {use.name: use.used_as for use in handed.data.columns if use.file == path.name and use.used_as}
+    for field, names in read_as(fields, given.columns, used).items():
+        if kind == "text" and len(names) == 1:
+            fields = names
+        elif names != (field,):
+            raise ReportError(
+                f"{given.train}: the study read {' and '.join(map(repr, names))} as {field}, and TRL reads "
+                f"{' and '.join(map(repr, fields))} alone; rename them, or use --format llamafactory"
+            )
+    found: dict[str, Any] = {"datasets": [{"path": builder, "data_files": str(path.resolve())}]}
+    if kind == "text":
+        found["dataset_text_field"] = fields[0]
+    elif kind == "messages":
+        found["assistant_only_loss"] = True
+    else:
+        found["completion_only_loss"] = True
+    return found, columns_of(path, given.encoding)
+
+
+def _notes(handed: Handover, columns: dict[str, Any]) -> list[str]:
+    found = notes(handed, "TRL")
+    template, params = handed.data.template, handed.trial.params
+    chat = handed.data.format == "messages" or isinstance(columns.get("prompt"), list)
+    if handed.objective.data.validation:
+        found.append(
+            "TRL reads one file here: the study's validation file is not given to it, and nothing is "
+            "evaluated."
+        )
+    if chat and template != "model's own":
+        found.append(
+            f"The study used the template {template}, and TRL the tokenizer's own: give one that writes the "
+            "same as chat_template_path."
+        )
+    elif not chat and handed.data.format != "text" and template != "plain":
+        found.append(
+            f"The study put prompts into the template {template}, and TRL puts prompt and completion side by "
+            "side as they are: write the template into the data."
+        )
+    if handed.data.format == "messages":
+        found.append(
+            "With assistant_only_loss TRL needs a chat template that marks what the assistant says; it has "
+            "such ones for models that it knows, and says so where it has none."
+        )
+    ratio = params.loraplus_lr_ratio
+    if not FIELDS["loraplus_lr_ratio"].kind.same(ratio, 1.0):
+        found.append(
+            f"The study trained B at {ratio:g} times the learning rate of A (LoRA+), for which trl sft has "
+            "no option: without it the configuration is another one."
+        )
+    return found + encoding_notes(handed)
