@@ -19,6 +19,7 @@ from ..study.config import ObjectiveConfig
 from ..study.facts import Facts
 from ..study.records import StudyRecord
 from ..study.study_config import StudyConfig
+from .early import EarlyWorkers, devices_beside_the_first
 from .places import check_device, count_workers, find_places, machine_of, threads_on
 from .request import Request, choose_preset, default_name, fit_to_budget, make_config
 from .workers import make_worker
@@ -45,10 +46,12 @@ def prepare(
     logs: Path,
     cache: Path | None,
     starting: Callable[[], None] = lambda: None,
+    early: EarlyWorkers | None = None,
 ) -> Prepared:
     """Start a worker and let it look at model and data; raises ``LoratuneError``.
 
-    ``starting`` is called once the request itself has been found right, before what takes long.
+    ``starting`` is called once the request itself has been found right, before what takes long. ``early``
+    is given the workers that will probably be wanted beside the first.
     """
     chosen = choose_preset(request)
     config = make_config(request, chosen or preset("default"))
@@ -57,6 +60,8 @@ def prepare(
     if device.startswith("cuda"):
         check_device(device, machine.count_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     starting()
+    if early is not None:
+        early.start(logs, devices_beside_the_first(device, request.run.workers_wanted, request.search.trials))
 
     def look(config: StudyConfig, device: str) -> Prepared:
         objective = dataclasses.replace(

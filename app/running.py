@@ -18,6 +18,7 @@ from ..storage.study_files import CACHE, LOGS
 from ..study.events import Event, Notice, Observer, StudyEnded, StudyStarted
 from ..study.facts import Facts
 from ..study.records import StudyRecord
+from .early import EarlyWorkers
 from .options import RunOptions
 from .places import count_workers, find_places, machine_of, threads_on
 from .preparing import Prepared
@@ -30,10 +31,15 @@ def run_study(
     options: RunOptions,
     *,
     prepared: Prepared | None = None,
+    early: EarlyWorkers | None = None,
     observers: Sequence[Observer] = (),
     stop: StopSignal | None = None,
 ) -> StudyEnded:
-    """Run a study, new or begun before, on as many workers as the machine has room for."""
+    """Run a study, new or begun before, on as many workers as the machine has room for.
+
+    ``prepared`` has its first worker where that has looked at model and data already, ``early`` others that
+    were started with it.
+    """
     _tell(observers, StudyStarted(study=study.name, trials=study.trials))
     slots = options.slots_wanted
     if slots is not None and prepared is not None:
@@ -41,8 +47,6 @@ def run_study(
     facts = study.facts
     objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=slots)
     objective = dataclasses.replace(objective, deterministic=options.deterministic)
-    if prepared is not None:  # the others, on the same machine, need not measure it again
-        objective = dataclasses.replace(objective, rows_per_second=prepared.facts.rows_per_second)
     logs = store.artifacts / LOGS
     chosen = objective.model.device
     here = machine_now(facts) if prepared is None else machine_of(chosen, prepared.facts)
@@ -60,7 +64,8 @@ def run_study(
         look_first()
         device = places.device(index)
         threads = threads_on(device)
-        return make_worker(index, logs / f"worker-{index}.log", threads=threads, device=device)
+        taken = None if early is None else early.take(index, threads=threads, device=device)
+        return taken or make_worker(index, logs / f"worker-{index}.log", threads=threads, device=device)
 
     used = last_slots(store, study) if slots is None else slots
     return loop.run(

@@ -17,6 +17,7 @@ from ..storage.store import Store
 from ..study.events import Observer, StudyEnded
 from ..study.records import StudyRecord
 from .default_storage import default_storage
+from .early import EarlyWorkers
 from .looking import look_first
 from .options import RunOptions, SearchOptions
 from .planning import Plan
@@ -113,11 +114,13 @@ def start(
     look_first(request)
     address = engine.parse(request.storage)
     # Nothing is made here before the study is; what ends a worker names its log.
-    with scratch(keep_for=(WorkerError,)) as folder:
+    with scratch(keep_for=(WorkerError,)) as folder, EarlyWorkers() as early:
         cache = borrow_cache(address.artifacts, folder)
-        prepared = prepare(request, logs=folder / study_files.LOGS, cache=cache, starting=preparing)
+        logs = folder / study_files.LOGS
+        prepared = prepare(request, logs=logs, cache=cache, starting=preparing, early=early)
         try:
             workers = planned_workers(request, prepared)
+            early.keep(workers)
             with Store.open(request.storage, mode="create") as store:
                 study = make_study(store, request, prepared)
                 planned = Plan(
@@ -127,9 +130,15 @@ def start(
                 with watch(begun) as more:
                     if not request.run.take_over:
                         store.check_free(study.name)  # another search may have been quicker
-                    settle(prepared.worker, folder, store.artifacts)
+                    settle((prepared.worker, *early.all), folder, store.artifacts)
                     ended = run_study(
-                        store, study, request.run, prepared=prepared, observers=(*observers, *more), stop=stop
+                        store,
+                        study,
+                        request.run,
+                        prepared=prepared,
+                        early=early,
+                        observers=(*observers, *more),
+                        stop=stop,
                     )
         finally:
             prepared.worker.close()

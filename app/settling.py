@@ -9,7 +9,7 @@ import contextlib
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..atomic import write_atomically
@@ -51,13 +51,14 @@ def borrow_cache(artifacts: Path, folder: Path) -> Path:
     return cache
 
 
-def settle(worker: ProcessWorker, folder: Path, artifacts: Path) -> None:
+def settle(workers: Iterable[ProcessWorker], folder: Path, artifacts: Path) -> None:
     """Move what a first look left in ``folder`` to the files of the study that was made of it.
 
     Raises ``StorageError``, such as for a full disk: the study is there by then, and can be resumed.
     """
     with translated_files(artifacts):
-        worker.move_log(artifacts / LOGS / worker.log_file.name)
+        for worker in workers:
+            worker.move_log(artifacts / LOGS / worker.log_file.name)
         kept = artifacts / CACHE
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file in (folder / CACHE).iterdir():

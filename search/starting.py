@@ -1,4 +1,8 @@
-"""Workers on their way up: started, heard, held against the study, started again where they do not come."""
+"""Workers on their way up: started, heard, held against the study, started again where they do not come.
+
+All processes start at the same time. The first one looks at model and data; the others, which import
+meanwhile, are told what it found.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +36,16 @@ class Starting:
         self._recovering = recovering
         self._workers = workers
         self._checked: set[tuple[str, ...]] = set()
+        self._found: Facts | None = None
+        """What the first worker of this run found; what was found in an earlier one may hold no longer."""
 
     def start(self, worker: WorkerState) -> None:
         """Begin to start a worker; raises ``WorkerError`` where none is left that can be started."""
         try:
-            worker.begin_start()
+            worker.make()
         except WorkerError as error:
             self._failed(worker, error)
+        self._prepare()
 
     def hear(self, worker: WorkerState, timeout: float) -> None:
         """Take a worker that has come up."""
@@ -46,15 +53,18 @@ class Starting:
             facts = worker.end_start(timeout)
         except WorkerError as error:
             self._failed(worker, error)
+            self._prepare()
             return
         if facts is not None:
             self.check(worker, facts)
+            self._prepare()
 
     def check(self, worker: WorkerState, facts: Facts) -> None:
         """Hold what a worker found against the study; note once what another machine or build changes."""
         state = self._state
         changes = compare_facts(state.facts, facts)
         state.complete_facts(facts)
+        self._found = self._found or facts
         self._announcer.tell(WorkerStarted(worker=worker.index))
         if not self.known:
             self.known = True
@@ -64,6 +74,14 @@ class Starting:
         self._checked.add(changes)
         state.store.add_event(state.study.id, "environment", worker=worker.index, changes=list(changes))
         self._announcer.tell(made_elsewhere(changes))
+
+    def _prepare(self) -> None:
+        """Let those that are there begin: one, until that one has found what the others are told."""
+        for worker in self._workers:
+            if self._found is None and any(one.preparing for one in self._workers):
+                return
+            if worker.made:
+                worker.begin_start(self._found)
 
     def _failed(self, worker: WorkerState, error: WorkerError) -> None:
         """Start a worker again that did not come up, and go on without it in the end."""

@@ -48,6 +48,7 @@ class WorkerState:
         self._limits = limits
         self._worker: Worker | None = None
         self._preparation: Preparation | None = None
+        self._untold: Worker | None = None
         self._facts: Facts | None = None
         self._begun = 0.0
         self._sign = 0.0
@@ -115,18 +116,27 @@ class WorkerState:
         """Whether a round can be begun."""
         return self._worker is not None and self._preparation is None and not self._training
 
+    @property
+    def made(self) -> bool:
+        """Whether its process is there and has not been told yet what to make ready."""
+        return self._untold is not None
+
     def seat_worker(self, worker: Worker, facts: Facts) -> None:
         """Take a worker that is prepared already."""
         self._worker, self._facts = worker, facts
         self._fit(facts)
 
-    def begin_start(self) -> None:
-        """Make a worker and begin to prepare it."""
-        worker = self._factory(self._index)
+    def make(self) -> None:
+        """Make a worker, which imports what it needs by itself."""
+        self._untold = self._factory(self._index)
+
+    def begin_start(self, found: Facts | None) -> None:
+        """Begin to prepare the worker; ``found`` is what another one of this run found."""
+        assert self._untold is not None
+        worker, self._untold = self._untold, None
         self._worker = worker
-        self._preparation = Preparation(
-            worker, dataclasses.replace(self._objective, slots=self._passes.slots)
-        )
+        objective = dataclasses.replace(self._objective, slots=self._passes.slots, found=found)
+        self._preparation = Preparation(worker, objective)
 
     def end_start(self, timeout: float) -> Facts | None:
         """Return what the worker found, None while it is not ready; raises what ``prepare`` raised."""
@@ -239,7 +249,8 @@ class WorkerState:
 
     def close(self) -> None:
         """End the worker, if there is one."""
-        worker, self._worker, self._preparation = self._worker, None, None
+        worker = self._worker or self._untold
+        self._worker = self._untold = self._preparation = None
         self._inside, self._training = (), False
         self._progress, self._last = {}, None
         if worker is not None:

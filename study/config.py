@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from .facts import Geometry
+from .facts import Facts, Geometry
 
 RULES = 3
 """The rules by which records become examples, counted on where the same file would give other tokens.
@@ -93,8 +93,8 @@ class ObjectiveConfig:
     """Seed of the data order, the adapters' initial values and dropout."""
     geometry: Geometry | None = None
     """The study's geometry; None while it is being made, then ``prepare`` finds it."""
-    rows_per_second: float | None = None
-    """Training examples per second that another worker of this run measured; None: ``prepare`` measures."""
+    found: Facts | None = None
+    """What another worker of this run found, which is not measured again; None: nothing is known."""
     cache_dir: str | None = None
     """Folder for tokenized data, shared by all workers; None tokenizes in memory."""
     slots: int | None = None

@@ -22,7 +22,7 @@ from .samplers import SAMPLERS, SamplerSettings
 _OBJECTIVE = pydantic.TypeAdapter(ObjectiveConfig)
 _LOCAL: Mapping[str, Any] = {
     "geometry": None,
-    "rows_per_second": None,
+    "found": None,
     "cache_dir": None,
     "slots": None,
     "deterministic": False,

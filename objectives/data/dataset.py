@@ -136,6 +136,14 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
     return token_cache.load(cache_dir, key, _from_arrays) or data
 
 
+def load_again(fingerprint: str, *, cache_dir: Path | None) -> TokenizedData | None:
+    """Return tokens that another worker put into the cache, None where they are not there.
+
+    Neither the files nor the tokenizer are read again: the fingerprint is of the tokens themselves.
+    """
+    return token_cache.find(cache_dir, lambda summary: summary["fingerprint"] == fingerprint, _from_arrays)
+
+
 def _template(config: DataConfig, tokenizer: Any) -> Template:
     name = config.template
     if name == "auto" and tokenizer.chat_template:

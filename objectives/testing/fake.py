@@ -187,6 +187,8 @@ class FakeWorker:
         self.fleet.made.append(self)
         self.slots: dict[int, _Slot] = {}
         self.facts: Facts | None = None
+        self.config: ObjectiveConfig | None = None
+        """What it was told to prepare."""
         self.dead = False
         self.closed = False
         self._events: list[Event] = []
@@ -198,6 +200,7 @@ class FakeWorker:
     def prepare(self, config: ObjectiveConfig) -> Facts:
         """Return made-up facts that fit the config."""
         self._heard("prepare")
+        self.config = config
         if self.plan.prepare_error is not None:
             raise self.plan.prepare_error
         if self.plan.prepares is not None and (config.slots or self.plan.slots) > self.plan.prepares:

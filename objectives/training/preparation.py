@@ -7,17 +7,13 @@ depends on the data and the space alone, never on how many slots a worker has.
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import platform
 import resource
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ... import __version__
 from ...errors import ModelError, shown
 from ...study.budget import Budget
 from ...study.config import ObjectiveConfig
@@ -27,17 +23,17 @@ from ..data.dataset import TokenizedData, load_data
 from ..machine import free_ram, process_memory
 from ..out_of_memory import ran_out_of_memory
 from .attention import keeps_scores
-from .batches import collate
 from .determinism import compute_deterministically
 from .device import dtype_note, find_device
 from .evaluation import EvalSet, mean_loss
+from .handed_on import environment, found_before, tokens_of
 from .head import chunk_rows
 from .model import BaseModel, folder_of, load_model, load_tokenizer
 from .pack import Pack
-from .probe import Footprint, longest_micro_step, measure, meter_of
-from .replay import SEEN
+from .probe import Footprint, measure, meter_of
 from .selfcheck import check_pack
-from .stream import Stream, micro_step_lengths
+from .speed import measure_speed
+from .stream import micro_step_lengths
 from .targets import features, resolve_targets
 from .trial_budget import budget_of
 
@@ -67,16 +63,20 @@ class Prepared:
 def prepare(config: ObjectiveConfig) -> Prepared:
     """Load data and model, check that they can be packed, and measure the base model.
 
-    Raises ``DataError``, ``ModelError`` or ``BudgetError``.
+    What another worker of this run found on such a device is taken from it. Raises ``DataError``,
+    ``ModelError`` or ``BudgetError``.
     """
     device = find_device(config.model.device)
     if config.deterministic:
         compute_deterministically(device)
-    tokenizer = load_tokenizer(config.model)
+    found = found_before(config, device)
+    data = None if found is None else tokens_of(found, config)
+    tokenizer = load_tokenizer(config.model) if data is None else None
     available, before = free_memory(str(device)), process_memory()
     base = load_model(config.model)
-    data = _load_data(config, base, tokenizer)
-    summary = data.summary
+    if data is None:
+        data = _load_data(config, base, tokenizer)
+    summary = data.summary if found is None else found.data
     budget = budget_of(
         config,
         train=len(data.train),
@@ -94,7 +94,10 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         )
     if geometry.gradient_checkpointing:
         recompute_activations(base)
-    check_pack(base, geometry)  # after it: a dropout of the base's own that is on again is found
+    # Not again on the same processor; a GPU is another card.
+    if found is None or base.device.type != "cpu":
+        # After activations are recomputed: a dropout of the base's own that is on again is found.
+        check_pack(base, geometry)
     eval_sets = {
         size: EvalSet(data.validation, size, geometry.eval_rows, base.device)
         for size in {budget.eval_examples, budget.final_eval_examples}
@@ -113,7 +116,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         geometry,
         slots,
         fixed=config.slots is not None,
-        known=config.rows_per_second,
+        known=None if found is None else found.rows_per_second,
         # A recording keeps activations of its own; what is computed again in a backward pass has none.
         # Which passes are replayed differs after an interruption, which may not change the last bits then.
         replay=base.device.type == "cuda"
@@ -122,17 +125,21 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         and 2 * slots <= held.slots_max,
     )
     final = eval_sets[budget.final_eval_examples]
-    # Nothing has been added yet, so the first row computes as the base model does.
-    base_losses = final.losses(pack, slice(0, 1))[0]
+    if found is None:
+        # Nothing has been added yet, so the first row computes as the base model does.
+        measured = final.losses(pack, slice(0, 1))[0]
+        base_losses, base_loss = tuple(measured.tolist()), mean_loss(measured, final.target_tokens)
+    else:
+        base_losses, base_loss = found.base_losses, found.base_loss
     files = _digests(config, base)
     facts = Facts(
         geometry=geometry,
         budget=budget,
-        data=data.summary,
+        data=summary,
         model=dataclasses.replace(base.summary, files=files),
         memory=held,
-        base_loss=mean_loss(base_losses, final.target_tokens),
-        base_losses=tuple(base_losses.tolist()),
+        base_loss=base_loss,
+        base_losses=base_losses,
         eval_tokens=final.target_tokens,
         rows_per_second=rows_per_second,
         environment=environment(),
@@ -288,7 +295,10 @@ def _pack_that_runs(
             pack = Pack(base, geometry, slots)
             if replay:
                 pack.replay_passes()
-            return pack, _speed(pack, base, data, budget, geometry, known)
+            # What one worker's process took, another's on the same processor takes; a GPU is another card.
+            if known is not None and base.device.type == "cpu":
+                return pack, known
+            return pack, measure_speed(pack, data, budget, geometry, known)
         except (RuntimeError, MemoryError) as error:
             if pack is not None:
                 pack.close()
@@ -311,55 +321,6 @@ def recompute_activations(base: BaseModel) -> None:
     # The decoder alone: a multimodal model in training mode may ask for more than tokens.
     decoder = model.get_decoder()
     (model if decoder is None else decoder).train()
-
-
-def _speed(
-    pack: Pack,
-    base: BaseModel,
-    data: TokenizedData,
-    budget: Budget,
-    geometry: Geometry,
-    known: float | None = None,
-) -> float:
-    """Return training examples per second with all slots in use, from three micro-steps of middling length.
-
-    The longest goes before them, as a warm-up, so that memory runs out here or not at all; it goes alone
-    where the speed is ``known``.
-    """
-    order = Stream(data.train.lengths, budget, 0).round(0)
-    micro_steps = sorted(
-        range(budget.micro_steps), key=lambda micro_step: geometry.micro_step_lengths[micro_step]
-    )
-    chosen = [
-        longest_micro_step(geometry),
-        *(micro_steps[len(micro_steps) * share // 4] for share in (1, 2, 3)),
-    ]
-    pack.fill()
-
-    def train(micro_step: int) -> None:
-        batch = collate(
-            data.train, [order[micro_step]] * pack.slots, geometry.micro_step_lengths[micro_step], base.device
-        )
-        pack.accumulate(batch, [None] * pack.slots)[0, 0].item()
-
-    train(chosen[0])
-    speed = known
-    if speed is None:
-        if pack.replays is not None:  # as fast as it will be once its shapes have come a few times
-            # What is recorded is compared with what was run, and zeros would hide an adapter's part of it.
-            pack.params.normal_(std=0.02)
-            pack.scales.fill_(1.0)
-            for micro_step in chosen[1:] * (SEEN + 1):
-                train(micro_step)
-        started = time.perf_counter()
-        for micro_step in chosen[1:]:
-            train(micro_step)
-        seconds = time.perf_counter() - started
-        speed = (len(chosen) - 1) * pack.slots * budget.micro_batch / seconds
-    for row in range(pack.slots):
-        pack.clear(row)
-    pack.active = 0
-    return speed
 
 
 def _replay_note(pack: Pack) -> str | None:
@@ -387,16 +348,3 @@ def peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def environment() -> dict[str, str]:
-    """Return what the numbers depend on beside the study: versions and the processor's instruction set."""
-    packages = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")
-    return {
-        "loratune": __version__,
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-        "instruction_set": torch.backends.cpu.get_cpu_capability(),
-        "platform": platform.platform(),
-        **({"gpus": str(torch.cuda.device_count())} if torch.cuda.is_available() else {}),
-    }

@@ -7,6 +7,7 @@ micro-steps into results. Knows nothing of processes, databases, or of which tri
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Generator, Iterator
@@ -27,6 +28,8 @@ from .preparation import peak_memory, prepare
 from .stream import Stream
 
 PROGRESS_SECONDS = 0.5
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -103,6 +106,7 @@ class Session:
         self._pack: Pack = prepared.pack
         self._slots: list[Slot] = []
         self._streams: dict[int, Stream] = {}
+        self._has_trained = False
 
     def close(self) -> None:
         """Take the pack off the base model."""
@@ -162,6 +166,9 @@ class Session:
                 for slot in self._slots
             ]
             losses = self._pack.accumulate(batch, dropout).sum(dim=1).tolist()
+            if not self._has_trained:
+                self._has_trained = True
+                _logger.info("the first micro-step has ended")
             for row, slot in enumerate(self._slots):
                 slot.examples += self._budget.micro_batch
                 slot.sums.tokens += batch.real_tokens[row]

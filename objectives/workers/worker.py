@@ -121,10 +121,8 @@ class _Service:
                 self._remove(trial)
             case TrainRound(save_to=save_to):
                 self._train_round(save_to)
-            case LogTo(file=file):
-                _log_to(file)
-            case Close():  # heard where commands are listened for, and not queued
-                raise AssertionError("a closed worker goes on")
+            case LogTo() | Close():
+                raise AssertionError("carried out where commands are listened for, and not queued")
             case _:
                 assert_never(command)
 
@@ -173,15 +171,6 @@ class _Service:
             self._send(event)
 
 
-def _log_to(file: Path) -> None:
-    """Let everything that this process prints go to the end of another file."""
-    handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-        os.dup2(handle, stream.fileno())
-    os.close(handle)
-
-
 def _listen(connection: Connection, commands: queue.SimpleQueue[Command]) -> None:
     """Queue what the parent says; end the process at once when it says ``Close`` or is gone.
 
@@ -193,12 +182,28 @@ def _listen(connection: Connection, commands: queue.SimpleQueue[Command]) -> Non
             command: Command = connection.recv()
             if isinstance(command, Close):
                 break
-            commands.put(command)
+            if isinstance(command, LogTo):  # also while the other thread imports, which may have much to say
+                _log_to(command.file)
+            else:
+                commands.put(command)
         log.info("closed")
     except (EOFError, OSError):
         log.info("the search is gone")
     logging.shutdown()
     os._exit(0)
+
+
+def _log_to(file: Path) -> None:
+    """Let everything that this process prints go to the end of another file."""
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        log.error("the log cannot go on in %s: %s", file, error)
+        return
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(handle, stream.fileno())
+    os.close(handle)
 
 
 def _session_maker(path: str, threads: int) -> Callable[[ObjectiveConfig], TrainingSession]:

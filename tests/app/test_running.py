@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 import pytest
-from loratune.app import preparing, retraining, running, settling, workers
+from loratune.app import early, preparing, retraining, running, settling, workers
 from loratune.app.options import RunOptions
 from loratune.app.request import choose_preset, make_config, make_request
 from loratune.errors import ModelError
@@ -33,12 +33,13 @@ class Worker:
 
     def __init__(self, index, log_file, threads=1, device=None):
         self.made.append((index, device, threads))
+        self.closed = False
 
     def prepare(self, objective):
         raise ModelError("far enough")
 
     def close(self):
-        pass
+        self.closed = True
 
 
 @pytest.fixture(name="study")
@@ -67,12 +68,14 @@ def make_study(tmp_path, monkeypatch):
     store.close()
 
 
-def run(monkeypatch, store, study, *, prepared=None, **more):
+def run(monkeypatch, store, study, *, prepared=None, early=None, **more):
     """Run a study without a search; return what the search was given and what was said."""
     given, said = {}, Said()
     monkeypatch.setattr(running.loop, "run", lambda store, study, **kwargs: given.update(kwargs))
     options = RunOptions(**more)
-    running.run_study(store, study, options, prepared=prepared, observers=[said], stop=StopSignal())
+    running.run_study(
+        store, study, options, prepared=prepared, early=early, observers=[said], stop=StopSignal()
+    )
     for index in range(given["count"]):
         given["factory"](index)
     return given, said.messages
@@ -161,16 +164,18 @@ def test_what_cannot_be_cleaned_up_hides_no_error(monkeypatch, tmp_path):
             raise ModelError("the reason")
 
 
-def test_what_the_first_worker_measured_of_its_speed_holds_for_the_others_of_this_run_alone(
-    study, monkeypatch
-):
+def test_a_worker_that_was_started_early_is_taken_where_it_fits(study, monkeypatch, tmp_path):
     store, record, _ = study("cpu", gpus=0, now=0, dtype="float32")
     first = preparing.Prepared(config=record.config, facts=record.facts, worker=Worker(0, None))
-    given, _ = run(monkeypatch, store, record, prepared=first)
-    assert given["objective"].rows_per_second == record.facts.rows_per_second
-    resumed, _ = run(monkeypatch, store, record)  # perhaps on another machine
-    assert resumed["objective"].rows_per_second is None
-    assert "rows_per_second" not in str(store.study("s").config.to_json())
+    with early.EarlyWorkers() as others:
+        others.start(tmp_path, ("cpu", "cuda:2"))
+        started = others.all
+        Worker.made.clear()
+        given, _ = run(monkeypatch, store, record, prepared=first, early=others)
+        assert given["count"] > 3
+        assert [index for index, _, _ in Worker.made] == [0, *range(2, given["count"])]
+        assert [worker.closed for worker in started] == [False, True]
+    assert [worker.closed for worker in started] == [True, True]
 
 
 def test_workers_are_counted_for_the_slots_of_this_run(study, monkeypatch):

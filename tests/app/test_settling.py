@@ -12,7 +12,8 @@ from loratune.errors import StorageError
 class Quiet:
     """A worker that has said nothing more."""
 
-    log_file = Path("logs/worker-0.log")
+    def __init__(self, index=0):
+        self.log_file = Path(f"logs/worker-{index}.log")
 
     def move_log(self, to):
         self.log_file = to
@@ -36,9 +37,12 @@ def test_only_what_is_new_moves_and_what_was_kept_stays(tmp_path, monkeypatch, o
             return real(self, to)
 
         monkeypatch.setattr(Path, "replace", replace)
-    worker = Quiet()
-    settling.settle(worker, folder, artifacts)
-    assert worker.log_file == artifacts / "logs" / "worker-0.log"
+    workers = Quiet(), Quiet(1)
+    settling.settle(workers, folder, artifacts)
+    assert [worker.log_file.relative_to(artifacts).as_posix() for worker in workers] == [
+        "logs/worker-0.log",
+        "logs/worker-1.log",
+    ]
     assert {file.name: file.read_text() for file in (artifacts / "cache").iterdir()} == {
         "old": "old",
         "new": "new",
@@ -69,7 +73,7 @@ def test_a_disk_that_takes_nothing_is_told_in_one_line(tmp_path, monkeypatch, fa
     (settling.borrow_cache(artifacts, folder) / "new").write_text("new")
     monkeypatch.setattr(Quiet if failing == "move_log" else Path, failing, fail_with(code))
     with pytest.raises(StorageError, match=f"^{said}$"):
-        settling.settle(Quiet(), folder, artifacts)
+        settling.settle([Quiet()], folder, artifacts)
 
 
 def test_what_cannot_be_removed_in_the_end_is_no_error(tmp_path, monkeypatch):
@@ -78,7 +82,7 @@ def test_what_cannot_be_removed_in_the_end_is_no_error(tmp_path, monkeypatch):
     settling.borrow_cache(tmp_path / "tune-artifacts", folder)
     monkeypatch.setattr(os, "rmdir", fail_with(errno.EACCES))
     worker = Quiet()
-    settling.settle(worker, folder, tmp_path / "tune-artifacts")
+    settling.settle([worker], folder, tmp_path / "tune-artifacts")
     assert folder.exists()
     assert worker.log_file == tmp_path / "tune-artifacts" / "logs" / "worker-0.log"
 

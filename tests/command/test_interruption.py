@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from loratune.app import preparing, searching
 from loratune.app.request import make_config
 from loratune.command import watching
+from loratune.demo import data_path, model_path
 from loratune.errors import StudyNotFound
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.spaces.presets import preset
@@ -166,13 +168,63 @@ def test_a_search_is_taken_over_only_when_told_to(begin, tune, tmp_path, is_aliv
 
 def test_ctrl_c_before_the_first_trial_leaves_nothing_behind(begin, tmp_path, is_alive, patiently):
     search = begin(*ENDLESS)
-    search.wait_for(lambda: len(search.children()) == 1, "the first worker")
+    search.wait_for(lambda: len(search.children()) == 2, "both workers, which start at the same time")
     workers = search.children()
     assert search.end(signal.SIGINT) == 130
     assert "Traceback" not in search.said
     assert "tune: interrupted" in search.said
     # A worker that has hardly begun hears of the end a moment later.
     patiently(lambda: not is_alive(workers), "the end of the worker")
+    assert not (tmp_path / "tune.db").exists()
+
+
+def starting(search, index):
+    """Wait until both workers have been started, and return the one of an index."""
+    search.wait_for(lambda: len(search.children()) == 2, "both workers, which start at the same time")
+
+    def named():
+        called = f"loratune worker {index}".encode()
+        return [pid for pid in search.children() if called in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    search.wait_for(named, f"worker {index}")  # until then it is a copy of the search
+    return named()[0]
+
+
+def test_the_first_worker_killed_while_it_looks_ends_the_search_and_the_other_worker(
+    begin, tmp_path, is_alive, patiently
+):
+    search = begin(*ENDLESS)
+    first = starting(search, 0)
+    workers = search.children()
+    os.kill(first, signal.SIGKILL)
+    assert search.end() == 1
+    assert "Traceback" not in search.said
+    assert "tune: worker 0 was killed by SIGKILL" in search.said.splitlines()[-1]
+    patiently(lambda: not is_alive(workers), "the end of both workers")
+    assert not (tmp_path / "tune.db").exists()
+
+
+def test_another_worker_killed_while_it_waits_is_started_again(begin, tune):
+    search = begin("search", "--trials=8", "--study=live", "--workers=2", *CHOICES)
+    os.kill(starting(search, 1), signal.SIGKILL)
+    assert search.end() == 0
+    assert "worker 1 was killed by SIGKILL" in search.said
+    (row,) = tune("list", "--json").json
+    assert row["ended"] == 8
+    assert "failed" not in row["states"]
+
+
+def test_a_refusal_ends_all_workers_and_leaves_nothing(begin, tmp_path, is_alive, patiently):
+    shutil.copytree(model_path(), tmp_path / "model")
+    shape = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(shape | {"intermediate_size": 8}))
+    search = begin(*ENDLESS, f"--model={tmp_path / 'model'}", f"--data={data_path()}")
+    workers = set()
+    search.wait_for(lambda: workers.update(search.children()) or len(workers) == 2, "both workers")
+    assert search.end() == 1
+    assert search.said.splitlines()[-1].startswith("tune: ")
+    assert "in another shape" in search.said.splitlines()[-1]
+    patiently(lambda: not is_alive(workers), "the end of both workers")
     assert not (tmp_path / "tune.db").exists()
 
 

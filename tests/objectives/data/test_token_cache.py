@@ -152,3 +152,34 @@ def test_writers_at_the_same_time_do_no_harm(tmp_path: Path) -> None:
         writer.join(60)
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert [path.name for path in tmp_path.iterdir()] == [_path(tmp_path).name]
+
+
+def _find(folder: Path | None, rendered: str = "⟦é⟧") -> Loaded | None:
+    return token_cache.find(
+        folder,
+        lambda summary: bool(summary["rendered"] == rendered),
+        lambda arrays, summary: (arrays, summary),
+    )
+
+
+def test_what_is_stored_is_found_by_its_summary_beside_files_that_nobody_can_read(tmp_path: Path) -> None:
+    (tmp_path / "tokens-0.safetensors").write_bytes(b"\xff" * 100)
+    (tmp_path / "tokens-1.safetensors").write_bytes(b"")
+    token_cache.store(tmp_path, "00" * 32, {"train/tokens": np.arange(2, dtype=np.int32)}, {"rendered": "é"})
+    token_cache.store(tmp_path, KEY, ARRAYS, SUMMARY)
+    found = _find(tmp_path)
+    assert found is not None
+    assert found[1] == SUMMARY
+    assert np.array_equal(found[0]["train/tokens"], ARRAYS["train/tokens"])
+    assert _find(tmp_path, "another") is None
+    assert _find(tmp_path / "nowhere") is None
+    assert _find(None) is None
+
+
+def test_what_is_damaged_is_not_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    token_cache.store(tmp_path, KEY, ARRAYS, SUMMARY)
+    content = bytearray(_path(tmp_path).read_bytes())
+    content[-1] ^= 1
+    _path(tmp_path).write_bytes(content)
+    assert _find(tmp_path) is None
+    assert "not usable" in caplog.text

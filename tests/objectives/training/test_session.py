@@ -10,7 +10,6 @@ import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import safetensors.torch
@@ -21,7 +20,6 @@ from hypothesis import strategies as st
 from loratune.errors import LoratuneError, ModelError, StorageError
 from loratune.objectives.base import Done, Progress, SlotResult
 from loratune.objectives.training import checkpoint
-from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.session import Session
 from loratune.objectives.workers.process import ProcessWorker
 from loratune.spaces.params import LoraParams
@@ -392,26 +390,6 @@ def test_the_geometry_does_not_depend_on_the_slots(config: ObjectiveConfig, sess
     assert other.facts.base_losses == session.facts.base_losses
     assert other.facts.slots == 1
     other.close()
-
-
-def test_a_speed_that_another_worker_measured_is_not_measured_again(
-    config: ObjectiveConfig, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    passes = [0]
-    real = Pack.accumulate
-
-    def counting(*given: Any) -> Any:
-        passes[0] += 1
-        return real(*given)
-
-    monkeypatch.setattr(Pack, "accumulate", counting)
-    given = dataclasses.replace(config, geometry=session.facts.geometry)
-    Session(given).close()
-    measured, passes[0] = passes[0], 0
-    other = Session(dataclasses.replace(given, rows_per_second=12.5))
-    other.close()
-    assert other.facts.rows_per_second == 12.5
-    assert passes[0] == measured - 3  # the longest still shows whether memory suffices
 
 
 def test_another_model_is_not_taken_for_the_studys(config: ObjectiveConfig, session: Session) -> None:

@@ -320,6 +320,32 @@ class TestProcess:
         assert isinstance(event, WorkerFailed)
         assert f"was killed by {name};" in event.reason
 
+    def test_a_worker_that_still_imports_goes_on_in_the_log_that_it_is_given(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / "slow_session.py").write_text(
+            "import pathlib, time\n"
+            "print('begins')\n"
+            f"while not pathlib.Path({str(tmp_path / 'go')!r}).exists():\n"
+            "    time.sleep(0.01)\n"
+            "print('has imported')\n"
+            "Session = None\n"
+        )
+        old, new = tmp_path / "old" / "worker-0.log", tmp_path / "new" / "worker-0.log"
+        worker = ProcessWorker(0, old, session="slow_session:Session")
+        try:
+            until(lambda: "begins" in old.read_text(), "its first words")
+            worker.move_log(new)
+            until(lambda: Path(f"/proc/{worker.pid}/fd/1").readlink() == new, "the move")
+            (tmp_path / "go").touch()
+            until(lambda: "has imported" in new.read_text(), "words in the new log")
+        finally:
+            worker.close()
+        assert "begins" in new.read_text()
+        assert "has imported" not in old.read_text()
+        assert not psutil.pid_exists(worker.pid)
+
     def test_a_log_that_tells_of_nothing_wrong_is_not_quoted(
         self, tiny: Callable[..., ProcessWorker], tmp_path: Path
     ) -> None:

@@ -1,0 +1,60 @@
+"""How many micro-steps are thrown away to say how fast a worker is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loratune.objectives.training import speed
+from loratune.objectives.training.pack import Pack
+from loratune.objectives.training.preparation import Prepared, prepare
+from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+
+
+@pytest.fixture(scope="module", name="prepared")
+def make_prepared(tiny_model: Path, tiny_data: Path) -> Iterator[Prepared]:
+    found = prepare(
+        ObjectiveConfig(
+            model=ModelConfig(name_or_path=str(tiny_model), device="cpu"),
+            data=DataConfig(train=str(tiny_data), cutoff_len=64),
+            batch_sizes=(2, 4),
+            lora_ranks=(1, 8),
+            lora_targets=("all",),
+            examples=64,
+            eval_examples=16,
+            slots=2,
+        )
+    )
+    yield found
+    found.pack.close()
+
+
+@pytest.mark.parametrize(("seconds", "known", "micro_steps"), [(0.1, None, 4), (9.0, None, 1), (0.1, 7.5, 1)])
+def test_one_long_micro_step_says_as_much_as_three_more(
+    prepared: Prepared,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    known: float | None,
+    micro_steps: int,
+) -> None:
+    time, lengths = [0.0], []
+    real = Pack.accumulate
+
+    def takes(pack: Pack, batch: Any, dropout: Any) -> Any:
+        time[0] += seconds
+        lengths.append(batch.tokens.shape[1])
+        return real(pack, batch, dropout)
+
+    monkeypatch.setattr(Pack, "accumulate", takes)
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: time[0])
+    geometry, budget = prepared.facts.geometry, prepared.facts.budget
+    found = speed.measure_speed(prepared.pack, prepared.data, budget, geometry, known)
+    assert len(lengths) == micro_steps
+    assert lengths[0] == max(geometry.micro_step_lengths)
+    assert prepared.pack.active == 0
+    rows = 2 * budget.micro_batch
+    shorter = sum(geometry.micro_step_lengths) / len(geometry.micro_step_lengths) / lengths[0]
+    expected = {(0.1, None): rows / 0.1, (9.0, None): rows / 9.0 / shorter, (0.1, 7.5): 7.5}
+    assert found == pytest.approx(expected[seconds, known])
