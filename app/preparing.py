@@ -70,7 +70,7 @@ def prepare(
             cache_dir=None if cache is None else str(cache),
             deterministic=request.run.deterministic,
         )
-        return _look(config, objective, logs, threads=threads_on(device))
+        return bring_up(config, objective, logs, threads=threads_on(device))
 
     prepared = look(config, device)
     try:
@@ -86,7 +86,7 @@ def prepare(
         raise
 
 
-def _look(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> Prepared:
+def bring_up(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> Prepared:
     """Start a worker and let it look; again, with half of the slots, where its memory ran out.
 
     Raises ``OutOfMemory`` where one trial at a time is too much.

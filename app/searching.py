@@ -59,7 +59,7 @@ Watch = Callable[[Begun], AbstractContextManager[Sequence[Observer]]]
 """Entered once the study is there, left when its run is over; gives further observers."""
 
 
-def _nobody(_: Begun) -> AbstractContextManager[Sequence[Observer]]:
+def nobody(_: Begun) -> AbstractContextManager[Sequence[Observer]]:
     return contextlib.nullcontext(())
 
 
@@ -95,7 +95,7 @@ def start(
     observers: Sequence[Observer] = (),
     stop: StopSignal | None = None,
     preparing: Callable[[], None] = lambda: None,
-    watch: Watch = _nobody,
+    watch: Watch = nobody,
 ) -> Finished:
     """Make a study and run its trials, or go on with one that was made of the same choices.
 
@@ -153,7 +153,7 @@ def resume(
     storage: str | None = None,
     observers: Sequence[Observer] = (),
     stop: StopSignal | None = None,
-    watch: Watch = _nobody,
+    watch: Watch = nobody,
 ) -> Finished:
     """Go on with a study where it stood: to its end, or to ``trials`` in all.
 

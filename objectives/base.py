@@ -162,8 +162,3 @@ def says_out_of_memory(words: str) -> bool:
         "error return without exception set",  # an extension that could not even allocate its exception
     )
     return any(text in words.lower() for text in known)
-
-
-def checkpoint_name(trial: int, round_number: int, attempt: int) -> str:
-    """Return the file name of a training state; no two ever share one."""
-    return f"trial-{trial:05d}-q{round_number}-a{attempt}.safetensors"

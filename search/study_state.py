@@ -15,9 +15,10 @@ from typing import Any
 from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
 from ..storage.store import Store
-from ..study.budget import ROUNDS
+from ..study.budget import BEFORE_DECAY, ROUNDS
 from ..study.facts import Facts
 from ..study.records import CurvePoint, Ending, RoundUpdate, State, StudyRecord, TrialRecord
+from ..study.stage import Entry
 from ..study.study_config import StudyConfig
 from .known_trials import KnownTrials
 from .outcomes import Verdict
@@ -117,9 +118,35 @@ class StudyState:
 
     def add(self, params: LoraParams, source: str) -> int:
         """Record a new trial and return its number."""
+        return self._add(params, source, self.config.objective.seed)
+
+    def add_entry(self, entry: Entry, parent: Path, source: str) -> int:
+        """Record a trial of a study that follows from another, whose files lie in ``parent``.
+
+        One that goes on from a state is given a copy of it; where that is lost, it begins anew.
+        """
+        if not entry.start:
+            return self._add(entry.params, source, entry.seed)
         number = len(self.trials)
-        seed = self.config.objective.seed
-        self.store.add_trial(self.study.id, number=number, params=params, seed=seed, source=source)
+        checkpoint = self._files.take_over(parent, entry, number)
+        found = self._add(entry.params, source, entry.seed, rounds=entry.start, checkpoint=checkpoint)
+        if checkpoint is None:
+            self.start_over(number, f"the state of trial {entry.trial} before its decay is lost")
+        return found
+
+    def _add(
+        self, params: LoraParams, source: str, seed: int, *, rounds: int = 0, checkpoint: str | None = None
+    ) -> int:
+        number = len(self.trials)
+        self.store.add_trial(
+            self.study.id,
+            number=number,
+            params=params,
+            seed=seed,
+            source=source,
+            rounds=rounds,
+            checkpoint=checkpoint,
+        )
         record = TrialRecord(
             number=number,
             params=params,
@@ -128,9 +155,9 @@ class StudyState:
             state="running",
             reason=None,
             value=None,
-            rounds=0,
+            rounds=rounds,
             attempt=0,
-            checkpoint=None,
+            checkpoint=checkpoint,
             adapter=None,
             started_at=datetime.datetime.now(datetime.UTC),
             finished_at=None,
@@ -181,6 +208,8 @@ class StudyState:
             )
             for u in updates
         ]
+        if self.config.keep_held:
+            self._files.hold(update for update in updates if update.round == BEFORE_DECAY)
         endings = [self._ending(verdict, made.get(verdict.trial)) for verdict in verdicts]
         self.store.record_round(self.study.id, updates, endings)
         for update in updates:
@@ -208,6 +237,8 @@ class StudyState:
         kept = self.known.best(self.config.keep_adapters)
         for number in self._with_adapter.difference(kept):
             self._replace(number, adapter=None)
+        if self.config.keep_held:
+            self._files.drop_held({*self.running(), *self.known.best(self.config.keep_held)})
 
     def project(self) -> str | None:
         """Give Optuna's tables the study and the ended trials that they lack, if there can be any.

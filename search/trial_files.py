@@ -6,12 +6,14 @@ Knows names and files, no database: what is recorded is recorded elsewhere, befo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from ..errors import DamagedFile
 from ..storage import database_errors, study_files
-from ..study.records import TrialRecord
+from ..study.checkpoint_format import checkpoint_name
+from ..study.records import RoundUpdate, TrialRecord
+from ..study.stage import Entry
 
 
 class TrialFiles:
@@ -70,6 +72,31 @@ class TrialFiles:
             study_files.write_adapter(checkpoint, self._folder / name)
             return name
         return None
+
+    def hold(self, updates: Iterable[RoundUpdate]) -> None:
+        """Keep a copy of the states that these updates name, for longer trials to go on from."""
+        for update in updates:
+            if update.checkpoint is not None:
+                study_files.copy_state(self._folder / update.checkpoint, self._held(update.trial))
+
+    def drop_held(self, needed: Container[int]) -> None:
+        """Delete the states before the decay of all trials but those that may go on."""
+        for path in sorted((self._folder / study_files.HELD).glob("trial-*.safetensors")):
+            if int(path.stem.removeprefix("trial-")) not in needed:
+                path.unlink(missing_ok=True)
+
+    def take_over(self, parent: Path, entry: Entry, number: int) -> str | None:
+        """Copy the state of a parent's trial as that of a trial of ours and name it; None where it is lost."""
+        source = parent / study_files.held_name(entry.trial)
+        name = f"{study_files.CHECKPOINTS}/{checkpoint_name(number, entry.start, 0)}"
+        try:
+            study_files.copy_state(source, self._folder / name, trial=number)
+        except DamagedFile:
+            return None
+        return name
+
+    def _held(self, number: int) -> Path:
+        return self._folder / study_files.held_name(number)
 
     def relative(self, path: str) -> str:
         """Return a file as the record names it."""

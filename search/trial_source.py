@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..spaces.params import LoraParams
 from ..study.events import Notice, TrialStarted
 from ..study.sentences import everything_tried, space_exhausted
+from ..study.stage import Stage
 from .concurrency import DUPLICATES, in_flight_limit, twin_of
 from .progress import Announcer
 from .samplers.kinds import propose, sampler_of
@@ -17,7 +20,7 @@ class TrialSource:
     def __init__(self, state: StudyState, announcer: Announcer) -> None:
         self.total = state.study.trials
         """How many trials the study is to have."""
-        self.limit = in_flight_limit(self.total)
+        self.limit = in_flight_limit(self.total) if state.config.stage is None else self.total
         """How many may run at once."""
         self.exhausted = False
         """Whether no untried configuration was found."""
@@ -36,6 +39,8 @@ class TrialSource:
         number = len(state.trials)
         if self.over or len(state.running()) >= self.limit:
             return None
+        if config.stage is not None:
+            return self._begin_entry(config.stage, number)
         if number < len(config.first):
             return self._begin(config.first[number], "enqueued" if number else "default")
         while (tries := state.duplicates(number)) < DUPLICATES:
@@ -61,6 +66,17 @@ class TrialSource:
     def _exhaust(self, notice: Notice) -> None:
         self.exhausted = True
         self._announcer.tell(notice)
+
+    def _begin_entry(self, stage: Stage, number: int) -> int:
+        entry = stage.entries[number]
+        source = "default" if entry.trial == 0 else "enqueued"
+        self._state.add_entry(entry, self._held_folder(stage), source)
+        self._announcer.tell(TrialStarted(trial=number, params=entry.params, source=source))
+        return number
+
+    def _held_folder(self, stage: Stage) -> Path:
+        store = self._state.store
+        return store.study_dir(store.study(stage.parent).id)
 
     def _begin(self, params: LoraParams, source: str) -> int:
         number = self._state.add(params, source)

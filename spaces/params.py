@@ -15,7 +15,7 @@ from ..errors import SpaceError, nearest, shown
 from .hyperparameter import Hyperparameter
 from .kinds import Modules, Number, Whole, Word, module_names
 
-SCHEDULERS = ("linear", "cosine", "constant_with_warmup")
+SCHEDULERS = ("linear", "cosine", "constant_with_warmup", "warmup_stable_decay")
 
 LARGEST_WHOLE = 65536
 """Largest ``batch_size`` and ``lora_rank``; more is a slip of the keyboard."""

@@ -67,8 +67,10 @@ def _database(store: Store) -> Iterator[str]:
 
 
 def _study(store: Store, study: StudyHead) -> Iterator[str]:
+    starts: dict[int, int] = {}
     try:
-        store.study(study.name)
+        if (stage := store.study(study.name).config.stage) is not None:
+            starts = {number: entry.start for number, entry in enumerate(stage.entries)}
     except StorageError:
         yield "its configuration or what was found for it is not what this version of loratune writes"
     lease = store.lease(study.id)
@@ -92,7 +94,7 @@ def _study(store: Store, study: StudyHead) -> Iterator[str]:
         ],
         "points of curves",
     )
-    yield from trial_findings(trials, curve, unread=torn_numbers, unread_points=torn_keys)
+    yield from trial_findings(trials, curve, starts=starts, unread=torn_numbers, unread_points=torn_keys)
     yield from torn
     # Whether a trial has ended is not known of a row that cannot be read.
     readable = copied and {number: times for number, times in copied.items() if number not in torn_numbers}
@@ -159,12 +161,14 @@ def trial_findings(
     trials: Sequence[TrialRecord],
     curve: Sequence[CurvePoint],
     *,
+    starts: Mapping[int, int] = {},
     unread: Collection[int] = (),
     unread_points: Collection[tuple[int, ...]] = (),
 ) -> Iterator[str]:
     """Yield what does not hold of a study's trials: numbers without gaps, a point for each round.
 
-    ``unread`` has the numbers of trials that are there and cannot be read, ``unread_points`` trial and
+    ``starts`` has the rounds that trials had done at their beginning, ``unread`` the numbers of trials that
+    are there and cannot be read, ``unread_points`` trial and
     round of such points.
     """
     known = {trial.number for trial in trials} | set(unread)
@@ -176,8 +180,9 @@ def trial_findings(
     for number, round_number in [*((point.trial, point.round) for point in curve), *unread_points]:
         rounds.setdefault(number, []).append(round_number)
     for trial in trials:
-        if sorted(rounds.get(trial.number, [])) != list(range(1, trial.rounds + 1)):
-            yield f"trial {trial.number}: its curve does not hold rounds 1 to {trial.rounds}"
+        first = starts.get(trial.number, 0) + 1
+        if sorted(rounds.get(trial.number, [])) != list(range(first, trial.rounds + 1)):
+            yield f"trial {trial.number}: its curve does not hold rounds {first} to {trial.rounds}"
     for number in sorted(rounds.keys() - known):
         yield f"trial {number}: has a curve and no row"
 

@@ -189,10 +189,29 @@ class Store:
 
     # Trials
 
-    def add_trial(self, study_id: int, *, number: int, params: LoraParams, seed: int, source: str) -> None:
+    def add_trial(
+        self,
+        study_id: int,
+        *,
+        number: int,
+        params: LoraParams,
+        seed: int,
+        source: str,
+        rounds: int = 0,
+        checkpoint: str | None = None,
+    ) -> None:
         """Add a running trial; its number must be the next one."""
         with self._connections.writing(study_id) as connection:
-            trial_writes.add(connection, study_id, number, params, seed, source)
+            trial_writes.add(
+                connection,
+                study_id,
+                number,
+                params,
+                seed,
+                source,
+                rounds=rounds,
+                checkpoint=checkpoint,
+            )
             known = self._reached.take(study_id)
         if known is not None:
             self._reached.keep(study_id, known.after(trials=1))

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from .. import digest
 from ..atomic import sweep_unfinished, sync_folder, write_atomically
@@ -26,6 +27,9 @@ CHECKPOINTS = "checkpoints"
 
 ADAPTERS = "adapters"
 """Folder of kept adapters inside a study's folder."""
+
+HELD = "held"
+"""Folder of the states before a decay, from which longer trials go on, inside a study's folder."""
 
 LOGS = "logs"
 """Folder of logs, of all studies of a database."""
@@ -43,6 +47,11 @@ _ADAPTER = re.compile(ADAPTERS + r"/\.?trial-(\d+)\b.*")
 def adapter_name(trial: int) -> str:
     """Return where a trial's adapter lies, relative to the study's folder."""
     return f"{ADAPTERS}/trial-{trial:05d}.safetensors"
+
+
+def held_name(trial: int) -> str:
+    """Return where the state of a trial before its decay lies, relative to the study's folder."""
+    return f"{HELD}/trial-{trial:05d}.safetensors"
 
 
 def best_adapters(trials: Iterable[TrialRecord], count: int) -> frozenset[int]:
@@ -201,21 +210,41 @@ def write_adapter(checkpoint: Path, adapter: Path) -> None:
     Atomic and synced: the file is there whole, or not at all. Raises ``DamagedFile`` where the checkpoint
     is not what was written, ``StorageError`` where the adapter cannot be.
     """
+    tensors, metadata = _read(checkpoint, PARAMS)
+    if not tensors:
+        raise DamagedFile(f"{checkpoint}: holds no adapter; tune resume makes it anew")
+    _write(adapter, tensors, metadata)
+
+
+def copy_state(checkpoint: Path, to: Path, *, trial: int | None = None) -> None:
+    """Copy a training state, as that of another trial if one is named.
+
+    Atomic and synced. Raises ``DamagedFile`` where it is not what was written or not there, ``StorageError``
+    where the copy cannot be made.
+    """
+    tensors, metadata = _read(checkpoint, "")
+    _write(to, tensors, metadata if trial is None else {**metadata, "trial": str(trial)})
+
+
+def _read(checkpoint: Path, prefix: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the tensors whose names begin so, and what a checkpoint says of itself."""
     from safetensors import SafetensorError, safe_open
-    from safetensors.numpy import save
 
     try:
         digest.check(checkpoint)
         with safe_open(checkpoint, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(PARAMS)}  # noqa: SIM118
-            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+            return tensors, file.metadata() or {}
     except (SafetensorError, OSError, json.JSONDecodeError, DamagedFile) as error:
         raise DamagedFile(
             f"{checkpoint}: no readable checkpoint ({error}); tune resume makes it anew"
         ) from error
-    if not tensors:
-        raise DamagedFile(f"{checkpoint}: holds no adapter; tune resume makes it anew")
-    write_synced(adapter, *digest.seal(save(tensors, metadata={**metadata, **digest.LABELS})))
+
+
+def _write(path: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+    from safetensors.numpy import save
+
+    write_synced(path, *digest.seal(save(tensors, metadata={**metadata, **digest.LABELS})))
 
 
 def write_synced(path: Path, *pieces: bytes | memoryview) -> None:

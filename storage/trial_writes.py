@@ -19,16 +19,28 @@ from . import queries, rows, seals, tables
 
 
 def add(
-    connection: sqlalchemy.Connection, study_id: int, number: int, params: LoraParams, seed: int, source: str
+    connection: sqlalchemy.Connection,
+    study_id: int,
+    number: int,
+    params: LoraParams,
+    seed: int,
+    source: str,
+    *,
+    rounds: int = 0,
+    checkpoint: str | None = None,
 ) -> None:
-    """Add a running trial; its number must be the next one."""
+    """Add a running trial; its number must be the next one.
+
+    One that goes on from another's state has ``rounds`` done at its beginning, and its file.
+    """
     last = select(func.max(tables.trials.c.number)).where(tables.trials.c.study_id == study_id)
     found = connection.execute(last).scalar()
     expected = 0 if found is None else found + 1
     if number != expected:
         raise StorageError(f"trial {number}: the next number is {expected}; read the trials again")
     row = {"study_id": study_id, "number": number, "params": params.to_dict(), "seed": seed}
-    row |= {"source": source, "state": "running", "rounds": 0, "attempt": 0, "started_at": rows.now()}
+    row |= {"source": source, "state": "running", "rounds": rounds, "attempt": 0, "started_at": rows.now()}
+    row |= {"checkpoint": checkpoint}
     connection.execute(insert(tables.trials).values(row))
     seals.put(
         connection, tables.trials, tables.trials.c.study_id == study_id, tables.trials.c.number == number

@@ -15,6 +15,9 @@ from ..errors import BudgetError
 ROUNDS = 8
 """A trial is this many rounds long."""
 
+BEFORE_DECAY = 6
+"""The round after which a held learning rate begins to fall; a longer trial goes on from its state."""
+
 RUNGS = (1, 2, 4, 8)
 """Rounds after which a trial is evaluated; the last gives its value."""
 

@@ -19,3 +19,8 @@ MOMENTS = tuple(f"{group}/" for group in GROUPS[1:])
 
 FORMATS = (digest.FORMAT, digest.UNSEALED)
 """Metadata ``format`` of the files that can be read."""
+
+
+def checkpoint_name(trial: int, round_number: int, attempt: int) -> str:
+    """Return the file name of a training state; no two ever share one."""
+    return f"trial-{trial:05d}-q{round_number}-a{attempt}.safetensors"

@@ -18,6 +18,7 @@ from .as_json import to_json
 from .config import ObjectiveConfig
 from .pruners import PRUNERS, PrunerSettings
 from .samplers import SAMPLERS, SamplerSettings
+from .stage import Stage
 
 _OBJECTIVE = pydantic.TypeAdapter(ObjectiveConfig)
 _LOCAL: Mapping[str, Any] = {
@@ -52,6 +53,10 @@ class StudyConfig:
     """The first trials: the default, then what the user enqueued; all inside the space."""
     keep_adapters: int = 5
     """How many of the best trials keep their adapters on disk, at least 1."""
+    keep_held: int = 0
+    """How many of the best trials keep their state from before the decay of their learning rate."""
+    stage: Stage | None = None
+    """What a study that follows from another trains; None for a search."""
 
     def __post_init__(self) -> None:
         if self.keep_adapters < 1:
@@ -60,7 +65,8 @@ class StudyConfig:
             )
         if self.seed < 0:
             raise UsageError(f"seed: {self.seed} is negative; give 0 or more")
-        for params in self.first:
+        listed = () if self.stage is None else tuple(entry.params for entry in self.stage.entries)
+        for params in (*self.first, *listed):
             self.space.encode(params)
         portable = dataclasses.replace(self.objective, **_LOCAL)
         object.__setattr__(self, "objective", portable)
@@ -76,6 +82,13 @@ class StudyConfig:
         values["sampler"] = self.sampler.to_json()
         values["pruner"] = self.pruner.to_json()
         values["first"] = [params.to_dict() for params in self.first]
+        # Left out where they say nothing: a search's configuration is what older versions wrote.
+        if self.stage is None:
+            del values["stage"]
+        else:
+            values["stage"] = self.stage.to_json()
+        if not self.keep_held:
+            del values["keep_held"]
         return values
 
     @classmethod
@@ -90,6 +103,8 @@ class StudyConfig:
             # A study of before these were stored goes by what they were then.
             given["sampler"] = SAMPLERS.from_json(values.get("sampler", "tpe"))
             given["pruner"] = PRUNERS.from_json(values.get("pruner", "asha"))
+            if given.get("stage") is not None:
+                given["stage"] = Stage.from_json(given["stage"])
             return cls(**given)
         except (AttributeError, LookupError, LoratuneError, TypeError, ValueError) as error:
             raise StorageError(
@@ -113,7 +128,10 @@ class StudyConfig:
         del values["space"], values["first"], values["default_source"]
         # Not the user's choice: where other rules give other tokens, the data's fingerprint tells.
         del values["objective"]["data"]["rules"]
+        listed = values.pop("stage", None)
         words = _leaves(values)
+        if listed is not None:
+            words["trials"] = repr(listed)
         words.update({f"space.{name}": text for name, text in self.space.describe()})
         words["first trials"] = "; ".join(
             ", ".join(f"{name} {value}" for name, value in params.to_dict().items()) for params in self.first

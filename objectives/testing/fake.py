@@ -20,8 +20,9 @@ from ...errors import LoratuneError, OutOfMemory, StorageError
 from ...spaces.params import LoraParams
 from ...study.budget import ROUNDS
 from ...study.config import ObjectiveConfig
+from ...study.checkpoint_format import checkpoint_name
 from ...study.facts import Facts
-from ..base import Done, Event, Progress, SlotFailed, SlotProgress, SlotResult, WorkerFailed, checkpoint_name
+from ..base import Done, Event, Progress, SlotFailed, SlotProgress, SlotResult, WorkerFailed
 from . import fake_checkpoint
 from .surface import Surface, example_losses, make_facts, unit
 
@@ -234,7 +235,8 @@ class FakeWorker:
         )
         if resume_from is not None:
             try:
-                slot.round, slot.state = fake_checkpoint.load(resume_from, trial, params, seed)
+                examples, slot.state = fake_checkpoint.load(resume_from, trial, params, seed)
+                slot.round = examples // self.facts.budget.round_examples
             except (OSError, ValueError, KeyError, StorageError, safetensors.SafetensorError) as error:
                 reason = f"{resume_from}: the checkpoint cannot be read: {error}"
                 self._events.append(SlotFailed(trial=trial, reason=reason))

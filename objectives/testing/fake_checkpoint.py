@@ -67,7 +67,7 @@ def save(
 
 
 def load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, str]:
-    """Return (round, state); raises ``ValueError`` where the file belongs to something else.
+    """Return (training examples, state); raises ``ValueError`` where the file belongs to something else.
 
     Raises ``DamagedFile`` where its bytes are not those that were written.
     """
@@ -80,4 +80,4 @@ def load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, st
     found = (int(metadata["trial"]), int(metadata["seed"]), json.loads(metadata["params"]))
     if found != (trial, seed, params.to_dict()):
         raise ValueError(f"it is of trial {found[0]}, seed {found[1]}, {found[2]}")
-    return int(metadata["quantum"]), metadata["state"]
+    return int(metadata["examples"]), metadata["state"]

@@ -18,6 +18,8 @@ from ...spaces.params import LoraParams
 BETA1 = 0.9
 BETA2 = 0.999
 EPSILON = 1e-8
+DECAY_PARTS = 4
+"""``warmup_stable_decay`` falls over the last one of so many equal parts: rounds 7 and 8."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,9 @@ def schedule_factor(kind: str, step: int, *, warmup: int, total: int) -> float:
     Under warm-up step 0 runs at rate 0, as in Trainer.
 
     Args:
-        kind: ``linear``, ``cosine`` or ``constant_with_warmup``.
+        kind: ``linear``, ``cosine``, ``constant_with_warmup`` or ``warmup_stable_decay``: after the warm-up
+            the rate is held, and falls in the last quarter of the steps as one minus the square root of
+            the share done (Hägele et al., 2024).
         step: steps already taken.
         warmup: steps of warm-up.
         total: steps of the whole trial.
@@ -54,6 +58,11 @@ def schedule_factor(kind: str, step: int, *, warmup: int, total: int) -> float:
         return step / max(1, warmup)
     if kind == "constant_with_warmup":
         return 1.0
+    if kind == "warmup_stable_decay":
+        held = max(warmup, total - total // DECAY_PARTS)
+        if step < held:
+            return 1.0
+        return max(0.0, 1.0 - math.sqrt((step - held) / max(1, total - held)))
     progress = (step - warmup) / max(1, total - warmup)
     if kind == "linear":
         return max(0.0, 1.0 - progress)

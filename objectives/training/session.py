@@ -17,9 +17,10 @@ import torch
 
 from ...errors import StorageError
 from ...spaces.params import LoraParams
+from ...study.checkpoint_format import checkpoint_name
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Done, Progress, SlotProgress, SlotResult, checkpoint_name
+from ..base import Done, Progress, SlotProgress, SlotResult
 from . import checkpoint
 from .batches import collate
 from .optimizer import adamw, clip_by_row_norm, next_step
@@ -122,8 +123,11 @@ class Session:
             whose = checkpoint.owner(trial, seed, params, self.facts.data.fingerprint)
             tensors, metadata = checkpoint.read(resume_from, whose)
             try:
-                slot.rounds, slot.steps = int(metadata["quantum"]), int(metadata["steps"])
-                slot.examples = int(metadata["examples"])
+                slot.steps, slot.examples = int(metadata["steps"]), int(metadata["examples"])
+                # A longer trial that goes on from a shorter one has longer rounds.
+                slot.rounds, within = divmod(slot.examples, self._budget.round_examples)
+                if within:
+                    raise ValueError(f"{slot.examples} examples are no whole rounds")
             except (KeyError, ValueError) as error:
                 raise StorageError(
                     f"checkpoint {resume_from} does not say where it stood: {error}"

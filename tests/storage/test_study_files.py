@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loratune import digest
 from loratune.errors import DamagedFile, StorageError
-from loratune.objectives.base import checkpoint_name
+from loratune.study.checkpoint_format import checkpoint_name
 from loratune.spaces.params import LoraParams
 from loratune.storage import study_files
 from loratune.study.records import TrialRecord

@@ -25,7 +25,6 @@ from loratune.objectives.base import (
     SlotResult,
     Worker,
     WorkerFailed,
-    checkpoint_name,
 )
 from loratune.objectives.testing.fake import FakePlan, FakeWorker
 from loratune.objectives.workers.process import ProcessWorker

@@ -1,0 +1,55 @@
+"""A study that follows from another: which of its trials are trained again, longer or under other seeds.
+
+Such a study proposes nothing and stops nobody: its trials are listed here, in the order of their numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ..spaces.params import LoraParams
+
+Kind = Literal["longer", "confirm", "train"]
+"""``longer``: good trials go on to a greater length; ``confirm``: again under several seeds; ``train``: the
+chosen one at full length."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One trial of such a study."""
+
+    params: LoraParams
+    """Its hyperparameters."""
+    seed: int
+    """Seed of its data order, initial adapter and dropout."""
+    trial: int
+    """The trial of the parent that it repeats or goes on from."""
+    start: int = 0
+    """Rounds of its own length that it has done at its beginning; 0 where it begins anew."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What follows from a study."""
+
+    kind: Kind
+    """What it is for."""
+    parent: str
+    """The study that it follows from."""
+    entries: tuple[Entry, ...]
+    """Its trials, at least one, in the order of their numbers."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain dictionaries and lists."""
+        entries = [{**vars(entry), "params": entry.params.to_dict()} for entry in self.entries]
+        return {"kind": self.kind, "parent": self.parent, "entries": entries}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Stage:
+        """Make one from what ``to_json`` returned; raises ``SpaceError`` or what a wrong type raises."""
+        entries = tuple(
+            Entry(**{**entry, "params": LoraParams.from_dict(entry["params"])}) for entry in values["entries"]
+        )
+        return cls(kind=values["kind"], parent=values["parent"], entries=entries)
