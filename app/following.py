@@ -103,6 +103,6 @@ def _prepare(store: Store, parent: StudyRecord, config: StudyConfig, run: RunOpt
     if prepared.facts.data.fingerprint != parent.facts.data.fingerprint:
         prepared.worker.close()
         raise DataError(
-            f"study {parent.name}: its data, template or tokenizer have changed since it was made; restore them"
+            f"study {parent.name}: its data, template or tokenizer have changed since; restore them"
         )
     return prepared

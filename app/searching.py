@@ -60,6 +60,7 @@ Watch = Callable[[Begun], AbstractContextManager[Sequence[Observer]]]
 
 
 def nobody(_: Begun) -> AbstractContextManager[Sequence[Observer]]:
+    """Watch nothing."""
     return contextlib.nullcontext(())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from ..spaces.arguments import scheduler_arguments
 from ..study.handover import Handover, provenance
 from ..whole_files import check_free, write_text
 from .exporter import Export
@@ -17,6 +18,7 @@ from .exporter import Export
 def configuration(handed: Handover) -> dict[str, Any]:
     """Return what ``export_yaml`` writes, as plain values."""
     trial, seen, run = handed.trial, handed.examples, handed.run()
+    schedule = scheduler_arguments(trial.params, run.steps)
     model, data = handed.objective.model, handed.objective.data
     return {
         "study": handed.study.name,
@@ -50,6 +52,7 @@ def configuration(handed: Handover) -> dict[str, Any]:
             "num_train_epochs": run.epochs,
             "steps": run.steps,
             "warmup_steps": run.warmup_steps,
+            **({"lr_scheduler_kwargs": schedule} if schedule else {}),
         },
     }
 

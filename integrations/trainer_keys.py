@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..spaces.arguments import training_arguments
+from ..spaces.arguments import scheduler_arguments, training_arguments
 from ..study.full_run import FullRun
 from ..study.handover import Handover
 
@@ -13,12 +13,14 @@ from ..study.handover import Handover
 def trainer_keys(handed: Handover, run: FullRun) -> dict[str, Any]:
     """Return Transformers' ``TrainingArguments`` of a full run, but for the number type."""
     params = handed.trial.params
+    schedule = scheduler_arguments(params, run.steps)
     return {
         **training_arguments(params),
         "per_device_train_batch_size": _per_device(handed),
         "gradient_accumulation_steps": params.batch_size // _per_device(handed),
         "num_train_epochs": float(run.epochs),
         "warmup_steps": run.warmup_steps,
+        **({"lr_scheduler_kwargs": schedule} if schedule else {}),
         "max_grad_norm": handed.objective.max_grad_norm,
         "optim": "adamw_torch",
         "seed": handed.study.seed,

@@ -86,7 +86,7 @@ class TrialFiles:
                 path.unlink(missing_ok=True)
 
     def take_over(self, parent: Path, entry: Entry, number: int) -> str | None:
-        """Copy the state of a parent's trial as that of a trial of ours and name it; None where it is lost."""
+        """Copy the state of a parent's trial as a trial of ours and name it; None where it is lost."""
         source = parent / study_files.held_name(entry.trial)
         name = f"{study_files.CHECKPOINTS}/{checkpoint_name(number, entry.start, 0)}"
         try:

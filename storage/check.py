@@ -167,9 +167,8 @@ def trial_findings(
 ) -> Iterator[str]:
     """Yield what does not hold of a study's trials: numbers without gaps, a point for each round.
 
-    ``starts`` has the rounds that trials had done at their beginning, ``unread`` the numbers of trials that
-    are there and cannot be read, ``unread_points`` trial and
-    round of such points.
+    ``starts`` has the rounds that trials had done at their beginning, ``unread`` the numbers of those that
+    are there and cannot be read, ``unread_points`` trial and round of such points.
     """
     known = {trial.number for trial in trials} | set(unread)
     missing = sorted(set(range(max(known, default=-1) + 1)) - known)

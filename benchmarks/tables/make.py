@@ -15,7 +15,6 @@ import argparse
 import base64
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from loratune.spaces.params import LoraParams, from_searched
 from loratune.spaces.presets import PRESETS
-from loratune.study.budget import QUANTA, RUNGS
+from loratune.study.budget import ROUNDS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 SCHEDULE = "warmup_stable_decay"
@@ -209,11 +208,11 @@ class Bench:
         for job, own in zip(jobs, params, strict=True):
             start = self.checkpoint(job.below) if job.level else None
             session.add(job.config, own, seed=job.seed, attempt=1, resume_from=start)
-        first = session._slots[0].quanta
+        first = session._slots[0].rounds
         place = {number: index for index, number in enumerate(numbers)}
         curves: list[list[dict]] = [[] for _ in jobs]
-        for at in range(first + 1, QUANTA + 1):
-            (done,) = [event for event in session.quantum(save_to) if isinstance(event, Done)]
+        for at in range(first + 1, ROUNDS + 1):
+            (done,) = [event for event in session.train_round(save_to) if isinstance(event, Done)]
             for result in done.results:
                 row = {
                     "round": at,
@@ -232,7 +231,7 @@ class Bench:
                     if at == BEFORE_DECAY and jobs[place[result.trial]].scheduler == SCHEDULE:
                         kept = self.checkpoint(jobs[place[result.trial]])
                         kept.parent.mkdir(exist_ok=True)
-                        os.replace(result.checkpoint, kept)
+                        Path(result.checkpoint).replace(kept)
                     else:
                         Path(result.checkpoint).unlink()
         for number in numbers:

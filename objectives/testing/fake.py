@@ -19,8 +19,8 @@ import safetensors
 from ...errors import LoratuneError, OutOfMemory, StorageError
 from ...spaces.params import LoraParams
 from ...study.budget import ROUNDS
-from ...study.config import ObjectiveConfig
 from ...study.checkpoint_format import checkpoint_name
+from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
 from ..base import Done, Event, Progress, SlotFailed, SlotProgress, SlotResult, WorkerFailed
 from . import fake_checkpoint

@@ -21,7 +21,7 @@ import torch
 import transformers
 from torch.nn import functional
 
-from ...spaces.arguments import lora_config
+from ...spaces.arguments import lora_config, scheduler_arguments
 from ...spaces.params import LoraParams
 from ...study.budget import ROUNDS, RUNGS, Budget
 from ...study.facts import Geometry
@@ -111,6 +111,7 @@ class Reference:
             self._optimizer,
             num_warmup_steps=math.ceil(total * params.warmup_ratio),
             num_training_steps=total,
+            scheduler_specific_kwargs=scheduler_arguments(params, total) or None,
         )
 
     # Training

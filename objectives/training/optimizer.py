@@ -13,13 +13,12 @@ from collections.abc import Sequence
 
 import torch
 
+from ...spaces.arguments import decay_steps, warmup_steps
 from ...spaces.params import LoraParams
 
 BETA1 = 0.9
 BETA2 = 0.999
 EPSILON = 1e-8
-DECAY_PARTS = 4
-"""``warmup_stable_decay`` falls over the last one of so many equal parts: rounds 7 and 8."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,12 +35,7 @@ class Step:
     """LoRA+: the learning rate of B over that of A."""
 
 
-def warmup_steps(total_steps: int, warmup_ratio: float) -> int:
-    """Return the optimizer steps of warm-up, rounded up as Trainer does."""
-    return math.ceil(total_steps * warmup_ratio)
-
-
-def schedule_factor(kind: str, step: int, *, warmup: int, total: int) -> float:
+def schedule_factor(kind: str, step: int, *, warmup: int, total: int, decay: int = 0) -> float:
     """Return the share of the peak learning rate at a step, counted from 0.
 
     Under warm-up step 0 runs at rate 0, as in Trainer.
@@ -53,16 +47,15 @@ def schedule_factor(kind: str, step: int, *, warmup: int, total: int) -> float:
         step: steps already taken.
         warmup: steps of warm-up.
         total: steps of the whole trial.
+        decay: steps at its end over which ``warmup_stable_decay`` falls.
     """
     if step < warmup:
         return step / max(1, warmup)
     if kind == "constant_with_warmup":
         return 1.0
     if kind == "warmup_stable_decay":
-        held = max(warmup, total - total // DECAY_PARTS)
-        if step < held:
-            return 1.0
-        return max(0.0, 1.0 - math.sqrt((step - held) / max(1, total - held)))
+        held = total - decay
+        return 1.0 if step < held else 1.0 - math.sqrt((step - held) / decay)
     progress = (step - warmup) / max(1, total - warmup)
     if kind == "linear":
         return max(0.0, 1.0 - progress)
@@ -74,7 +67,11 @@ def schedule_factor(kind: str, step: int, *, warmup: int, total: int) -> float:
 def next_step(params: LoraParams, *, taken: int, total: int) -> Step:
     """Return the step that a trial takes after ``taken`` of its ``total`` optimizer steps."""
     factor = schedule_factor(
-        params.lr_scheduler_type, taken, warmup=warmup_steps(total, params.warmup_ratio), total=total
+        params.lr_scheduler_type,
+        taken,
+        warmup=warmup_steps(params, total),
+        total=total,
+        decay=decay_steps(params, total),
     )
     return Step(
         number=taken + 1,

@@ -47,7 +47,7 @@ USED = {
         "spaces/space.py",
     },
     "lora_alpha": {"integrations/llamafactory.py", "spaces/arguments.py"},
-    "warmup_ratio": {*STEPPED, SURFACE, "study/handover.py", "search/outcomes.py"},
+    "warmup_ratio": {REFERENCE, SURFACE, "spaces/arguments.py", "study/handover.py", "search/outcomes.py"},
     "lora_dropout": {*SESSION, SURFACE},
     "weight_decay": STEPPED,
     "lora_target": {
@@ -55,7 +55,7 @@ USED = {
         REFERENCE,
         "objectives/training/layout.py",
     },
-    "lr_scheduler_type": STEPPED,
+    "lr_scheduler_type": {*STEPPED, "spaces/arguments.py"},
     "loraplus_lr_ratio": {*STEPPED, SURFACE},
 }
 """Where a trial's value acts: training and its witness, the made-up task, and what depends on that value."""

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loratune import digest
 from loratune.errors import DamagedFile, StorageError
-from loratune.study.checkpoint_format import checkpoint_name
 from loratune.spaces.params import LoraParams
 from loratune.storage import study_files
+from loratune.study.checkpoint_format import checkpoint_name
 from loratune.study.records import TrialRecord
 from safetensors import safe_open
 from safetensors.numpy import save_file

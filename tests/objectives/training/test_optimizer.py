@@ -6,28 +6,36 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loratune.objectives.training.optimizer import (
-    Step,
-    adamw,
-    clip_by_row_norm,
-    next_step,
-    schedule_factor,
-    warmup_steps,
-)
+from loratune.objectives.training.optimizer import Step, adamw, clip_by_row_norm, next_step, schedule_factor
+from loratune.spaces.arguments import decay_steps, scheduler_arguments, warmup_steps
 from loratune.spaces.params import LoraParams
 from transformers import get_scheduler
 
-KINDS = ("linear", "cosine", "constant_with_warmup")
+KINDS = ("linear", "cosine", "constant_with_warmup", "warmup_stable_decay")
 
 
 @given(st.sampled_from(KINDS), st.integers(1, 80), st.floats(0, 0.99))
 @settings(deadline=None, max_examples=80)
 def test_a_schedule_is_that_of_transformers_at_every_step(kind: str, total: int, ratio: float) -> None:
-    warmup = warmup_steps(total, ratio)
+    params = LoraParams(
+        learning_rate=1.0,
+        batch_size=1,
+        lora_rank=1,
+        lora_alpha=1.0,
+        warmup_ratio=ratio,
+        lr_scheduler_type=kind,
+    )
+    warmup, decay = warmup_steps(params, total), decay_steps(params, total)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = get_scheduler(kind, optimizer, num_warmup_steps=warmup, num_training_steps=total)
+    scheduler = get_scheduler(
+        kind,
+        optimizer,
+        num_warmup_steps=warmup,
+        num_training_steps=total,
+        scheduler_specific_kwargs=scheduler_arguments(params, total) or None,
+    )
     for step in range(total):
-        ours = schedule_factor(kind, step, warmup=warmup, total=total)
+        ours = schedule_factor(kind, step, warmup=warmup, total=total, decay=decay)
         assert ours == pytest.approx(scheduler.get_last_lr()[0], abs=1e-12)
         optimizer.step()
         scheduler.step()

@@ -325,11 +325,11 @@ def test_a_checkpoint_of_another_trial_or_of_none_is_refused(session: Session, a
     torn.write_bytes(path.read_bytes()[:200])
     silent = tmp_path / "silent.safetensors"
     tensors, metadata = checkpoint.read(path, {})
-    checkpoint.write(silent, tensors, {key: metadata[key] for key in metadata if key != "quantum"})
+    checkpoint.write(silent, tensors, {key: metadata[key] for key in metadata if key != "examples"})
     for bad, why in (
         (torn, "damaged"),
         (tmp_path / "missing.safetensors", "cannot be read"),
-        (silent, "does not say where it stood: 'quantum'"),
+        (silent, "does not say where it stood: 'examples'"),
     ):
         with pytest.raises(StorageError, match=why):
             session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=bad)
@@ -337,6 +337,21 @@ def test_a_checkpoint_of_another_trial_or_of_none_is_refused(session: Session, a
     session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=path)
     assert numbers(step(session, tmp_path)[1]) == numbers(alone[1][1])
     session.remove(1)
+
+
+def test_a_longer_trial_goes_on_from_a_shorter_ones_state_in_rounds_of_its_own(
+    config: ObjectiveConfig, session: Session, alone, tmp_path: Path
+) -> None:
+    path = Path(alone[1][1].checkpoint)  # after its second round
+    longer = Session(dataclasses.replace(config, examples=2 * session.facts.budget.examples))
+    longer.add(1, PARAMS[1], seed=0, attempt=2, resume_from=path)
+    (result,) = step(longer, tmp_path).values()
+    assert result.round == 2
+    assert result.examples == alone[1][1].examples + longer.facts.budget.round_examples
+    longer.remove(1)
+    with pytest.raises(StorageError, match=r"does not say where it stood: \d+ examples are no whole rounds"):
+        longer.add(1, PARAMS[1], seed=0, attempt=2, resume_from=Path(alone[1][0].checkpoint))
+    longer.close()
 
 
 def test_a_checkpoint_holds_the_live_rank_and_targets_alone(alone) -> None:

@@ -30,6 +30,7 @@ from loratune.objectives.testing.fake import FakePlan, FakeWorker
 from loratune.objectives.workers.process import ProcessWorker
 from loratune.spaces.params import LoraParams
 from loratune.study.budget import plan_budget
+from loratune.study.checkpoint_format import checkpoint_name
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 HERE = Path(__file__).parent
