@@ -18,6 +18,7 @@ SPELLED = {
     "spaces/arguments.py": {"lora_alpha"},
     "spaces/presets.py": {"learning_rate", "batch_size", "lora_rank", "lora_alpha_ratio", "warmup_ratio"},
     "integrations/llamafactory.py": {"lora_target"},
+    "integrations/trl.py": {"lora_alpha", "lora_dropout", "loraplus_lr_ratio"},
     "storage/tables.py": {"learning_rate"},
     "storage/rows.py": {"learning_rate"},
 }
@@ -34,7 +35,7 @@ USED = {
         *SESSION,
         SURFACE,
         "app/request.py",
-        "integrations/llamafactory.py",
+        "integrations/trainer_keys.py",
         "objectives/testing/fake_checkpoint.py",
         "study/handover.py",
     },
@@ -46,7 +47,7 @@ USED = {
         "objectives/training/pack.py",
         "spaces/space.py",
     },
-    "lora_alpha": {"integrations/llamafactory.py", "spaces/arguments.py"},
+    "lora_alpha": {"integrations/trainer_keys.py", "spaces/arguments.py"},
     "warmup_ratio": {REFERENCE, SURFACE, "spaces/arguments.py", "study/handover.py", "search/outcomes.py"},
     "lora_dropout": {*SESSION, SURFACE},
     "weight_decay": STEPPED,
@@ -56,7 +57,7 @@ USED = {
         "objectives/training/layout.py",
     },
     "lr_scheduler_type": {*STEPPED, "spaces/arguments.py"},
-    "loraplus_lr_ratio": {*STEPPED, SURFACE},
+    "loraplus_lr_ratio": {*STEPPED, SURFACE, "integrations/trl.py"},
 }
 """Where a trial's value acts: training and its witness, the made-up task, and what depends on that value."""
 
