@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from loratune.app.config_file import read_config
 from loratune.errors import SpaceError, UsageError
+from loratune.study.samplers import SAMPLERS
 
 WHOLE_FILE = """
 model: Qwen/Qwen3-0.6B
@@ -84,7 +85,7 @@ def test_a_key_left_blank_is_a_key_left_out(config):
         ("timeout: -1", "timeout: -1 is not above 0.0"),
         (
             "sampler: tpee",
-            "sampler: 'tpee' is not one of 'tpe', 'random', 'qmc', 'grid', 'gp' (did you mean 'tpe'?)",
+            f"sampler: 'tpee' is not one of {', '.join(map(repr, SAMPLERS.names))} (did you mean 'tpe'?)",
         ),
         ("set: 5", "set: 5 is not a mapping of names to values"),
         ("enqueue: [5]", "enqueue.0: 5 is not a mapping of names to values"),

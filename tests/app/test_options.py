@@ -14,7 +14,7 @@ from loratune.objectives.data.formats import FORMATS
 from loratune.spaces.presets import PRESETS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 from loratune.study.pruners import Halving
-from loratune.study.samplers import Tpe
+from loratune.study.samplers import SAMPLERS, Tpe
 from loratune.study.study_config import StudyConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "options.md"
@@ -86,7 +86,7 @@ def test_the_choices_are_those_of_whoever_understands_them():
         ({"trails": 3}, "trails: is not known here (did you mean 'trials'?)"),
         (
             {"sampler": "tpee"},
-            "sampler: 'tpee' is not one of 'tpe', 'random', 'qmc', 'grid', 'gp' (did you mean 'tpe'?)",
+            f"sampler: 'tpee' is not one of {', '.join(map(repr, SAMPLERS.names))} (did you mean 'tpe'?)",
         ),
         ({"max_grad_norm": 0.0}, "max_grad_norm: 0.0 is not above 0.0"),
         ({"seed": 2**31}, f"seed: {2**31} is more than {2**31 - 1}"),
