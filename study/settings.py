@@ -94,7 +94,9 @@ class Registry(Generic[Kind]):
         name, mark, rest = str(given).partition(":")
         if name not in self._kinds or not isinstance(given, str):
             choices = ", ".join(map(repr, self._kinds))
-            raise ValueError(f"is not one of {choices}{nearest(name, self._kinds)}")
+            now = self._before.get(name)
+            hint = nearest(name, self._kinds) if now is None else f" ({name} is called {now.name} now)"
+            raise ValueError(f"is not one of {choices}{hint}")
         kind = self._kinds[name]
         fields = {field.name: field for field in dataclasses.fields(kind)}
         if mark and not fields:
