@@ -27,7 +27,6 @@ def read_config(path: Path) -> tuple[SearchOptions, RunOptions]:
 
     Raises:
         UsageError: the file cannot be read, or a key or its value is wrong; names the field's path.
-        SpaceError: a parameter under ``set`` or ``enqueue`` is wrong.
     """
     where = " ".join(str(path).split())
     content: dict[str, Any] = {}
@@ -59,5 +58,5 @@ def read_config(path: Path) -> tuple[SearchOptions, RunOptions]:
             path_of = f"enqueue.{index}"
             configuration(values)
     except SpaceError as error:
-        raise SpaceError(f"{where}: {path_of}.{error}") from None
+        raise UsageError(f"{where}: {path_of}.{error}") from None
     return search, run

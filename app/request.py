@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..objectives.data.columns import parse_columns
 from ..objectives.size import count_parameters
 from ..search.samplers.kinds import sampler_of
 from ..spaces.params import LoraParams
-from ..spaces.parse import build_space, configuration
+from ..spaces.parse import build_space, configuration, parse_set
 from ..spaces.presets import PRESETS, Preset, preset, preset_for
 from ..study.config import DataConfig, ModelConfig, ObjectiveConfig
 from ..study.facts import Facts
@@ -77,6 +77,7 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
         file = Path(named)
         if not file.exists():
             preset(named)  # says what may be given
+    _check_sets(request.search.sets)
     space = build_space(base, file, request.search.sets, request.search.set)
     first = space.closest(base.default)
     source = base.default_source
@@ -104,6 +105,15 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
         first=(first, *(_enqueued(values, first) for values in search.enqueue or ())),
         keep_adapters=search.keep_adapters,
     )
+
+
+def _check_sets(sets: Sequence[str]) -> None:
+    """Raise ``UsageError`` where a text of ``--set`` is none: a value that a flag does not take."""
+    try:
+        for text in sets:
+            parse_set(text)
+    except SpaceError as error:
+        raise UsageError(str(error)) from None
 
 
 def _installed(settings: SamplerSettings) -> SamplerSettings:
@@ -191,7 +201,7 @@ def _enqueued(values: Mapping[str, Any], default: LoraParams) -> LoraParams:
     try:
         return configuration(values, default)
     except SpaceError as error:
-        raise SpaceError(f"enqueue: {error}") from None
+        raise UsageError(f"enqueue: {error}") from None
 
 
 def _mapping(text: str) -> dict[str, Any]:
@@ -201,5 +211,5 @@ def _mapping(text: str) -> dict[str, Any]:
     except yaml.YAMLError:
         values = None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise SpaceError(f"--enqueue: {text!r} is no mapping; write '{{learning_rate: 1e-3, lora_rank: 8}}'")
+        raise UsageError(f"--enqueue: {text!r} is no mapping; write '{{learning_rate: 1e-3, lora_rank: 8}}'")
     return values

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from ..reports.state_looks import LOOKS
 from ..spaces.params import LoraParams
-from ..study.format import show_value
+from ..study.format import join, show_value
 from .encoding import safe_json, visible
 from .table_columns import fitting
 
@@ -147,6 +147,8 @@ def table(
 ) -> Table:
     """Return a plain table that fits a terminal: no number in it is cut and no word broken.
 
+    Columns that it has no room for are named below it.
+
     Args:
         header: names of the columns.
         rows: their cells.
@@ -178,6 +180,10 @@ def table(
         made.add_column(header[index], justify=justify, overflow="fold", width=least[index] + more)
     for line in lines:
         made.add_row(*(line[index] for index in kept))
+    left_out = [name for index, name in enumerate(header) if index not in kept]
+    if left_out:
+        made.caption = Text(f"no room for {join(left_out)}: widen the terminal", style="dim")
+        made.caption_justify = "left"
     return made
 
 

@@ -19,6 +19,7 @@ from .console import ERR, OUT, ReaderGone
 from .encoding import write_plainly
 from .failure import unexpected, whole
 from .options import Call
+from .slips import no_such_flag
 
 
 def run(command: click.Group, call: Call) -> None:
@@ -47,9 +48,11 @@ def _carry_out(command: click.Group, call: Call) -> int:
     except click.BadParameter as error:
         _complain(_of_parameter(error), error, call)
         return 2
+    except click.NoSuchOption as error:
+        _complain(no_such_flag(error) + _see(error))
+        return 2
     except click.UsageError as error:
-        hint = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
-        _complain(error.format_message() + hint)
+        _complain(error.format_message() + _see(error))
         return 2
     except click.ClickException as error:
         _complain(error.format_message(), error, call)
@@ -77,11 +80,16 @@ def _carry_out(command: click.Group, call: Call) -> int:
 
 def _of_parameter(error: click.BadParameter) -> str:
     """Return what is wrong with an option's value: the option, the value, what may be given."""
-    hint = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
+    hint = _see(error)
     if error.param is None or isinstance(error, click.MissingParameter):
         return error.format_message() + hint
     name = max(error.param.opts, key=len) if isinstance(error.param, click.Option) else error.param.name
     return f"{name}: {error.message.rstrip('.')}{hint}"
+
+
+def _see(error: click.UsageError) -> str:
+    """Return where more is said of a command, where it is known which."""
+    return f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
 
 
 def _system_words(error: OSError) -> str | None:

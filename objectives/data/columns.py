@@ -128,13 +128,13 @@ def parse_columns(given: str | Mapping[str, Any]) -> tuple[str, ...]:
     example = "such as prompt=instruction,context,completion=output"
     for role, column in found:
         if not role or not column:
-            raise DataError(f"--columns: {given!r} is no list of role=column, {example}")
+            raise DataError(f"columns: {given!r} is no list of role=column, {example}")
         if role not in USES:
             raise DataError(
-                f"--columns: {role!r} is no role{nearest(role, USES)}: one of {', '.join(USES)}, {example}"
+                f"columns: {role!r} is no role{nearest(role, USES)}: one of {', '.join(USES)}, {example}"
             )
     if len(set(found)) < len(found):
-        raise DataError(f"--columns: {given!r} names a column twice for one role")
+        raise DataError(f"columns: {given!r} names a column twice for one role")
     columns = tuple(f"{role}={column}" for role, column in found)
     _format_of(columns)
     return columns
@@ -149,7 +149,7 @@ def check_columns(columns: Sequence[str], format: str) -> None:  # noqa: A002
     """Raise ``DataError`` where the roles belong to another format than the one that was named."""
     fits = _format_of(columns)
     if format not in ("auto", fits):
-        raise DataError(f"--columns gives the roles of {fits}, but --format is {format}: leave out --format")
+        raise DataError(f"columns: gives the roles of {fits}, but --format is {format}: leave out --format")
 
 
 def choose(name: str, survey: Survey, config: DataConfig) -> Reading:
@@ -164,7 +164,7 @@ def choose(name: str, survey: Survey, config: DataConfig) -> Reading:
         for _, column in pairs(config.columns):
             if column not in survey.filled:
                 raise DataError(
-                    f"--columns: {name} has no column {column!r}{nearest(column, survey.filled)}; "
+                    f"columns: {name} has no column {column!r}{nearest(column, survey.filled)}; "
                     f"it has {listed(survey.filled)}"
                 )
         return Reading(format=_format_of(config.columns), columns=config.columns, rules=config.rules)
@@ -222,18 +222,18 @@ def _format_of(columns: Sequence[str]) -> str:
         if set(needed) <= set(roles):
             other = [role for role in roles if role not in (*needed, *MORE[format])]
             if other:
-                raise DataError(f"--columns: {other[0]!r} does not go with {' and '.join(needed)}")
+                raise DataError(f"columns: {other[0]!r} does not go with {' and '.join(needed)}")
             return format
     for needed in FORMATS.values():
         missing = [role for role in needed if role not in roles]
         if len(missing) < len(needed):
             example = ",".join(f"{role}=…" for role in needed)
             raise DataError(
-                f"--columns: {listed(missing)} {'is' if len(missing) == 1 else 'are'} missing beside "
-                f"{listed(role for role in needed if role in roles)}; write --columns {example}"
+                f"columns: {listed(missing)} {'is' if len(missing) == 1 else 'are'} missing beside "
+                f"{listed(role for role in needed if role in roles)}; write {example}"
             )
     options = "; ".join(" and ".join(needed) for needed in FORMATS.values())
-    raise DataError(f"--columns: no record is made of {listed(roles)} alone; give one of: {options}")
+    raise DataError(f"columns: no record is made of {listed(roles)} alone; give one of: {options}")
 
 
 def _by_other_names(name: str, survey: Survey, rules: int) -> Reading:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from loratune.app.config_file import read_config
-from loratune.errors import SpaceError, UsageError
+from loratune.errors import UsageError
 from loratune.study.samplers import SAMPLERS
 
 WHOLE_FILE = """
@@ -128,7 +128,7 @@ def test_a_wrong_setting_is_refused_by_file_and_field(config, text, message):
 )
 def test_a_wrong_parameter_is_refused_by_its_path(config, text, message):
     path = config(text)
-    with pytest.raises(SpaceError) as caught:
+    with pytest.raises(UsageError) as caught:
         read_config(path)
     assert str(caught.value) == f"{path}: {message}"
 

@@ -125,12 +125,12 @@ def test_an_enqueued_number_written_by_a_program_comes_back_exactly(number):
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("[1, 2]", SpaceError),
-        ("{learning_rate: [1}", SpaceError),
-        ("{1: 2}", SpaceError),
-        ("!!python/object/apply:os.system [false]", SpaceError),
-        ("{lora_rank: 0}", SpaceError),
-        ("{lora_rnk: 8}", SpaceError),
+        ("[1, 2]", UsageError),
+        ("{learning_rate: [1}", UsageError),
+        ("{1: 2}", UsageError),
+        ("!!python/object/apply:os.system [false]", UsageError),
+        ("{lora_rank: 0}", UsageError),
+        ("{lora_rnk: 8}", UsageError),
         ("{learning_rate: 5.0}", SpaceError),
     ],
 )

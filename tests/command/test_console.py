@@ -38,3 +38,16 @@ def test_a_sentence_is_broken_between_words_on_a_terminal_and_never_in_a_pipe(te
         assert all(line.startswith(" " * 10) for line in lines[-2:])
     else:
         assert lines == [f"  {SENTENCE}", "a         short", f"  longer  {SENTENCE}"]
+
+
+def test_columns_that_a_terminal_has_no_room_for_are_named():
+    header = ("study", "trials", "disk", "created")
+    rows = [("demonstration", "6/6", "1.5 MiB", "2026-01-02 03:04")]
+    lesser = {"disk": 1, "created": 2}
+    for width, left_out in ((60, None), (40, "created"), (24, "disk and created")):
+        out = Console(file=io.StringIO(), width=width)
+        out.print(console.table(header, rows, width=width, lesser=lesser))
+        said = " ".join(out.file.getvalue().split())
+        assert ("no room for" in said) == (left_out is not None)
+        if left_out is not None:
+            assert f"no room for {left_out}: widen the terminal" in said

@@ -187,7 +187,7 @@ def test_columns_are_written_as_text_or_as_a_mapping() -> None:
         ("instruction", "is no list of role=column"),
         ("prompt=", "is no list of role=column"),
         ("promt=a,completion=b", "did you mean 'prompt'?"),
-        ("prompt=a", "'completion' is missing beside 'prompt'; write --columns prompt=…,completion=…"),
+        ("prompt=a", "'completion' is missing beside 'prompt'; write prompt=…,completion=…"),
         ("output=a", "'instruction' is missing beside 'output'"),
         ("system=a", "no record is made of 'system' alone"),
         ("prompt=a,completion=b,input=c", "'input' does not go with prompt and completion"),
