@@ -22,7 +22,7 @@ AT_THE_ROOT = {
 }
 ROOMS = (
     *("app", "command", "demo", "integrations", "objectives", "reports"),
-    *("search", "search/pruners", "search/samplers", "spaces", "storage", "study"),
+    *("search", "spaces", "storage", "study"),
 )
 ABOUT_THE_REPOSITORY = {
     "CHANGELOG.md",

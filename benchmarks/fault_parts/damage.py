@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import psutil
 import safetensors
+from loratune.app.exporting import handover
 from loratune.errors import LoratuneError, StorageError
-from loratune.integrations.peft import export_peft
+from loratune.integrations.peft import export
 from loratune.objectives.data import token_cache
 from loratune.objectives.training import checkpoint
 from loratune.reports.load import load_view
@@ -176,7 +177,7 @@ def _readings(case: Case, folder: Path) -> Iterator[list[tuple[str, float, list[
 
     def adapter(path: Path) -> Any:
         shutil.rmtree(exported, ignore_errors=True)
-        export_peft(view, adapters[path].number, path, exported)
+        export(dataclasses.replace(handover(view, adapters[path].number), adapter=path), exported)
         return record.weights_of(exported / "adapter_model.safetensors")
 
     cached = sorted((case.artifacts / "cache").glob("tokens-*.safetensors"))
