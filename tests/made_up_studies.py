@@ -19,7 +19,15 @@ from loratune.storage.progress_note import Progress
 from loratune.study.budget import Budget
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 from loratune.study.facts import BadRecord, DataSummary, Facts, Geometry, MemoryFacts, ModelSummary
-from loratune.study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
+from loratune.study.records import (
+    CurvePoint,
+    Ending,
+    Evaluation,
+    EventRecord,
+    State,
+    StudyRecord,
+    TrialRecord,
+)
 from loratune.study.study_config import StudyConfig
 
 START = datetime.datetime(2026, 11, 22, 9, 0, tzinfo=datetime.UTC)
@@ -284,3 +292,18 @@ def with_trial(view: StudyView, number: int, **changes: Any) -> StudyView:
 @pytest.fixture
 def change_trial() -> Callable[..., StudyView]:
     return with_trial
+
+
+def ending(
+    trial: int,
+    state: State = "complete",
+    reason: str | None = None,
+    value: float | None = None,
+    adapter: str | None = None,
+) -> Ending:
+    """Return how a trial ended; a complete one has a value, all others a reason."""
+    if state == "complete" and value is None:
+        value = 2.0
+    if state != "complete" and reason is None:
+        reason = "worse than its peers"
+    return Ending(trial=trial, state=state, reason=reason, value=value, adapter=adapter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -221,3 +222,11 @@ def is_alive() -> Callable[[set[int]], set[int]]:
 def patiently() -> Callable[[Callable[[], object], str], None]:
     """Wait until something is so: ``patiently(lambda: ..., "what it is")``."""
     return wait_until
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished study, for a test that may spoil it."""
+    folder = tmp_path / "study"
+    shutil.copytree(finished, folder)
+    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -252,3 +253,26 @@ def bench(new_bench: Callable[[], Bench]) -> Bench:
 @pytest.fixture
 def params() -> LoraParams:
     return LoraParams(learning_rate=1e-3, batch_size=8, lora_rank=8, lora_alpha=16.0)
+
+
+UNDISTURBED = 10
+"""Trials of the study that nothing disturbs."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Any:
+    """The sequence of trials of a study that nothing disturbs, made once."""
+    return functools.cache(lambda make: _run_undisturbed(make()))
+
+
+def _run_undisturbed(bench: Any, **options: Any) -> list[tuple[Any, ...]]:
+    bench.create(UNDISTURBED)
+    bench.run(FakePlan(slots=4), **options)
+    found: list[tuple[Any, ...]] = bench.sequence()
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed_by_two() -> Any:
+    """The same with two workers that wait for each other."""
+    return functools.cache(lambda make: _run_undisturbed(make(), count=2, deterministic=True))

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-import sqlite3
-import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from loratune.errors import OutOfMemory, StaleOwner, StorageError, WorkerError
+from loratune.errors import StorageError, WorkerError
 from loratune.objectives.base import Event, WorkerFailed
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
-from loratune.search.interrupt import StopSignal
 from loratune.search.limits import Limits
 from loratune.storage import study_files
-from loratune.study import events
-from loratune.study.events import Notice, StudyProgress, TrialEnded
 
 TRIALS = 10
 PLAN = FakePlan(slots=4)
@@ -35,25 +26,6 @@ few = settings(
     phases=[Phase.explicit, Phase.generate],
 )
 crashes = st.lists(st.tuples(st.integers(0, 60), st.booleans()), min_size=1, max_size=5)
-
-
-@pytest.fixture(scope="module")
-def undisturbed() -> Any:
-    """The sequence of trials of a study that nothing disturbs, made once."""
-    return functools.cache(lambda make: _run_undisturbed(make()))
-
-
-def _run_undisturbed(bench: Any, **options: Any) -> list[tuple[Any, ...]]:
-    bench.create(TRIALS)
-    bench.run(PLAN, **options)
-    found: list[tuple[Any, ...]] = bench.sequence()
-    return found
-
-
-@pytest.fixture(scope="module")
-def undisturbed_by_two() -> Any:
-    """The same with two workers that wait for each other."""
-    return functools.cache(lambda make: _run_undisturbed(make(), count=2, deterministic=True))
 
 
 @few
@@ -195,45 +167,6 @@ def test_a_lost_state_delays_the_round_and_changes_nothing(
     bench.assert_whole(PLAN, TRIALS)
 
 
-def test_memory_that_runs_out_is_remembered_by_the_study(bench) -> None:
-    """What follows from fewer slots is then the same, however often the search is interrupted."""
-    plan = dataclasses.replace(PLAN, faults=(Fault(kind="out_of_memory", slots_above=1, times=None),))
-    bench.create(TRIALS)
-    bench.run(plan, crash=(25, True))
-    bench.run(plan)
-    assert [event["slots"] for event in bench.events("slots")] == [1]
-    assert len(bench.events("worker")) == 1, "after the resume it ran out once more"
-    bench.assert_whole(plan, TRIALS)
-
-
-@pytest.mark.parametrize("prepares", [1, 2, 3])
-def test_memory_that_runs_out_when_a_worker_starts_halves_its_slots(bench, prepares: int) -> None:
-    plan = dataclasses.replace(PLAN, prepares=prepares)
-    bench.create(TRIALS)
-    fleet = FakeFleet(plan)
-    assert bench.run(fleet=fleet).why == "complete"
-    assert [event["slots"] for event in bench.events("slots")] == [2, 1][: 3 - min(prepares, 2)]
-    assert bench.events("slots")[0]["reason"] == "worker 0: out of memory"
-    bench.assert_whole(plan, TRIALS)
-
-
-def test_memory_that_does_not_take_one_trial_ends_the_search_at_once(bench) -> None:
-    bench.create(TRIALS)
-    fleet = FakeFleet(dataclasses.replace(PLAN, prepares=0))
-    with pytest.raises(OutOfMemory, match="out of memory"):
-        bench.run(fleet=fleet)
-    assert len(fleet.made) == 3, "4, 2 and 1 slots, each tried once"
-
-
-def test_a_user_who_asks_for_other_slots_is_heard(bench) -> None:
-    bench.create(TRIALS)
-    objective = dataclasses.replace(bench.config().objective, slots=2)
-    bench.run(PLAN, crash=(5, True), objective=objective)
-    bench.run(PLAN)
-    assert [(event["slots"], event["reason"]) for event in bench.events("slots")] == [(2, "asked for")]
-    bench.assert_whole(PLAN, TRIALS)
-
-
 def test_a_worker_that_dies_now_and_then_changes_nothing(new_bench, undisturbed) -> None:
     faults = tuple(
         Fault(kind=kind, nth=nth)
@@ -334,18 +267,6 @@ def test_a_pack_that_only_dies_as_a_whole_is_made_smaller(bench) -> None:
     bench.assert_whole(plan, 16)
 
 
-def test_out_of_memory_halves_the_slots_of_that_worker(bench) -> None:
-    plan = FakePlan(slots=5, faults=(Fault(kind="out_of_memory", slots_above=1, times=None),))
-    bench.create(20)
-    fleet = FakeFleet(plan)
-    bench.run(fleet=fleet)
-    assert [event["slots"] for event in bench.events("slots")] == [2, 1]
-    assert len(bench.events("worker")) == 2
-    assert not any(trial.state in ("infeasible", "failed") for trial in bench.trials())
-    bench.assert_whole(plan, 20)
-    assert any("at most 1 trial at once" in message for message in bench.onlooker.sentences)
-
-
 def test_a_search_of_one_trial_never_speaks_of_several(bench) -> None:
     plan = dataclasses.replace(PLAN, faults=(Fault(kind="die", nth=2),))
     bench.create(1)
@@ -355,16 +276,6 @@ def test_a_search_of_one_trial_never_speaks_of_several(bench) -> None:
     assert "resumed: 0 of 1 trial has ended, 1 goes on" in said
     assert any("its trial goes on from its last checkpoint" in message for message in said)
     assert not any("1 trials" in message for message in said)
-
-
-def test_a_trial_that_does_not_fit_alone_is_infeasible(bench) -> None:
-    plan = FakePlan(slots=4, faults=(Fault(kind="out_of_memory", trial=2, times=None),))
-    bench.create(8)
-    bench.run(plan)
-    trials = bench.trials()
-    assert [trial.number for trial in trials if trial.state == "infeasible"] == [2]
-    assert "does not fit into memory, even alone" in trials[2].reason
-    assert len(trials) == 8
 
 
 class Dwindling(FakeFleet):
@@ -451,86 +362,3 @@ def test_a_full_disk_blames_no_trial(bench, monkeypatch: pytest.MonkeyPatch) -> 
             bench.run(plan)
     bench.run(PLAN)
     bench.assert_whole(PLAN, TRIALS)
-
-
-@contextlib.contextmanager
-def locked(path: Path, until: threading.Event) -> Iterator[None]:
-    """Let another program hold the database until the event."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("BEGIN IMMEDIATE")
-
-    def release() -> None:
-        until.wait(60)
-        connection.execute("ROLLBACK")
-
-    thread = threading.Thread(target=release)
-    thread.start()
-    try:
-        yield
-    finally:
-        until.set()
-        thread.join()
-        connection.close()
-
-
-def test_a_database_that_another_program_holds_is_waited_for(new_bench, undisturbed) -> None:
-    """Said in one line, and the search goes on as if nothing had been."""
-    bench = new_bench()
-    bench.create(TRIALS)
-    free, holders = threading.Event(), []
-    holder = contextlib.ExitStack()
-
-    class Onlooker(type(bench.onlooker)):
-        def on_event(self, event: events.Event) -> None:
-            super().on_event(event)
-            if isinstance(event, StudyProgress) and event.counts["running"] and not holders:
-                holders.append(holder.enter_context(locked(bench.path, free)))
-            if isinstance(event, Notice) and event.about == "database":
-                free.set()
-
-    bench.onlooker = Onlooker()
-    with holder:
-        bench.run(PLAN, limits=Limits(lock_news=0.0))
-    said = bench.onlooker.sentences
-    assert sum("is locked by another program; waiting" in text for text in said) == 1
-    assert bench.sequence() == undisturbed(new_bench)
-
-
-def test_a_search_that_waits_for_a_database_can_be_ended(bench) -> None:
-    bench.create(TRIALS)
-    stop, free = StopSignal(), threading.Event()
-    holder = contextlib.ExitStack()
-
-    class Onlooker:
-        def on_event(self, event: events.Event) -> None:
-            if isinstance(event, StudyProgress) and event.counts["running"] and not free.is_set():
-                free.set()
-                holder.enter_context(locked(bench.path, threading.Event()))
-            if isinstance(event, Notice) and "waiting for it" in event.text:
-                stop.request()
-                stop.request()
-
-    bench.onlooker = Onlooker()
-    with holder, pytest.raises(StorageError, match="was still locked by another program when the search was"):
-        bench.run(PLAN, limits=Limits(lock_news=0.0), stop=stop)
-    assert {trial.state for trial in bench.trials()} == {"running"}
-
-
-def test_a_lost_study_is_written_no_more(bench) -> None:
-    """Another process takes the study over between two writes."""
-    bench.create(TRIALS)
-
-    class Thief:
-        def on_event(self, event: events.Event) -> None:
-            if isinstance(event, TrialEnded):
-                with sqlite3.connect(bench.path) as connection:
-                    connection.execute("UPDATE tune_leases SET token = token + 1")
-                connection.close()
-
-    bench.onlooker = Thief()
-    fleet = FakeFleet(PLAN)
-    with pytest.raises(StaleOwner):
-        bench.run(fleet=fleet)
-    assert all(worker.closed for worker in fleet.made)
-    assert any(trial.state != "running" for trial in bench.trials())
-    assert len(bench.trials()) < TRIALS

@@ -122,3 +122,16 @@ def open_folder() -> Iterator[Path]:
         folder.chmod(0o755)
         yield folder
         folder.chmod(0o755)
+
+
+@pytest.fixture
+def owned(
+    path: Path, make_study: Callable[..., StudyRecord], params: LoraParams
+) -> Iterator[tuple[Store, StudyRecord]]:
+    """A study of five running trials."""
+    with Store.open(str(path), mode="create") as store:
+        study = make_study(store)
+        store.acquire(study.id)
+        for number in range(5):
+            store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
+        yield store, study

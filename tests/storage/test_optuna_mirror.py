@@ -1,6 +1,5 @@
 """Optuna's own tools open the file and see the study as it is."""
 
-import contextlib
 import logging
 import sqlite3
 import warnings
@@ -10,53 +9,9 @@ import pytest
 import sqlalchemy
 from loratune.errors import StorageError
 from loratune.storage import optuna_rows
-from loratune.storage.check import findings
 from loratune.storage.store import Store
-from loratune.study.records import Ending
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-DISTRIBUTIONS = {
-    "learning_rate": FloatDistribution(1e-5, 1e-1, log=True),
-    "lora_rank": IntDistribution(8, 64, log=True),
-    "lora_target": CategoricalDistribution(["all", "q_proj"]),
-}
-VALUES = {
-    number: {"learning_rate": 10.0 ** -(1 + number % 4), "lora_rank": 8 << number % 4, "lora_target": "all"}
-    for number in range(20)
-}
-
-
-def end(trial, state="complete", value=None):
-    reason = None if state == "complete" else f"because {trial}"
-    return Ending(trial=trial, state=state, reason=reason, value=value, adapter=None)
-
-
-@pytest.fixture
-def owned(path, make_study, params):
-    """A study of five running trials."""
-    with Store.open(str(path), mode="create") as store:
-        study = make_study(store)
-        store.acquire(study.id)
-        for number in range(5):
-            store.add_trial(study.id, number=number, params=params, seed=0, source="tpe")
-        yield store, study
-
-
-@contextlib.contextmanager
-def opened(path):
-    """Optuna's storage as its users have it; closes what Optuna leaves open."""
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    try:
-        yield storage
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-
-
-def load(path, name="first"):
-    """Read the study as Optuna's users do."""
-    with opened(path) as storage:
-        return optuna.load_study(storage=storage, study_name=name).get_trials()
+from optuna.distributions import IntDistribution
+from optuna_copies import DISTRIBUTIONS, VALUES, end, load, opened
 
 
 def test_optuna_reads_parameters_losses_states_and_times(path, owned, round_update, params):
@@ -224,77 +179,6 @@ def test_a_copy_that_was_deleted_from_outside_is_made_anew(path, owned):
         theirs.engine.dispose()
 
 
-def user_study(storage, name="first", value=0.125):
-    """Make a study of the user's own, with a trial that nobody else has."""
-    study = optuna.create_study(storage=storage, study_name=name)
-    study.add_trial(optuna.create_trial(value=value))
-    return study
-
-
-class TestAStudyOfTheUsersOwn:
-    def test_is_left_as_it_is_and_ours_is_copied_under_another_name(self, path, owned):
-        store, study = owned
-        store.record_round(study.id, [], [end(1, value=2.0)])
-        with opened(path) as theirs:
-            user_study(theirs)
-            assert store.project(study.id, DISTRIBUTIONS, VALUES) == "first (loratune)"
-            store.record_round(study.id, [], [end(3, value=4.0)])
-            assert store.project(study.id, DISTRIBUTIONS, VALUES) == "first (loratune)"
-            assert [trial.value for trial in load(path)] == [0.125]
-            assert [trial.value for trial in load(path, "first (loratune)")] == [2.0, 4.0]
-        store.close()
-        with Store.open(str(path), mode="write") as again:
-            again.project(study.id, DISTRIBUTIONS, VALUES)
-            assert findings(again) == ()
-        assert [trial.value for trial in load(path)] == [0.125]
-        assert [trial.value for trial in load(path, "first (loratune)")] == [2.0, 4.0]
-
-    def test_is_not_written_to_where_it_took_the_place_of_a_copy_that_was_deleted(self, path, owned):
-        store, study = owned
-        store.record_round(study.id, [], [end(1, value=2.0)])
-        assert store.project(study.id, DISTRIBUTIONS, VALUES) == "first"
-        with opened(path) as theirs:
-            before = theirs.get_study_id_from_name("first")
-            optuna.delete_study(storage=theirs, study_name="first")
-            user_study(theirs)
-            assert theirs.get_study_id_from_name("first") == before  # else this would show less
-            store.record_round(study.id, [], [end(3, value=4.0)])
-            store.project(study.id, DISTRIBUTIONS, VALUES)
-        assert [trial.value for trial in load(path)] == [0.125]
-        assert [trial.value for trial in load(path, "first (loratune)")] == [2.0, 4.0]
-
-    @pytest.mark.parametrize("notes", [{}, {"loratune_layout": 1}])
-    def test_is_one_too_that_holds_trials_of_ours_beside_the_users(self, path, owned, notes):
-        store, study = owned
-        store.record_round(study.id, [], [end(1, value=2.0)])
-        with opened(path) as theirs:
-            mixed = user_study(theirs)
-            mixed.add_trial(optuna.create_trial(value=2.0, user_attrs={"loratune_number": 1}))
-            for key, value in notes.items():
-                mixed.set_user_attr(key, value)
-        store.project(study.id, DISTRIBUTIONS, VALUES)
-        assert [trial.value for trial in load(path)] == [0.125, 2.0]
-        assert [trial.value for trial in load(path, "first (loratune)")] == [2.0]
-
-    def test_is_kept_while_it_is_empty(self, path, owned):
-        store, study = owned
-        with opened(path) as theirs:
-            optuna.create_study(storage=theirs, study_name="first").set_user_attr("mine", 1)
-            store.project(study.id, DISTRIBUTIONS, VALUES)
-            assert optuna.load_study(storage=theirs, study_name="first").user_attrs == {"mine": 1}
-
-    def test_is_never_in_the_way_of_the_record(self, path, owned):
-        store, study = owned
-        with opened(path) as theirs:
-            for name in ("first", "first (loratune)"):
-                user_study(theirs, name)
-        with pytest.raises(StorageError, match="delete or rename one of them") as caught:
-            store.project(study.id, DISTRIBUTIONS, VALUES)
-        assert "\n" not in str(caught.value)
-        store.record_round(study.id, [], [end(1, value=2.0)])
-        assert [trial.value for trial in load(path)] == [0.125]
-
-
 def test_a_value_outside_its_range_is_left_to_the_attributes(path, owned):
     store, study = owned
     store.record_round(study.id, [], [end(0, value=2.0)])
@@ -303,55 +187,6 @@ def test_a_value_outside_its_range_is_left_to_the_attributes(path, owned):
     (trial,) = load(path)
     assert trial.params == {}
     assert trial.user_attrs["params"]["lora_rank"] == 16
-
-
-def test_trials_that_ended_together_are_one_commit(path, owned, round_update):
-    store, study = owned
-    store.record_round(study.id, [round_update(0, 1)], [end(0, value=2.0)])
-    store.project(study.id, DISTRIBUTIONS, VALUES)
-    for number in (1, 2):
-        store.record_round(study.id, [round_update(number, 1)], [end(number, value=2.0)])
-    commits = []
-    sqlalchemy.event.listen(store._copy._projection._storage.engine, "commit", lambda _: commits.append(1))
-    written = store._copy._projection.write(
-        study, store.trials(study.id), store.curve(study.id), DISTRIBUTIONS, VALUES
-    )
-    assert written == len(load(path)) - 1 == 2
-    assert len(commits) == 1
-
-
-def test_its_rows_are_those_that_optuna_itself_would_write(path, owned, round_update, monkeypatch):
-    store, study = owned
-    for step in (1, 2):
-        store.record_round(study.id, [round_update(n, step, eval_loss=3.0 - step / 10) for n in range(5)])
-    ends = [end(0, value=2.5), end(1, "pruned"), end(2, "diverged"), end(3, "infeasible"), end(4, "failed")]
-    store.record_round(study.id, [], ends)
-    store.project(study.id, DISTRIBUTIONS, VALUES)
-    ours = content(path)
-    assert ours["trials"]
-    with opened(path) as storage:
-        storage.delete_study(storage.get_study_id_from_name("first"))
-    store._copy._projection._studies.clear()  # it looks again what is there
-    monkeypatch.setattr(optuna_rows, "SCHEMA", 0)  # as if its tables were unknown
-    store.project(study.id, DISTRIBUTIONS, VALUES)
-    assert content(path) == ours
-
-
-def content(path):
-    """Return Optuna's rows of trials without the ids that merely count."""
-    found = {}
-    with sqlite3.connect(path) as connection:
-        connection.row_factory = sqlite3.Row
-        first = connection.execute("SELECT min(trial_id) FROM trials").fetchone()[0]
-        kinds = ("values", "params", "user_attributes", "system_attributes", "intermediate_values")
-        for table in ("trials", *(f"trial_{kind}" for kind in kinds)):
-            rows = [dict(row) for row in connection.execute(f"SELECT * FROM {table}")]
-            for row in rows:
-                row["trial_id"] -= first
-                for key in [key for key in row if key.endswith("_id") and key != "trial_id"]:
-                    del row[key]
-            found[table] = sorted(rows, key=repr)
-    return found
 
 
 def test_only_the_trials_that_are_named_are_read(path, owned, round_update):

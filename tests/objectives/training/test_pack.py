@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,81 +9,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loratune.objectives.data.dataset import Split
 from loratune.objectives.training import head as head_module
-from loratune.objectives.training import pack as packing
 from loratune.objectives.training.batches import Batch, Supervised, collate, repeated
 from loratune.objectives.training.head import head_loss
-from loratune.objectives.training.model import BaseModel, hold
+from loratune.objectives.training.model import hold
 from loratune.objectives.training.pack import Dropout, Pack
 from loratune.objectives.training.preparation import recompute_activations
-from loratune.objectives.training.targets import resolve_targets
-from loratune.spaces.params import LoraParams
-from loratune.study.facts import Geometry
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny_packs import BASE, VOCAB, make_base, make_geometry, make_params, make_split, shake
 
 torch.set_num_threads(1)
-VOCAB = 64
-
-
-def make_base(seed: int = 0, **changes: int) -> BaseModel:
-    torch.manual_seed(seed)
-    shape = {
-        "vocab_size": VOCAB,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 64,
-    }
-    model = LlamaForCausalLM(LlamaConfig(**{**shape, **changes}))
-    return hold(model, torch.device("cpu"), torch.float32, name_or_path="tiny")
-
-
-BASE = make_base()
-
-
-def make_geometry(base: BaseModel = BASE, rank_max: int = 8) -> Geometry:
-    return Geometry(
-        rank_max=rank_max,
-        micro_step_lengths=(16,),
-        eval_rows=2,
-        targets=resolve_targets(base.model, ["all"]),
-        dtype="float32",
-        attn_implementation="sdpa",
-        gradient_checkpointing=False,
-    )
-
-
-def make_split(targets: Sequence[int], lengths: Sequence[int], seed: int = 0) -> Split:
-    """Random examples; the last ``targets[i]`` tokens of each are supervised."""
-    generator = np.random.default_rng(seed)
-    total = sum(lengths)
-    target = np.zeros(total, dtype=bool)
-    ends = np.cumsum(lengths)
-    for end, count in zip(ends, targets, strict=True):
-        target[end - count : end] = True
-    return Split(
-        tokens=generator.integers(1, VOCAB, total).astype(np.int32),
-        offsets=np.concatenate([[0], ends]).astype(np.int64),
-        target=target,
-    )
-
-
-def make_params(**changes: object) -> LoraParams:
-    values = {"learning_rate": 1e-2, "batch_size": 4, "lora_rank": 4, "lora_alpha": 8.0}
-    return LoraParams.from_dict({**values, **changes})
-
-
-def shake(pack: Pack, row: int, params: LoraParams, seed: int = 5) -> None:
-    """Give B values, so that the adapter does something."""
-    generator = torch.Generator().manual_seed(seed)
-    for layer in pack.layout.live(params):
-        b = pack.layout.b(pack.params[row], layer)
-        b[:, : params.lora_rank] = torch.randn(b[:, : params.lora_rank].shape, generator=generator) * 0.1
 
 
 @pytest.fixture(name="pack")
@@ -330,64 +263,6 @@ def test_the_head_works_in_chunks_as_in_one_go(monkeypatch: pytest.MonkeyPatch) 
     assert parts[1].abs().sum() > 0
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_step_sums_half_precision_micro_batches_without_rounding_them(dtype: torch.dtype) -> None:
-    generator = torch.Generator().manual_seed(0)
-    into, exact = torch.zeros(2, 8, 24), torch.zeros(2, 8, 24, dtype=torch.float64)
-    for _ in range(64):
-        left = torch.randn(2, 8, 40, generator=generator).to(dtype)
-        right = torch.randn(2, 40, 24, generator=generator).to(dtype)
-        packing._accumulate(into, left, right)
-        exact += left.double() @ right.double()
-    error = float((into.double() - exact).abs().max() / exact.abs().max())
-    assert error < 1e-6  # rounded to bfloat16 on the way it would be near 1e-3
-
-
-def test_a_whole_half_precision_pack_adds_up_micro_batches_to_the_last_digits() -> None:
-    half = make_base()
-    half.model.to(torch.bfloat16)
-    base = dataclasses.replace(half, dtype=torch.bfloat16)
-    pack = Pack(base, make_geometry(base), 1)
-    shake(pack, pack.add(make_params(), seed=1), make_params())
-    split = make_split([5] * 64, [14] * 64)
-    exact = torch.zeros(pack.layout.width, dtype=torch.float64)
-    together = torch.zeros(pack.layout.width)
-    for start in range(0, 64, 2):
-        batch = collate(split, [np.arange(start, start + 2)], 16, base.device)
-        pack.grads.zero_()
-        pack.accumulate(batch, [None])
-        exact += pack.grads[0].double()
-        pack.grads[0] = together
-        pack.accumulate(batch, [None])
-        together = pack.grads[0].clone()
-    live = float(exact.abs().max())
-    assert live > 0
-    assert float((together.double() - exact).abs().max()) < 1e-6 * live
-    # Nor is what one micro-batch adds a number of bfloat16.
-    pack.grads.zero_()
-    pack.accumulate(batch, [None])
-    assert not torch.equal(pack.grads.to(torch.bfloat16).float(), pack.grads)
-    pack.close()
-
-
-def test_on_a_gpu_half_precision_is_multiplied_into_float32_by_one_kernel() -> None:
-    seen = []
-
-    class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            if func.namespace == "aten":
-                seen.append(str(func))
-            return func(*args, **(kwargs or {}))
-
-    with FakeTensorMode(), Watch():
-        into = torch.zeros(2, 8, 24, device="cuda")
-        left = torch.zeros(2, 8, 40, device="cuda", dtype=torch.bfloat16)
-        right = torch.zeros(2, 40, 24, device="cuda", dtype=torch.bfloat16)
-        seen.clear()
-        packing._accumulate(into, left, right)
-    assert seen == ["aten.bmm.dtype", "aten.add_.Tensor"]
-
-
 def test_a_batch_for_several_is_what_collating_them_makes() -> None:
     split = make_split([4, 2, 1], [16, 11, 9])
     one, three = np.array([2, 0]), [np.array([2, 0])] * 3
@@ -397,41 +272,3 @@ def test_a_batch_for_several_is_what_collating_them_makes() -> None:
         strict=True,
     ):
         assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs)), name
-
-
-class _AsQuantized(torch.autograd.Function):
-    """A product whose result is a view made by itself, as bitsandbytes returns one with a bias."""
-
-    @staticmethod
-    def forward(ctx, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(weight)
-        return (inputs.flatten(0, 1) @ weight.T + bias).view(*inputs.shape[:-1], len(weight))
-
-    @staticmethod
-    def backward(ctx, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (weight,) = ctx.saved_tensors
-        return gradients[0] @ weight, None, None
-
-
-class _Quantized(torch.nn.Linear):
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return _AsQuantized.apply(inputs, self.weight, self.bias)
-
-
-def test_a_quantized_layers_own_view_is_not_written_to() -> None:
-    found = []
-    for kind in (torch.nn.Linear, _Quantized):
-        base = make_base()
-        for block in base.model.get_decoder().layers:
-            plain = block.mlp.up_proj
-            layer = kind(plain.in_features, plain.out_features)
-            layer.weight, layer.bias = plain.weight, torch.nn.Parameter(torch.ones(plain.out_features))
-            block.mlp.up_proj = layer.requires_grad_(False)
-        pack = Pack(base, make_geometry(base), slots=2)
-        for seed in range(2):
-            shake(pack, pack.add(make_params(), seed), make_params(), seed)
-        batch = collate(make_split([4, 2], [16, 11]), [np.array([0, 1])] * 2, 16, base.device)
-        found.append((pack.accumulate(batch, [None, None]), pack.grads.clone()))
-        pack.close()
-    torch.testing.assert_close(found[0], found[1])
-    assert found[0][1].any()

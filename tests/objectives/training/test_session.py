@@ -7,98 +7,22 @@ import json
 import os
 import shutil
 import signal
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loratune.errors import LoratuneError, ModelError, StorageError
+from loratune.errors import StorageError
 from loratune.objectives.base import Done, Progress, SlotResult
-from loratune.objectives.training import checkpoint
 from loratune.objectives.training.session import Session
 from loratune.objectives.workers.process import ProcessWorker
 from loratune.spaces.params import LoraParams
 from loratune.study.budget import ROUNDS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
-from transformers import AutoConfig, AutoTokenizer
-
-PARAMS = {
-    1: LoraParams(learning_rate=3e-3, batch_size=4, lora_rank=4, lora_alpha=8),
-    2: LoraParams(
-        learning_rate=2e-2, batch_size=2, lora_rank=1, lora_alpha=2, warmup_ratio=0.2, lora_dropout=0.1
-    ),
-    3: LoraParams(
-        learning_rate=1e-2,
-        batch_size=4,
-        lora_rank=8,
-        lora_alpha=4,
-        weight_decay=0.1,
-        lora_target="q_proj,down_proj",
-        lr_scheduler_type="linear",
-    ),
-}
-
-
-def make_config(model: Path, file: Path, **changes: object) -> ObjectiveConfig:
-    values = {
-        "model": ModelConfig(name_or_path=str(model), device="cpu"),
-        "data": DataConfig(train=str(file), cutoff_len=64),
-        "batch_sizes": (2, 4),
-        "lora_ranks": (1, 8),
-        "lora_targets": ("all", "q_proj,down_proj"),
-        "examples": 64,
-        "eval_examples": 16,
-        "slots": 3,
-    }
-    return ObjectiveConfig(**{**values, **changes})
-
-
-@pytest.fixture(scope="module", name="config")
-def make_study_config(tiny_model: Path, tiny_data: Path) -> ObjectiveConfig:
-    return make_config(tiny_model, tiny_data)
-
-
-@pytest.fixture(scope="module", name="session")
-def make_session(config: ObjectiveConfig):
-    session = Session(config)
-    yield session
-    session.close()
-
-
-@pytest.fixture(scope="module", name="alone")
-def run_each_alone(session: Session, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[SlotResult]]:
-    folder = tmp_path_factory.mktemp("alone")
-    return {trial: run(session, [trial], folder)[trial] for trial in PARAMS}
-
-
-def step(session: Session, folder: Path) -> dict[int, SlotResult]:
-    *_, done = session.train_round(folder)
-    assert isinstance(done, Done)
-    return {result.trial: result for result in done.results}
-
-
-def run(session: Session, trials: list[int], folder: Path) -> dict[int, list[SlotResult]]:
-    for trial in trials:
-        session.add(trial, PARAMS[trial], seed=0, attempt=1)
-    results: dict[int, list[SlotResult]] = {trial: [] for trial in trials}
-    for _ in range(ROUNDS):
-        for trial, result in step(session, folder).items():
-            results[trial].append(result)
-    for trial in trials:
-        session.remove(trial)
-    return results
-
-
-def numbers(result: SlotResult) -> tuple[object, ...]:
-    """What must be equal to the bit, whatever happened around the trial: its losses and its whole row."""
-    row = safetensors.torch.load_file(str(result.checkpoint))
-    state = tuple((name, row[name].numpy().tobytes()) for name in sorted(row))
-    return (result.round, result.examples, result.train_loss, result.eval_losses, result.grad_norm, state)
+from trained_trials import PARAMS, make_config, numbers, run, step
 
 
 def test_a_trial_learns_and_is_measured_at_its_rungs(session: Session, alone, tmp_path: Path) -> None:
@@ -117,14 +41,6 @@ def test_a_trial_learns_and_is_measured_at_its_rungs(session: Session, alone, tm
     }
     final = sum(results[-1].eval_losses) / sum(session.facts.eval_tokens)
     assert final < session.facts.base_loss - 0.1
-
-
-def test_data_is_cut_at_the_models_context_where_more_was_allowed(tiny_model: Path, tiny_data: Path) -> None:
-    config = make_config(tiny_model, tiny_data)
-    session = Session(dataclasses.replace(config, data=DataConfig(train=str(tiny_data))))
-    session.close()
-    assert DataConfig.cutoff_len == 1024
-    assert session.facts.data.cutoff_len == 128
 
 
 @pytest.fixture(scope="module", name="multimodal")
@@ -315,30 +231,6 @@ def test_progress_is_told_while_a_round_runs(
     assert isinstance(events[-1], Done)
 
 
-def test_a_checkpoint_of_another_trial_or_of_none_is_refused(session: Session, alone, tmp_path: Path) -> None:
-    path = Path(alone[1][0].checkpoint)
-    with pytest.raises(StorageError, match=r"trial is '1'"):
-        session.add(2, PARAMS[1], seed=0, attempt=2, resume_from=path)
-    with pytest.raises(StorageError, match="params"):
-        session.add(1, PARAMS[2], seed=0, attempt=2, resume_from=path)
-    torn = tmp_path / "torn.safetensors"
-    torn.write_bytes(path.read_bytes()[:200])
-    silent = tmp_path / "silent.safetensors"
-    tensors, metadata = checkpoint.read(path, {})
-    checkpoint.write(silent, tensors, {key: metadata[key] for key in metadata if key != "examples"})
-    for bad, why in (
-        (torn, "damaged"),
-        (tmp_path / "missing.safetensors", "cannot be read"),
-        (silent, "does not say where it stood: 'examples'"),
-    ):
-        with pytest.raises(StorageError, match=why):
-            session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=bad)
-    # A refusal leaves the session as it was.
-    session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=path)
-    assert numbers(step(session, tmp_path)[1]) == numbers(alone[1][1])
-    session.remove(1)
-
-
 def test_a_longer_trial_goes_on_from_a_shorter_ones_state_in_rounds_of_its_own(
     config: ObjectiveConfig, session: Session, alone, tmp_path: Path
 ) -> None:
@@ -352,95 +244,3 @@ def test_a_longer_trial_goes_on_from_a_shorter_ones_state_in_rounds_of_its_own(
     with pytest.raises(StorageError, match=r"does not say where it stood: \d+ examples are no whole rounds"):
         longer.add(1, PARAMS[1], seed=0, attempt=2, resume_from=Path(alone[1][0].checkpoint))
     longer.close()
-
-
-def test_a_checkpoint_holds_the_live_rank_and_targets_alone(alone) -> None:
-    tensors = safetensors.torch.load_file(alone[3][-1].checkpoint)
-    layers = {key.split("/")[1].rpartition(".lora_")[0] for key in tensors}
-    assert {layer.rpartition(".")[2] for layer in layers} == {"q_proj", "down_proj"}
-    assert {key.split("/")[0] for key in tensors} == {"params", "exp_avg", "exp_avg_sq"}
-    shapes = {tuple(tensor.shape) for key, tensor in tensors.items() if key.endswith("q_proj.lora_B")}
-    assert shapes == {(32, 8)}
-
-
-def test_a_full_disk_is_one_error_that_says_what_to_do(
-    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    session.add(1, PARAMS[1], seed=0, attempt=1)
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StorageError, match=r"no space left.*tune resume"):
-        list(session.train_round(tmp_path))
-    session.remove(1)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_checkpoint_gets_its_name_only_once_its_bytes_are_on_disk(
-    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: list[str] = []
-    sync, rename = os.fsync, Path.replace
-
-    def synced(descriptor: int) -> None:
-        sync(descriptor)
-        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
-
-    def renamed(path: Path, target: Path) -> Path:
-        done.append("name")
-        return rename(path, target)
-
-    session.add(1, PARAMS[1], seed=0, attempt=1)
-    monkeypatch.setattr("os.fsync", synced)
-    monkeypatch.setattr(Path, "replace", renamed)
-    list(session.train_round(tmp_path))
-    session.remove(1)
-    assert done == ["file", "name", "folder"]
-
-
-def test_the_geometry_does_not_depend_on_the_slots(config: ObjectiveConfig, session: Session) -> None:
-    other = Session(dataclasses.replace(config, slots=1))
-    assert other.facts.geometry == session.facts.geometry
-    assert other.facts.base_losses == session.facts.base_losses
-    assert other.facts.slots == 1
-    other.close()
-
-
-def test_another_model_is_not_taken_for_the_studys(config: ObjectiveConfig, session: Session) -> None:
-    geometry = dataclasses.replace(session.facts.geometry, dtype="bfloat16")
-    with pytest.raises(ModelError, match="float32"):
-        Session(dataclasses.replace(config, geometry=geometry))
-
-
-def test_facts_say_what_was_found(session: Session) -> None:
-    facts = session.facts
-    assert facts.base_loss == pytest.approx(sum(facts.base_losses) / sum(facts.eval_tokens))
-    assert facts.rows_per_second > 0
-    assert facts.memory.slots_max > 3
-    assert facts.memory.base_bytes == 4 * facts.model.parameters
-    assert facts.environment["instruction_set"]
-    assert len(facts.geometry.micro_step_lengths) == facts.budget.micro_steps
-
-
-def test_tokens_that_were_added_without_resizing_are_told_from_another_model(
-    tiny_model: Path, tiny_data: Path, tmp_path: Path
-) -> None:
-    model, rows = tmp_path / "model", AutoConfig.from_pretrained(tiny_model).vocab_size
-    shutil.copytree(tiny_model, model)
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    tokenizer.add_tokens(["+0?"])
-    tokenizer.save_pretrained(model)
-    with pytest.raises(ModelError) as caught:
-        Session(make_config(model, tiny_data))
-    words = str(caught.value)
-    assert f"the tokenizer has {rows + 1} tokens, but the model's embedding has {rows} rows" in words
-    assert f"uses token {rows} ('+0?')" in words
-    assert f"model.resize_token_embeddings({rows + 1})" in words
-
-
-def test_what_cannot_be_had_is_a_plain_error(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(LoratuneError, match="nowhere"):
-        Session(make_config(tmp_path / "nowhere", tiny_data))
-    with pytest.raises(LoratuneError, match=r"nothing\.jsonl"):
-        Session(make_config(tiny_model, tmp_path / "nothing.jsonl"))

@@ -1,257 +1,28 @@
-"""The seam's promises, held by the fake worker and a worker process alike; then what only a process does."""
+"""What only a worker process does: it dies, falls silent, logs, and ends with its search."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
 import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 from loratune.errors import ModelError, OutOfMemory, WorkerError
 from loratune.objectives.base import (
-    Done,
-    Event,
     Progress,
-    SlotFailed,
-    SlotResult,
-    Worker,
     WorkerFailed,
 )
-from loratune.objectives.testing.fake import FakePlan, FakeWorker
 from loratune.objectives.workers.process import ProcessWorker
-from loratune.spaces.params import LoraParams
-from loratune.study.budget import plan_budget
-from loratune.study.checkpoint_format import checkpoint_name
-from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+from worker_talk import config, next_event, params, until
 
 HERE = Path(__file__).parent
-Make = Callable[[], Worker]
-
-
-def config(model: str = "tiny") -> ObjectiveConfig:
-    return ObjectiveConfig(
-        model=ModelConfig(name_or_path=model),
-        data=DataConfig(train="train.jsonl"),
-        batch_sizes=(4, 8),
-        lora_ranks=(2, 8),
-        lora_targets=("all",),
-        slots=4,
-    )
-
-
-def params(learning_rate: float = 1e-2) -> LoraParams:
-    return LoraParams(learning_rate=learning_rate, batch_size=8, lora_rank=4, lora_alpha=8.0)
-
-
-def next_event(worker: Worker) -> Event:
-    """Return the next event, whatever it is."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        event = worker.poll(1.0)
-        if event is not None:
-            return event
-    raise AssertionError("a minute without news")
-
-
-def train_round(worker: Worker, folder: Path) -> Done:
-    """Train a round."""
-    worker.start(folder)
-    event = next_event(worker)
-    while isinstance(event, Progress):
-        event = next_event(worker)
-    assert isinstance(event, Done), event
-    return event
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait for something that must come true."""
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
-@pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ProcessWorker]]:
-    """Make worker processes that serve the tiny session; all are closed afterwards."""
-    monkeypatch.syspath_prepend(HERE)
-    made: list[ProcessWorker] = []
-
-    def make(index: int = 0, **more: object) -> ProcessWorker:
-        log = tmp_path / "logs" / f"worker-{index}.log"
-        made.append(ProcessWorker(index, log, session="tiny_session:TinySession", **more))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for worker in made:
-        worker.close()
-
-
-@pytest.fixture(params=["fake", "process"])
-def make(request: pytest.FixtureRequest, tiny: Callable[..., ProcessWorker]) -> Make:
-    """Make workers of either kind."""
-    return tiny if request.param == "process" else lambda: FakeWorker(plan=FakePlan())
-
-
-class TestEveryWorker:
-    """What the search may rely on."""
-
-    def test_a_round_ends_with_a_result_and_a_file_for_every_trial(self, make: Make, tmp_path: Path) -> None:
-        worker = make()
-        facts = worker.prepare(config())
-        for trial in (3, 5):
-            worker.add(trial, params(), seed=trial, attempt=2, resume_from=None)
-        done = train_round(worker, tmp_path / "new" / "folder")
-        assert [result.trial for result in done.results] == [3, 5]
-        for result in done.results:
-            assert result.round == 1
-            assert result.examples == facts.budget.round_examples
-            assert result.checkpoint == str(tmp_path / "new" / "folder" / checkpoint_name(result.trial, 1, 2))
-            assert Path(result.checkpoint).is_file()
-
-    def test_prepare_plans_the_budget_of_the_config(self, make: Make) -> None:
-        facts = make().prepare(config())
-        expected = plan_budget(
-            (4, 8), train_examples=facts.data.train, validation_examples=facts.data.validation
-        )
-        assert facts.budget == expected
-        assert len(facts.base_losses) == len(facts.eval_tokens) == expected.final_eval_examples
-        assert facts.base_loss == pytest.approx(sum(facts.base_losses) / sum(facts.eval_tokens))
-        assert facts.slots == 4
-
-    def test_evaluations_come_at_the_rungs_alone(self, make: Make, tmp_path: Path) -> None:
-        worker = make()
-        budget = worker.prepare(config()).budget
-        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
-        results = [train_round(worker, tmp_path).results[0] for _ in range(8)]
-        assert [len(result.eval_losses or ()) for result in results] == [
-            budget.eval_examples if q in (1, 2, 4) else budget.final_eval_examples if q == 8 else 0
-            for q in range(1, 9)
-        ]
-
-    def test_a_trial_taken_up_by_another_worker_ends_with_the_same_numbers(
-        self, make: Make, tmp_path: Path
-    ) -> None:
-        def trial(workers: int) -> list[SlotResult]:
-            results: list[SlotResult] = []
-            for attempt in range(workers):
-                worker = make()
-                worker.prepare(config())
-                last = Path(str(results[-1].checkpoint)) if results else None
-                worker.add(1, params(), seed=0, attempt=attempt, resume_from=last)
-                results += [train_round(worker, tmp_path).results[0] for _ in range(4 // workers)]
-                worker.close()
-            return results
-
-        def numbers(results: list[SlotResult]) -> list[object]:
-            return [(r.round, r.examples, r.train_loss, r.grad_norm, r.eval_losses) for r in results]
-
-        assert numbers(trial(workers=1)) == numbers(trial(workers=2))
-
-    def test_a_trial_does_not_see_its_neighbours(self, make: Make, tmp_path: Path) -> None:
-        alone, among = make(), make()
-        for worker in (alone, among):
-            worker.prepare(config())
-        among.add(8, params(3e-3), seed=5, attempt=0, resume_from=None)
-        for worker in (alone, among):
-            worker.add(9, params(), seed=0, attempt=0, resume_from=None)
-        one = train_round(alone, tmp_path / "alone").results[0]
-        other = train_round(among, tmp_path / "among").results[1]
-        assert (one.trial, one.train_loss, one.eval_losses) == (
-            other.trial,
-            other.train_loss,
-            other.eval_losses,
-        )
-
-    def test_an_unreadable_checkpoint_fails_its_trial_and_no_other(self, make: Make, tmp_path: Path) -> None:
-        broken = tmp_path / "broken.safetensors"
-        broken.write_bytes(b"\x00" * 100)
-        worker = make()
-        worker.prepare(config())
-        worker.add(0, params(), seed=0, attempt=1, resume_from=broken)
-        worker.add(1, params(), seed=0, attempt=0, resume_from=None)
-        failed = next_event(worker)
-        assert isinstance(failed, SlotFailed)
-        assert failed.trial == 0
-        assert "broken.safetensors" in failed.reason
-        worker.remove(0)
-        assert [result.trial for result in train_round(worker, tmp_path).results] == [1]
-
-    def test_a_checkpoint_of_another_trial_is_refused(self, make: Make, tmp_path: Path) -> None:
-        worker = make()
-        worker.prepare(config())
-        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
-        path = Path(str(train_round(worker, tmp_path).results[0].checkpoint))
-        worker.add(1, params(), seed=0, attempt=0, resume_from=path)
-        assert isinstance(next_event(worker), SlotFailed)
-
-    def test_a_round_of_nobody_ends_at_once(self, make: Make, tmp_path: Path) -> None:
-        worker = make()
-        worker.prepare(config())
-        worker.add(0, params(), seed=0, attempt=1, resume_from=tmp_path / "missing")
-        worker.start(tmp_path)
-        assert isinstance(next_event(worker), SlotFailed)
-        event = next_event(worker)
-        while isinstance(event, Progress):
-            event = next_event(worker)
-        assert isinstance(event, Done)
-        assert event.results == ()
-
-    def test_a_diverged_trial_says_why_and_leaves_no_file(self, make: Make, tmp_path: Path) -> None:
-        worker = make()
-        worker.prepare(config())
-        worker.add(0, params(50.0), seed=0, attempt=0, resume_from=None)
-        worker.add(1, params(), seed=0, attempt=0, resume_from=None)
-        bad, good = train_round(worker, tmp_path).results
-        assert bad.diverged is not None
-        assert math.isnan(bad.train_loss)
-        assert (bad.checkpoint, bad.eval_losses) == (None, None)
-        assert good.diverged is None
-        worker.remove(0)
-        assert [result.round for result in train_round(worker, tmp_path).results] == [2]
-
-    def test_a_removed_trial_makes_room(self, make: Make, tmp_path: Path) -> None:
-        worker = make()
-        worker.prepare(config())
-        for trial in range(4):
-            worker.add(trial, params(), seed=0, attempt=0, resume_from=None)
-        with pytest.raises(AssertionError, match="slots are taken"):
-            worker.add(4, params(), seed=0, attempt=0, resume_from=None)
-        worker.remove(2)
-        worker.add(4, params(), seed=0, attempt=0, resume_from=None)
-        assert [result.trial for result in train_round(worker, tmp_path).results] == [0, 1, 3, 4]
-
-    def test_calls_in_mid_round_are_mistakes(self, make: Make, tmp_path: Path) -> None:
-        worker = make()
-        worker.prepare(config())
-        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
-        worker.start(tmp_path)
-        with pytest.raises(AssertionError):
-            worker.add(1, params(), seed=0, attempt=0, resume_from=None)
-        with pytest.raises(AssertionError):
-            worker.remove(0)
-        with pytest.raises(AssertionError):
-            worker.start(tmp_path)
-        worker.close()
-
-    def test_a_worker_is_closed_in_mid_round_and_twice(self, make: Make, tmp_path: Path) -> None:
-        worker = make()
-        worker.prepare(config())
-        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
-        worker.start(tmp_path)
-        worker.close()
-        worker.close()
-        assert worker.poll(0.0) is None
-        worker.remove(0)
 
 
 class TestProcess:
@@ -540,7 +311,7 @@ class Search:
         program = f"""
             import sys, threading, time
             from pathlib import Path
-            sys.path.insert(0, {str(HERE)!r})
+            sys.path[:0] = [{str(HERE)!r}, {str(HERE.parents[1])!r}]
             import test_process
             from loratune.objectives.workers.process import ProcessWorker
 
