@@ -14,6 +14,7 @@ from ..objectives.precheck import precheck
 from ..objectives.workers.process import ProcessWorker
 from ..search.study_record import create
 from ..spaces.presets import preset, preset_for
+from ..storage.ahead import import_ahead
 from ..storage.store import Store
 from ..study.config import ObjectiveConfig
 from ..study.facts import Facts
@@ -61,6 +62,7 @@ def prepare(
         check_device(device, machine.count_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     starting()
     if early is not None:
+        import_ahead()
         early.start(logs, devices_beside_the_first(device, request.run.workers_wanted, request.search.trials))
 
     def look(config: StudyConfig, device: str) -> Prepared:

@@ -8,7 +8,6 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import pydantic
 import sqlalchemy
 
@@ -95,6 +94,8 @@ def point(row: sqlalchemy.RowMapping) -> CurvePoint:
 
 def evaluation(row: sqlalchemy.RowMapping) -> Evaluation:
     """Read a row of tune_evaluations; raises ``DamagedError`` where its bytes are no vectors."""
+    import numpy as np  # what only lists or shows studies need not wait for it
+
     what = f"the losses of trial {row['trial']!r} after round {row['round']!r}"
     with database_errors.readable(what):
         seals.check(row, what)

@@ -9,13 +9,13 @@ import dataclasses
 import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from ..spaces.params import LoraParams
 
 if TYPE_CHECKING:
-    # Optuna comes with a space and takes half a second to import, which who lists trials need not wait for.
+    # Optuna comes with a space and takes half a second to import, NumPy a tenth: a list need not wait for them.
+    import numpy as np
+    import numpy.typing as npt
+
     from .facts import Facts
     from .study_config import StudyConfig
 
@@ -125,7 +125,7 @@ class Evaluation:
     @property
     def loss(self) -> float:
         """Mean loss over all the target tokens."""
-        return float(self.losses.sum(dtype=np.float64) / self.tokens.sum())
+        return float(self.losses.sum(dtype="float64") / self.tokens.sum())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

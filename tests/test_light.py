@@ -8,9 +8,23 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("torch", "transformers", "peft", "accelerate")
+SLOW = (
+    *HEAVY,
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "sklearn",
+    "optuna",
+    "alembic",
+    "plotly",
+    "jinja2",
+    "mako",
+)
+"""What who asks for help or a list of studies waits for in vain."""
 TELL = f"""
 import atexit, sys
-atexit.register(lambda: print("HEAVY", *[name for name in {HEAVY!r} if name in sys.modules]))
+atexit.register(lambda: print("HEAVY", *[name for name in {SLOW!r} if name in sys.modules]))
 """
 COMMAND = """
 import runpy, sys
@@ -77,17 +91,17 @@ def test_a_heavy_library_would_be_noticed(tmp_path):
 def test_no_module_of_the_command_loads_torch(tmp_path):
     heavy, printed = loaded_by(EACH.format(modules=MODULES), tmp_path)
     assert printed.split() == []
-    assert heavy == set()
+    assert heavy.isdisjoint(HEAVY)
 
 
 @pytest.mark.parametrize("words", ["--help", "plan --help"])
-def test_asking_for_help_loads_no_torch(tmp_path, words):
+def test_asking_for_help_loads_nothing_slow(tmp_path, words):
     heavy, printed = loaded_by(COMMAND.format(words=words.split()), tmp_path)
     assert printed.strip()
     assert heavy == set()
 
 
-def test_listing_the_studies_loads_no_torch(tmp_path):
+def test_listing_the_studies_loads_nothing_slow(tmp_path):
     heavy, printed = loaded_by(DATABASE + COMMAND.format(words=["list"]), tmp_path)
     assert printed.strip()
     assert heavy == set()
