@@ -317,6 +317,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--proposals", type=int, metavar="SEEDS", help="compare what is proposed with all history instead"
     )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="leave the study there, measure no command"
+    )
     return parser
 
 
@@ -329,9 +332,11 @@ def main() -> None:
     trials = max(SPAN, arguments.trials // SPAN * SPAN)
     marks = (*(mark for mark in MARKS if mark < trials), trials)
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+        folder = arguments.keep or Path(place)
         account = search(folder / "tune.db", trials, marks, quick=arguments.quick)
         print(table(account, marks))
+        if arguments.keep is not None:
+            return
         print(f"\nA study of {trials:,} trials:\n")
         print(commands(folder))
 

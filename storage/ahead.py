@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import threading
 
-_NAMES = (f"{__package__}.optuna_mirror", "alembic.context")
-"""Half a second in all; Optuna itself imports Alembic only when it opens a database."""
 
-
-def import_ahead() -> None:
+def import_ahead() -> threading.Thread:
     """Begin to import them beside the calling thread; whoever needs them waits for what is left."""
-    threading.Thread(target=_import, name="import").start()
+    thread = threading.Thread(target=_import, name="import")
+    thread.start()
+    return thread
 
 
 def _import() -> None:
     # Whoever needs a library that cannot be imported is told so then.
     with contextlib.suppress(ImportError):
-        for name in _NAMES:
-            importlib.import_module(name)
+        import alembic.context  # noqa: F401 - Optuna imports it when it opens a database, which takes as long
+
+        from . import optuna_mirror  # noqa: F401

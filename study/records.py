@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..spaces.params import LoraParams
 
 if TYPE_CHECKING:
-    # Optuna comes with a space and takes half a second to import, NumPy a tenth: a list need not wait for them.
+    # Optuna comes with a space and takes half a second to import, NumPy a tenth; a list needs neither.
     import numpy as np
     import numpy.typing as npt
 
