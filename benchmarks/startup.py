@@ -148,7 +148,7 @@ def measure_words(packages: dict[str, Path], words: Sequence[str], rounds: int) 
     """Print the seconds of commands on a study of 100 trials, by the clock and of the processor."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _make_study(folder, next(iter(packages.values())))
+        _make_study(folder, packages["now"])
         for word in (*words, "--help"):
             taken: dict[str, list[tuple[float, float]]] = {package: [] for package in packages}
             for _ in range(rounds):
