@@ -23,7 +23,7 @@ from ..study.format import counted, have_ended, show_count, show_loss, show_shar
 from ..study.stop_tokens import ending_sentence, ending_warnings
 from ..whole_files import check_ours, write_text
 from .data_words import column_lines, cut_words, reason_line
-from .plots.figures import FONT
+from .plots.drawing import FONT
 from .plots.kinds import KINDS
 from .plots.save import plot_figure
 from .report_facts import StudyFacts, study_facts

@@ -1,62 +1,23 @@
-"""The kinds of plots by name, and how the facts of each are extracted; nothing here draws."""
+"""The kinds of plots by name; a new one is a file of its own and a line here. Nothing here draws."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import math
-from collections.abc import Callable
 from typing import Any
 
-from ...errors import ReportError, UsageError, nearest
-from ..importance import importance
+from ...errors import UsageError, nearest
 from ..view import StudyView
-from . import data
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Kind:
-    """One kind of plot."""
-
-    words: str
-    """What it shows, in one line."""
-    facts: Callable[[StudyView], Any]
-    """From a study to its facts; raises ``ReportError`` where there is too little."""
-
-
-def _some(extract: Callable[[StudyView], Any], field: str, missing: str) -> Callable[[StudyView], Any]:
-    """Return an extractor that refuses a study with nothing to draw."""
-
-    def extracted(view: StudyView) -> Any:
-        facts = extract(view)
-        if not getattr(facts, field):
-            raise ReportError(f"study {view.study.name!r}: {missing}; {view.more()}")
-        return facts
-
-    return extracted
-
+from . import curves, history, importance, parallel, timeline
+from .kind import Kind
 
 KINDS: dict[str, Kind] = {
-    "importance": Kind(
-        words="Which hyperparameters set the best trials apart",
-        facts=importance,
-    ),
-    "history": Kind(
-        words="Every trial's loss, and the best so far",
-        facts=_some(data.history, "points", "no trial has started yet"),
-    ),
-    "curves": Kind(
-        words="Eval loss over training examples",
-        facts=_some(data.curves, "lines", "no trial was evaluated yet"),
-    ),
-    "parallel": Kind(
-        words="Every trial across the hyperparameters",
-        facts=_some(data.parallel, "lines", "no trial has ended yet"),
-    ),
-    "timeline": Kind(
-        words="Which trials trained when",
-        facts=_some(data.timeline, "spans", "no trial was trained yet"),
-    ),
+    "importance": importance.KIND,
+    "history": history.KIND,
+    "curves": curves.KIND,
+    "parallel": parallel.KIND,
+    "timeline": timeline.KIND,
 }
 """Every kind of plot, by the name that ``tune plot`` takes."""
 

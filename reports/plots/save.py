@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io
@@ -13,18 +11,7 @@ import plotly.io
 from ...errors import UsageError
 from ...whole_files import check_ours, write_text
 from ..view import StudyView
-from . import figures
 from .kinds import facts_json, known, plot_facts
-
-FIGURES: dict[str, Callable[[Any], go.Figure]] = {
-    "importance": figures.importance_figure,
-    "history": figures.history_figure,
-    "curves": figures.curves_figure,
-    "parallel": figures.parallel_figure,
-    "timeline": figures.timeline_figure,
-}
-"""Every kind of plot → from its facts to a figure."""
-
 
 _MARKS = {".html": b"<!-- a plot of loratune -->", ".json": b'{\n "kind": '}
 """What every plot of ours begins with, by its ending."""
@@ -32,7 +19,7 @@ _MARKS = {".html": b"<!-- a plot of loratune -->", ".json": b'{\n "kind": '}
 
 def plot_figure(view: StudyView, kind: str) -> go.Figure:
     """Return a plot as a plotly figure; raises what ``kinds.plot_facts`` raises."""
-    return FIGURES[kind](plot_facts(view, kind))
+    return known(kind).figure(plot_facts(view, kind))
 
 
 def write_plot(view: StudyView, kind: str, path: Path) -> None:
@@ -46,7 +33,7 @@ def write_plot(view: StudyView, kind: str, path: Path) -> None:
         raise UsageError(f"{path.name}: a plot is written to .html or .json, not to {ending or 'no ending'}")
     check_ours(path, _MARKS[ending])
     facts = chosen.facts(view)
-    figure = FIGURES[kind](facts)
+    figure = chosen.figure(facts)
     if ending == ".json":
         document = {
             "kind": kind,

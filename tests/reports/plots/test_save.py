@@ -1,18 +1,25 @@
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from loratune.errors import ReportError, UsageError
-from loratune.reports.plots import data, text
+from loratune.reports.plots import text
+from loratune.reports.plots.curves import curves
+from loratune.reports.plots.history import history
 from loratune.reports.plots.kinds import KINDS, plot_facts
-from loratune.reports.plots.save import FIGURES, plot_figure, write_plot
+from loratune.reports.plots.lettering import bar
+from loratune.reports.plots.parallel import parallel
+from loratune.reports.plots.save import plot_figure, write_plot
+from loratune.reports.plots.timeline import timeline
 from loratune.spaces.categories import Categories
 from loratune.spaces.presets import preset
 
 
 def test_history_keeps_the_best_so_far(make_view):
-    facts = data.history(make_view(5, states={0: "complete", 1: "pruned", 2: "complete", 3: "diverged"}))
+    facts = history(make_view(5, states={0: "complete", 1: "pruned", 2: "complete", 3: "diverged"}))
     assert [point.trial for point in facts.points] == [0, 1, 2, 3, 4]
     assert [point.state for point in facts.points][1:4] == ["pruned", "complete", "diverged"]
     losses = [loss for _, loss in facts.best]
@@ -22,7 +29,7 @@ def test_history_keeps_the_best_so_far(make_view):
 
 def test_curves_are_the_evaluated_points_alone(make_view):
     view = make_view(2, states={0: "complete", 1: "pruned"})
-    facts = data.curves(view)
+    facts = curves(view)
     assert [(line.trial, line.examples, line.best) for line in facts.lines] == [
         (0, (192, 384, 768, 1536), True),
         (1, (192, 384), False),
@@ -33,7 +40,7 @@ def test_curves_are_the_evaluated_points_alone(make_view):
 def test_parallel_positions_follow_the_scale_of_each_parameter(make_view):
     default = preset("tiny").default
     middle = dataclasses.replace(default, learning_rate=(3e-4 * 1e-1) ** 0.5, lora_rank=4, lora_alpha=9.0)
-    facts = data.parallel(make_view(1, params={0: middle}))
+    facts = parallel(make_view(1, params={0: middle}))
     assert [axis.name for axis in facts.axes] == list(preset("tiny").space.distributions())
     assert facts.lines[0].positions == pytest.approx((0.5, 1 / 3, 1 / 3, 0.5, 1.0))
     assert facts.axes[0].ticks == (
@@ -47,14 +54,14 @@ def test_parallel_positions_follow_the_scale_of_each_parameter(make_view):
 
 def test_parallel_draws_the_best_last_and_leaves_out_running_trials(make_view):
     view = make_view(30, states={3: "running"})
-    facts = data.parallel(view)
+    facts = parallel(view)
     assert facts.lines[-1].trial == view.best().number
     assert 3 not in [line.trial for line in facts.lines]
 
 
 def test_words_have_their_own_places_on_an_axis(make_view):
     space = preset("tiny").space.replace(Categories(name="lr_scheduler_type", choices=("linear", "cosine")))
-    facts = data.parallel(make_view(1, space=space))
+    facts = parallel(make_view(1, space=space))
     assert facts.axes[-1].ticks == ((0.0, "linear"), (1.0, "cosine"))
     assert facts.lines[0].positions[-1] == 1.0
 
@@ -62,7 +69,7 @@ def test_words_have_their_own_places_on_an_axis(make_view):
 def test_trials_at_the_same_time_in_one_worker_lie_in_lanes_of_their_own(make_view):
     view = make_view(8)
     together = tuple(dataclasses.replace(point, worker=0) for point in view.curve)
-    spans = data.timeline(dataclasses.replace(view, curve=together)).spans
+    spans = timeline(dataclasses.replace(view, curve=together)).spans
     assert {span.trial for span in spans} == {trial.number for trial in view.trials}
     for one in spans:
         for other in spans:
@@ -80,7 +87,7 @@ def test_an_interrupted_trial_leaves_a_gap_in_the_timeline(make_view):
         else p
         for p in view.curve
     )
-    spans = data.timeline(dataclasses.replace(view, curve=later)).spans
+    spans = timeline(dataclasses.replace(view, curve=later)).spans
     assert [(span.end - span.start) / hour for span in spans] == [3, 5]
     assert {span.lane for span in spans} == {0}
 
@@ -174,14 +181,14 @@ def test_text_bars_are_as_long_as_their_shares(view):
 
 
 def test_a_bar_is_drawn_in_eighths():
-    assert text.bar(1, 4) == "████"
-    assert text.bar(0.25 + 1 / 64, 8) == "██▏"
-    assert text.bar(0, 4) == ""
+    assert bar(1, 4) == "████"
+    assert bar(0.25 + 1 / 64, 8) == "██▏"
+    assert bar(0, 4) == ""
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_no_number_of_a_trial_is_cut_in_the_timeline_of_a_terminal(view, width):
-    spans = data.timeline(view).spans
+    spans = timeline(view).spans
     lanes = {}
     for span in spans:
         lanes.setdefault((span.worker, span.lane), []).append(span.trial)
@@ -205,5 +212,7 @@ def test_one_trial_is_enough_for_what_it_has(make_view, kind, states):
         assert (kind, states[0]) in {("curves", "diverged"), ("parallel", "running")}
 
 
-def test_every_kind_is_drawn_and_rendered():
-    assert set(FIGURES) == set(KINDS) == set(text.RENDER)
+def test_the_text_of_a_plot_loads_nothing_that_draws():
+    code = "import sys, loratune.reports.plots.text; print('plotly' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
