@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ..spaces.params import LoraParams
 from ..study.config import ObjectiveConfig
@@ -107,7 +107,25 @@ class WorkerFailed:
     """Whether another process ended it, by a signal that a program does not send itself."""
 
 
-Event = Progress | Done | SlotFailed | WorkerFailed
+Part = Literal["validation", "test"]
+"""Examples that nobody trains on: those that trials are chosen by, and those that are looked at last."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """An adapter was measured on all examples of a part of the data."""
+
+    adapter: Path
+    """Its file."""
+    part: Part
+    """Which examples."""
+    losses: tuple[float, ...]
+    """``[n]`` summed loss on each example, in the data's order."""
+    tokens: tuple[int, ...]
+    """``[n]`` target tokens of each."""
+
+
+Event = Progress | Done | SlotFailed | WorkerFailed | Evaluated
 
 
 class Worker(Protocol):
@@ -139,6 +157,13 @@ class Worker(Protocol):
 
     def remove(self, trial: int) -> None:
         """Free the slot of a trial; only between rounds."""
+
+    def evaluate(self, adapter: Path, params: LoraParams, part: Part) -> None:
+        """Measure a kept adapter or a training state on a part of the data; only between rounds.
+
+        Needs a free slot. ``Evaluated`` comes in the order in which it was asked for; ``WorkerFailed``
+        where the file cannot be read.
+        """
 
     def close(self) -> None:
         """End the worker, in the middle of a round if need be; never raises."""

@@ -13,6 +13,7 @@ from typing import Any
 import pydantic
 
 from ..errors import LoratuneError, StorageError
+from ..spaces.params import LoraParams
 from .as_json import to_json
 from .budget import Budget
 
@@ -182,6 +183,14 @@ class ModelSummary:
     """The device in words."""
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     """SHA-256 of each file that its numbers depend on, by name; empty in a study of before."""
+    adapter_features: dict[str, int] = dataclasses.field(default_factory=dict)
+    """For each ``lora_target`` that may be tried, the features that go into and come out of its layers, added
+    up; empty in a study of before."""
+
+    def trainable(self, params: LoraParams) -> int | None:
+        """Return the weights of a trial's adapter; None where the study was not told."""
+        features = self.adapter_features.get(params.lora_target)
+        return None if features is None else features * params.lora_rank
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

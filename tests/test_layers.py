@@ -96,6 +96,7 @@ LIGHT = {
     "objectives.training.__init__",
     "objectives.workers.__init__",
     "objectives.data.columns",
+    "objectives.testing.clock",
     "objectives.testing.fake",
     "objectives.testing.fake_checkpoint",
     "objectives.folder",

@@ -8,11 +8,11 @@ to die, hang or run out of memory.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import safetensors
 
@@ -22,46 +22,20 @@ from ...study.budget import ROUNDS
 from ...study.checkpoint_format import checkpoint_name
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Done, Event, Progress, SlotFailed, SlotProgress, SlotResult, WorkerFailed
+from ..base import (
+    Done,
+    Evaluated,
+    Event,
+    Part,
+    Progress,
+    SlotFailed,
+    SlotProgress,
+    SlotResult,
+    WorkerFailed,
+)
 from . import fake_checkpoint
-from .surface import Surface, example_losses, make_facts, unit
-
-
-class Clock(Protocol):
-    """Where a fake worker's time comes from."""
-
-    def now(self) -> float:
-        """Return seconds that only grow."""
-
-    def sleep(self, seconds: float) -> None:
-        """Let that much time pass."""
-
-
-class RealClock:
-    """Time as it is."""
-
-    def now(self) -> float:
-        """Return the monotonic clock."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep."""
-        time.sleep(seconds)
-
-
-class ManualClock:
-    """Time that passes only when someone sleeps, and then at once."""
-
-    def __init__(self, now: float = 0.0) -> None:
-        self.time = now
-
-    def now(self) -> float:
-        """Return the time so far."""
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        """Move the time on."""
-        self.time += seconds
+from .clock import Clock, RealClock
+from .surface import Surface, eval_tokens, example_losses, make_facts, unit
 
 
 Kind = Literal["die", "killed", "die_after_saving", "hang", "out_of_memory", "slot_fails", "diverge"]
@@ -290,6 +264,37 @@ class FakeWorker:
         assert self._save_to is None or self.dead, "remove only between rounds"
         self._heard("remove", trial)
         self.slots.pop(trial, None)
+
+    def evaluate(self, adapter: Path, params: LoraParams, part: Part) -> None:
+        """Measure an adapter: its losses are those of the state that its file tells of."""
+        assert self.facts is not None, "prepare comes before evaluate"
+        assert self._save_to is None, "evaluate only between rounds"
+        assert len(self.slots) < self.facts.slots, f"all {self.facts.slots} slots are taken"
+        self._heard("evaluate")
+        if self.dead or self.closed:
+            return
+        if self.fleet.fault(("die", "killed", "out_of_memory"), self.index, {}) is not None:
+            self._events.append(self._die("die"))
+            return
+        try:
+            rounds, state = fake_checkpoint.measured(adapter, params)
+        except (OSError, ValueError, KeyError, StorageError, safetensors.SafetensorError) as error:
+            self.dead = True
+            self._events.append(WorkerFailed(reason=f"worker {self.index}: {adapter}: {error}"))
+            return
+        data = self.facts.data
+        size = data.test if part == "test" else data.validation
+        # Other examples of the same kind: the same surface, other luck.
+        luck = hashlib.sha256(f"{state} {part}".encode()).hexdigest() if part == "test" else state
+        losses = example_losses(self.plan.surface, params, rounds, luck, size)
+        self._events.append(
+            Evaluated(
+                adapter=adapter,
+                part=part,
+                losses=tuple(losses.tolist()),
+                tokens=tuple(eval_tokens(size).tolist()),
+            )
+        )
 
     def close(self) -> None:
         """End; a running round is dropped."""

@@ -66,6 +66,16 @@ def save(
     write_atomically(path, digest.seal(safetensors.numpy.save(tensors, metadata=metadata)), synced=False)
 
 
+def measured(path: Path, params: LoraParams) -> tuple[int, str]:
+    """Return (rounds, state) of an adapter; raises ``ValueError`` where it is of other ``params``."""
+    digest.check(path)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = dict(file.metadata() or {})
+    if json.loads(metadata["params"]) != params.to_dict():
+        raise ValueError(f"it is of {metadata['params']}")
+    return int(metadata["quantum"]), metadata["state"]
+
+
 def load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, str]:
     """Return (training examples, state); raises ``ValueError`` where the file belongs to something else.
 

@@ -142,6 +142,7 @@ def make_facts(
             vocab_size=512,
             device="cpu",
             device_name="no device",
+            adapter_features={target: 4 * len(target) for target in config.lora_targets},
         ),
         memory=MemoryFacts(
             base_bytes=10**6,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,9 +43,18 @@ def row_to_tensors(pack: Pack, row: int, params: LoraParams) -> dict[str, torch.
     return {name: copy.view(part.shape) for (name, part), copy in zip(parts.items(), copies, strict=True)}
 
 
-def tensors_to_row(tensors: dict[str, torch.Tensor], pack: Pack, row: int, params: LoraParams) -> None:
-    """Write named tensors into a row that is otherwise zero; raises ``KeyError`` where one is missing."""
-    for group in GROUPS:
+def tensors_to_row(
+    tensors: dict[str, torch.Tensor],
+    pack: Pack,
+    row: int,
+    params: LoraParams,
+    groups: Sequence[str] = GROUPS,
+) -> None:
+    """Write named tensors into a row that is otherwise zero; raises ``KeyError`` where one is missing.
+
+    An adapter has the first of the ``groups`` alone.
+    """
+    for group in groups:
         numbers = getattr(pack, group)[row]
         numbers.zero_()
         for layer in pack.layout.live(params):
@@ -139,9 +149,9 @@ def read(path: Path, expected: dict[str, str]) -> tuple[dict[str, torch.Tensor],
 
 def owner(trial: int, seed: int, params: LoraParams, data: str) -> dict[str, str]:
     """Return the metadata that says whose state a file holds; ``data`` is the data's fingerprint."""
-    return {
-        "trial": str(trial),
-        "seed": str(seed),
-        "params": json.dumps(params.to_dict(), sort_keys=True),
-        "data": data,
-    }
+    return {"trial": str(trial), "seed": str(seed), **trained(params, data)}
+
+
+def trained(params: LoraParams, data: str) -> dict[str, str]:
+    """Return the metadata that says what a file's state was trained with and on, whichever trial's it is."""
+    return {"params": json.dumps(params.to_dict(), sort_keys=True), "data": data}

@@ -34,7 +34,7 @@ from .probe import Footprint, measure, meter_of
 from .selfcheck import check_pack
 from .speed import measure_speed
 from .stream import micro_step_lengths
-from .targets import features, resolve_targets
+from .targets import features, resolve_targets, selects
 from .trial_budget import budget_of
 
 EVAL_ROWS = 8
@@ -136,7 +136,9 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         geometry=geometry,
         budget=budget,
         data=summary,
-        model=dataclasses.replace(base.summary, files=files),
+        model=dataclasses.replace(
+            base.summary, files=files, adapter_features=_adapter_features(config, base, targets)
+        ),
         memory=held,
         base_loss=base_loss,
         base_losses=base_losses,
@@ -149,6 +151,15 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         ),
     )
     return Prepared(facts=facts, base=base, data=data, pack=pack, eval_sets=eval_sets)
+
+
+def _adapter_features(config: ObjectiveConfig, base: BaseModel, targets: tuple[str, ...]) -> dict[str, int]:
+    """Return, for each target that may be tried, what goes into and comes out of its layers, added up."""
+    shapes = {name: sum(features(base.model.get_submodule(name))) for name in targets}
+    return {
+        target: sum(size for name, size in shapes.items() if selects(target, name))
+        for target in config.lora_targets
+    }
 
 
 def _digests(config: ObjectiveConfig, base: BaseModel) -> identity.Digests:

@@ -17,12 +17,13 @@ import torch
 
 from ...errors import StorageError
 from ...spaces.params import LoraParams
-from ...study.checkpoint_format import checkpoint_name
+from ...study.checkpoint_format import GROUPS, checkpoint_name
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Done, Progress, SlotProgress, SlotResult
+from ..base import Done, Evaluated, Part, Progress, SlotProgress, SlotResult
 from . import checkpoint
 from .batches import collate
+from .evaluation import EvalSet
 from .optimizer import adamw, clip_by_row_norm, next_step
 from .pack import Dropout, Pack
 from .preparation import peak_memory, prepare
@@ -196,6 +197,26 @@ class Session:
             )
         yield Done(
             results=results, seconds=time.monotonic() - started, memory_bytes=peak_memory(self._base.device)
+        )
+
+    def evaluate(self, adapter: Path, params: LoraParams, part: Part) -> Evaluated:
+        """Measure an adapter, or a training state, in a free slot, on all examples of a part of the data.
+
+        Raises ``StorageError`` for a file that cannot be read or is no adapter of these hyperparameters.
+        """
+        tensors, _ = checkpoint.read(adapter, checkpoint.trained(params, self.facts.data.fingerprint))
+        row = self._pack.add(params, seed=0)
+        try:
+            checkpoint.tensors_to_row(tensors, self._pack, row, params, groups=GROUPS[:1])
+            split = getattr(self._data, part)
+            examples = EvalSet(split, len(split), self.facts.geometry.eval_rows, self._base.device)
+            (losses,) = examples.losses(self._pack, slice(row, row + 1))
+        except (KeyError, RuntimeError) as error:
+            raise StorageError(f"adapter {adapter} does not fit the study: {error}") from error
+        finally:
+            self._pack.remove(row)
+        return Evaluated(
+            adapter=adapter, part=part, losses=tuple(losses.tolist()), tokens=examples.target_tokens
         )
 
     def _stream(self, seed: int) -> Stream:

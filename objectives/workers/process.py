@@ -28,13 +28,14 @@ from ...errors import LoratuneError, OutOfMemory, WorkerError
 from ...spaces.params import LoraParams
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Done, Event, SlotFailed, WorkerFailed, says_out_of_memory
+from ..base import Done, Event, Part, SlotFailed, WorkerFailed, says_out_of_memory
 from .environment import child_environment
 from .wire import (
     Add,
     Answer,
     Close,
     Command,
+    Evaluate,
     LogTo,
     Message,
     Prepare,
@@ -214,6 +215,13 @@ class ProcessWorker:
         assert self._over or not self._running, "remove only between rounds"
         self._inside.discard(trial)
         self._send(Remove(trial=trial))
+
+    def evaluate(self, adapter: Path, params: LoraParams, part: Part) -> None:
+        """Measure an adapter; ``poll`` brings ``Evaluated``."""
+        assert self.facts is not None, "prepare comes before evaluate"
+        assert not self._running, "evaluate only between rounds"
+        assert len(self._inside) < self.facts.slots, f"all {self.facts.slots} slots are taken"
+        self._send(Evaluate(adapter=adapter, params=params, part=part))
 
     def move_log(self, to: Path) -> None:
         """Go on in another log, which begins with what this one holds; only between rounds."""

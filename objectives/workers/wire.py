@@ -14,7 +14,7 @@ from pathlib import Path
 from ...spaces.params import LoraParams
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Event, WorkerFailed
+from ..base import Event, Part, WorkerFailed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,18 @@ class TrainRound:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure an adapter in a free slot; ``Evaluated`` is the answer."""
+
+    adapter: Path
+    """Its file, or a training state."""
+    params: LoraParams
+    """Hyperparameters of its trial."""
+    part: Part
+    """Which examples."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LogTo:
     """Print into another file from now on."""
 
@@ -70,7 +82,7 @@ class Close:
     """End at once, in the midst of a round if need be."""
 
 
-Command = Prepare | Add | Remove | TrainRound | LogTo | Close
+Command = Prepare | Add | Remove | TrainRound | Evaluate | LogTo | Close
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

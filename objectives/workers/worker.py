@@ -27,9 +27,21 @@ from ...errors import LoratuneError
 from ...spaces.params import LoraParams
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Done, Progress, SlotFailed, WorkerFailed
+from ..base import Done, Evaluated, Part, Progress, SlotFailed, WorkerFailed
 from ..out_of_memory import ran_out_of_memory
-from .wire import Add, Close, Command, LogTo, Message, Prepare, Ready, Refused, Remove, TrainRound
+from .wire import (
+    Add,
+    Close,
+    Command,
+    Evaluate,
+    LogTo,
+    Message,
+    Prepare,
+    Ready,
+    Refused,
+    Remove,
+    TrainRound,
+)
 
 log = logging.getLogger("loratune.worker")
 
@@ -51,6 +63,9 @@ class TrainingSession(Protocol):
 
     def train_round(self, save_to: Path) -> Iterator[Progress | Done]:
         """Train every slot for a round; ``Done`` comes last."""
+
+    def evaluate(self, adapter: Path, params: LoraParams, part: Part) -> Evaluated:
+        """Measure an adapter in a free slot; raises ``StorageError`` where its file cannot be read."""
 
 
 def main(*, fd: int, session: str, index: int, threads: int, parent: int | None) -> None:
@@ -121,6 +136,9 @@ class _Service:
                 self._remove(trial)
             case TrainRound(save_to=save_to):
                 self._train_round(save_to)
+            case Evaluate():
+                assert self.session is not None
+                self._send(self.session.evaluate(command.adapter, command.params, command.part))
             case LogTo() | Close():
                 raise AssertionError("carried out where commands are listened for, and not queued")
             case _:

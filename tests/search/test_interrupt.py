@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from loratune.objectives.testing.fake import FakePlan, ManualClock
+from loratune.objectives.testing.clock import ManualClock
+from loratune.objectives.testing.fake import FakePlan
 from loratune.search.interrupt import StopSignal
 
 PLAN = FakePlan(slots=4)

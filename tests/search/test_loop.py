@@ -10,7 +10,8 @@ from typing import Any
 import optuna
 import pytest
 from loratune.errors import DataError, StudyBusy, StudyNotFound, WorkerError
-from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
+from loratune.objectives.testing.clock import ManualClock
+from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault
 from loratune.search.limits import Limits
 from loratune.search.loop import run
 from loratune.search.study_record import create

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from loratune.errors import StorageError, WorkerError
 from loratune.objectives.base import Event, WorkerFailed
-from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
+from loratune.objectives.testing.clock import ManualClock
+from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault
 from loratune.search.limits import Limits
 from loratune.storage import study_files
 

@@ -13,7 +13,8 @@ import safetensors.numpy
 from loratune import digest
 from loratune.errors import DataError
 from loratune.objectives.base import Done, Event, Progress, SlotFailed, WorkerFailed
-from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault, ManualClock
+from loratune.objectives.testing.clock import ManualClock
+from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault
 from loratune.objectives.testing.surface import Surface, eval_tokens, example_losses
 from loratune.spaces.params import LoraParams
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import transformers
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,7 @@ from loratune.objectives.base import Done, Progress, SlotResult
 from loratune.objectives.training.session import Session
 from loratune.objectives.workers.process import ProcessWorker
 from loratune.spaces.params import LoraParams
+from loratune.storage.study_files import write_adapter
 from loratune.study.budget import ROUNDS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 from trained_trials import PARAMS, make_config, numbers, run, step
@@ -244,3 +246,30 @@ def test_a_longer_trial_goes_on_from_a_shorter_ones_state_in_rounds_of_its_own(
     with pytest.raises(StorageError, match=r"does not say where it stood: \d+ examples are no whole rounds"):
         longer.add(1, PARAMS[1], seed=0, attempt=2, resume_from=Path(alone[1][0].checkpoint))
     longer.close()
+
+
+def test_an_adapter_on_a_part_of_the_data_has_the_losses_that_its_trial_had(
+    session: Session, alone, tmp_path: Path
+) -> None:
+    for trial, results in alone.items():
+        adapter = tmp_path / f"{trial}.safetensors"
+        write_adapter(Path(results[-1].checkpoint), adapter)
+        found = session.evaluate(adapter, PARAMS[trial], "validation")
+        seen = results[-1].eval_losses
+        assert found.losses[: len(seen)] == pytest.approx(seen, rel=1e-5)
+        assert found.tokens[: len(seen)] == session.facts.eval_tokens
+        assert len(found.losses) == session.facts.data.validation
+        test = session.evaluate(adapter, PARAMS[trial], "test")
+        assert len(test.losses) == session.facts.data.test
+        assert session.evaluate(Path(results[-1].checkpoint), PARAMS[trial], "test") == dataclasses.replace(
+            test, adapter=Path(results[-1].checkpoint)
+        )
+    with pytest.raises(StorageError, match="params is"):
+        session.evaluate(adapter, PARAMS[1], "test")
+
+
+def test_it_is_known_how_many_weights_an_adapter_has(session: Session, alone) -> None:
+    for trial, results in alone.items():
+        tensors = safetensors.torch.load_file(results[-1].checkpoint)
+        weights = sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("params/"))
+        assert session.facts.model.trainable(PARAMS[trial]) == weights

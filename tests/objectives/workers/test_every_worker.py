@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from loratune.objectives.base import (
     Done,
+    Evaluated,
     Progress,
     SlotFailed,
     SlotResult,
+    WorkerFailed,
 )
+from loratune.storage.study_files import write_adapter
 from loratune.study.budget import plan_budget
 from loratune.study.checkpoint_format import checkpoint_name
 from worker_talk import Make, config, next_event, params, train_round
@@ -71,6 +74,36 @@ class TestEveryWorker:
             return [(r.round, r.examples, r.train_loss, r.grad_norm, r.eval_losses) for r in results]
 
         assert numbers(trial(workers=1)) == numbers(trial(workers=2))
+
+    def test_an_adapter_is_measured_on_all_examples_of_a_part(self, make: Make, tmp_path: Path) -> None:
+        worker = make()
+        facts = worker.prepare(config())
+        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
+        done = [train_round(worker, tmp_path).results[0] for _ in range(8)][-1]
+        worker.remove(0)
+        adapter = tmp_path / "adapter.safetensors"
+        write_adapter(Path(str(done.checkpoint)), adapter)
+        worker.evaluate(adapter, params(), "test")
+        worker.evaluate(adapter, params(), "validation")
+        test, validation = next_event(worker), next_event(worker)
+        assert isinstance(test, Evaluated)
+        assert isinstance(validation, Evaluated)
+        assert (test.part, validation.part) == ("test", "validation")
+        assert len(test.losses) == len(test.tokens) == facts.data.test
+        assert len(validation.losses) == facts.data.validation
+        assert done.eval_losses == validation.losses[: len(done.eval_losses or ())]
+        worker.add(1, params(), seed=0, attempt=0, resume_from=None)
+        assert train_round(worker, tmp_path).results[0].round == 1
+
+    def test_an_adapter_of_other_hyperparameters_is_not_measured(self, make: Make, tmp_path: Path) -> None:
+        worker = make()
+        worker.prepare(config())
+        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
+        path = Path(str(train_round(worker, tmp_path).results[0].checkpoint))
+        worker.evaluate(path, params(3e-3), "test")
+        failed = next_event(worker)
+        assert isinstance(failed, WorkerFailed)
+        assert path.name in failed.reason
 
     def test_a_trial_does_not_see_its_neighbours(self, make: Make, tmp_path: Path) -> None:
         alone, among = make(), make()

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from loratune.errors import ModelError, StorageError
-from loratune.objectives.base import Done, Progress, SlotFailed
+from loratune.objectives.base import Done, Evaluated, Part, Progress, SlotFailed, WorkerFailed
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.spaces.params import LoraParams
 from loratune.study.config import ObjectiveConfig
@@ -69,6 +69,14 @@ class TinySession:
 
     def remove(self, trial: int) -> None:
         self.fake.remove(trial)
+
+    def evaluate(self, adapter: Path, params: LoraParams, part: Part) -> Evaluated:
+        self.fake.evaluate(adapter, params, part)
+        event = self.fake.poll(0)
+        if isinstance(event, WorkerFailed):
+            raise StorageError(event.reason)
+        assert isinstance(event, Evaluated)
+        return event
 
     def train_round(self, save_to: Path) -> Iterator[Progress | Done]:
         assert self.fake.slots, "a pack of nothing cannot train"
