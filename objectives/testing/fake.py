@@ -37,7 +37,6 @@ from . import fake_checkpoint
 from .clock import Clock, RealClock
 from .surface import Surface, eval_tokens, example_losses, make_facts, unit
 
-
 Kind = Literal["die", "killed", "die_after_saving", "hang", "out_of_memory", "slot_fails", "diverge"]
 
 
