@@ -96,7 +96,7 @@ def llamafactory(handed: Handover, folder: Path) -> LlamaFactoryExport:
     name = f"loratune_{handed.study.name}"
     datasets = {name: _entry(handed, data.train)}
     run, share = run_of_split(handed)
-    if share is None:
+    if data.validation:
         datasets[f"{name}_validation"] = _entry(handed, data.validation)
         held_out: dict[str, Any] = {"eval_dataset": f"{name}_validation"}
     else:
