@@ -57,7 +57,12 @@ def study(finished: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("where", "raising", "words", "says"),
     [
-        ("storage.store:Store.studies", "raise ValueError('two\\nlines')", ["list"], "ValueError: two lines"),
+        (
+            "storage.store:Store.study_ids",
+            "raise ValueError('two\\nlines')",
+            ["list"],
+            "ValueError: two lines",
+        ),
         ("storage.store:Store.trials", ALCHEMY, ["list"], "InvalidRequestError: no such row"),
         ("reports.verdict:verdict", DEEP, ["show"], "RecursionError: maximum recursion depth"),
         ("reports.page:render", "raise UnicodeError('\\udce9')", ["report"], "UnicodeError: \\xe9"),
@@ -105,7 +110,7 @@ def test_memory_that_runs_out_is_no_fault_to_be_reported(study):
 
 @pytest.mark.parametrize("words", [["--debug", "list"], ["list", "--debug"]], ids=" ".join)
 def test_debug_shows_an_error_whole(study, words):
-    done = strike("storage.store:Store.studies", "raise ValueError('odd')", *words, cwd=study)
+    done = strike("storage.store:Store.study_ids", "raise ValueError('odd')", *words, cwd=study)
     assert done.returncode == 1
     first, *_, last = done.stderr.splitlines()
     assert first == "Traceback (most recent call last):"
@@ -114,7 +119,9 @@ def test_debug_shows_an_error_whole(study, words):
 
 
 def test_the_environment_can_ask_for_errors_that_are_whole(study):
-    done = strike("storage.store:Store.studies", "raise ValueError('odd')", "list", cwd=study, TUNE_DEBUG="1")
+    done = strike(
+        "storage.store:Store.study_ids", "raise ValueError('odd')", "list", cwd=study, TUNE_DEBUG="1"
+    )
     assert "in struck" in done.stderr
 
 
@@ -182,7 +189,7 @@ def test_an_error_in_a_thread_is_one_line_too(study):
     def fail(): raise ValueError('in a thread')
     thread = threading.Thread(target=fail); thread.start(); thread.join()
     return ()"""
-    done = strike("storage.store:Store.studies", raising, "list", cwd=study)
+    done = strike("storage.store:Store.study_ids", raising, "list", cwd=study)
     assert done.returncode == 0
     (line,) = done.stderr.splitlines()
     assert line.startswith("tune: unexpected ValueError: in a thread")
