@@ -10,7 +10,6 @@ from typing import Any
 
 from ..reports.data_words import cut_note
 from ..search.concurrency import in_flight_limit
-from ..study.budget import RUNGS
 from ..study.facts import Facts
 from ..study.full_run import EPOCHS
 from ..study.stop_tokens import stops_differ
@@ -45,7 +44,7 @@ def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int)
     """Return the plan of a study as plain values, for ``--json``."""
     budget, data, model, memory = facts.budget, facts.data, facts.model, facts.memory
     share = SHARE_WITH_PRUNING if config.pruner.stops else 1.0
-    evaluated = budget.eval_examples * (len(RUNGS) - 1) + budget.final_eval_examples
+    evaluated = budget.eval_examples * (len(budget.rungs) - 1) + budget.final_eval_examples
     rows = trials * share * (budget.examples + EVAL_COST * evaluated)
     examples = data.train + data.validation + data.test
     shorter = data.cutoff_len < config.objective.data.cutoff_len

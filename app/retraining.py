@@ -12,7 +12,6 @@ from ..objectives.workers.process import ProcessWorker
 from ..search.study_record import SAME_LOSS, changed_file, compare_facts, objective_of
 from ..storage.store import Store
 from ..storage.study_files import CACHE, LOGS, write_adapter
-from ..study.budget import RUNGS
 from ..study.records import StudyRecord, TrialRecord
 from .places import find_places, threads_on
 from .running import digests_now, machine_now
@@ -81,9 +80,11 @@ def _next_round(worker: ProcessWorker, trial: TrialRecord, folder: Path) -> Slot
 
 def _check_same(store: Store, study: StudyRecord, trial: TrialRecord, results: Sequence[SlotResult]) -> None:
     """Raise ``WorkerError`` where the last evaluation is not the recorded one, but for rounding."""
-    last = max(round_number for round_number in RUNGS if round_number <= trial.rounds)
-    recorded = store.evaluation(study.id, trial.number, last)
+    last = max(round_number for round_number in study.facts.budget.rungs if round_number <= trial.rounds)
     again = results[last - 1].eval_losses
+    if (final := results[-1].final_losses) is not None:
+        last, again = trial.rounds, final
+    recorded = store.evaluation(study.id, trial.number, last)
     if recorded is None or again is None:
         return
     now = sum(again) / int(recorded.tokens.sum())

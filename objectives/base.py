@@ -69,6 +69,9 @@ class SlotResult:
     """Path of the file that was written, synced and renamed; None for a diverged trial."""
     tokens: int
     """Real tokens it was trained on in this round."""
+    final_losses: tuple[float, ...] | None = None
+    """``[n]`` summed loss of the kept weights on each example of the final evaluation set; set where a trial
+    of full length has ended, alone."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

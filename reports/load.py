@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..storage.store import Store
-from ..study.budget import ROUNDS
 from .view import StudyView
 
 
@@ -19,7 +18,7 @@ def load_view(store: Store, name: str | None = None) -> StudyView:
         study=study,
         trials=trials,
         curve=store.curve(study.id),
-        evaluations=store.evaluations(study.id, ROUNDS),
+        evaluations=store.final_evaluations(study.id),
         events=store.events(study.id),
         live=lease is not None and lease.alive,
     )

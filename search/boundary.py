@@ -88,6 +88,7 @@ class Boundary:
                 params=state.trials[one.update.trial].params,
                 round=one.update.round,
                 eval_loss=one.update.point.eval_loss,
+                final_loss=None if one.update.final is None else one.update.final.loss,
                 diverged=one.diverged,
                 # The report compares the best with the default, so that must have a value.
                 never_stopped=state.trials[one.update.trial].source == "default",
@@ -98,6 +99,7 @@ class Boundary:
             arrivals,
             state.rungs({update.trial: update.point for update in updates}),
             base_loss=state.facts.base_loss,
+            due=state.facts.budget.rungs,
             pruner=self._pruner,
         )
         state.record(updates, verdicts)

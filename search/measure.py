@@ -55,6 +55,7 @@ def updates_of(
                 point=point,
                 evaluation=evaluation,
                 checkpoint=result.checkpoint,
+                final=_evaluation(result.final_losses, facts),
             )
         )
     return tuple(updates)
@@ -65,11 +66,15 @@ def evaluation_of(result: SlotResult, facts: Facts) -> Evaluation | None:
 
     A smaller evaluation is of the first examples of the final one.
     """
-    if result.eval_losses is None:
+    return _evaluation(result.eval_losses, facts)
+
+
+def _evaluation(losses: tuple[float, ...] | None, facts: Facts) -> Evaluation | None:
+    if losses is None:
         return None
-    count = len(result.eval_losses)
+    count = len(losses)
     return Evaluation(
-        losses=np.asarray(result.eval_losses, dtype=np.float32),
+        losses=np.asarray(losses, dtype=np.float32),
         tokens=np.asarray(facts.eval_tokens[:count], dtype=np.int64),
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ..spaces.params import LoraParams
 from ..study.budget import ROUNDS, RUNGS
@@ -31,6 +31,8 @@ class Arrival:
     """Mean loss of the round's evaluation; None where none was due or it was not finite."""
     diverged: str | None
     """Why it cannot go on, in the worker's words."""
+    final_loss: float | None = None
+    """Loss of the weights that it keeps, where it is a trial of full length and has ended."""
     never_stopped: bool = False
     """Whether it is to run to its end whatever the others do."""
 
@@ -72,20 +74,21 @@ def judge(
     *,
     base_loss: float,
     pruner: Pruner,
+    due: Collection[int] = RUNGS,
 ) -> tuple[Verdict, ...]:
     """Return the endings among the arrivals, in order of their numbers; who is not named goes on.
 
-    ``rungs`` holds, by round, the loss of every trial that ever reached it, the arrivals included.
+    ``rungs`` holds, by round, the loss of every trial that ever reached it, the arrivals included; ``due``
+    are the rounds after which trials are evaluated.
     """
     found: dict[int, Verdict] = {}
     for arrival in arrivals:
-        reason = _why_diverged(arrival, base_loss)
+        reason = _why_diverged(arrival, base_loss, due)
         if reason is not None:
             found[arrival.trial] = Verdict(trial=arrival.trial, state="diverged", reason=reason, value=None)
-        elif arrival.round == ROUNDS:
-            found[arrival.trial] = Verdict(
-                trial=arrival.trial, state="complete", reason=None, value=arrival.eval_loss
-            )
+        elif arrival.round == ROUNDS or arrival.final_loss is not None:
+            value = arrival.eval_loss if arrival.final_loss is None else arrival.final_loss
+            found[arrival.trial] = Verdict(trial=arrival.trial, state="complete", reason=None, value=value)
     for round_number in STOP_RUNGS:
         going = {a.trial: a for a in arrivals if a.round == round_number and a.trial not in found}
         values = rungs.get(round_number, {})
@@ -109,10 +112,10 @@ def in_warmup(params: LoraParams, round_number: int) -> bool:
     return params.warmup_ratio * ROUNDS > round_number
 
 
-def _why_diverged(arrival: Arrival, base_loss: float) -> str | None:
+def _why_diverged(arrival: Arrival, base_loss: float, due: Collection[int]) -> str | None:
     if arrival.diverged is not None:
         return arrival.diverged
-    if arrival.round not in RUNGS:
+    if arrival.round not in due:
         return None
     if arrival.eval_loss is None:
         return f"the eval loss was not finite after round {arrival.round}"

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import sqlalchemy
 from sqlalchemy import func, select
 
+from ..study.budget import ROUNDS
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyHead, StudyRecord, TrialRecord
 from . import database_errors, rows, seals, tables
 from .progress_note import Progress
@@ -127,6 +128,21 @@ def evaluations(
     query = whole_rows(connection, table).where(table.c.study_id == study_id, table.c.round == round_number)
     if trial is not None:
         query = query.where(table.c.trial == trial)
+    found = connection.execute(query.order_by(table.c.trial)).mappings()
+    with naming_study(connection, study_id):
+        return {row["trial"]: rows.evaluation(row) for row in found}
+
+
+def final_evaluations(connection: sqlalchemy.Connection, study_id: int) -> dict[int, Evaluation]:
+    """Return the losses per example that trials ended with, by trial; one of full length may end early."""
+    table, trials = tables.evaluations, tables.trials
+    ended = sqlalchemy.and_(trials.c.state == "complete", trials.c.rounds == table.c.round)
+    of_trial = sqlalchemy.and_(trials.c.study_id == table.c.study_id, trials.c.number == table.c.trial)
+    query = (
+        whole_rows(connection, table)
+        .join(trials, of_trial)
+        .where(table.c.study_id == study_id, sqlalchemy.or_(table.c.round == ROUNDS, ended))
+    )
     found = connection.execute(query.order_by(table.c.trial)).mappings()
     with naming_study(connection, study_id):
         return {row["trial"]: rows.evaluation(row) for row in found}

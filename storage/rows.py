@@ -150,19 +150,18 @@ def point_values(study_id: int, update: RoundUpdate) -> dict[str, Any]:
     return {"study_id": study_id, **values}
 
 
-def evaluation_values(study_id: int, update: RoundUpdate) -> dict[str, Any]:
+def evaluation_values(study_id: int, trial: int, round_number: int, found: Evaluation) -> dict[str, Any]:
     """Return the row of an evaluation: losses as little-endian float32, tokens as little-endian int32."""
-    assert update.evaluation is not None
-    losses, tokens = update.evaluation.losses, update.evaluation.tokens
+    losses, tokens = found.losses, found.tokens
     if losses.ndim != 1 or losses.shape != tokens.shape or len(losses) == 0:
         raise StorageError(
-            f"trial {update.trial}, round {update.round}: {losses.shape} losses for {tokens.shape} "
+            f"trial {trial}, round {round_number}: {losses.shape} losses for {tokens.shape} "
             "token counts; this is a fault of loratune, please report it"
         )
     return {
         "study_id": study_id,
-        "trial": update.trial,
-        "round": update.round,
+        "trial": trial,
+        "round": round_number,
         "losses": losses.astype("<f4").tobytes(),
         "tokens": tokens.astype("<i4").tobytes(),
     }

@@ -262,6 +262,11 @@ class Store:
         with self._connections.reading() as connection:
             return queries.evaluations(connection, study_id, round_number)
 
+    def final_evaluations(self, study_id: int) -> dict[int, Evaluation]:
+        """Return the losses per example that trials ended with, by trial."""
+        with self._connections.reading() as connection:
+            return queries.final_evaluations(connection, study_id)
+
     # Events
 
     def add_event(self, study_id: int, kind: str, /, **detail: Any) -> None:

@@ -70,8 +70,12 @@ def record(
         checkpoint = rows.relative(folder, found.checkpoint)
         changes[found.trial] = {"rounds": found.round, "checkpoint": checkpoint}
     _add(connection, tables.curve, [rows.point_values(study_id, found) for found in updates])
-    evaluated = [found for found in updates if found.evaluation is not None]
-    _add(connection, tables.evaluations, [rows.evaluation_values(study_id, found) for found in evaluated])
+    evaluations = [
+        rows.evaluation_values(study_id, found.trial, found.round, evaluation)
+        for found in updates
+        if (evaluation := found.final or found.evaluation) is not None
+    ]
+    _add(connection, tables.evaluations, evaluations)
     _change(connection, study_id, changes)
 
 

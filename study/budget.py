@@ -21,6 +21,9 @@ BEFORE_DECAY = 6
 RUNGS = (1, 2, 4, 8)
 """Rounds after which a trial is evaluated; the last gives its value."""
 
+EVERY_ROUND = tuple(range(1, ROUNDS + 1))
+"""The rungs of a trial of full length, which nobody is stopped beside but which may end by itself."""
+
 MAX_EPOCHS = 3
 """A trial sees the training data at most this often by default."""
 
@@ -46,9 +49,11 @@ class Budget:
     batch_sizes: tuple[int, ...]
     """The batch sizes that may be tried, ascending."""
     eval_examples: int
-    """Validation examples after rounds 1, 2 and 4: the first of the fixed order."""
+    """Validation examples at the rungs before the last: the first of the fixed order."""
     final_eval_examples: int
-    """Validation examples after round 8; their loss is the trial's value."""
+    """Validation examples at the end; their loss is the trial's value."""
+    rungs: tuple[int, ...] = RUNGS
+    """Rounds after which a trial is evaluated, ascending; the last is its last round."""
     notes: tuple[str, ...] = ()
     """Sentences on what was lowered to fit the data."""
 
@@ -70,7 +75,7 @@ class Budget:
         """Validation examples after that round (1 to 8); 0 where it is no rung."""
         if round_number == ROUNDS:
             return self.final_eval_examples
-        return self.eval_examples if round_number in RUNGS else 0
+        return self.eval_examples if round_number in self.rungs else 0
 
 
 def plan_budget(
@@ -80,6 +85,7 @@ def plan_budget(
     validation_examples: int,
     examples: int | None = None,
     eval_examples: int | None = None,
+    rungs: tuple[int, ...] = RUNGS,
 ) -> Budget:
     """Return what every trial of a study is given.
 
@@ -93,6 +99,7 @@ def plan_budget(
         validation_examples: validation examples there are.
         examples: training examples of a whole trial, as the user wants them.
         eval_examples: validation examples of the final evaluation, as the user wants them.
+        rungs: rounds after which a trial is evaluated.
 
     Raises:
         BudgetError: batch sizes do not go together, or the data or the examples are too few.
@@ -121,6 +128,7 @@ def plan_budget(
         batch_sizes=sizes,
         eval_examples=rung,
         final_eval_examples=final,
+        rungs=rungs,
         notes=(*notes, *eval_notes),
     )
 
@@ -216,7 +224,7 @@ def _asked_round(sizes: tuple[int, ...], examples: int, train_examples: int) -> 
 
 
 def _evaluations(round_examples: int, validation: int, asked: int | None) -> tuple[int, int, list[str]]:
-    """Return the validation examples at rungs 1, 2 and 4, those at the end, and notes.
+    """Return the validation examples at the rungs before the last, those at the end, and notes.
 
     The user's own final number may leave the rungs fewer than 16: they get a quarter of it.
     """

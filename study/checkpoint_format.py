@@ -1,7 +1,8 @@
 """What a training state's file and a kept adapter's hold, by name; both are safetensors.
 
 ``params/<layer>.lora_A`` is ``[r, in]`` and ``params/<layer>.lora_B`` is ``[out, r]``; ``exp_avg/`` and
-``exp_avg_sq/`` hold Adam's moments alike, which an adapter has none of. ``digest.py`` seals the file.
+``exp_avg_sq/`` hold Adam's moments alike, which an adapter has none of. A trial of full length also carries
+the weights of its best round so far, under ``kept/``. ``digest.py`` seals the file.
 """
 
 from __future__ import annotations
@@ -13,6 +14,12 @@ GROUPS = ("params", "exp_avg", "exp_avg_sq")
 
 PARAMS = "params/"
 """Where the names of an adapter's tensors begin."""
+
+KEPT = "kept/"
+"""Where the names of the tensors begin that a trial of full length would keep if it ended now."""
+
+LOSSES = "eval_losses"
+"""Metadata with the eval losses of such a trial so far, one a round, as JSON."""
 
 MOMENTS = tuple(f"{group}/" for group in GROUPS[1:])
 """Where the names of the optimizer's tensors begin."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from .facts import Facts, Geometry
+from .stopping import Stopping
 
 RULES = 3
 """The rules by which records become examples, counted on where the same file would give other tokens.
@@ -91,6 +92,8 @@ class ObjectiveConfig:
     """Gradients of a trial are clipped to this norm (Trainer's default)."""
     seed: int = 0
     """Seed of the data order, the adapters' initial values and dropout."""
+    stopping: Stopping | None = None
+    """How a trial of full length ends, which is then evaluated after each round; None for all others."""
     geometry: Geometry | None = None
     """The study's geometry; None while it is being made, then ``prepare`` finds it."""
     found: Facts | None = None

@@ -170,6 +170,9 @@ class RoundUpdate:
     """The losses per example; None where no evaluation was due."""
     checkpoint: str | None
     """File of its training state, relative to the study's folder, already synced; None without one."""
+    final: Evaluation | None = None
+    """The losses per example of the weights that a trial of full length, which ended here, has kept; they are
+    recorded in place of the round's own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -89,6 +89,8 @@ class StudyConfig:
             values["stage"] = self.stage.to_json()
         if not self.keep_held:
             del values["keep_held"]
+        if self.objective.stopping is None:
+            del values["objective"]["stopping"]
         return values
 
     @classmethod

@@ -99,6 +99,7 @@ LIGHT = {
     "objectives.testing.clock",
     "objectives.testing.fake",
     "objectives.testing.fake_checkpoint",
+    "objectives.testing.fake_slot",
     "objectives.folder",
     "objectives.data.formats",
     "objectives.hub",

@@ -35,6 +35,7 @@ from ..base import (
 )
 from . import fake_checkpoint
 from .clock import Clock, RealClock
+from .fake_slot import FakeSlot
 from .surface import Surface, eval_tokens, example_losses, make_facts, unit
 
 Kind = Literal["die", "killed", "die_after_saving", "hang", "out_of_memory", "slot_fails", "diverge"]
@@ -132,23 +133,6 @@ class FakeFleet:
         return None
 
 
-@dataclasses.dataclass
-class _Slot:
-    """A trial inside: what a row of the pack would hold."""
-
-    params: LoraParams
-    seed: int
-    attempt: int
-    round: int
-    state: str
-    diverged: bool = False
-
-    @property
-    def ended(self) -> bool:
-        """Whether there is nothing left to train."""
-        return self.diverged or self.round == ROUNDS
-
-
 class FakeWorker:
     """One fake worker; see ``base.Worker`` for its methods."""
 
@@ -159,7 +143,7 @@ class FakeWorker:
         self.fleet = fleet or FakeFleet(plan)
         self.plan = self.fleet.plan
         self.fleet.made.append(self)
-        self.slots: dict[int, _Slot] = {}
+        self.slots: dict[int, FakeSlot] = {}
         self.facts: Facts | None = None
         self.config: ObjectiveConfig | None = None
         """What it was told to prepare."""
@@ -199,7 +183,7 @@ class FakeWorker:
         self._heard("add", trial)
         if self.dead or self.closed:
             return
-        slot = _Slot(
+        slot = FakeSlot(
             params=params,
             seed=seed,
             attempt=attempt,
@@ -208,7 +192,9 @@ class FakeWorker:
         )
         if resume_from is not None:
             try:
-                examples, slot.state = fake_checkpoint.load(resume_from, trial, params, seed)
+                examples, slot.state, slot.losses, slot.kept = fake_checkpoint.load(
+                    resume_from, trial, params, seed
+                )
                 slot.round = examples // self.facts.budget.round_examples
             except (OSError, ValueError, KeyError, StorageError, safetensors.SafetensorError) as error:
                 reason = f"{resume_from}: the checkpoint cannot be read: {error}"
@@ -340,7 +326,7 @@ class FakeWorker:
             reason=f"worker {self.index}: {reason}", out_of_memory=out_of_memory, killed=kind == "killed"
         )
 
-    def _train(self, trial: int, slot: _Slot, save_to: Path) -> SlotResult:
+    def _train(self, trial: int, slot: FakeSlot, save_to: Path) -> SlotResult:
         """Give a trial its round, write its checkpoint, and report."""
         assert self.facts is not None
         budget = self.facts.budget
@@ -353,22 +339,29 @@ class FakeWorker:
         )
         examples = slot.round * budget.round_examples
         slot.diverged = diverged
+        stopping = None if self.config is None else self.config.stopping
+        size = budget.eval_size(slot.round) if stopping is None else budget.eval_examples
+        losses = final = None
+        seen, state = slot.round, slot.state
+        if size and not diverged:
+            losses = example_losses(surface, slot.params, slot.round, slot.state, size)
+            mean = float(losses.sum() / eval_tokens(size).sum())
+            if stopping is not None and slot.end_if_over(mean, stopping):
+                seen, state = stopping.kept_round(slot.losses), slot.kept
+                final = example_losses(surface, slot.params, seen, state, budget.final_eval_examples)
         path = save_to / checkpoint_name(trial, slot.round, slot.attempt)
         if not diverged:
             fake_checkpoint.save(
                 path,
                 trial=trial,
-                round_number=slot.round,
+                round_number=seen,
                 attempt=slot.attempt,
                 seed=slot.seed,
                 examples=examples,
                 params=slot.params,
-                state=slot.state,
+                state=state,
+                kept=None if stopping is None else (slot.losses, slot.kept),
             )
-        size = budget.eval_size(slot.round)
-        losses = None
-        if size and not diverged:
-            losses = tuple(example_losses(surface, slot.params, slot.round, slot.state, size).tolist())
         train_loss = surface.loss(slot.params, slot.round) + 0.02 * unit(slot.state, "train")
         return SlotResult(
             trial=trial,
@@ -377,8 +370,9 @@ class FakeWorker:
             train_loss=math.nan if diverged else train_loss,
             learning_rate=slot.params.learning_rate * (1 - slot.round / (ROUNDS + 1)),
             grad_norm=math.inf if diverged else 1.0 + 0.1 * unit(slot.state, "norm"),
-            eval_losses=losses,
+            eval_losses=None if losses is None else tuple(losses.tolist()),
             diverged=f"the loss became NaN at example {examples}" if diverged else None,
             checkpoint=None if diverged else str(path),
             tokens=20 * budget.round_examples,
+            final_losses=None if final is None else tuple(final.tolist()),
         )

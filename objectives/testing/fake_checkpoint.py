@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import safetensors.numpy
 from ... import digest
 from ...atomic import write_atomically
 from ...spaces.params import LoraParams
-from ...study.checkpoint_format import GROUPS, MOMENTS
+from ...study.checkpoint_format import GROUPS, LOSSES, MOMENTS
 from .surface import LAYERS, unit
 
 WIDTH = 4
@@ -43,8 +44,9 @@ def save(
     examples: int,
     params: LoraParams,
     state: str,
+    kept: tuple[Sequence[float], str] | None = None,
 ) -> None:
-    """Write a file atomically."""
+    """Write a file atomically; ``kept``: losses and best state of a trial of full length."""
     value = unit(state, "weights")
     tensors = {
         f"{group}/{layer}.{matrix}": np.full(shape, value, dtype=np.float32)
@@ -63,6 +65,8 @@ def save(
         "params": json.dumps(params.to_dict(), sort_keys=True),
         "state": state,
     }
+    if kept is not None:
+        metadata |= {LOSSES: json.dumps(list(kept[0])), "kept": kept[1]}
     write_atomically(path, digest.seal(safetensors.numpy.save(tensors, metadata=metadata)), synced=False)
 
 
@@ -76,10 +80,11 @@ def measured(path: Path, params: LoraParams) -> tuple[int, str]:
     return int(metadata["quantum"]), metadata["state"]
 
 
-def load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, str]:
-    """Return (training examples, state); raises ``ValueError`` where the file belongs to something else.
+def load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, str, list[float], str]:
+    """Return (training examples, state, losses so far, best state so far).
 
-    Raises ``DamagedFile`` where its bytes are not those that were written.
+    The last two are those of a trial of full length. Raises ``ValueError`` where the file belongs to
+    something else, ``DamagedFile`` where its bytes are not those that were written.
     """
     digest.check(path)
     with safetensors.safe_open(path, framework="numpy") as file:
@@ -90,4 +95,5 @@ def load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, st
     found = (int(metadata["trial"]), int(metadata["seed"]), json.loads(metadata["params"]))
     if found != (trial, seed, params.to_dict()):
         raise ValueError(f"it is of trial {found[0]}, seed {found[1]}, {found[2]}")
-    return int(metadata["examples"]), metadata["state"]
+    losses = json.loads(metadata.get(LOSSES, "[]"))
+    return int(metadata["examples"]), metadata["state"], losses, metadata.get("kept", "")

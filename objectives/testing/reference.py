@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from ...spaces.arguments import lora_config, scheduler_arguments
 from ...spaces.params import LoraParams
-from ...study.budget import ROUNDS, RUNGS, Budget
+from ...study.budget import ROUNDS, Budget
 from ...study.facts import Geometry
 from ..data.dataset import Split, TokenizedData
 from ..training.model import BaseModel
@@ -304,7 +304,7 @@ def run_reference(
     train_losses, eval_losses = [], {}
     for round_number in range(1, ROUNDS + 1):
         train_losses.append(reference.train_round())
-        if round_number in RUNGS:
+        if round_number in budget.rungs:
             eval_losses[round_number] = reference.evaluate(budget.eval_size(round_number))
     return ReferenceRun(train_losses=tuple(train_losses), eval_losses=eval_losses, state=reference.state())
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...spaces.params import LoraParams
-from ...study.budget import ROUNDS, plan_budget
+from ...study.budget import EVERY_ROUND, ROUNDS, RUNGS, plan_budget
 from ...study.config import ObjectiveConfig
 from ...study.facts import DataSummary, Facts, Geometry, MemoryFacts, ModelSummary
 
@@ -100,6 +100,7 @@ def make_facts(
         validation_examples=validation_examples,
         examples=config.examples,
         eval_examples=config.eval_examples,
+        rungs=RUNGS if config.stopping is None else EVERY_ROUND,
     )
     size = budget.final_eval_examples
     base_losses = example_losses(surface, None, 0, "", size)

@@ -29,10 +29,12 @@ MOST_THREADS = 8
 """That write at once: each holds a trial's state in memory."""
 
 
-def row_to_tensors(pack: Pack, row: int, params: LoraParams) -> dict[str, torch.Tensor]:
+def row_to_tensors(
+    pack: Pack, row: int, params: LoraParams, groups: Sequence[str] = GROUPS
+) -> dict[str, torch.Tensor]:
     """Return a copy of a trial's row as named tensors, on the CPU."""
     parts = {}
-    for group in GROUPS:
+    for group in groups:
         numbers = getattr(pack, group)[row]
         for layer in pack.layout.live(params):
             parts[f"{group}/{layer.name}.lora_A"] = pack.layout.a(numbers, layer)[: params.lora_rank]
@@ -41,6 +43,16 @@ def row_to_tensors(pack: Pack, row: int, params: LoraParams) -> dict[str, torch.
     flat = torch.cat([part.reshape(-1) for part in parts.values()]).cpu()
     copies = torch.split(flat, [part.numel() for part in parts.values()])
     return {name: copy.view(part.shape) for (name, part), copy in zip(parts.items(), copies, strict=True)}
+
+
+def weights_of(pack: Pack, row: int, params: LoraParams) -> dict[str, torch.Tensor]:
+    """Return a copy of a trial's weights alone, as ``row_to_tensors`` names them."""
+    return row_to_tensors(pack, row, params, GROUPS[:1])
+
+
+def weights_to_row(tensors: dict[str, torch.Tensor], pack: Pack, row: int, params: LoraParams) -> None:
+    """Write what ``weights_of`` returned into a row; Adam's moments there stay as they are."""
+    tensors_to_row(tensors, pack, row, params, GROUPS[:1])
 
 
 def tensors_to_row(

@@ -17,13 +17,15 @@ import torch
 
 from ...errors import StorageError
 from ...spaces.params import LoraParams
+from ...study.budget import ROUNDS
 from ...study.checkpoint_format import GROUPS, checkpoint_name
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
 from ..base import Done, Evaluated, Part, Progress, SlotProgress, SlotResult
 from . import checkpoint
 from .batches import collate
-from .evaluation import EvalSet
+from .evaluation import EvalSet, mean_loss
+from .kept import Kept
 from .optimizer import adamw, clip_by_row_norm, next_step
 from .pack import Dropout, Pack
 from .preparation import peak_memory, prepare
@@ -88,6 +90,8 @@ class Slot:
     """Gradient norm of the last step."""
     sums: RoundSums = dataclasses.field(default_factory=RoundSums)
     """Of this round."""
+    kept: Kept | None = None
+    """What a trial of full length carries; None for all others."""
 
 
 class Session:
@@ -119,6 +123,8 @@ class Session:
     ) -> None:
         """Put a trial into the pack; raises ``StorageError`` for a checkpoint that is not its own."""
         slot = Slot(trial=trial, params=params, seed=seed, attempt=attempt)
+        stopping = self._config.stopping
+        slot.kept = None if stopping is None else Kept(stopping=stopping)
         tensors = None
         if resume_from is not None:
             whose = checkpoint.owner(trial, seed, params, self.facts.data.fingerprint)
@@ -129,6 +135,8 @@ class Session:
                 slot.rounds, within = divmod(slot.examples, self._budget.round_examples)
                 if within:
                     raise ValueError(f"{slot.examples} examples are no whole rounds")
+                if stopping is not None:
+                    slot.kept = Kept.from_file(stopping, tensors, metadata)
             except (KeyError, ValueError) as error:
                 raise StorageError(
                     f"checkpoint {resume_from} does not say where it stood: {error}"
@@ -292,21 +300,47 @@ class Session:
         return losses
 
     def _due(self, slot: Slot) -> int:
-        return 0 if slot.diverged is not None else self._budget.eval_size(slot.rounds)
+        if slot.diverged is not None:
+            return 0
+        # The same examples after each round, so that a trial's own losses can be compared.
+        return self._budget.eval_size(slot.rounds) if slot.kept is None else self._budget.eval_examples
+
+    def _end_if_over(self, row: int, kept: Kept, losses: torch.Tensor) -> torch.Tensor | None:
+        """Measure what a trial of full length keeps on the whole set, if it has ended; its row holds that."""
+        slot = self._slots[row]
+        tokens = self._eval_sets[len(losses)].target_tokens
+        kept.note(mean_loss(losses, tokens), self._pack, row, slot.params)
+        if not kept.is_over(slot.rounds, ROUNDS):
+            return None
+        kept.restore(self._pack, row, slot.params)
+        final = self._eval_sets[self._budget.final_eval_examples]
+        return final.losses(self._pack, slice(row, row + 1))[0]
 
     def _finish(
         self, row: int, losses: torch.Tensor | None, save_to: Path, writer: checkpoint.Writer
     ) -> SlotResult:
         slot = self._slots[row]
-        if losses is not None and not bool(torch.isfinite(losses).all()):
-            slot.diverged = f"the eval loss was no longer finite after {slot.examples} examples"
+        final = None
+        if losses is not None:
+            finite = bool(torch.isfinite(losses).all())
+            if finite and slot.kept is not None:
+                final = self._end_if_over(row, slot.kept, losses)
+                finite = final is None or bool(torch.isfinite(final).all())
+            if not finite:
+                slot.diverged = f"the eval loss was no longer finite after {slot.examples} examples"
+                final = None
         path = None
         if slot.diverged is None:
             path = save_to / checkpoint_name(slot.trial, slot.rounds, slot.attempt)
             metadata = checkpoint.owner(slot.trial, slot.seed, slot.params, self.facts.data.fingerprint)
             metadata |= {"quantum": str(slot.rounds), "attempt": str(slot.attempt)}
             metadata |= {"steps": str(slot.steps), "examples": str(slot.examples)}
-            writer.write(path, checkpoint.row_to_tensors(self._pack, row, slot.params), metadata)
+            tensors = checkpoint.row_to_tensors(self._pack, row, slot.params)
+            if slot.kept is not None and final is None:
+                carried, losses_so_far = slot.kept.to_file()
+                tensors |= carried
+                metadata |= losses_so_far
+            writer.write(path, tensors, metadata)
         return SlotResult(
             trial=slot.trial,
             round=slot.rounds,
@@ -318,6 +352,7 @@ class Session:
             diverged=slot.diverged,
             checkpoint=None if path is None else str(path),
             tokens=slot.sums.tokens,
+            final_losses=None if final is None else tuple(final.tolist()),
         )
 
     def _progress(self, phase: str, seconds: float) -> Progress:

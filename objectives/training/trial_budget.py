@@ -6,7 +6,7 @@ Knows nothing of what the records say.
 from __future__ import annotations
 
 from ...errors import BudgetError
-from ...study.budget import Budget, plan_budget
+from ...study.budget import EVERY_ROUND, RUNGS, Budget, plan_budget
 from ...study.config import ObjectiveConfig
 from ...study.facts import BadRecord
 
@@ -34,6 +34,7 @@ def budget_of(
             validation_examples=validation,
             examples=config.examples,
             eval_examples=config.eval_examples,
+            rungs=RUNGS if config.stopping is None else EVERY_ROUND,
         )
     except BudgetError as error:
         if first is None:

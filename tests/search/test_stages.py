@@ -5,13 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from loratune.objectives.testing.fake import FakePlan
+import safetensors
+from loratune.objectives.testing import fake_checkpoint
+from loratune.objectives.testing.fake import FakePlan, Fault
+from loratune.objectives.testing.surface import Surface
 from loratune.storage import study_files
 from loratune.storage.check import findings
 from loratune.storage.store import Store
 from loratune.study.budget import BEFORE_DECAY, ROUNDS
+from loratune.study.facts import Facts
+from loratune.study.pruners import NoPruning
 from loratune.study.ranking import ranked
 from loratune.study.stage import Entry, Stage
+from loratune.study.stopping import Stopping, best_round
 from loratune.study.study_config import StudyConfig
 
 PLAN = FakePlan(slots=4)
@@ -122,3 +128,109 @@ def test_its_configuration_is_read_as_it_was_written(bench) -> None:
 
 def test_a_search_is_stored_as_older_versions_wrote_it(bench) -> None:
     assert not {"stage", "keep_held"} & bench.config().to_json().keys()
+    assert "stopping" not in bench.config().to_json()["objective"]
+
+
+# Trials of full length, which end by themselves and keep the weights of one of their rounds.
+
+NOISY = FakePlan(slots=4, surface=Surface(noise=1.0))
+"""Losses go up and down, so that patience has something to end."""
+
+
+def train(bench, stopping: Stopping, name: str = "t", count: int = 3) -> StudyConfig:
+    config = bench.config()
+    bench.create(4, config)
+    bench.run(PLAN)
+    best = ranked(bench.trials())[:count]
+    entries = tuple(Entry(params=trial.params, seed=trial.seed, trial=trial.number) for trial in best)
+    objective = dataclasses.replace(config.objective, examples=1024, eval_examples=200, stopping=stopping)
+    stage = Stage(kind="train", parent="a", entries=entries)
+    found = dataclasses.replace(config, objective=objective, stage=stage, pruner=NoPruning())
+    bench.create(count, found, name)
+    return found
+
+
+def losses_of(bench, trial: int, name: str = "t") -> list[float]:
+    return [loss for _, loss in bench.curves(name)[trial]]
+
+
+def test_a_trial_of_full_length_is_evaluated_after_each_round_and_at_last_on_all_that_there_is(bench) -> None:
+    train(bench, Stopping())
+    assert bench.run(PLAN, name="t").counts["complete"] == 3
+    with bench.store as store:
+        study = store.study("t")
+        sizes = [len(store.evaluation(study.id, 0, number).losses) for number in range(1, ROUNDS)]
+        final = store.evaluation(study.id, 0, ROUNDS)
+    assert sizes == [50] * (ROUNDS - 1)
+    assert all(loss is not None for loss in losses_of(bench, 0))
+    assert len(final.losses) == 200
+    assert bench.trials("t")[0].value == final.loss
+
+
+def test_a_trial_ends_when_its_patience_does_and_is_complete_with_the_loss_of_what_it_keeps(bench) -> None:
+    stopping = Stopping(patience=2)
+    train(bench, stopping)
+    assert bench.run(NOISY, name="t").counts["complete"] == 3
+    trials = bench.trials("t")
+    assert any(trial.rounds < ROUNDS for trial in trials)
+    for trial in trials:
+        losses = losses_of(bench, trial.number)
+        assert len(losses) == trial.rounds
+        assert stopping.is_over(losses) or trial.rounds == ROUNDS
+        assert not any(stopping.is_over(losses[:length]) for length in range(trial.rounds))
+        with bench.store as store:
+            final = store.final_evaluations(store.study("t").id)[trial.number]
+        assert trial.value == final.loss
+        assert len(final.losses) == 200
+
+
+def test_what_is_kept_is_the_state_of_the_best_round_or_of_the_last(new_bench) -> None:
+    states = {}
+    for keep in ("best", "last"):
+        bench = new_bench()
+        train(bench, Stopping(keep=keep))
+        bench.run(NOISY, name="t")
+        with bench.store as store:
+            study = store.study("t")
+            adapter = store.study_dir(study.id) / store.trials(study.id)[0].adapter
+        with safetensors.safe_open(adapter, framework="numpy") as file:
+            states[keep] = file.metadata()["state"]
+        losses = losses_of(bench, 0)
+    trial = bench.trials("t")[0]
+    chain = [fake_checkpoint.beginning(trial.params, trial.seed)]
+    for number in range(1, ROUNDS + 1):
+        chain.append(fake_checkpoint.after(chain[-1], number))
+    assert best_round(losses) < ROUNDS
+    assert states == {"best": chain[best_round(losses)], "last": chain[ROUNDS]}
+
+
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("after", range(2, 14, 3))
+def test_wherever_it_is_killed_the_full_length_ends_with_the_same_numbers(
+    new_bench, after: int, written: bool
+) -> None:
+    whole, killed = new_bench(), new_bench()
+    for bench in (whole, killed):
+        train(bench, Stopping(patience=2))
+    whole.run(NOISY, name="t")
+    if killed.run(NOISY, name="t", crash=(after, written)) is None:
+        killed.run(NOISY, name="t")
+    assert killed.sequence("t") == whole.sequence("t")
+
+
+def test_a_worker_that_dies_changes_nothing_of_the_full_length(new_bench) -> None:
+    whole, killed = new_bench(), new_bench()
+    for bench in (whole, killed):
+        train(bench, Stopping(patience=3))
+    whole.run(NOISY, name="t")
+    faults = tuple(Fault(kind=kind, nth=nth) for nth, kind in ((3, "die"), (5, "die_after_saving")))
+    killed.run(dataclasses.replace(NOISY, faults=faults), name="t")
+    assert killed.sequence("t") == whole.sequence("t")
+
+
+def test_a_study_of_before_has_the_rungs_that_it_had(bench) -> None:
+    bench.create(1)
+    with bench.store as store:
+        facts = store.study("a").facts.to_json()
+    del facts["budget"]["rungs"]
+    assert Facts.from_json(facts).budget.rungs == (1, 2, 4, 8)
