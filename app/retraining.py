@@ -12,6 +12,7 @@ from ..objectives.workers.process import ProcessWorker
 from ..search.study_record import SAME_LOSS, changed_file, compare_facts, objective_of
 from ..storage.store import Store
 from ..storage.study_files import CACHE, LOGS, write_adapter
+from ..study.checkpoint_format import checkpoint_name
 from ..study.records import StudyRecord, TrialRecord
 from .places import find_places, threads_on
 from .running import digests_now, machine_now
@@ -51,7 +52,7 @@ def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Pa
     finally:
         worker.close()
     _check_same(store, study, trial, results)
-    return Path(str(results[-1].checkpoint))
+    return folder / checkpoint_name(trial.number, trial.rounds, trial.attempt)
 
 
 def put_back(store: Store, study: StudyRecord, trial: TrialRecord, checkpoint: Path) -> str:
@@ -73,7 +74,7 @@ def _next_round(worker: ProcessWorker, trial: TrialRecord, folder: Path) -> Slot
             raise WorkerError(f"trial {trial.number} could not be trained again: {event.reason}")
         event = worker.poll(1.0)
     (result,) = event.results
-    if result.checkpoint is None:
+    if result.diverged is not None:
         raise WorkerError(f"trial {trial.number} diverged when it was trained again: {result.diverged}")
     return result
 

@@ -64,9 +64,8 @@ class SlotResult:
     eval_losses: tuple[float, ...] | None
     """``[n]`` summed loss on each example of the evaluation set; None where no evaluation was due."""
     diverged: str | None
-    """Why the trial cannot go on, such as ``the loss became NaN at example 384``; else None."""
-    checkpoint: str | None
-    """Path of the file that was written, synced and renamed; None for a diverged trial."""
+    """Why the trial cannot go on, such as ``the loss became NaN at example 384``; None where its state is on
+    disk, synced, under the name of ``study.checkpoint_format``."""
     tokens: int
     """Real tokens it was trained on in this round."""
     final_losses: tuple[float, ...] | None = None
@@ -152,7 +151,7 @@ class Worker(Protocol):
     def start(self, save_to: Path) -> None:
         """Begin a round for every trial inside; checkpoints go to ``save_to``, made if missing.
 
-        Their names are those of ``checkpoint_name``.
+        Their names are those of ``study.checkpoint_format.checkpoint_name``.
         """
 
     def poll(self, timeout: float) -> Event | None:

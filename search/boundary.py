@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Sequence
 
 from ..objectives.base import Done, SlotResult
 from ..study.events import PointRecorded
-from .measure import Reached, updates_of
+from .measure import Reached, checkpoint_of, updates_of
 from .outcomes import Arrival, judge
 from .progress import Announcer
 from .pruners.kinds import pruner_of
@@ -47,13 +47,21 @@ class Boundary:
     def end_pass(self, worker: WorkerState, done: Done) -> None:
         """Note who has ended the round; a trial that lost its state and catches up has not yet."""
         reached: list[SlotResult] = []
+        trials = self._state.trials
         for result in done.results:
-            if result.round <= self._state.trials[result.trial].rounds:
-                self._state.repeat(result.trial, result.checkpoint)
+            if result.round <= trials[result.trial].rounds:
+                self._state.repeat(result.trial, checkpoint_of(result, trials[result.trial].attempt))
             else:
                 reached.append(result)
         diverged = {result.trial: result.diverged for result in reached}
-        for update in updates_of(reached, done, self._state.facts, worker.index, worker.begun_at):
+        for update in updates_of(
+            reached,
+            done,
+            facts=self._state.facts,
+            trials=trials,
+            worker=worker.index,
+            begun_at=worker.begun_at,
+        ):
             self._reached[update.trial] = Reached(update=update, diverged=diverged[update.trial])
 
     def end_whole(self, workers: Sequence[WorkerState]) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ..objectives.base import Done, SlotResult
+from ..storage.study_files import checkpoint_file
 from ..study.facts import Facts
-from ..study.records import CurvePoint, Evaluation, RoundUpdate
+from ..study.records import CurvePoint, Evaluation, RoundUpdate, TrialRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,13 @@ class Reached:
 
 
 def updates_of(
-    results: Sequence[SlotResult], done: Done, facts: Facts, worker: int, begun_at: datetime.datetime
+    results: Sequence[SlotResult],
+    done: Done,
+    *,
+    facts: Facts,
+    trials: Mapping[int, TrialRecord],
+    worker: int,
+    begun_at: datetime.datetime,
 ) -> tuple[RoundUpdate, ...]:
     """Return what is to be recorded of each trial, in order of their numbers."""
     now = datetime.datetime.now(datetime.UTC)
@@ -54,11 +61,16 @@ def updates_of(
                 round=result.round,
                 point=point,
                 evaluation=evaluation,
-                checkpoint=result.checkpoint,
+                checkpoint=checkpoint_of(result, trials[result.trial].attempt),
                 final=_evaluation(result.final_losses, facts),
             )
         )
     return tuple(updates)
+
+
+def checkpoint_of(result: SlotResult, attempt: int) -> str | None:
+    """Return the file of the state that a trial left, in the study's folder; None where it diverged."""
+    return None if result.diverged is not None else checkpoint_file(result.trial, result.round, attempt)
 
 
 def evaluation_of(result: SlotResult, facts: Facts) -> Evaluation | None:

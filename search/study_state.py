@@ -202,12 +202,6 @@ class StudyState:
         """
         made = {update.trial: update for update in updates}
         before = {update.trial: self.trials[update.trial].checkpoint for update in updates}
-        updates = [
-            dataclasses.replace(
-                u, checkpoint=None if u.checkpoint is None else self._files.relative(u.checkpoint)
-            )
-            for u in updates
-        ]
         if self.config.keep_held:
             self._files.hold(update for update in updates if update.round == BEFORE_DECAY)
         endings = [self._ending(verdict, made.get(verdict.trial)) for verdict in verdicts]
@@ -265,7 +259,7 @@ class StudyState:
         if verdict.state == "complete" and update is not None and update.checkpoint is not None:
             better = 0 if verdict.value is None else self.known.at_least_as_good(verdict.value)
             if better < self.config.keep_adapters:
-                adapter = self._files.write_adapter(verdict.trial, Path(update.checkpoint))
+                adapter = self._files.write_adapter(verdict.trial, update.checkpoint)
         return Ending(
             trial=verdict.trial,
             state=verdict.state,

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ..errors import DamagedFile
 from ..storage import database_errors, study_files
-from ..study.checkpoint_format import checkpoint_name
 from ..study.records import RoundUpdate, TrialRecord
 from ..study.stage import Entry
 
@@ -46,7 +45,7 @@ class TrialFiles:
     def repeated(self, number: int, checkpoint: str | None) -> None:
         """Take the state of a round that the record already has; the one it came from may go."""
         old = self._set_back.get(number)
-        self._set_back[number] = None if checkpoint is None else self.relative(checkpoint)
+        self._set_back[number] = checkpoint
         if old != self._before.get(number):
             self._delete(old)
 
@@ -64,12 +63,12 @@ class TrialFiles:
         if number in self._set_back:
             self._delete(self._set_back.pop(number))
 
-    def write_adapter(self, number: int, checkpoint: Path) -> str | None:
+    def write_adapter(self, number: int, checkpoint: str) -> str | None:
         """Write the adapter of a state and return its name; None where the state turns out to be damaged."""
         name = study_files.adapter_name(number)
         # Damaged within the moments since it was written: export trains the trial again.
         with contextlib.suppress(DamagedFile):
-            study_files.write_adapter(checkpoint, self._folder / name)
+            study_files.write_adapter(self._folder / checkpoint, self._folder / name)
             return name
         return None
 
@@ -88,7 +87,7 @@ class TrialFiles:
     def take_over(self, parent: Path, entry: Entry, number: int) -> str | None:
         """Copy the state of a parent's trial as a trial of ours and name it; None where it is lost."""
         source = parent / study_files.held_name(entry.trial)
-        name = f"{study_files.CHECKPOINTS}/{checkpoint_name(number, entry.start, 0)}"
+        name = study_files.checkpoint_file(number, entry.start, 0)
         try:
             study_files.copy_state(source, self._folder / name, trial=number)
         except DamagedFile:
@@ -97,10 +96,6 @@ class TrialFiles:
 
     def _held(self, number: int) -> Path:
         return self._folder / study_files.held_name(number)
-
-    def relative(self, path: str) -> str:
-        """Return a file as the record names it."""
-        return Path(path).relative_to(self._folder).as_posix()
 
     def _older(self, number: int) -> str | None:
         return None if number in self._set_back else self._before.get(number)

@@ -17,7 +17,7 @@ from typing import Any
 from .. import digest
 from ..atomic import sweep_unfinished, sync_folder, write_atomically
 from ..errors import DamagedFile
-from ..study.checkpoint_format import PARAMS
+from ..study.checkpoint_format import PARAMS, checkpoint_name
 from ..study.ranking import ranked
 from ..study.records import TrialRecord
 from . import database_errors
@@ -42,6 +42,15 @@ LONGEST_WRITE = 3600.0
 
 _CHECKPOINT = re.compile(CHECKPOINTS + r"/\.?trial-(\d+)-q(\d+)-a(\d+)\b.*")
 _ADAPTER = re.compile(ADAPTERS + r"/\.?trial-(\d+)\b.*")
+
+
+def checkpoint_file(trial: int, round_number: int, attempt: int) -> str:
+    """Return where a trial's state after a round lies, relative to the study's folder.
+
+    >>> round_of(checkpoint_file(3, 5, 1))
+    5
+    """
+    return f"{CHECKPOINTS}/{checkpoint_name(trial, round_number, attempt)}"
 
 
 def adapter_name(trial: int) -> str:

@@ -1,4 +1,4 @@
-"""What a training state's file and a kept adapter's hold, by name; both are safetensors.
+"""What a training state's file and a kept adapter's hold, and what the first is called; both are safetensors.
 
 ``params/<layer>.lora_A`` is ``[r, in]`` and ``params/<layer>.lora_B`` is ``[out, r]``; ``exp_avg/`` and
 ``exp_avg_sq/`` hold Adam's moments alike, which an adapter has none of. A trial of full length also carries
@@ -29,5 +29,12 @@ FORMATS = (digest.FORMAT, digest.UNSEALED)
 
 
 def checkpoint_name(trial: int, round_number: int, attempt: int) -> str:
-    """Return the file name of a training state; no two ever share one."""
+    """Return the name of the file that a trial's state after a round is written to; no two share one.
+
+    Worker and search both go by it, so that neither has to tell the other.
+
+    >>> checkpoint_name(3, 5, 1)
+    'trial-00003-q5-a1.safetensors'
+    """
+    # q as in quantum, which a round was called when the first of these files were written.
     return f"trial-{trial:05d}-q{round_number}-a{attempt}.safetensors"

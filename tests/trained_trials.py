@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import safetensors.torch
@@ -9,6 +10,7 @@ from loratune.objectives.base import Done, SlotResult
 from loratune.objectives.training.session import Session
 from loratune.spaces.params import LoraParams
 from loratune.study.budget import ROUNDS
+from loratune.study.checkpoint_format import checkpoint_name
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 PARAMS = {
@@ -42,16 +44,30 @@ def make_config(model: Path, file: Path, **changes: object) -> ObjectiveConfig:
     return ObjectiveConfig(**{**values, **changes})
 
 
-def step(session: Session, folder: Path) -> dict[int, SlotResult]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Left(SlotResult):
+    """What a trial did in a round, and the file that it left."""
+
+    file: Path
+
+    @classmethod
+    def of(cls, done: Done, folder: Path, attempt: int) -> dict[int, Left]:
+        return {
+            it.trial: cls(**vars(it), file=folder / checkpoint_name(it.trial, it.round, attempt))
+            for it in done.results
+        }
+
+
+def step(session: Session, folder: Path, attempt: int = 1) -> dict[int, Left]:
     *_, done = session.train_round(folder)
     assert isinstance(done, Done)
-    return {result.trial: result for result in done.results}
+    return Left.of(done, folder, attempt)
 
 
-def run(session: Session, trials: list[int], folder: Path) -> dict[int, list[SlotResult]]:
+def run(session: Session, trials: list[int], folder: Path) -> dict[int, list[Left]]:
     for trial in trials:
         session.add(trial, PARAMS[trial], seed=0, attempt=1)
-    results: dict[int, list[SlotResult]] = {trial: [] for trial in trials}
+    results: dict[int, list[Left]] = {trial: [] for trial in trials}
     for _ in range(ROUNDS):
         for trial, result in step(session, folder).items():
             results[trial].append(result)
@@ -60,8 +76,8 @@ def run(session: Session, trials: list[int], folder: Path) -> dict[int, list[Slo
     return results
 
 
-def numbers(result: SlotResult) -> tuple[object, ...]:
+def numbers(result: Left) -> tuple[object, ...]:
     """What must be equal to the bit, whatever happened around the trial: its losses and its whole row."""
-    row = safetensors.torch.load_file(str(result.checkpoint))
+    row = safetensors.torch.load_file(result.file)
     state = tuple((name, row[name].numpy().tobytes()) for name in sorted(row))
     return (result.round, result.examples, result.train_loss, result.eval_losses, result.grad_norm, state)

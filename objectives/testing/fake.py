@@ -372,7 +372,6 @@ class FakeWorker:
             grad_norm=math.inf if diverged else 1.0 + 0.1 * unit(slot.state, "norm"),
             eval_losses=None if losses is None else tuple(losses.tolist()),
             diverged=f"the loss became NaN at example {examples}" if diverged else None,
-            checkpoint=None if diverged else str(path),
             tokens=20 * budget.round_examples,
             final_losses=None if final is None else tuple(final.tolist()),
         )

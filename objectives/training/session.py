@@ -329,7 +329,6 @@ class Session:
             if not finite:
                 slot.diverged = f"the eval loss was no longer finite after {slot.examples} examples"
                 final = None
-        path = None
         if slot.diverged is None:
             path = save_to / checkpoint_name(slot.trial, slot.rounds, slot.attempt)
             metadata = checkpoint.owner(slot.trial, slot.seed, slot.params, self.facts.data.fingerprint)
@@ -350,7 +349,6 @@ class Session:
             grad_norm=slot.sums.mean_norm,
             eval_losses=None if losses is None else tuple(losses.tolist()),
             diverged=slot.diverged,
-            checkpoint=None if path is None else str(path),
             tokens=slot.sums.tokens,
             final_losses=None if final is None else tuple(final.tolist()),
         )

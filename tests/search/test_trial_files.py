@@ -84,7 +84,7 @@ def test_a_trial_that_caught_up_has_its_last_two_states_again(folder, trial):
     trial, _ = advanced(files, folder, trial, 3)
     files.set_back(3)
     again = folder.leave(3, attempt=1)
-    files.repeated(3, str(folder.path / again))
+    files.repeated(3, again)
     assert files.checkpoint(trial) == folder.path / again
     new = folder.leave(4, attempt=1)
     files.advanced(3, trial.checkpoint)

@@ -13,7 +13,6 @@ from loratune import digest
 from loratune.errors import DamagedFile, StorageError
 from loratune.spaces.params import LoraParams
 from loratune.storage import study_files
-from loratune.study.checkpoint_format import checkpoint_name
 from loratune.study.records import TrialRecord
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -38,7 +37,7 @@ def record(number, state, *, value=None, rounds=0, attempt=0, checkpoint=None, a
 
 
 def checkpoint(number, round_number, attempt):
-    return f"{study_files.CHECKPOINTS}/{checkpoint_name(number, round_number, attempt)}"
+    return study_files.checkpoint_file(number, round_number, attempt)
 
 
 @st.composite

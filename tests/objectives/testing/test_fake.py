@@ -17,6 +17,7 @@ from loratune.objectives.testing.clock import ManualClock
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault
 from loratune.objectives.testing.surface import Surface, eval_tokens, example_losses
 from loratune.spaces.params import LoraParams
+from loratune.study.checkpoint_format import checkpoint_name
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 CONFIG = ObjectiveConfig(
@@ -115,8 +116,7 @@ def test_what_a_checkpoint_holds_goes_into_every_later_loss(tmp_path: Path) -> N
     worker = ready(FakeFleet())
     done = train_round(worker, tmp_path)
     assert isinstance(done, Done)
-    path = done.results[0].checkpoint
-    assert path is not None
+    path = tmp_path / checkpoint_name(0, 1, 0)
     with safetensors.safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -132,15 +132,14 @@ def test_what_a_checkpoint_holds_goes_into_every_later_loss(tmp_path: Path) -> N
         assert done.results[0].eval_losses is not None
         return done.results[0].eval_losses
 
-    assert second_round(Path(path)) == second_round(Path(path))
-    assert second_round(forged) != second_round(Path(path))
+    assert second_round(path) == second_round(path)
+    assert second_round(forged) != second_round(path)
 
 
 def test_a_checkpoint_has_the_true_format(tmp_path: Path) -> None:
     done = train_round(ready(FakeFleet()), tmp_path)
     assert isinstance(done, Done)
-    path = done.results[0].checkpoint
-    assert path is not None
+    path = tmp_path / checkpoint_name(0, 1, 0)
     with safetensors.safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
         groups = {name.partition("/")[0] for name in file.keys()}  # noqa: SIM118
@@ -154,8 +153,7 @@ def test_a_checkpoint_has_the_true_format(tmp_path: Path) -> None:
 def test_an_adapter_without_moments_cannot_be_resumed(tmp_path: Path) -> None:
     done = train_round(ready(FakeFleet()), tmp_path)
     assert isinstance(done, Done)
-    path = done.results[0].checkpoint
-    assert path is not None
+    path = tmp_path / checkpoint_name(0, 1, 0)
     with safetensors.safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith("params/")}  # noqa: SIM118
@@ -239,8 +237,9 @@ def test_a_trial_is_told_to_fail_or_to_diverge(tmp_path: Path) -> None:
     done = train_round(worker, tmp_path)
     assert isinstance(done, Done)
     one, two = done.results
-    assert (one.trial, one.checkpoint, math.isnan(one.train_loss)) == (1, None, True)
+    assert (one.trial, one.diverged is None, math.isnan(one.train_loss)) == (1, False, True)
     assert (two.trial, two.diverged) == (2, None)
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint_name(2, 1, 0)]
 
 
 def test_prepare_raises_what_the_plan_says() -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from loratune.objectives.base import SlotResult
 from loratune.objectives.training.session import Session
 from loratune.study.config import ObjectiveConfig
-from trained_trials import PARAMS, make_config, run
+from trained_trials import PARAMS, Left, make_config, run
 
 
 @pytest.fixture(scope="module", name="config")
@@ -24,6 +23,6 @@ def make_session(config: ObjectiveConfig):
 
 
 @pytest.fixture(scope="module", name="alone")
-def run_each_alone(session: Session, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[SlotResult]]:
+def run_each_alone(session: Session, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Left]]:
     folder = tmp_path_factory.mktemp("alone")
     return {trial: run(session, [trial], folder)[trial] for trial in PARAMS}

@@ -23,6 +23,7 @@ from loratune.objectives.training.stream import micro_step_lengths
 from loratune.objectives.training.targets import has_experts, resolve_targets
 from loratune.spaces.params import LoraParams
 from loratune.study.budget import ROUNDS, Budget
+from loratune.study.checkpoint_format import checkpoint_name
 from loratune.study.facts import Geometry
 
 SHAPE: dict[str, Any] = {
@@ -264,7 +265,7 @@ def test_eight_trials_in_one_pack_are_eight_trials_of_peft(
         oracle = Reference(base, data, params, **given)
         for rounds in range(ROUNDS):
             if rounds:
-                path = Path(results[rounds - 1][number].checkpoint)
+                path = tmp_path / checkpoint_name(number, rounds, 0)
                 oracle.load(checkpoint.read(path, {})[0], rounds)
             step, own_step = oracle.step(), recorder.steps[number, rounds]
             where = f"{label}, after round {rounds}"
@@ -289,7 +290,8 @@ def test_a_trial_alone_ends_with_the_same_bits(
     *_, among = train(make_session(base, data, geometry, 3, monkeypatch), beside, tmp_path / "among")
     assert alone[5].eval_losses == among[5].eval_losses
     assert alone[5].train_loss == among[5].train_loss
-    one, other = (checkpoint.read(Path(result[5].checkpoint), {})[0] for result in (alone, among))
+    last = checkpoint_name(5, ROUNDS, 0)
+    one, other = (checkpoint.read(tmp_path / run / last, {})[0] for run in ("alone", "among"))
     assert one.keys() == other.keys()
     for key, tensor in one.items():
         assert torch.equal(tensor, other[key]), key

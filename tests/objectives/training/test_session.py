@@ -17,14 +17,14 @@ import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loratune.errors import StorageError
-from loratune.objectives.base import Done, Progress, SlotResult
+from loratune.objectives.base import Done, Progress
 from loratune.objectives.training.session import Session
 from loratune.objectives.workers.process import ProcessWorker
 from loratune.spaces.params import LoraParams
 from loratune.storage.study_files import write_adapter
 from loratune.study.budget import ROUNDS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
-from trained_trials import PARAMS, make_config, numbers, run, step
+from trained_trials import PARAMS, Left, make_config, numbers, run, step
 
 
 def test_a_trial_learns_and_is_measured_at_its_rungs(session: Session, alone, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_trials_taken_up_by_another_session_go_on_to_the_bit(
     for trial in order:
         current.add(trial, PARAMS[trial], seed=0, attempt=attempt)
     for index, killed in enumerate(kills):
-        results = step(current, folder)
+        results = step(current, folder, attempt)
         for trial in order:
             assert numbers(results[trial]) == numbers(alone[trial][index])
         if killed:
@@ -130,7 +130,7 @@ def test_trials_taken_up_by_another_session_go_on_to_the_bit(
             attempt += 1
             current = Session(dataclasses.replace(config, geometry=session.facts.geometry, slots=4))
             for trial in reversed(order):
-                path = Path(results[trial].checkpoint)
+                path = results[trial].file
                 current.add(trial, PARAMS[trial], seed=0, attempt=attempt, resume_from=path)
     for trial in order:
         current.remove(trial)
@@ -185,11 +185,11 @@ def test_trials_go_on_to_the_bit_when_their_process_is_killed(
             for trial, own in params.items():
                 worker.add(trial, own, seed=trial, attempt=attempt, resume_from=checkpoints[trial])
             for index in rounds:
-                results = finish(worker, tmp_path)
+                results = finish(worker, tmp_path, attempt)
                 assert {trial: numbers(results[trial]) for trial in params} == {
                     trial: expected[trial][index] for trial in params
                 }
-            checkpoints = {trial: Path(str(results[trial].checkpoint)) for trial in params}
+            checkpoints = {trial: results[trial].file for trial in params}
             worker.start(tmp_path)  # a round that is lost
             worker.poll(0.05)
             os.kill(worker.pid, signal.SIGKILL)
@@ -197,11 +197,11 @@ def test_trials_go_on_to_the_bit_when_their_process_is_killed(
             worker.close()
 
 
-def finish(worker: ProcessWorker, folder: Path) -> dict[int, SlotResult]:
+def finish(worker: ProcessWorker, folder: Path, attempt: int) -> dict[int, Left]:
     worker.start(folder)
     while not isinstance(event := worker.poll(1.0), Done):
         assert event is None or isinstance(event, Progress), event
-    return {result.trial: result for result in event.results}
+    return Left.of(event, folder, attempt)
 
 
 def test_a_trial_that_loses_its_numbers_is_told_and_leaves_the_others_alone(
@@ -214,7 +214,7 @@ def test_a_trial_that_loses_its_numbers_is_told_and_leaves_the_others_alone(
     session.remove(9)
     session.remove(1)
     assert "no longer finite" in results[0][9].diverged
-    assert results[0][9].checkpoint is None
+    assert not results[0][9].file.exists()
     assert results[0][9].eval_losses is None
     for index in range(2):
         assert numbers(results[index][1]) == numbers(alone[1][index])
@@ -236,7 +236,7 @@ def test_progress_is_told_while_a_round_runs(
 def test_a_longer_trial_goes_on_from_a_shorter_ones_state_in_rounds_of_its_own(
     config: ObjectiveConfig, session: Session, alone, tmp_path: Path
 ) -> None:
-    path = Path(alone[1][1].checkpoint)  # after its second round
+    path = alone[1][1].file  # after its second round
     longer = Session(dataclasses.replace(config, examples=2 * session.facts.budget.examples))
     longer.add(1, PARAMS[1], seed=0, attempt=2, resume_from=path)
     (result,) = step(longer, tmp_path).values()
@@ -244,7 +244,7 @@ def test_a_longer_trial_goes_on_from_a_shorter_ones_state_in_rounds_of_its_own(
     assert result.examples == alone[1][1].examples + longer.facts.budget.round_examples
     longer.remove(1)
     with pytest.raises(StorageError, match=r"does not say where it stood: \d+ examples are no whole rounds"):
-        longer.add(1, PARAMS[1], seed=0, attempt=2, resume_from=Path(alone[1][0].checkpoint))
+        longer.add(1, PARAMS[1], seed=0, attempt=2, resume_from=alone[1][0].file)
     longer.close()
 
 

@@ -15,7 +15,7 @@ from trained_trials import PARAMS, numbers, step
 
 
 def test_a_checkpoint_of_another_trial_or_of_none_is_refused(session: Session, alone, tmp_path: Path) -> None:
-    path = Path(alone[1][0].checkpoint)
+    path = alone[1][0].file
     with pytest.raises(StorageError, match=r"trial is '1'"):
         session.add(2, PARAMS[1], seed=0, attempt=2, resume_from=path)
     with pytest.raises(StorageError, match="params"):
@@ -34,12 +34,12 @@ def test_a_checkpoint_of_another_trial_or_of_none_is_refused(session: Session, a
             session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=bad)
     # A refusal leaves the session as it was.
     session.add(1, PARAMS[1], seed=0, attempt=2, resume_from=path)
-    assert numbers(step(session, tmp_path)[1]) == numbers(alone[1][1])
+    assert numbers(step(session, tmp_path, attempt=2)[1]) == numbers(alone[1][1])
     session.remove(1)
 
 
 def test_a_checkpoint_holds_the_live_rank_and_targets_alone(alone) -> None:
-    tensors = safetensors.torch.load_file(alone[3][-1].checkpoint)
+    tensors = safetensors.torch.load_file(alone[3][-1].file)
     layers = {key.split("/")[1].rpartition(".lora_")[0] for key in tensors}
     assert {layer.rpartition(".")[2] for layer in layers} == {"q_proj", "down_proj"}
     assert {key.split("/")[0] for key in tensors} == {"params", "exp_avg", "exp_avg_sq"}

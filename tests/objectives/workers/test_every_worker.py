@@ -33,8 +33,7 @@ class TestEveryWorker:
         for result in done.results:
             assert result.round == 1
             assert result.examples == facts.budget.round_examples
-            assert result.checkpoint == str(tmp_path / "new" / "folder" / checkpoint_name(result.trial, 1, 2))
-            assert Path(result.checkpoint).is_file()
+            assert (tmp_path / "new" / "folder" / checkpoint_name(result.trial, 1, 2)).is_file()
 
     def test_prepare_plans_the_budget_of_the_config(self, make: Make) -> None:
         facts = make().prepare(config())
@@ -64,7 +63,7 @@ class TestEveryWorker:
             for attempt in range(workers):
                 worker = make()
                 worker.prepare(config())
-                last = Path(str(results[-1].checkpoint)) if results else None
+                last = tmp_path / checkpoint_name(1, results[-1].round, attempt - 1) if results else None
                 worker.add(1, params(), seed=0, attempt=attempt, resume_from=last)
                 results += [train_round(worker, tmp_path).results[0] for _ in range(4 // workers)]
                 worker.close()
@@ -138,7 +137,8 @@ class TestEveryWorker:
         worker = make()
         worker.prepare(config())
         worker.add(0, params(), seed=0, attempt=0, resume_from=None)
-        path = Path(str(train_round(worker, tmp_path).results[0].checkpoint))
+        train_round(worker, tmp_path)
+        path = tmp_path / checkpoint_name(0, 1, 0)
         worker.add(1, params(), seed=0, attempt=0, resume_from=path)
         assert isinstance(next_event(worker), SlotFailed)
 
@@ -162,7 +162,8 @@ class TestEveryWorker:
         bad, good = train_round(worker, tmp_path).results
         assert bad.diverged is not None
         assert math.isnan(bad.train_loss)
-        assert (bad.checkpoint, bad.eval_losses) == (None, None)
+        assert bad.eval_losses is None
+        assert [path.name for path in tmp_path.glob("trial-*")] == [checkpoint_name(1, 1, 0)]
         assert good.diverged is None
         worker.remove(0)
         assert [result.round for result in train_round(worker, tmp_path).results] == [2]

@@ -22,7 +22,6 @@ RESULT = SlotResult(
     grad_norm=float("inf"),
     eval_losses=(0.1, 1e-300),
     diverged=None,
-    checkpoint="c",
     tokens=7,
 )
 STANDING = SlotProgress(trial=1, examples=3, train_loss=1e-9, learning_rate=0.0, grad_norm=2.5)
