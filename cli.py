@@ -21,7 +21,7 @@ from .command.database import db
 from .command.group import Commands
 from .command.options import (
     Call,
-    Whole,
+    WholeNumber,
     at_storage,
     debug_option,
     export_options,
@@ -73,11 +73,11 @@ def search(as_json: bool, config: Path | None, **flags: Any) -> None:
     """
     from .app.request import make_request
     from .app.searching import start
-    from .command import process, watching
+    from .command import signals, watching
     from .search.interrupt import StopSignal
 
     request, stop = make_request(config, flags), StopSignal()
-    with process.training():
+    with signals.training():
         done = start(
             request.search,
             request.run,
@@ -90,7 +90,9 @@ def search(as_json: bool, config: Path | None, **flags: Any) -> None:
 
 @tune.command(short_help="Go on with a study where it stood.")
 @study_argument
-@click.option("--trials", type=Whole(bounds.TRIALS), metavar="N", help="Trials in all, not in addition.")
+@click.option(
+    "--trials", type=WholeNumber(bounds.TRIALS), metavar="N", help="Trials in all, not in addition."
+)
 @machine_options
 @storage_option
 @take_over_option
@@ -104,13 +106,13 @@ def resume(study: str | None, trials: int | None, storage: str | None, as_json: 
     """
     from .app.options import RunOptions
     from .app.searching import resume as go_on
-    from .command import process, watching
+    from .command import signals, watching
     from .search.interrupt import StopSignal
     from .storage import engine
 
     stop, where = StopSignal(), storage or default_storage()
     given = {name: value for name, value in flags.items() if value is not None}
-    with watching.resumable(study, at_storage(engine.parse(where).shown)), process.training():
+    with watching.resumable(study, at_storage(engine.parse(where).shown)), signals.training():
         done = go_on(
             study,
             RunOptions(**given),
@@ -136,10 +138,10 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
     """
     from .app.request import make_request
     from .app.searching import plan as make_plan
-    from .command import process, watching
+    from .command import signals, watching
 
     request = make_request(config, flags)
-    with process.interrupted_by_sigterm():
+    with signals.interrupted_by_sigterm():
         made = make_plan(request.search, request.run, preparing=watching.say_preparing)
     if as_json:
         emit_json(made.values())
@@ -171,7 +173,7 @@ def list_(storage: str | None, as_json: bool) -> None:
 
 @tune.command(short_help="Show a study, or one of its trials.")
 @study_argument
-@click.option("--trial", type=Whole(bounds.NUMBER), metavar="N", help="One trial and its curve.")
+@click.option("--trial", type=WholeNumber(bounds.NUMBER), metavar="N", help="One trial and its curve.")
 @storage_option
 @json_option
 def show(study: str | None, trial: int | None, storage: str | None, as_json: bool) -> None:
@@ -263,9 +265,9 @@ def export(study: str | None, **options: Any) -> None:
       tune export --format llamafactory -o train.yaml
     """
     from .app import exporting
-    from .command import process
+    from .command import signals
 
-    done = exporting.export(study, **options, tell=showing.tell_of_export, training=process.training)
+    done = exporting.export(study, **options, tell=showing.tell_of_export, training=signals.training)
     if done.text is not None:
         emit(done.text)
     for one in done.written:

@@ -25,7 +25,7 @@ from .settling import scratch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Told:
+class ExportNotice:
     """Something to know before the export is there."""
 
     text: str
@@ -66,7 +66,7 @@ def export(
     force: bool = False,
     anyway: bool = False,
     storage: str | None = None,
-    tell: Callable[[Told], None] = lambda _: None,
+    tell: Callable[[ExportNotice], None] = lambda _: None,
     training: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Exported:
     """Export the best trial of a study, or another one, for the trainer that you use.
@@ -98,7 +98,7 @@ def export(
     if trial is None and not anyway:
         check_gain(handed)
     if handed.gains_nothing:
-        tell(Told(text="this trial is no better than the base model", kind="warning"))
+        tell(ExportNotice(text="this trial is no better than the base model", kind="warning"))
     if output is None and exporter.makes != "text":
         raise UsageError(f"--format {format} writes files; say where with -o, such as -o {exporter.example}")
     with contextlib.ExitStack() as stack:
@@ -132,7 +132,7 @@ def _with_weights(
     where: str,
     handed: Handover,
     folder: Path,
-    tell: Callable[[Told], None],
+    tell: Callable[[ExportNotice], None],
     training: Callable[[], AbstractContextManager[None]],
 ) -> Handover:
     """Return the handover with the file of the trial's weights, trained again into ``folder`` if need be."""
@@ -151,10 +151,10 @@ def _with_weights(
             why = why_unusable(adapter, record)
         if why:
             words = f"the adapter of trial {record.number} {why}; training it again, as far as it was …"
-            tell(Told(text=words, kind="progress"))
+            tell(ExportNotice(text=words, kind="progress"))
             with training():
                 adapter = retraining.train_again(store, study, record, folder)
                 if record.adapter is not None:
-                    tell(Told(text=retraining.put_back(store, study, record, adapter), kind="detail"))
+                    tell(ExportNotice(text=retraining.put_back(store, study, record, adapter), kind="detail"))
     base = find_folder(handed.objective.model.name_or_path, handed.model.revision)
     return dataclasses.replace(handed, adapter=adapter, base=base)

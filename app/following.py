@@ -18,7 +18,7 @@ from ..study.stage import Stage
 from ..study.study_config import StudyConfig
 from .options import RunOptions
 from .places import threads_on
-from .preparing import Prepared, bring_up
+from .preparing import PreparedStudy, bring_up
 from .running import digests_now, run_study
 from .searching import Begun, Finished, Watch, nobody
 
@@ -86,7 +86,7 @@ def follow(
     return Finished(study=study.name, trials=study.trials, storage=begun.storage, ended=ended)
 
 
-def _prepare(store: Store, parent: StudyRecord, config: StudyConfig, run: RunOptions) -> Prepared:
+def _prepare(store: Store, parent: StudyRecord, config: StudyConfig, run: RunOptions) -> PreparedStudy:
     """Bring up the first worker; raises ``LoratuneError`` where it finds another model or other data."""
     # The parent's commit of the model, and what it was found to be; shapes are those of the new length.
     objective = dataclasses.replace(

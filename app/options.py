@@ -28,7 +28,7 @@ from .. import bounds
 from ..bounds import Bounds
 from ..errors import UsageError
 from ..storage.store import DEFAULT
-from ..study.choices import Attention, Dtype, Format
+from ..study.offered import Attention, Dtype, Format
 from ..study.pruners import PRUNERS, PrunerSettings
 from ..study.samplers import SAMPLERS, SamplerSettings
 from ..study.settings import Registry

@@ -30,7 +30,7 @@ FIRST_SLOTS = 8
 
 
 @dataclasses.dataclass(kw_only=True)
-class Prepared:
+class PreparedStudy:
     """A study that could begin now: its first worker is up and has looked at model and data."""
 
     config: StudyConfig
@@ -48,7 +48,7 @@ def prepare(
     cache: Path | None,
     starting: Callable[[], None] = lambda: None,
     early: EarlyWorkers | None = None,
-) -> Prepared:
+) -> PreparedStudy:
     """Start a worker and let it look at model and data; raises ``LoratuneError``.
 
     ``starting`` is called once the request itself has been found right, before what takes long. ``early``
@@ -65,7 +65,7 @@ def prepare(
         import_ahead()
         early.start(logs, devices_beside_the_first(device, request.run.workers_wanted, request.search.trials))
 
-    def look(config: StudyConfig, device: str) -> Prepared:
+    def look(config: StudyConfig, device: str) -> PreparedStudy:
         objective = dataclasses.replace(
             config.objective,
             slots=request.run.slots_wanted,
@@ -88,7 +88,7 @@ def prepare(
         raise
 
 
-def bring_up(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> Prepared:
+def bring_up(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> PreparedStudy:
     """Start a worker and let it look; again, with half of the slots, where its memory ran out.
 
     Raises ``OutOfMemory`` where one trial at a time is too much.
@@ -103,7 +103,7 @@ def bring_up(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, thr
         objective = dataclasses.replace(objective, slots=slots)
 
 
-def _look_once(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> Prepared:
+def _look_once(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> PreparedStudy:
     """Start a worker, let it look, and start it again where it turns out to need other threads."""
     chosen = objective.model.device
     worker = make_worker(
@@ -117,10 +117,10 @@ def _look_once(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, t
     if threads != threads_on(facts.model.device):
         worker.close()
         return _look_once(config, objective, logs, threads=threads_on(facts.model.device))
-    return Prepared(config=config, facts=facts, worker=worker)
+    return PreparedStudy(config=config, facts=facts, worker=worker)
 
 
-def make_study(store: Store, request: Request, prepared: Prepared) -> StudyRecord:
+def make_study(store: Store, request: Request, prepared: PreparedStudy) -> StudyRecord:
     """Make the study, or take the one of that name if it was made of the same choices.
 
     Where the user gave no name and the default one is taken by another configuration, the next free
@@ -139,7 +139,7 @@ def make_study(store: Store, request: Request, prepared: Prepared) -> StudyRecor
     raise AssertionError("there are names without end")
 
 
-def planned_workers(request: Request, prepared: Prepared) -> int:
+def planned_workers(request: Request, prepared: PreparedStudy) -> int:
     """Return how many workers a study would have that begins now; raises ``UsageError`` for too many."""
     device, facts = prepared.config.objective.model.device, prepared.facts
     here = machine_of(device, facts)

@@ -21,7 +21,7 @@ from ..study.records import StudyRecord
 from .early import EarlyWorkers
 from .options import RunOptions
 from .places import count_workers, find_places, machine_of, threads_on
-from .preparing import Prepared
+from .preparing import PreparedStudy
 from .workers import make_worker
 
 
@@ -30,7 +30,7 @@ def run_study(
     study: StudyRecord,
     options: RunOptions,
     *,
-    prepared: Prepared | None = None,
+    prepared: PreparedStudy | None = None,
     early: EarlyWorkers | None = None,
     observers: Sequence[Observer] = (),
     stop: StopSignal | None = None,

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from loratune.objectives.base import Done, Progress, SlotResult
+from loratune.objectives.base import Done, RoundProgress, SlotResult
 from loratune.objectives.workers.process import ProcessWorker
 from loratune.reports.paired import paired_interval
 from loratune.spaces.params import LoraParams
@@ -104,7 +104,7 @@ def run_grid(
                     left[worker.index] -= 1
                     if left[worker.index]:
                         worker.start(folder)
-                elif event is not None and not isinstance(event, Progress):
+                elif event is not None and not isinstance(event, RoundProgress):
                     raise SystemExit(f"{name}: {event.reason}")
     finally:
         for worker in crew:

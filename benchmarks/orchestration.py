@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from loratune.objectives.base import Event
+from loratune.objectives.base import WorkerEvent
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker
 from loratune.objectives.testing.surface import Surface, unit
 from loratune.search import boundary, loop, trial_source
@@ -137,7 +137,7 @@ class TimedWorker(FakeWorker):
         with self.account.on("worker"):
             super().start(save_to)
 
-    def poll(self, timeout: float) -> Event | None:
+    def poll(self, timeout: float) -> WorkerEvent | None:
         """Return the next event."""
         with self.account.on("worker"):
             return super().poll(timeout)

@@ -60,7 +60,7 @@ class CountOrAuto(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return number
 
 
-class Whole(click.IntRange):
+class WholeNumber(click.IntRange):
     """A whole number between two ends, complained of in few letters however long it is."""
 
     def __init__(self, ends: Bounds) -> None:
@@ -141,7 +141,9 @@ def export_options(command: Command) -> Command:
     formats = click.Choice(list(EXPORTERS))
     return _with(
         command,
-        click.option("--trial", type=Whole(bounds.NUMBER), metavar="N", help="A trial; the best by default."),
+        click.option(
+            "--trial", type=WholeNumber(bounds.NUMBER), metavar="N", help="A trial; the best by default."
+        ),
         click.option("--format", type=formats, default="yaml", show_default=True, help="What to write."),
         output_option("A file, or a folder for peft; yaml and json go to the terminal without it."),
         click.option(
@@ -181,7 +183,7 @@ def _flag(one: Described) -> Callable[[Command], Command]:
     elif one.kind == "choice":
         kind = click.Choice(one.choices)
     elif ends is not None:
-        kind = {"whole": Whole, "real": Real, "count": CountOrAuto}[one.kind](ends)
+        kind = {"whole": WholeNumber, "real": Real, "count": CountOrAuto}[one.kind](ends)
     return click.option(
         one.flag, type=kind, metavar=one.option.metavar or None, multiple=one.kind == "several", **given
     )

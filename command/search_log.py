@@ -15,7 +15,7 @@ from .pace import Pace
 from .standing import standing
 
 
-class Log:
+class SearchLog:
     """An observer that appends a line to a file.
 
     ``progress`` says whether the file is also told, now and then, where the search stands.

@@ -22,7 +22,7 @@ from . import console
 from .table_columns import LEADING, SHORT
 
 if TYPE_CHECKING:
-    from ..app.exporting import Told
+    from ..app.exporting import ExportNotice
     from ..reports.report_facts import StudyFacts
     from ..reports.verdict import Verdict
     from ..reports.view import StudyView
@@ -135,7 +135,7 @@ def print_all(out: Console, view: StudyView, facts: StudyFacts) -> None:
     print_trials(out, view)
 
 
-def tell_of_export(told: Told) -> None:
+def tell_of_export(told: ExportNotice) -> None:
     """Say what is to be known while an export is made."""
     warns = told.kind == "warning"
     text = Text(f"warning: {told.text}" if warns else told.text, style="yellow" if warns else "")

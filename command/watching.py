@@ -17,14 +17,14 @@ from ..storage import study_files
 from ..storage.store import Store
 from ..study.events import Event, Observer, StudyStarted
 from ..study.format import have_ended, show_seconds
-from . import process, showing
+from . import showing, signals
 from .console import ERR, OUT, say, say_pairs
 from .json_lines import JsonLines
 from .live_view import LiveView
 from .options import at_storage
 from .plain_view import PlainView
 from .planning import plan_lines
-from .search_log import Log
+from .search_log import SearchLog
 
 
 class _PlanFirst:
@@ -50,8 +50,8 @@ def watch(stop: StopSignal, *, as_json: bool) -> Watch:
         file = begun.store.artifacts / study_files.LOGS / "search.log"
         with (
             resumable(begun.study.name, at_storage(begun.storage)),
-            contextlib.closing(Log(file, progress=not live)) as log,
-            process.stop_on_signals(stop),
+            contextlib.closing(SearchLog(file, progress=not live)) as log,
+            signals.stop_on_signals(stop),
             view,
         ):
             first = [] if begun.plan is None else [_PlanFirst(begun.plan)]

@@ -42,8 +42,8 @@ def build_model(out: Path, *, seed: int = SEED, steps: int = STEPS) -> Path:
     import torch
     import transformers
 
+    from .byte_pairs import CONTEXT, save_tokenizer, train_tokenizer
     from .pretrain import BATCH, batches, held_out_loss, new_model, pretrain
-    from .tokenizer import CONTEXT, save_tokenizer, train_tokenizer
 
     folder = out / MODEL_FOLDER
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from .tokenizer import BEGIN, CONTEXT, END, PAD, VOCAB_SIZE
+from .byte_pairs import BEGIN, CONTEXT, END, PAD, VOCAB_SIZE
 
 BATCH = 8
 """Sequences of ``CONTEXT`` tokens per optimizer step."""

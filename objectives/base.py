@@ -32,7 +32,7 @@ class SlotProgress:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Progress:
+class RoundProgress:
     """A sign of life inside a round, about twice a second."""
 
     slots: tuple[SlotProgress, ...]
@@ -127,7 +127,7 @@ class Evaluated:
     """``[n]`` target tokens of each."""
 
 
-Event = Progress | Done | SlotFailed | WorkerFailed | Evaluated
+WorkerEvent = RoundProgress | Done | SlotFailed | WorkerFailed | Evaluated
 
 
 class Worker(Protocol):
@@ -154,7 +154,7 @@ class Worker(Protocol):
         Their names are those of ``study.checkpoint_format.checkpoint_name``.
         """
 
-    def poll(self, timeout: float) -> Event | None:
+    def poll(self, timeout: float) -> WorkerEvent | None:
         """Return what happened next, or None after ``timeout`` seconds without news."""
 
     def remove(self, trial: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Sequence
 
 from ..objectives.base import Done, SlotResult
 from ..study.events import PointRecorded
-from .measure import Reached, checkpoint_of, updates_of
+from .measure import EndedRound, checkpoint_of, updates_of
 from .outcomes import Arrival, judge
 from .progress import Announcer
 from .pruners.kinds import pruner_of
@@ -27,7 +27,7 @@ class Boundary:
         self._state = state
         self._announcer = announcer
         self._pruner = pruner_of(state.config.pruner)
-        self._reached: dict[int, Reached] = {}
+        self._reached: dict[int, EndedRound] = {}
         """Trials that have ended the round while others that are judged with them have not."""
 
     @property
@@ -62,7 +62,7 @@ class Boundary:
             worker=worker.index,
             begun_at=worker.begun_at,
         ):
-            self._reached[update.trial] = Reached(update=update, diverged=diverged[update.trial])
+            self._reached[update.trial] = EndedRound(update=update, diverged=diverged[update.trial])
 
     def end_whole(self, workers: Sequence[WorkerState]) -> bool:
         """Record every round that all have ended, of the workers in use; return whether there was one."""

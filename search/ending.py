@@ -18,7 +18,7 @@ from .trial_source import TrialSource
 from .worker_state import WorkerState
 
 
-class Ending:
+class SearchEnd:
     """Watches for the end; closes nothing."""
 
     def __init__(

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import StorageError
-from ..objectives.base import Done, Progress, SlotFailed, Worker, WorkerFailed
+from ..objectives.base import Done, RoundProgress, SlotFailed, Worker, WorkerFailed
 from ..storage import study_files
 from ..storage.store import Store
 from ..study.config import ObjectiveConfig
@@ -25,13 +25,13 @@ from ..study.facts import Facts
 from ..study.records import StudyRecord
 from ..study.sentences import name_taken_in_optuna
 from .boundary import Boundary
-from .ending import Ending
+from .ending import SearchEnd
 from .interrupt import StopSignal
 from .limits import Limits
 from .lock import LockPatience
 from .placement import Placement
 from .progress import Announcer
-from .recovering import Recovering
+from .recovery import Recovery
 from .starting import Starting
 from .study_record import objective_of
 from .study_state import StudyState
@@ -145,9 +145,9 @@ class _Search:
         self._source = TrialSource(state, self._announcer)
         self._boundary = Boundary(state, self._announcer, together=deterministic or count == 1)
         self._placement = Placement(state, self._source, self._boundary, self._workers)
-        self._recovering = Recovering(state, self._announcer, limits, interrupted=state.running())
-        self._starting = Starting(state, self._announcer, self._recovering, self._workers)
-        self._ending = Ending(
+        self._recovery = Recovery(state, self._announcer, limits, interrupted=state.running())
+        self._starting = Starting(state, self._announcer, self._recovery, self._workers)
+        self._ending = SearchEnd(
             state,
             self._source,
             self._workers,
@@ -205,7 +205,7 @@ class _Search:
             return
         state = self._state
         with self._orchestrating():
-            self._recovering.begin_pass(worker, pack)
+            self._recovery.begin_pass(worker, pack)
         folder = state.folder / study_files.CHECKPOINTS
         worker.begin_round(pack, state.trials, state.checkpoint, folder, self._now())
         self._announcer.show(self._rounds)
@@ -233,12 +233,12 @@ class _Search:
                 self._rounds += len(done.results)
                 with self._orchestrating():
                     self._boundary.end_pass(worker, done)
-                    self._recovering.pass_ended(worker, len(done.results))
-            case Progress():
+                    self._recovery.pass_ended(worker, len(done.results))
+            case RoundProgress():
                 self._announcer.show(self._rounds)
             case SlotFailed() as failed:
                 with self._orchestrating():
-                    self._recovering.slot_failed(worker, failed)
+                    self._recovery.slot_failed(worker, failed)
             case WorkerFailed() as failed:
                 self._lose(worker, failed)
         if (silent := worker.hung(self._now())) is not None:
@@ -248,7 +248,7 @@ class _Search:
     def _lose(self, worker: WorkerState, event: WorkerFailed) -> None:
         """Start a dead worker again; its trials go on from their last checkpoints."""
         with self._orchestrating():
-            self._recovering.worker_lost(worker, event)
+            self._recovery.worker_lost(worker, event)
         self._starting.start(worker)
 
     def _copy_to_optuna(self) -> None:

@@ -16,7 +16,7 @@ from ..study.records import CurvePoint, Evaluation, RoundUpdate, TrialRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Reached:
+class EndedRound:
     """A trial has ended its round, and waits for the others that are judged with it."""
 
     update: RoundUpdate

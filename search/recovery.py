@@ -1,186 +1,152 @@
-"""What follows when a worker dies, does not start, or cannot take a trial up.
-
-Pure: (state, failure) → (state, actions). Trials go on from their last checkpoints; one that keeps killing
-workers fails alone. ``recovering.py`` carries the actions out.
-"""
+"""Carries out what ``recovery_steps.py`` decides: records it, tells it, lets trials go on where they can."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Literal
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
 
+from ..errors import OutOfMemory, StorageError, WorkerError
+from ..objectives.base import SlotFailed, WorkerFailed
+from ..study.events import SlotsLimited, TrialSetBack, WorkerLost, WorkerNotStarted
 from .limits import Limits
-from .passes import Passes, after_leaving, after_prepare_ran_out, after_worker_died
+from .outcomes import Verdict
+from .progress import Announcer
+from .recovery_steps import (
+    Action,
+    Died,
+    EndSearch,
+    EndTrial,
+    Failure,
+    GiveUp,
+    Health,
+    LimitSlots,
+    NotStarted,
+    SetBack,
+    StateLost,
+    TryAgain,
+    recover,
+)
+from .study_state import StudyState
+from .worker_state import WorkerState
+
+LEAST_FREE_BYTES = 2**20
+"""With fewer bytes free no trial is to blame for the death of its worker."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Health:
-    """Where a worker stands, and what went wrong before."""
+class Recovery:
+    """Keeps account of what went wrong."""
 
-    passes: Passes
-    """How many trials it trains at once, and who is tried apart."""
-    failed_starts: int = 0
-    """Starts in a row that failed."""
-    killers: int = 0
-    """Trials in a row, of all workers, that were found to kill theirs."""
+    def __init__(
+        self, state: StudyState, announcer: Announcer, limits: Limits, *, interrupted: Iterable[int]
+    ) -> None:
+        self._interrupted = set(interrupted)
+        """Trials whose last attempt did not end by itself: a dead worker may still write their files."""
+        self._from_scratch: set[int] = set()
+        """Trials that were last begun without a checkpoint."""
+        self._killers = 0
+        self._state = state
+        self._announcer = announcer
+        self._limits = limits
 
+    def begin_pass(self, worker: WorkerState, pack: tuple[int, ...]) -> None:
+        """Let interrupted trials of a pack begin a new attempt, and note who begins without a checkpoint."""
+        for number in pack:
+            if number in self._interrupted:
+                self._state.begin_attempt(number)
+                self._interrupted.discard(number)
+            if number in worker.inside:
+                continue
+            if self._state.checkpoint(number) is None:
+                self._from_scratch.add(number)
+            else:
+                self._from_scratch.discard(number)
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Died:
-    """A worker died, or was ended because it fell silent."""
+    def pass_ended(self, worker: WorkerState, trials: int) -> None:
+        """Clear the trials, so many, that lived through a pass."""
+        self._killers = 0
+        worker.end_pass(trials)
 
-    pack: tuple[int, ...]
-    """The trials inside."""
-    reason: str
-    """What became of it."""
-    out_of_memory: bool = False
-    """Whether memory ran out."""
-    killed: bool = False
-    """Whether another process ended it."""
+    def slot_failed(self, worker: WorkerState, event: SlotFailed) -> None:
+        """Let a trial that could not be taken up go on from an older state; one that had none fails."""
+        worker.lose_slot(event.trial)
+        from_scratch = event.trial in self._from_scratch
+        self._recover(worker, StateLost(trial=event.trial, reason=event.reason, from_scratch=from_scratch))
 
+    def worker_lost(self, worker: WorkerState, event: WorkerFailed) -> None:
+        """Narrow down why a worker died; its place is empty afterwards.
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NotStarted:
-    """A worker did not come up."""
-
-    reason: str
-    """Why."""
-    out_of_memory: bool = False
-    """Whether memory ran out."""
-    killed: bool = False
-    """Whether another process ended it."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StateLost:
-    """A worker could not take a trial up."""
-
-    trial: int
-    """Its number."""
-    reason: str
-    """What was wrong with its state."""
-    from_scratch: bool
-    """Whether it was to begin, so that no state can have been the matter."""
-
-
-Failure = Died | NotStarted | StateLost
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LimitSlots:
-    """Keep with the study that memory takes no more trials at once."""
-
-    slots: int
-    """So many."""
-    reason: str
-    """What ran out."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EndTrial:
-    """End a trial that has no result."""
-
-    trial: int
-    """Its number."""
-    state: Literal["failed", "infeasible"]
-    """How it ends."""
-    reason: str
-    """Why."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SetBack:
-    """Let a trial go on from an older state."""
-
-    trial: int
-    """Its number."""
-    reason: str
-    """What was wrong with the last one."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TryAgain:
-    """Say that a worker did not come up and is started again."""
-
-    reason: str
-    """Why it did not."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GiveUp:
-    """Use the worker no more."""
-
-    reason: str
-    """Why it did not come up."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EndSearch:
-    """Trial after trial kills its worker: the machine is to blame, not they."""
-
-    reason: str
-    """The sentence to end with."""
-
-
-Action = LimitSlots | EndTrial | SetBack | TryAgain | GiveUp | EndSearch
-
-
-def recover(health: Health, failure: Failure, limits: Limits) -> tuple[Health, tuple[Action, ...]]:
-    """Return where the worker stands after a failure, and what is to be done about it, in order.
-
-    >>> from .passes import beginning
-    >>> alone = Health(passes=beginning(1))
-    >>> _, actions = recover(alone, NotStarted(reason="no such program"), Limits(starts=1))
-    >>> actions
-    (GiveUp(reason='no such program'),)
-    """
-    match failure:
-        case StateLost(trial=trial, reason=reason):
-            if not failure.from_scratch:
-                return health, (SetBack(trial=trial, reason=reason),)
-            left = dataclasses.replace(health, passes=after_leaving(health.passes, trial))
-            return left, (EndTrial(trial=trial, state="failed", reason=reason),)
-        case NotStarted():
-            return _after_no_start(health, failure, limits)
-        case Died():
-            return _after_death(health, failure, limits) if failure.pack else (health, ())
-
-
-def _after_no_start(health: Health, failure: NotStarted, limits: Limits) -> tuple[Health, tuple[Action, ...]]:
-    reason = failure.reason
-    if failure.out_of_memory and health.passes.slots > 1:
-        fewer = after_prepare_ran_out(health.passes, health.passes.slots)
-        return dataclasses.replace(health, passes=fewer), (LimitSlots(slots=fewer.slots, reason=reason),)
-    health = dataclasses.replace(health, failed_starts=health.failed_starts + 1)
-    patience = limits.killed_starts if failure.killed else limits.starts
-    if failure.out_of_memory or health.failed_starts >= patience:
-        return health, (GiveUp(reason=reason),)
-    return health, (TryAgain(reason=reason),)
-
-
-def _after_death(health: Health, failure: Died, limits: Limits) -> tuple[Health, tuple[Action, ...]]:
-    response = after_worker_died(
-        health.passes, failure.pack, out_of_memory=failure.out_of_memory, killed=failure.killed
-    )
-    health = dataclasses.replace(health, passes=response.passes)
-    found: tuple[Action, ...] = ()
-    if response.slots is not None:
-        found = (LimitSlots(slots=response.slots, reason=failure.reason),)
-    trial = response.blamed
-    if trial is None:
-        return health, found
-    health = dataclasses.replace(health, passes=after_leaving(health.passes, trial))
-    if response.state == "infeasible":
-        reason = f"does not fit into memory, even alone: {failure.reason}"
-        return health, (*found, EndTrial(trial=trial, state="infeasible", reason=reason))
-    health = dataclasses.replace(health, killers=health.killers + 1)
-    if health.killers >= limits.failures:
-        reason = (
-            f"{health.killers} trials in a row killed their workers, the last so: {failure.reason}; "
-            "mend the cause, then tune resume goes on"
+        Raises ``StorageError`` where files cannot be written, ``WorkerError`` where every trial kills its
+        worker.
+        """
+        pack = worker.lose_worker()
+        self._interrupted.update(pack)
+        if event.storage:
+            raise StorageError(event.reason)
+        folder = self._state.store.artifacts
+        if _free_bytes(folder) < LEAST_FREE_BYTES:
+            raise StorageError(f"no space left on the disk of {folder}; free some and tune resume")
+        self._note(worker, event.reason, pack)
+        self._announcer.tell(WorkerLost(worker=worker.index, trials=pack, reason=event.reason))
+        self._recover(
+            worker,
+            Died(pack=pack, reason=event.reason, out_of_memory=event.out_of_memory, killed=event.killed),
         )
-        return health, (*found, EndSearch(reason=reason))
-    return health, (
-        *found,
-        EndTrial(trial=trial, state="failed", reason=f"kills its worker: {failure.reason}"),
-    )
+
+    def start_failed(self, worker: WorkerState, error: WorkerError) -> None:
+        """Leave a worker that did not come up to be started again, or give it up."""
+        worker.close()
+        out_of_memory = isinstance(error, OutOfMemory)
+        self._recover(worker, NotStarted(reason=str(error), out_of_memory=out_of_memory, killed=error.killed))
+
+    def _recover(self, worker: WorkerState, failure: Failure) -> None:
+        health = Health(passes=worker.passes, failed_starts=worker.failed_starts, killers=self._killers)
+        after, actions = recover(health, failure, self._limits)
+        self._killers = after.killers
+        worker.go_on(after.passes, failed_starts=after.failed_starts)
+        for action in actions:
+            self._do(worker, action)
+
+    def _do(self, worker: WorkerState, action: Action) -> None:
+        match action:
+            case LimitSlots(slots=slots, reason=reason):
+                self._state.limit_slots(slots, worker=worker.index, reason=reason)
+                self._announcer.tell(SlotsLimited(worker=worker.index, slots=slots, reason=reason))
+            case EndTrial(trial=trial, state=state, reason=reason):
+                verdict = Verdict(trial=trial, state=state, reason=reason, value=None)
+                self._state.record((), (verdict,))
+                self._interrupted.discard(trial)
+                worker.leave(trial)
+                self._announcer.tell(verdict.event)
+            case SetBack(trial=trial, reason=reason):
+                kept = self._state.start_over(trial, reason)
+                recorded = self._state.trials[trial].rounds
+                self._interrupted.add(trial)
+                self._announcer.tell(TrialSetBack(trial=trial, recorded=recorded, kept=kept, reason=reason))
+            case TryAgain(reason=reason):
+                self._tell_not_started(worker, reason)
+            case GiveUp(reason=reason):
+                worker.give_up()
+                self._note(worker, reason, ())
+                self._tell_not_started(worker, reason)
+            case EndSearch(reason=reason):
+                raise WorkerError(reason)
+
+    def _tell_not_started(self, worker: WorkerState, reason: str) -> None:
+        self._announcer.tell(
+            WorkerNotStarted(
+                worker=worker.index, starts=worker.failed_starts, given_up=worker.given_up, reason=reason
+            )
+        )
+
+    def _note(self, worker: WorkerState, reason: str, trials: tuple[int, ...]) -> None:
+        store, study = self._state.store, self._state.study.id
+        store.add_event(study, "worker", worker=worker.index, reason=reason, trials=list(trials))
+
+
+def _free_bytes(folder: Path) -> int:
+    """Return what is free on a folder's disk; raises ``StorageError`` where the folder is gone."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be used any more ({error.strerror}); restore it") from error

@@ -13,7 +13,7 @@ from ..study.events import StudyResumed, WorkerStarted
 from ..study.facts import Facts
 from ..study.sentences import made_elsewhere
 from .progress import Announcer
-from .recovering import Recovering
+from .recovery import Recovery
 from .study_record import compare_facts
 from .study_state import StudyState
 from .worker_state import WorkerState
@@ -26,14 +26,14 @@ class Starting:
         self,
         state: StudyState,
         announcer: Announcer,
-        recovering: Recovering,
+        recovery: Recovery,
         workers: Sequence[WorkerState],
     ) -> None:
         self.known = False
         """Whether a worker has found the study's own model and data: before that nothing begins."""
         self._state = state
         self._announcer = announcer
-        self._recovering = recovering
+        self._recovery = recovery
         self._workers = workers
         self._checked: set[tuple[str, ...]] = set()
         self._found: Facts | None = None
@@ -85,7 +85,7 @@ class Starting:
 
     def _failed(self, worker: WorkerState, error: WorkerError) -> None:
         """Start a worker again that did not come up, and go on without it in the end."""
-        self._recovering.start_failed(worker, error)
+        self._recovery.start_failed(worker, error)
         if not worker.given_up:
             self.start(worker)
         elif all(one.given_up for one in self._workers):

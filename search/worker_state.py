@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 
-from ..objectives.base import Done, Event, Progress, SlotProgress, Worker
+from ..objectives.base import Done, RoundProgress, SlotProgress, Worker, WorkerEvent
 from ..study.config import ObjectiveConfig
 from ..study.facts import Facts
 from ..study.records import TrialRecord
@@ -42,7 +42,7 @@ class WorkerState:
         self._given_up = False
         self._begun_at = datetime.datetime.now(datetime.UTC)
         self._progress: dict[int, SlotProgress] = {}
-        self._last: Progress | None = None
+        self._last: RoundProgress | None = None
         self._factory = factory
         self._objective = objective
         self._limits = limits
@@ -102,7 +102,7 @@ class WorkerState:
         return self._progress
 
     @property
-    def last(self) -> Progress | None:
+    def last(self) -> RoundProgress | None:
         """The last sign of life in the round."""
         return self._last
 
@@ -188,11 +188,11 @@ class WorkerState:
         self._training = True
         self._worker.start(save_to)
 
-    def poll(self, timeout: float, now: Callable[[], float]) -> Event | None:
+    def poll(self, timeout: float, now: Callable[[], float]) -> WorkerEvent | None:
         """Return what happened next in the round, and note it as a sign of life if it went on."""
         assert self._worker is not None
         event = self._worker.poll(timeout)
-        if isinstance(event, Progress):
+        if isinstance(event, RoundProgress):
             before = self._last
             # A worker that says the same thing for ever has hung as well.
             if before is None or before.phase != event.phase or _seen(before) != _seen(event):
@@ -295,7 +295,7 @@ class WorkerState:
         return rows / self._facts.rows_per_second
 
 
-def _seen(progress: Progress) -> int:
+def _seen(progress: RoundProgress) -> int:
     return sum(slot.examples for slot in progress.slots)
 
 

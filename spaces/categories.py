@@ -8,8 +8,8 @@ from typing import NoReturn
 from optuna.distributions import CategoricalDistribution
 
 from ..errors import SpaceError
-from .kinds import Value
 from .listed import Listed
+from .value_kinds import Value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ import dataclasses
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from ..errors import SpaceError, shown
-from .kinds import Value, Whole
 from .listed import Listed
+from .value_kinds import Value, Whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from .kinds import Kind, Value
 from .params import HYPERPARAMETERS, check_name
+from .value_kinds import Value, ValueKind
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Dimension(abc.ABC):
         check_name(self.name)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ValueKind:
         """Which values the hyperparameter allows at all."""
         return HYPERPARAMETERS[self.name].kind
 

@@ -8,9 +8,9 @@ from ..errors import SpaceError, shown
 from .categories import Categories
 from .choices import Choices
 from .dimension import Dimension
-from .kinds import Value
 from .params import HYPERPARAMETERS, check_name
 from .range import Range
+from .value_kinds import Value
 
 
 def listed(name: str, choices: Iterable[Value]) -> Choices | Categories:

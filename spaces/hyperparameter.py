@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from .kinds import Kind, Value
+from .value_kinds import Value, ValueKind
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Hyperparameter:
 
     name: str = ""
     """What users write: the field of ``LoraParams``, from which it is taken."""
-    kind: Kind
+    kind: ValueKind
     """Which values are allowed."""
     default: Value | None = None
     """Its value where nobody names it, the field's own default; None where it must be named."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import SpaceError, shown
 from .dimension import Dimension, text
-from .kinds import Value
+from .value_kinds import Value
 
 MAX_CHOICES = 256
 """Longest list of choices of one parameter."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from ..errors import SpaceError, nearest, shown
 from .hyperparameter import Hyperparameter
-from .kinds import Modules, Number, Whole, Word, module_names
+from .value_kinds import Modules, Number, Whole, Word, module_names
 
 SCHEDULERS = ("linear", "cosine", "constant_with_warmup", "warmup_stable_decay")
 

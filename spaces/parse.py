@@ -26,12 +26,12 @@ from ..errors import SpaceError, nearest, shown
 from ..yamlfile import complaint, read_mapping
 from .dimension import Dimension
 from .dimensions import listed
-from .kinds import Whole, is_number
 from .listed import MAX_CHOICES
 from .params import HYPERPARAMETERS, RATIO, LoraParams, check_name, value_of
 from .presets import Preset
 from .range import Range
 from .space import ALPHA, SearchSpace
+from .value_kinds import Whole, is_number
 
 LOG_FROM = 100
 """A range is searched in log, where the user does not say, from this ratio of high to low."""

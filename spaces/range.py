@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution
 
 from ..errors import SpaceError, shown
 from .dimension import Dimension
-from .kinds import NEAR, Number, Value, is_number
+from .value_kinds import NEAR, Number, Value, is_number
 
 EDGE = 0.02
 """Share of a range, in its own scale, that counts as its edge."""

@@ -15,8 +15,8 @@ from optuna.distributions import BaseDistribution
 from ..errors import SpaceError, nearest, shown
 from .dimension import Dimension
 from .dimensions import listed, stored
-from .kinds import Value
 from .params import FIELDS, NAMES, RATIO, LoraParams, from_searched
+from .value_kinds import Value
 
 REQUIRED = tuple(name for name, one in FIELDS.items() if one.default is None and name != RATIO.stands_for)
 """What every space must say; ``lora_alpha`` or ``lora_alpha_ratio`` comes on top."""

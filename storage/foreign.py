@@ -22,7 +22,7 @@ _OPTUNA = {"studies", "trials", "version_info"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Found:
+class FirstLook:
     """What a first look finds in a file."""
 
     whose: Whose
@@ -46,7 +46,7 @@ def whose(tables: Collection[str]) -> Whose:
     return "optuna" if _OPTUNA.issubset(tables) else "another"
 
 
-def look(path: Path, *, timeout: float = 30.0) -> Found:
+def look(path: Path, *, timeout: float = 30.0) -> FirstLook:
     """Look at a SQLite file that is there and change nothing; raises ``StorageError``."""
     with (
         database_errors.translated(str(path)),
@@ -58,10 +58,10 @@ def look(path: Path, *, timeout: float = 30.0) -> Found:
         tables = tuple(str(name) for (name,) in connection.execute(f"{query} ORDER BY name"))
         studies = connection.execute("SELECT study_name FROM studies") if _OPTUNA.issubset(tables) else ()
         names = frozenset(str(name) for (name,) in studies)
-    return Found(whose=whose(tables), tables=tables, optuna_studies=names)
+    return FirstLook(whose=whose(tables), tables=tables, optuna_studies=names)
 
 
-def check_may_hold_ours(path: Path, found: Found) -> None:
+def check_may_hold_ours(path: Path, found: FirstLook) -> None:
     """Raise ``StorageError`` where a file is another program's."""
     if found.whose != "another":
         return
@@ -71,7 +71,7 @@ def check_may_hold_ours(path: Path, found: Found) -> None:
     )
 
 
-def check_name_is_free(path: Path, found: Found, name: str) -> None:
+def check_name_is_free(path: Path, found: FirstLook, name: str) -> None:
     """Raise ``StudyExists`` where a study that is not ours has a name in Optuna's tables."""
     if name in found.optuna_studies:
         raise taken_in_optuna(name, str(path))

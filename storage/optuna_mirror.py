@@ -22,7 +22,7 @@ from ..errors import StorageError
 from ..spaces.quiet_optuna import quiet
 from ..study.records import CurvePoint, StudyHead, TrialRecord
 from . import database_errors, engine, optuna_rows
-from .to_optuna import NUMBER, Told, names, to_optuna
+from .to_optuna import NUMBER, OptunaTrial, names, to_optuna
 
 LAYOUT = 2
 """Grows when trials are told otherwise; a copy of another layout is written anew. 1 was never named: it
@@ -158,7 +158,7 @@ class Projection:
 
 def _template(
     record: TrialRecord,
-    copy: Told,
+    copy: OptunaTrial,
     distributions: Mapping[str, BaseDistribution],
     values: Mapping[str, Any],
 ) -> FrozenTrial:

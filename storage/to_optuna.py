@@ -28,7 +28,7 @@ def names(study: str) -> tuple[str, str]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Told:
+class OptunaTrial:
     """One ended trial in Optuna's terms."""
 
     number: int
@@ -43,7 +43,7 @@ class Told:
     """Its user attributes: our number, our state and reason, all its hyperparameters."""
 
 
-def to_optuna(trial: TrialRecord, losses: Mapping[int, float | None]) -> Told:
+def to_optuna(trial: TrialRecord, losses: Mapping[int, float | None]) -> OptunaTrial:
     """Return an ended trial as Optuna is to have it; ``losses``: its eval losses by round."""
     assert trial.state != "running", f"trial {trial.number} has not ended"
     steps = {round_number: loss for round_number, loss in losses.items() if loss is not None}
@@ -60,4 +60,4 @@ def to_optuna(trial: TrialRecord, losses: Mapping[int, float | None]) -> Told:
         state, value = "complete", trial.value
     elif trial.state == "failed":
         state, value = "failed", None
-    return Told(number=trial.number, state=state, value=value, steps=steps, attributes=attributes)
+    return OptunaTrial(number=trial.number, state=state, value=value, steps=steps, attributes=attributes)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from loratune.objectives.base import (
     Done,
-    Event,
-    Progress,
+    RoundProgress,
     Worker,
+    WorkerEvent,
 )
 from loratune.spaces.params import LoraParams
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
@@ -33,7 +33,7 @@ def params(learning_rate: float = 1e-2) -> LoraParams:
     return LoraParams(learning_rate=learning_rate, batch_size=8, lora_rank=4, lora_alpha=8.0)
 
 
-def next_event(worker: Worker) -> Event:
+def next_event(worker: Worker) -> WorkerEvent:
     """Return the next event, whatever it is."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -47,7 +47,7 @@ def train_round(worker: Worker, folder: Path) -> Done:
     """Train a round."""
     worker.start(folder)
     event = next_event(worker)
-    while isinstance(event, Progress):
+    while isinstance(event, RoundProgress):
         event = next_event(worker)
     assert isinstance(event, Done), event
     return event

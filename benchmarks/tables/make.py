@@ -23,6 +23,7 @@ import numpy as np
 from loratune.spaces.params import LoraParams, from_searched
 from loratune.spaces.presets import PRESETS
 from loratune.study.budget import ROUNDS
+from loratune.study.checkpoint_format import checkpoint_name
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 SCHEDULE = "warmup_stable_decay"
@@ -227,13 +228,14 @@ class Bench:
                     row["loss"] = float(losses.astype(np.float64) @ tokens / tokens.sum())
                     row["each"] = base64.b64encode(losses.astype(np.float16).tobytes()).decode()
                 curves[place[result.trial]].append(row)
-                if result.checkpoint is not None:
+                if result.diverged is None:
+                    state = save_to / checkpoint_name(result.trial, at, attempt=1)
                     if at == BEFORE_DECAY and jobs[place[result.trial]].scheduler == SCHEDULE:
                         kept = self.checkpoint(jobs[place[result.trial]])
                         kept.parent.mkdir(exist_ok=True)
-                        Path(result.checkpoint).replace(kept)
+                        state.replace(kept)
                     else:
-                        Path(result.checkpoint).unlink()
+                        state.unlink()
         for number in numbers:
             session.remove(number)
         with (self.folder / f"shard-{self.shard[0]}.jsonl").open("a") as file:

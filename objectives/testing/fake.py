@@ -25,12 +25,12 @@ from ...study.facts import Facts
 from ..base import (
     Done,
     Evaluated,
-    Event,
     Part,
-    Progress,
+    RoundProgress,
     SlotFailed,
     SlotProgress,
     SlotResult,
+    WorkerEvent,
     WorkerFailed,
 )
 from . import fake_checkpoint
@@ -149,7 +149,7 @@ class FakeWorker:
         """What it was told to prepare."""
         self.dead = False
         self.closed = False
-        self._events: list[Event] = []
+        self._events: list[WorkerEvent] = []
         self._save_to: Path | None = None
         self._fault: Fault | None = None
         self._begun = 0.0
@@ -220,7 +220,7 @@ class FakeWorker:
         kinds: tuple[Kind, ...] = ("die", "killed", "die_after_saving", "hang", "out_of_memory")
         self._fault = self.fleet.fault(kinds, self.index, inside)
 
-    def poll(self, timeout: float) -> Event | None:
+    def poll(self, timeout: float) -> WorkerEvent | None:
         """Return the next event; lets the plan's clock run while there is none."""
         if self._events:
             return self._events.pop(0)
@@ -291,7 +291,7 @@ class FakeWorker:
     def _heard(self, call: str, *trials: int) -> None:
         self.fleet.calls.append((self.index, call, trials))
 
-    def _progress_event(self, share: float) -> Progress:
+    def _progress_event(self, share: float) -> RoundProgress:
         assert self.facts is not None
         round_examples = self.facts.budget.round_examples
         slots = tuple(
@@ -304,9 +304,9 @@ class FakeWorker:
             )
             for trial, slot in self.slots.items()
         )
-        return Progress(slots=slots, phase="train", tokens_per_second=5000.0, memory_bytes=10**8)
+        return RoundProgress(slots=slots, phase="train", tokens_per_second=5000.0, memory_bytes=10**8)
 
-    def _end_round(self, seconds: float) -> Event:
+    def _end_round(self, seconds: float) -> WorkerEvent:
         assert self._save_to is not None
         if self._fault is not None and self._fault.kind != "die_after_saving":
             return self._die(self._fault.kind)

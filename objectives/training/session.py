@@ -21,7 +21,7 @@ from ...study.budget import ROUNDS
 from ...study.checkpoint_format import GROUPS, checkpoint_name
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Done, Evaluated, Part, Progress, SlotProgress, SlotResult
+from ..base import Done, Evaluated, Part, RoundProgress, SlotProgress, SlotResult
 from . import checkpoint
 from .batches import collate
 from .evaluation import EvalSet, mean_loss
@@ -159,10 +159,10 @@ class Session:
         else:
             self._slots[row] = self._slots.pop(moved)
 
-    def train_round(self, save_to: Path) -> Iterator[Progress | Done]:
+    def train_round(self, save_to: Path) -> Iterator[RoundProgress | Done]:
         """Train every trial for a round, evaluate those that are due, write their checkpoints.
 
-        Yields ``Progress`` about twice a second, and ``Done`` last.
+        Yields ``RoundProgress`` about twice a second, and ``Done`` last.
         """
         started = told = time.monotonic()
         for slot in self._slots:
@@ -279,7 +279,7 @@ class Session:
             slot.diverged = f"the {what} was no longer finite after {slot.examples} examples"
         self._pack.clear(row)
 
-    def _evaluate(self, started: float) -> Generator[Progress, None, dict[int, torch.Tensor]]:
+    def _evaluate(self, started: float) -> Generator[RoundProgress, None, dict[int, torch.Tensor]]:
         """Measure the trials that are due, neighbours of one size together; return losses by trial."""
         losses: dict[int, torch.Tensor] = {}
         told = time.monotonic()
@@ -353,8 +353,8 @@ class Session:
             final_losses=None if final is None else tuple(final.tolist()),
         )
 
-    def _progress(self, phase: str, seconds: float) -> Progress:
-        return Progress(
+    def _progress(self, phase: str, seconds: float) -> RoundProgress:
+        return RoundProgress(
             slots=tuple(
                 SlotProgress(
                     trial=slot.trial,

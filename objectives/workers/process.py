@@ -28,7 +28,7 @@ from ...errors import LoratuneError, OutOfMemory, WorkerError
 from ...spaces.params import LoraParams
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Done, Event, Part, SlotFailed, WorkerFailed, says_out_of_memory
+from ..base import Done, Part, SlotFailed, WorkerEvent, WorkerFailed, says_out_of_memory
 from .environment import child_environment
 from .wire import (
     Add,
@@ -193,7 +193,7 @@ class ProcessWorker:
         self._running = True
         self._send(TrainRound(save_to=save_to))
 
-    def poll(self, timeout: float) -> Event | None:
+    def poll(self, timeout: float) -> WorkerEvent | None:
         """Return the next event; after ``WorkerFailed``, which comes once, there is none."""
         if self._over:
             time.sleep(timeout)

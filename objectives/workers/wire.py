@@ -1,7 +1,7 @@
 """What goes through the pipe between a search and a worker process, each message a frozen value.
 
     search → worker     a ``Command``
-    worker → search     an ``Answer`` to ``Prepare``, then an ``Event`` of ``base.py`` at a time
+    worker → search     an ``Answer`` to ``Prepare``, then a ``WorkerEvent`` of ``base.py`` at a time
 
 Messages are pickled (exact for NaN, tuples and paths), and never stored.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from ...spaces.params import LoraParams
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Event, Part, WorkerFailed
+from ..base import Part, WorkerEvent, WorkerFailed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Remove:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainRound:
-    """Train every trial inside for a round; ``Progress`` comes meanwhile, ``Done`` at last."""
+    """Train every trial inside for a round; ``RoundProgress`` comes meanwhile, ``Done`` at last."""
 
     save_to: Path
     """The folder of their training states."""
@@ -104,4 +104,4 @@ class Refused:
 
 
 Answer = Ready | Refused | WorkerFailed
-Message = Ready | Refused | Event
+Message = Ready | Refused | WorkerEvent

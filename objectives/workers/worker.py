@@ -27,7 +27,7 @@ from ...errors import LoratuneError
 from ...spaces.params import LoraParams
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Done, Evaluated, Part, Progress, SlotFailed, WorkerFailed
+from ..base import Done, Evaluated, Part, RoundProgress, SlotFailed, WorkerFailed
 from ..out_of_memory import ran_out_of_memory
 from .wire import (
     Add,
@@ -61,7 +61,7 @@ class TrainingSession(Protocol):
     def remove(self, trial: int) -> None:
         """Free a slot."""
 
-    def train_round(self, save_to: Path) -> Iterator[Progress | Done]:
+    def train_round(self, save_to: Path) -> Iterator[RoundProgress | Done]:
         """Train every slot for a round; ``Done`` comes last."""
 
     def evaluate(self, adapter: Path, params: LoraParams, part: Part) -> Evaluated:

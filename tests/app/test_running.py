@@ -166,7 +166,7 @@ def test_what_cannot_be_cleaned_up_hides_no_error(monkeypatch, tmp_path):
 
 def test_a_worker_that_was_started_early_is_taken_where_it_fits(study, monkeypatch, tmp_path):
     store, record, _ = study("cpu", gpus=0, now=0, dtype="float32")
-    first = preparing.Prepared(config=record.config, facts=record.facts, worker=Worker(0, None))
+    first = preparing.PreparedStudy(config=record.config, facts=record.facts, worker=Worker(0, None))
     with early.EarlyWorkers() as others:
         others.start(tmp_path, ("cpu", "cuda:2"))
         started = others.all
@@ -193,7 +193,7 @@ def test_workers_are_counted_for_the_slots_of_this_run(study, monkeypatch):
     def count(**more):
         return run(monkeypatch, store, record, **more)[0]["count"]
 
-    first = preparing.Prepared(config=record.config, facts=record.facts, worker=Worker(0, None))
+    first = preparing.PreparedStudy(config=record.config, facts=record.facts, worker=Worker(0, None))
     assert count() == count(prepared=first) == 3  # 4 GiB each, as the study was made
     assert count(slots=64) == 1  # 18 GiB
     assert count(slots=64, prepared=first) == 3  # memory did not take more than 8

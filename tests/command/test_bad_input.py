@@ -232,7 +232,7 @@ def test_more_workers_than_gpus_are_refused_before_a_study_is_made(refused, tmp_
         config = make_config(request, preset("tiny"))
         facts = worker.prepare(config.objective)
         facts = dataclasses.replace(facts, model=dataclasses.replace(facts.model, device="cuda"))
-        return preparing.Prepared(config=config, facts=facts, worker=worker)
+        return preparing.PreparedStudy(config=config, facts=facts, worker=worker)
 
     monkeypatch.setattr(searching, "prepare", prepare)
     ended = refused("search", "--trials=8", "--workers=2")

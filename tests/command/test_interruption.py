@@ -245,7 +245,7 @@ def test_ctrl_c_after_a_study_is_made_names_the_command_that_goes_on(refused, tm
     def prepare(request, **_):
         worker = FakeWorker()
         config = make_config(request, preset("tiny"))
-        return preparing.Prepared(config=config, facts=worker.prepare(config.objective), worker=worker)
+        return preparing.PreparedStudy(config=config, facts=worker.prepare(config.objective), worker=worker)
 
     monkeypatch.setattr(searching, "prepare", prepare)
     monkeypatch.setattr(searching, "settle", lambda *_: None)  # a fake worker has left nothing

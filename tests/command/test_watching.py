@@ -8,7 +8,7 @@ import pytest
 from loratune.command import pace
 from loratune.command.live_view import LiveView, live_table
 from loratune.command.plain_view import PlainView
-from loratune.command.search_log import Log
+from loratune.command.search_log import SearchLog
 from loratune.command.standing import counts_line, rates, standing
 from loratune.spaces.params import LoraParams
 from loratune.study.events import (
@@ -168,7 +168,7 @@ def test_plain_lines_come_now_and_then_and_what_happens_at_once(progress, clock)
 
 @pytest.mark.parametrize("told", [True, False])
 def test_the_log_has_dated_lines_from_the_first_to_the_last(progress, clock, tmp_path, told):
-    log = Log(tmp_path / "logs" / "search.log", progress=told)
+    log = SearchLog(tmp_path / "logs" / "search.log", progress=told)
     log.on_event(StudyStarted(study="demo", trials=1000))
     log.on_event(LOST)
     clock[0] += pace.PLAIN_SECONDS

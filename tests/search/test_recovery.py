@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from loratune.errors import StorageError, WorkerError
-from loratune.objectives.base import Event, WorkerFailed
+from loratune.objectives.base import WorkerEvent, WorkerFailed
 from loratune.objectives.testing.clock import ManualClock
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault
 from loratune.search.limits import Limits
@@ -191,7 +191,7 @@ def test_a_worker_that_repeats_itself_has_hung(bench) -> None:
     clock = ManualClock()
 
     class Parrot(FakeWorker):
-        def poll(self, timeout: float) -> Event | None:
+        def poll(self, timeout: float) -> WorkerEvent | None:
             clock.sleep(1.0)
             assert clock.now() < 1000, "nobody noticed"
             return self._progress_event(0.5) if self.slots else None
@@ -340,7 +340,7 @@ def test_a_trial_that_cannot_even_begin_fails(bench) -> None:
 
 def test_checkpoints_that_cannot_be_written_blame_no_trial(bench) -> None:
     class Readonly(FakeWorker):
-        def poll(self, timeout: float) -> Event | None:
+        def poll(self, timeout: float) -> WorkerEvent | None:
             self.close()
             return WorkerFailed(
                 reason="cannot write trial-0.safetensors: Read-only file system", storage=True

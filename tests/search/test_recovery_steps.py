@@ -4,7 +4,7 @@ import pytest
 from loratune.search.bisect import Suspicion
 from loratune.search.limits import Limits
 from loratune.search.passes import Passes, beginning
-from loratune.search.recovery import (
+from loratune.search.recovery_steps import (
     Died,
     EndSearch,
     EndTrial,

@@ -9,9 +9,9 @@ from loratune.errors import SpaceError
 from loratune.spaces.categories import Categories
 from loratune.spaces.choices import Choices
 from loratune.spaces.dimensions import listed, stored
-from loratune.spaces.kinds import Modules, Number, Whole
 from loratune.spaces.params import HYPERPARAMETERS, NAMES, SCHEDULERS
 from loratune.spaces.range import Range
+from loratune.spaces.value_kinds import Modules, Number, Whole
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 TARGETS = ("all", "q_proj", "q_proj,v_proj", "o_proj,up_proj", "down_proj,gate_proj,up_proj")

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from loratune.spaces.kinds import Whole
 from loratune.spaces.params import HYPERPARAMETERS, NAMES
 from loratune.spaces.parse import load_space, parse_set
+from loratune.spaces.value_kinds import Whole
 
 PAGE = (Path(__file__).parents[2] / "docs" / "space.md").read_text(encoding="utf-8")
 

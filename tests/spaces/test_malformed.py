@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loratune.errors import SpaceError
 from loratune.spaces.dimension import Dimension
-from loratune.spaces.kinds import Number, Whole
 from loratune.spaces.params import HYPERPARAMETERS, NAMES
 from loratune.spaces.parse import dimension, parse_set
+from loratune.spaces.value_kinds import Number, Whole
 
 WHOLE = [name for name, one in HYPERPARAMETERS.items() if isinstance(one.kind, Whole)]
 NUMBERS = [name for name, one in HYPERPARAMETERS.items() if one.kind.ordered]

@@ -9,11 +9,11 @@ from loratune.errors import SpaceError
 from loratune.spaces.categories import Categories
 from loratune.spaces.choices import Choices
 from loratune.spaces.dimensions import listed, stored
-from loratune.spaces.kinds import Number
 from loratune.spaces.listed import MAX_CHOICES
 from loratune.spaces.params import HYPERPARAMETERS, SCHEDULERS, LoraParams
 from loratune.spaces.range import Range
 from loratune.spaces.space import SearchSpace
+from loratune.spaces.value_kinds import Number
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 quiet = settings(deadline=None, database=None)

@@ -12,7 +12,7 @@ import safetensors
 import safetensors.numpy
 from loratune import digest
 from loratune.errors import DataError
-from loratune.objectives.base import Done, Event, Progress, SlotFailed, WorkerFailed
+from loratune.objectives.base import Done, RoundProgress, SlotFailed, WorkerEvent, WorkerFailed
 from loratune.objectives.testing.clock import ManualClock
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault
 from loratune.objectives.testing.surface import Surface, eval_tokens, example_losses
@@ -43,11 +43,11 @@ def ready(fleet: FakeFleet, index: int = 0, trials: int = 1) -> FakeWorker:
     return worker
 
 
-def train_round(worker: FakeWorker, folder: Path) -> Event:
+def train_round(worker: FakeWorker, folder: Path) -> WorkerEvent:
     """Train a round and return what ended it."""
     worker.start(folder)
     event = worker.poll(1)
-    while isinstance(event, Progress):
+    while isinstance(event, RoundProgress):
         event = worker.poll(1)
     assert event is not None
     return event
@@ -224,7 +224,7 @@ def test_a_slow_round_takes_its_time_on_the_plan_clock(tmp_path: Path) -> None:
     worker = ready(fleet, trials=2)
     worker.start(tmp_path)
     events = [worker.poll(3.0) for _ in range(4)]
-    assert [type(event) for event in events] == [type(None), Progress, type(None), Done]
+    assert [type(event) for event in events] == [type(None), RoundProgress, type(None), Done]
     assert clock.now() == 8.0
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
-from loratune.objectives.base import SlotResult
 from loratune.objectives.training.session import Session
 from loratune.study.budget import ROUNDS
 from loratune.study.config import ObjectiveConfig
 from loratune.study.stopping import Stopping, best_round
-from trained_trials import PARAMS, make_config, numbers, step
+from trained_trials import PARAMS, Left, make_config, numbers, step
 
 
 @pytest.fixture(scope="module", name="config")
@@ -28,28 +27,28 @@ def full_length(config: ObjectiveConfig, stopping: Stopping) -> Session:
     return Session(dataclasses.replace(config, eval_examples=20, examples=64, stopping=stopping))
 
 
-def train_to_its_end(session: Session, folder: Path, *, stop_each_round: bool = False) -> list[SlotResult]:
+def train_to_its_end(session: Session, folder: Path, *, stop_each_round: bool = False) -> list[Left]:
     """Train trial 2 under a rate that is far too high, until it ends."""
     params = dataclasses.replace(PARAMS[FULL], learning_rate=0.3)
     session.add(FULL, params, seed=0, attempt=1)
-    results: list[SlotResult] = []
+    results: list[Left] = []
     while not results or results[-1].final_losses is None:
         results.append(step(session, folder)[FULL])
         assert results[-1].diverged is None
         if stop_each_round and results[-1].final_losses is None:
             session.remove(FULL)
-            session.add(FULL, params, seed=0, attempt=1, resume_from=Path(str(results[-1].checkpoint)))
+            session.add(FULL, params, seed=0, attempt=1, resume_from=results[-1].file)
     session.remove(FULL)
     return results
 
 
-def losses_after_each_round(session: Session, results: list[SlotResult]) -> list[float]:
+def losses_after_each_round(session: Session, results: list[Left]) -> list[float]:
     tokens = session.facts.eval_tokens[: session.facts.budget.eval_examples]
     return [sum(result.eval_losses or ()) / sum(tokens) for result in results]
 
 
-def weights_in(path: str | None, prefix: str = "params/") -> dict[str, bytes]:
-    tensors = safetensors.torch.load_file(str(path))
+def weights_in(path: Path, prefix: str = "params/") -> dict[str, bytes]:
+    tensors = safetensors.torch.load_file(path)
     return {
         name.removeprefix(prefix): tensor.numpy().tobytes()
         for name, tensor in tensors.items()
@@ -65,8 +64,8 @@ def test_the_last_file_of_a_full_length_holds_the_weights_of_its_best_round(
     losses = losses_after_each_round(session, results)
     best = best_round(losses)
     assert best < len(results) == ROUNDS
-    assert weights_in(results[-1].checkpoint) == weights_in(results[best - 1].checkpoint)
-    assert weights_in(results[-2].checkpoint, "kept/") == weights_in(results[best - 1].checkpoint)
+    assert weights_in(results[-1].file) == weights_in(results[best - 1].file)
+    assert weights_in(results[-2].file, "kept/") == weights_in(results[best - 1].file)
     whole, part = results[-1].final_losses, results[best - 1].eval_losses
     assert whole is not None
     assert part is not None

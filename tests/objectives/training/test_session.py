@@ -17,7 +17,7 @@ import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loratune.errors import StorageError
-from loratune.objectives.base import Done, Progress
+from loratune.objectives.base import Done, RoundProgress
 from loratune.objectives.training.session import Session
 from loratune.objectives.workers.process import ProcessWorker
 from loratune.spaces.params import LoraParams
@@ -200,7 +200,7 @@ def test_trials_go_on_to_the_bit_when_their_process_is_killed(
 def finish(worker: ProcessWorker, folder: Path, attempt: int) -> dict[int, Left]:
     worker.start(folder)
     while not isinstance(event := worker.poll(1.0), Done):
-        assert event is None or isinstance(event, Progress), event
+        assert event is None or isinstance(event, RoundProgress), event
     return Left.of(event, folder, attempt)
 
 
@@ -227,7 +227,7 @@ def test_progress_is_told_while_a_round_runs(
     session.add(1, PARAMS[1], seed=0, attempt=1)
     events = list(session.train_round(tmp_path))
     session.remove(1)
-    seen = [event.slots[0].examples for event in events[:-1] if isinstance(event, Progress)]
+    seen = [event.slots[0].examples for event in events[:-1] if isinstance(event, RoundProgress)]
     assert seen == sorted(seen)
     assert seen[0] == session.facts.budget.micro_batch
     assert isinstance(events[-1], Done)
@@ -253,7 +253,8 @@ def test_an_adapter_on_a_part_of_the_data_has_the_losses_that_its_trial_had(
 ) -> None:
     for trial, results in alone.items():
         adapter = tmp_path / f"{trial}.safetensors"
-        write_adapter(Path(results[-1].checkpoint), adapter)
+        state = results[-1].file
+        write_adapter(state, adapter)
         found = session.evaluate(adapter, PARAMS[trial], "validation")
         seen = results[-1].eval_losses
         assert found.losses[: len(seen)] == pytest.approx(seen, rel=1e-5)
@@ -261,15 +262,13 @@ def test_an_adapter_on_a_part_of_the_data_has_the_losses_that_its_trial_had(
         assert len(found.losses) == session.facts.data.validation
         test = session.evaluate(adapter, PARAMS[trial], "test")
         assert len(test.losses) == session.facts.data.test
-        assert session.evaluate(Path(results[-1].checkpoint), PARAMS[trial], "test") == dataclasses.replace(
-            test, adapter=Path(results[-1].checkpoint)
-        )
+        assert session.evaluate(state, PARAMS[trial], "test") == dataclasses.replace(test, adapter=state)
     with pytest.raises(StorageError, match="params is"):
         session.evaluate(adapter, PARAMS[1], "test")
 
 
 def test_it_is_known_how_many_weights_an_adapter_has(session: Session, alone) -> None:
     for trial, results in alone.items():
-        tensors = safetensors.torch.load_file(results[-1].checkpoint)
+        tensors = safetensors.torch.load_file(results[-1].file)
         weights = sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("params/"))
         assert session.facts.model.trainable(PARAMS[trial]) == weights

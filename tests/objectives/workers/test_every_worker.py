@@ -9,7 +9,7 @@ import pytest
 from loratune.objectives.base import (
     Done,
     Evaluated,
-    Progress,
+    RoundProgress,
     SlotFailed,
     SlotResult,
     WorkerFailed,
@@ -81,7 +81,7 @@ class TestEveryWorker:
         done = [train_round(worker, tmp_path).results[0] for _ in range(8)][-1]
         worker.remove(0)
         adapter = tmp_path / "adapter.safetensors"
-        write_adapter(Path(str(done.checkpoint)), adapter)
+        write_adapter(tmp_path / checkpoint_name(0, 8, 0), adapter)
         worker.evaluate(adapter, params(), "test")
         worker.evaluate(adapter, params(), "validation")
         test, validation = next_event(worker), next_event(worker)
@@ -98,11 +98,11 @@ class TestEveryWorker:
         worker = make()
         worker.prepare(config())
         worker.add(0, params(), seed=0, attempt=0, resume_from=None)
-        path = Path(str(train_round(worker, tmp_path).results[0].checkpoint))
-        worker.evaluate(path, params(3e-3), "test")
+        train_round(worker, tmp_path)
+        worker.evaluate(tmp_path / checkpoint_name(0, 1, 0), params(3e-3), "test")
         failed = next_event(worker)
         assert isinstance(failed, WorkerFailed)
-        assert path.name in failed.reason
+        assert checkpoint_name(0, 1, 0) in failed.reason
 
     def test_a_trial_does_not_see_its_neighbours(self, make: Make, tmp_path: Path) -> None:
         alone, among = make(), make()
@@ -149,7 +149,7 @@ class TestEveryWorker:
         worker.start(tmp_path)
         assert isinstance(next_event(worker), SlotFailed)
         event = next_event(worker)
-        while isinstance(event, Progress):
+        while isinstance(event, RoundProgress):
             event = next_event(worker)
         assert isinstance(event, Done)
         assert event.results == ()

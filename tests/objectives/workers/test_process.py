@@ -16,7 +16,7 @@ import psutil
 import pytest
 from loratune.errors import ModelError, OutOfMemory, WorkerError
 from loratune.objectives.base import (
-    Progress,
+    RoundProgress,
     WorkerFailed,
 )
 from loratune.objectives.workers.process import ProcessWorker
@@ -33,7 +33,7 @@ class TestProcess:
         worker.prepare(config(act))
         worker.add(0, params(), seed=0, attempt=0, resume_from=None)
         worker.start(folder)
-        assert isinstance(next_event(worker), Progress)
+        assert isinstance(next_event(worker), RoundProgress)
 
     def test_a_killed_process_is_noticed_once_and_leaves_no_zombie(
         self, tiny: Callable[..., ProcessWorker], tmp_path: Path

@@ -7,7 +7,15 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
-from loratune.objectives.base import Done, Progress, SlotFailed, SlotProgress, SlotResult, WorkerFailed
+from loratune.objectives.base import (
+    Done,
+    Evaluated,
+    RoundProgress,
+    SlotFailed,
+    SlotProgress,
+    SlotResult,
+    WorkerFailed,
+)
 from loratune.objectives.workers import wire
 from loratune.spaces.params import LoraParams
 from made_up_studies import make_config, make_facts
@@ -33,14 +41,16 @@ MESSAGES: dict[str, list[object]] = {
         wire.Add(trial=3, params=PARAMS, seed=1, attempt=2, resume_from=None),
         wire.Remove(trial=3),
         wire.TrainRound(save_to=Path("folder")),
+        wire.Evaluate(adapter=Path("adapter"), params=PARAMS, part="test"),
         wire.LogTo(file=Path("log")),
         wire.Close(),
     ],
     "answer": [
         wire.Ready(facts=make_facts()),
         wire.Refused(kind="DataError", message="no data"),
-        Progress(slots=(STANDING,), phase="eval", tokens_per_second=0.5, memory_bytes=9),
+        RoundProgress(slots=(STANDING,), phase="eval", tokens_per_second=0.5, memory_bytes=9),
         Done(results=(RESULT,), seconds=0.25, memory_bytes=9),
+        Evaluated(adapter=Path("adapter"), part="test", losses=(0.1, 1e-300), tokens=(1, 2)),
         SlotFailed(trial=1, reason="unreadable"),
         WorkerFailed(reason="died", out_of_memory=True),
     ],

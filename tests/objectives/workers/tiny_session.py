@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from loratune.errors import ModelError, StorageError
-from loratune.objectives.base import Done, Evaluated, Part, Progress, SlotFailed, WorkerFailed
+from loratune.objectives.base import Done, Evaluated, Part, RoundProgress, SlotFailed, WorkerFailed
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.spaces.params import LoraParams
 from loratune.study.config import ObjectiveConfig
@@ -78,11 +78,11 @@ class TinySession:
         assert isinstance(event, Evaluated)
         return event
 
-    def train_round(self, save_to: Path) -> Iterator[Progress | Done]:
+    def train_round(self, save_to: Path) -> Iterator[RoundProgress | Done]:
         assert self.fake.slots, "a pack of nothing cannot train"
         self.fake.start(save_to)
         progress = self.fake.poll(0)
-        assert isinstance(progress, Progress)
+        assert isinstance(progress, RoundProgress)
         yield progress
         if self.act in ("hang", "say nothing"):
             time.sleep(600)

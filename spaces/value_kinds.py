@@ -19,7 +19,7 @@ NEAR = 1e-9
 """Two floats that lie this near, relative, are one value."""
 
 
-class Kind(abc.ABC):
+class ValueKind(abc.ABC):
     """The values that a hyperparameter may have."""
 
     ordered: ClassVar[bool] = True
@@ -59,7 +59,7 @@ class Kind(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Number(Kind):
+class Number(ValueKind):
     """A finite number, a float to all who use it."""
 
     above: float | None = None
@@ -71,12 +71,12 @@ class Number(Kind):
 
     @property
     def limits(self) -> str:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         ends = (("above", self.above), ("at least", self.least), ("below", self.below))
         return " and ".join(f"{word} {end:g}" for word, end in ends if end is not None)
 
     def check(self, path: str, value: object) -> None:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         fits = (
             is_number(value)
             and (self.above is None or value > self.above)  # type: ignore[operator]
@@ -87,26 +87,26 @@ class Number(Kind):
             raise SpaceError(f"{path}: {shown(value)} is not a number {self.limits}")
 
     def listed(self, path: str, value: object) -> float:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         self.check(path, value)
         return float(value)  # type: ignore[arg-type]
 
     def plain(self, value: Value) -> float:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         return float(value)
 
     def same(self, one: object, other: object) -> bool:
-        """See ``Kind``; up to the rounding of floats."""
+        """See ``ValueKind``; up to the rounding of floats."""
         return _close(one, other)
 
     @property
     def floor(self) -> Value | None:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         return self.least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Whole(Kind):
+class Whole(ValueKind):
     """A whole number, searched as a list: by its order, never between two values of the list."""
 
     least: int = 1
@@ -116,31 +116,31 @@ class Whole(Kind):
 
     @property
     def limits(self) -> str:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         return f"whole, {self.least} to {self.most}"
 
     def check(self, path: str, value: object) -> None:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         if isinstance(value, bool) or not isinstance(value, int) or not self.least <= value <= self.most:
             raise SpaceError(f"{path}: {shown(value)} is not a whole number from {self.least} to {self.most}")
 
     def listed(self, path: str, value: object) -> int:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         self.check(path, value)
         return value  # type: ignore[return-value]
 
     def same(self, one: object, other: object) -> bool:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         return _close(one, other)
 
     @property
     def floor(self) -> Value | None:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         return self.least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Word(Kind):
+class Word(ValueKind):
     """One of a few words."""
 
     ordered: ClassVar[bool] = False
@@ -149,11 +149,11 @@ class Word(Kind):
 
     @property
     def limits(self) -> str:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         return ", ".join(f"`{option}`" for option in self.options)
 
     def check(self, path: str, value: object) -> None:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         if value not in self.options:
             raise SpaceError(
                 f"{path}: {shown(value)} is not one of {', '.join(self.options)}"
@@ -161,13 +161,13 @@ class Word(Kind):
             )
 
     def listed(self, path: str, value: object) -> str:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         self.check(path, value)
         return str(value)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Modules(Kind):
+class Modules(ValueKind):
     """``all``, or names of modules with commas; their order does not matter."""
 
     ordered: ClassVar[bool] = False
@@ -175,16 +175,16 @@ class Modules(Kind):
 
     @property
     def limits(self) -> str:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         return "`all`, or module names with commas"
 
     def check(self, path: str, value: object) -> None:
-        """See ``Kind``."""
+        """See ``ValueKind``."""
         if not isinstance(value, str) or not all(module_names(value)):
             raise SpaceError(f"{path}: {shown(value)} is not 'all' or a comma list such as 'q_proj,v_proj'")
 
     def listed(self, path: str, value: object) -> str:
-        """See ``Kind``; a module that is named twice is a slip."""
+        """See ``ValueKind``; a module that is named twice is a slip."""
         self.check(path, value)
         names = module_names(str(value))
         if len(set(names)) < len(names) or ("all" in names and len(names) > 1):
@@ -192,11 +192,11 @@ class Modules(Kind):
         return ",".join(names)
 
     def canonical(self, value: Value) -> str:
-        """See ``Kind``; sorted, and no module twice."""
+        """See ``ValueKind``; sorted, and no module twice."""
         return ",".join(sorted(set(module_names(str(value)))))
 
     def same(self, one: object, other: object) -> bool:
-        """See ``Kind``; the same modules in whatever order."""
+        """See ``ValueKind``; the same modules in whatever order."""
         both = isinstance(one, str) and isinstance(other, str)
         return both and set(module_names(str(one))) == set(module_names(str(other)))
 
