@@ -184,16 +184,19 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
       tune show
       tune show --trial 7
     """
+    from .reports.curve_counts import reading_of
     from .reports.plots.kinds import facts_json
     from .reports.report_facts import study_facts
 
     view = _view(storage, study)
     if trial is not None:
         record = view.trial(trial)
+        reading = reading_of(view, record)
         if as_json:
-            emit_json({**facts_json(record), "curve": facts_json(view.points(trial))})
+            read = None if reading is None else facts_json(reading)
+            emit_json({**facts_json(record), "curve": facts_json(view.points(trial)), "reading": read})
         else:
-            showing.print_trial(OUT, view, record)
+            showing.print_trial(OUT, view, record, reading)
         return
     facts = study_facts(view)
     if as_json:

@@ -23,6 +23,7 @@ from .table_columns import LEADING, SHORT
 
 if TYPE_CHECKING:
     from ..app.exporting import ExportNotice
+    from ..reports.curve_reading import Reading
     from ..reports.report_facts import StudyFacts
     from ..reports.verdict import Verdict
     from ..reports.view import StudyView
@@ -70,8 +71,8 @@ def print_trials(out: Console, view: StudyView) -> None:
         out.print(Text(more, style="dim"))
 
 
-def print_trial(out: Console, view: StudyView, trial: TrialRecord) -> None:
-    """Print one trial and its curve."""
+def print_trial(out: Console, view: StudyView, trial: TrialRecord, reading: Reading | None) -> None:
+    """Print one trial, its curve and how that reads."""
     state = console.state_text(view.state_of(trial))
     out.print(
         Text.assemble((f"trial {trial.number}", "bold"), "  ", state, f"  ({show_source(trial.source)})")
@@ -98,6 +99,8 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord) -> None:
     header = ("round", "examples", "train", "eval", "lr", "grad norm", "tokens/s")
     lesser = {"tokens/s": 3, "grad norm": 2, "lr": 1}
     console.show_table(out, console.table(header, rows, width=console.room(out), right=header, lesser=lesser))
+    if reading is not None:
+        console.say(out, reading.sentence)
 
 
 def _trial_table(view: StudyView, trials: Sequence[TrialRecord], width: int) -> Table:

@@ -25,6 +25,9 @@ from .view import StudyView
 MIN_TRIALS = 20
 """Fewer trials than this say nothing about importance."""
 
+EARLY = 20
+"""With fewer complete trials than this it is called early: most of it rests on short training."""
+
 TOP = 0.25
 """Share of the trials that counts as the best; docs/log.md has the experiment behind it."""
 
@@ -56,6 +59,19 @@ class Importance:
     """Trials that count as the best."""
     basis: str
     """What was compared, in words."""
+    complete: int
+    """How many of the study's trials are complete."""
+
+    @property
+    def caution(self) -> str | None:
+        """Why it is to be called early; None where it is not."""
+        if self.complete >= EARLY:
+            return None
+        verb = "is" if self.complete == 1 else "are"
+        return (
+            f"{self.complete or 'none'} of the study's trials {verb} complete, "
+            f"fewer than {EARLY}, so the shares may still change much."
+        )
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -111,7 +127,8 @@ def importance(view: StudyView) -> Importance:
         f"the loss of the {counted(len(scored), 'trial')} that reached {_reach(view)}, before any is "
         "stopped; diverged ones count as the worst"
     )
-    return Importance(bars=tuple(bars), trials=len(scored), top=top, basis=basis)
+    complete = sum(trial.state == "complete" for trial in view.trials)
+    return Importance(bars=tuple(bars), trials=len(scored), top=top, basis=basis, complete=complete)
 
 
 def _check_enough(view: StudyView, scored: list[tuple[TrialRecord, float]]) -> None:

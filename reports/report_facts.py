@@ -10,6 +10,7 @@ from ..errors import ReportError
 from ..spaces.params import value_of
 from ..study.facts import DataSummary, ModelSummary
 from ..study.format import show_value
+from .curve_counts import CurveCounts, curve_counts
 from .importance import Importance, importance
 from .trial_ends import Outcomes, outcomes
 from .verdict import Verdict, verdict
@@ -64,6 +65,8 @@ class StudyFacts:
     """Which configuration won, and how sure that is."""
     outcomes: Outcomes
     """How the trials ended."""
+    curves: CurveCounts
+    """How their curves read."""
     importance: Importance | None
     """What mattered; None where too little is known."""
     importance_note: str | None
@@ -109,6 +112,7 @@ def study_facts(view: StudyView) -> StudyFacts:
         updated_at=max(times, default=view.study.created_at),
         verdict=verdict(view),
         outcomes=outcomes(view),
+        curves=curve_counts(view),
         importance=found,
         importance_note=note,
         varied=varied,

@@ -127,6 +127,10 @@ class Evaluation:
         """Mean loss over all the target tokens."""
         return float(self.losses.sum(dtype="float64") / self.tokens.sum())
 
+    def first(self, size: int) -> Evaluation:
+        """Return the same on the first ``size`` examples alone, which are those of the earlier rungs."""
+        return Evaluation(losses=self.losses[:size], tokens=self.tokens[:size])
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EventRecord:

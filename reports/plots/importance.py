@@ -34,7 +34,8 @@ def importance_figure(facts: Importance) -> go.Figure:
             hoverinfo="text",
         )
     )
-    figure.update_xaxes(title=f"share, over {counted(facts.trials, 'trial')}")
+    early = "early, " if facts.caution is not None else ""
+    figure.update_xaxes(title=f"{early}share, over {counted(facts.trials, 'trial')}")
     figure.update_xaxes(tickformat=".0%", range=[0, 1.12 * max(bar.share for bar in facts.bars)])
     return dressed(figure, height=110 + 44 * len(bars), legend=False)
 
@@ -51,6 +52,8 @@ def importance_text(facts: Importance, width: int) -> list[str]:
     lines.append("")
     for item in facts.bars:
         lines += wrapped(f"{item.name}: {item.words}", width)
+    if facts.caution is not None:
+        lines += ["", *wrapped(f"Early: {facts.caution}", width)]
     return [*lines, "", *wrapped(f"Based on {facts.basis}.", width)]
 
 

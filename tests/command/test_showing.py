@@ -11,6 +11,7 @@ from loratune.cli import tune as group
 from loratune.command import listing, showing
 from loratune.command.table_columns import SHORT
 from loratune.objectives.testing.fake import FakeFleet, FakePlan
+from loratune.reports.curve_counts import reading_of
 from loratune.reports.load import load_view
 from loratune.reports.plots.save import plot_figure
 from loratune.reports.plots.text import plot_text
@@ -147,7 +148,7 @@ def test_trials_that_nobody_trains_are_called_interrupted_everywhere(unfinished)
     )
     view = load_view(unfinished, "half")
     shown = text_of(lambda out: showing.print_trials(out, view), 160)
-    one = text_of(lambda out: showing.print_trial(out, view, waiting[0]))
+    one = text_of(lambda out: showing.print_trial(out, view, waiting[0], None))
     for text in (listed, shown, one, outcomes(view).words, plot_text(view, "history", 100)):
         assert "interrupted" in text
         assert "running" not in text
@@ -155,7 +156,7 @@ def test_trials_that_nobody_trains_are_called_interrupted_everywhere(unfinished)
         assert "running" not in plot_figure(view, kind).to_json()
     unfinished.acquire(study.id)
     live = load_view(unfinished, "half")
-    assert "running" in text_of(lambda out: showing.print_trial(out, live, waiting[0]))
+    assert "running" in text_of(lambda out: showing.print_trial(out, live, waiting[0], None))
     assert f"{len(waiting)} running" in text_of(
         lambda out: out.print(listing.study_table([listing.study_row(unfinished, study)], 160)), 160
     )
@@ -223,7 +224,10 @@ def test_the_best_trials_come_first_and_the_rest_is_counted(view):
 
 def test_a_trial_is_shown_with_every_parameter_and_its_whole_curve(view):
     best = view.best()
-    text = text_of(lambda out: showing.print_trial(out, view, best))
+    text = text_of(lambda out: showing.print_trial(out, view, best, None))
+    read = reading_of(view, best)
+    below = text_of(lambda out: showing.print_trial(out, view, best, read))
+    assert " ".join(below.split()).endswith(" ".join(read.sentence.split()))
     assert f"trial {best.number}  complete  (proposed by TPE from the losses before)" in text
     assert f"eval loss {best.value:.4f}; base model {view.base_loss:.4f}" in text
     for name in best.params.to_dict():
@@ -236,7 +240,7 @@ def test_a_trial_is_shown_with_every_parameter_and_its_whole_curve(view):
 def test_a_trial_that_did_not_end_well_gives_its_reason(view):
     pruned = next(trial for trial in view.trials if trial.state == "pruned")
     odd = dataclasses.replace(pruned, state="failed", reason="kills its worker: [bold]x[/bold]")
-    text = text_of(lambda out: showing.print_trial(out, view, odd))
+    text = text_of(lambda out: showing.print_trial(out, view, odd, None))
     assert "kills its worker: [bold]x[/bold]" in text
     assert "eval loss" not in text
 

@@ -1,4 +1,5 @@
 import dataclasses
+import html
 import json
 import re
 import subprocess
@@ -6,6 +7,8 @@ import sys
 
 import pytest
 from loratune.errors import ReportError, UsageError
+from loratune.reports.importance import EARLY
+from loratune.reports.page import render
 from loratune.reports.plots import text
 from loratune.reports.plots.curves import curves
 from loratune.reports.plots.history import history
@@ -178,6 +181,28 @@ def test_text_bars_are_as_long_as_their_shares(view):
     second = facts.bars[1].share / facts.bars[0].share * lengths[0]
     assert abs(lengths[1] - second) <= 1
     assert lines[-1].endswith("worst.") or "Based on" in lines[-1]
+
+
+def test_importance_of_few_complete_trials_is_called_early_wherever_it_is_shown(make_view):
+    many = make_view(60, prune=False)
+    complete = sum(trial.state == "complete" for trial in many.trials)
+    assert complete >= EARLY
+    few = dataclasses.replace(
+        many,
+        trials=tuple(
+            dataclasses.replace(trial, state="pruned", value=None)
+            if trial.state == "complete" and trial.number > 9
+            else trial
+            for trial in many.trials
+        ),
+    )
+    early = sum(trial.state == "complete" for trial in few.trials)
+    caution = f"{early} of the study's trials are complete, fewer than 20"
+    for view, said in ((many, False), (few, True)):
+        shown = " ".join(text.plot_text(view, "importance", 100).split())
+        assert (f"Early: {caution}" in shown) is said
+        assert (caution in html.unescape(render(view))) is said
+        assert plot_figure(view, "importance").layout.xaxis.title.text.startswith("early") is said
 
 
 def test_a_bar_is_drawn_in_eighths():
