@@ -156,7 +156,9 @@ class SearchOptions(_Options):
     ] = None
     space: Annotated[
         Text | None,
-        Option(help="default, tiny, quickllm or a YAML file; by the model's size.", metavar="PRESET|FILE"),
+        Option(
+            help="default, tiny, large, quickllm or a YAML file; by the model's size.", metavar="PRESET|FILE"
+        ),
     ] = None
     examples: Annotated[
         int | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -149,3 +150,84 @@ def test_what_the_sampler_forgets_changes_no_loss_of_a_short_study(load_benchmar
     said = orchestration.proposals(1, (100,)).splitlines()
     _, _, bounded, whole, *_ = (cell.strip() for cell in said[2].strip("|").split("|"))
     assert bounded == whole
+
+
+SWEEP = """model,learning_rate,lora_rank,test_nll
+one/Small-4B,1e-4,4,1.0
+one/Small-4B,1e-3,4,0.6
+one/Small-4B,1e-4,16,0.8
+one/Small-4B,1e-4,16,0.9
+one/Small-4B,1e-3,16,0.5
+two/Large-70B,1e-4,4,0.4
+two/Large-70B,1e-3,4,0.7
+two/DeepSeek-V3.1,1e-4,4,0.3
+two/DeepSeek-V3.1,1e-3,4,0.9
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    path = tmp_path / "sweep.csv"
+    path.write_text(SWEEP)
+    return path
+
+
+def test_a_regret_is_read_between_the_measured_rates_and_ranks(load_benchmark: Load, sweep: Path) -> None:
+    small, large, _ = load_benchmark("priors").read(sweep)
+    assert small.regret(1e-3, 16) == 0
+    assert small.regret(1e-4, 16) == pytest.approx(0.35)  # two runs of it: their mean
+    assert small.regret(1e-4 * 10**0.5, 4) == pytest.approx(0.3)
+    assert small.regret(1e-3, 8) == pytest.approx(0.05)
+    assert large.regret(1e-4, 64) == 0
+    # Below the least rate the nearest, above the greatest a run has diverged.
+    assert large.regret(1e-5, 4) == 0
+    assert small.regret(1.1e-3, 16) == pytest.approx(0.5)
+
+
+def test_models_are_sized_by_their_names(load_benchmark: Load, sweep: Path) -> None:
+    assert [model.billions for model in load_benchmark("priors").read(sweep)] == [4, 70, 671]
+
+
+def test_a_fitted_candidate_does_not_see_the_model_that_it_is_scored_on(
+    load_benchmark: Load, sweep: Path
+) -> None:
+    priors = load_benchmark("priors")
+    small, *_ = models = priors.read(sweep)
+    seen: list[list[str]] = []
+
+    def make(others: list[object], factor: float) -> Callable[[object], float]:
+        seen.append([model.name for model in others])  # type: ignore[attr-defined]
+        return lambda _: 1e-4
+
+    found = priors.regrets(priors.Candidate(name="x", rank=4, make=make), models, 1.0)
+    assert [set(names) | {name} for names, name in zip(seen, found, strict=True)] == [set(found)] * 3
+    assert all(name not in names for names, name in zip(seen, found, strict=True))
+    # Both large models want the low rate: the small one is told what they want.
+    fitted = priors.regrets(priors.Candidate(name="y", rank=4, make=priors.fitted_constant(4)), models, 1.0)
+    assert fitted[small.name] == (pytest.approx(1e-5), pytest.approx(0.5))
+
+
+def test_a_rate_for_a_small_batch_stands_for_more_at_a_large_one(
+    load_benchmark: Load, sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["priors.py", str(sweep), "--json", "--batch-size", "32"])
+    load_benchmark("priors").main()
+    found = json.loads(capsys.readouterr().out)
+    rate, regret = found["0.0"]["5e-04, rank 16"]["one/Small-4B"]
+    assert rate == 5e-4
+    assert regret > 0
+    # The square root of 128 / 32 is 2: 5e-4 is 1e-3 there, the best.
+    assert found["0.5"]["5e-04, rank 16"]["one/Small-4B"][1] == pytest.approx(0)
+
+
+def test_the_table_of_priors_has_every_candidate_and_model(
+    load_benchmark: Load, sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["priors.py", str(sweep)])
+    load_benchmark("priors").main()
+    shown = capsys.readouterr().out
+    assert shown.count("2e-4, large 1e-4, rank 16") == 4
+    assert all(name in shown for name in ("Small-4B", "Large-70B", "DeepSeek-V3.1"))
+    monkeypatch.setattr(sys, "argv", ["priors.py", str(sweep), "--below", "10"])
+    with pytest.raises(SystemExit, match="fewer than two models"):
+        load_benchmark("priors").main()

@@ -17,7 +17,7 @@ def test_the_default_of_a_preset_lies_in_its_space(name):
 
 def test_the_default_preset_spans_the_usual_ranges():
     assert dict(preset("default").space.describe()) == {
-        "learning_rate": "1e-05 to 0.002, log scale",
+        "learning_rate": "2e-05 to 0.002, log scale",
         "batch_size": "4, 8, 16, 32",
         "lora_rank": "4, 8, 16, 32, 64",
         "lora_alpha_ratio": "0.5 to 4",
@@ -51,13 +51,15 @@ def test_the_tiny_default_is_frozen():
     )
 
 
-def test_small_models_take_the_tiny_preset():
-    assert [preset_for(size).name for size in (260_000, 49_999_999, 50_000_000, 8 * 10**9)] == [
-        "tiny",
-        "tiny",
-        "default",
-        "default",
-    ]
+def test_the_model_s_size_chooses_the_preset():
+    sizes = (260_000, 49_999_999, 50_000_000, 9_999_999_999, 10_000_000_000)
+    assert [preset_for(size).name for size in sizes] == ["tiny", "tiny", "default", "default", "large"]
+
+
+def test_trial_0_learns_slower_the_larger_the_model():
+    rates = [preset(name).default.learning_rate for name in ("tiny", "default", "large")]
+    assert rates == [1e-2, 2e-4, 1e-4]
+    assert {preset(name).default.lora_rank for name in ("tiny", "default", "large")} == {16}
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest():
