@@ -33,6 +33,9 @@ EXAMPLES = Bounds(low=1, high=1_000_000_000)
 CUTOFF_LEN = Bounds(low=2, high=16_777_216)
 """Tokens of an example."""
 
+PATIENCE = Bounds(low=1, high=8)
+"""Rounds of a trial of full length without a lower loss."""
+
 SEED = Bounds(low=0, high=2**31 - 1)
 """A seed."""
 

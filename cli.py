@@ -1,6 +1,6 @@
 """The command: parses, calls once, prints. Heavy libraries are imported where a command needs them.
 
-    tune search | resume | plan | list | show | plot | report | export | db
+    tune search | resume | train | plan | list | show | plot | report | export | db
 
 Exit codes: 0 done; 1 an error in one line; 2 wrong usage; 130 interrupted, with the resume command.
 """
@@ -16,15 +16,15 @@ from rich.text import Text
 from . import __version__, bounds
 from .app.default_storage import default_storage
 from .command import exit_codes, listing, showing
-from .command.console import ERR, OUT, emit, emit_json, room, say, show_table
+from .command.console import OUT, emit, emit_json, room, say, say_wrote, show_table
 from .command.database import db
+from .command.exporting import export
 from .command.group import Commands
 from .command.options import (
     Call,
     WholeNumber,
     at_storage,
     debug_option,
-    export_options,
     json_lines_option,
     json_option,
     machine_options,
@@ -34,6 +34,7 @@ from .command.options import (
     study_options,
     take_over_option,
 )
+from .command.training import train
 from .storage.store import Store
 
 if TYPE_CHECKING:
@@ -122,6 +123,9 @@ def resume(study: str | None, trials: int | None, storage: str | None, as_json: 
             watch=watching.watch(stop, as_json=as_json),
         )
         watching.say_ended(done, where, as_json=as_json)
+
+
+tune.add_command(train)
 
 
 @tune.command(short_help="Say what a search would do; train nothing.")
@@ -230,7 +234,7 @@ def plot(kind: str, study: str | None, output: Path | None, storage: str | None)
         return
     there = is_there(output)
     write_plot(view, kind, output)
-    _wrote(output, replaced=there)
+    say_wrote(output, replaced=there)
 
 
 @tune.command(short_help="Write the report: one page, the verdict first.")
@@ -251,32 +255,10 @@ def report(study: str | None, output: Path, storage: str | None) -> None:
     view = _view(storage, study)
     there = is_there(output)
     write_report(view, output, at=at_storage(engine.parse(storage or default_storage()).shown))
-    _wrote(output, replaced=there)
+    say_wrote(output, replaced=there)
 
 
-@tune.command(short_help="Export the best configuration for your trainer.")
-@study_argument
-@export_options
-@storage_option
-def export(study: str | None, **options: Any) -> None:
-    """Export the best configuration of STUDY, or --trial N, for the trainer that you use.
-
-    \b
-    Examples:
-      tune export
-      tune export --format peft -o best/
-      tune export --format llamafactory -o train.yaml
-    """
-    from .app import exporting
-    from .command import signals
-
-    done = exporting.export(study, **options, tell=showing.tell_of_export, training=signals.training)
-    if done.text is not None:
-        emit(done.text)
-    for one in done.written:
-        _wrote(one.path, replaced=one.replaced)
-    for sentence in done.notes:
-        say(ERR, Text(sentence, style="dim"), indent=2)
+tune.add_command(export)
 
 
 def _view(storage: str | None, study: str | None) -> StudyView:
@@ -284,10 +266,6 @@ def _view(storage: str | None, study: str | None) -> StudyView:
 
     with Store.open(storage or default_storage(), mode="read") as store:
         return load_view(store, study)
-
-
-def _wrote(path: Path, *, replaced: bool) -> None:
-    ERR.print(Text(f"{'replaced' if replaced else 'wrote'} {path}"), soft_wrap=True)
 
 
 tune.add_command(db)

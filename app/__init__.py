@@ -1,4 +1,4 @@
-"""The application: ``plan``, ``start``, ``resume`` and ``export``, for the command, a notebook or a service.
+"""The application: ``plan``, ``start``, ``train`` and so on, for the command, a notebook or a service.
 
     from loratune import app
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .options import RunOptions, SearchOptions
     from .planning import Plan
     from .searching import Begun, Finished, plan, resume, start
+    from .training import train
 
 __all__ = [
     "Begun",
@@ -28,6 +29,7 @@ __all__ = [
     "plan",
     "resume",
     "start",
+    "train",
 ]
 
 
@@ -36,6 +38,8 @@ def __getattr__(name: str) -> Any:
         from . import options as module
     elif name in ("Exported", "export"):
         from . import exporting as module  # type: ignore[no-redef]
+    elif name == "train":
+        from . import training as module  # type: ignore[no-redef]
     elif name in __all__:
         from . import searching as module  # type: ignore[no-redef]
     else:

@@ -15,6 +15,7 @@ from ..study.events import Observer
 from ..study.pruners import NoPruning
 from ..study.records import StudyRecord
 from ..study.stage import Stage
+from ..study.stopping import Stopping
 from ..study.study_config import StudyConfig
 from .options import RunOptions
 from .places import threads_on
@@ -32,6 +33,7 @@ def follow(
     examples: int,
     eval_examples: int,
     keep_held: int = 0,
+    stopping: Stopping | None = None,
     run: RunOptions | None = None,
     observers: Sequence[Observer] = (),
     stop: StopSignal | None = None,
@@ -47,6 +49,7 @@ def follow(
         examples: training examples of each of its trials; rounded up to what the batch sizes divide.
         eval_examples: validation examples of the final evaluation; at most all that there are.
         keep_held: how many of the best keep the state that a longer trial goes on from.
+        stopping: how trials of full length end; None for others.
         run: how it is run.
         observers: hear the events of ``study.events``.
         stop: how it is asked to end.
@@ -57,18 +60,13 @@ def follow(
         LoratuneError: model or data have changed, or it cannot be run.
     """
     run = run or RunOptions()
-    config = dataclasses.replace(
-        parent.config,
-        stage=stage,
-        pruner=NoPruning(),
-        first=parent.config.first[:1],
+    config = configuration(
+        parent,
+        stage,
+        examples=examples,
+        eval_examples=eval_examples,
         keep_held=keep_held,
-        objective=dataclasses.replace(
-            parent.config.objective,
-            examples=examples,
-            eval_examples=min(eval_examples, parent.facts.data.validation),
-            batch_sizes=parent.facts.budget.batch_sizes,
-        ),
+        stopping=stopping,
     )
     known = {head.name for head in store.studies()}
     prepared = None if name in known else _prepare(store, parent, config, run)
@@ -84,6 +82,34 @@ def follow(
         if prepared is not None:
             prepared.worker.close()
     return Finished(study=study.name, trials=study.trials, storage=begun.storage, ended=ended)
+
+
+def configuration(
+    parent: StudyRecord,
+    stage: Stage,
+    *,
+    examples: int,
+    eval_examples: int,
+    keep_held: int = 0,
+    stopping: Stopping | None = None,
+) -> StudyConfig:
+    """Return what a study that follows is made of; arguments as those of ``follow``."""
+    return dataclasses.replace(
+        parent.config,
+        stage=stage,
+        pruner=NoPruning(),
+        first=parent.config.first[:1],
+        keep_held=keep_held,
+        objective=dataclasses.replace(
+            parent.config.objective,
+            examples=examples,
+            eval_examples=min(eval_examples, parent.facts.data.validation),
+            batch_sizes=parent.facts.budget.batch_sizes,
+            # The padded lengths that are found hold for this seed and the next seven.
+            seed=min(entry.seed for entry in stage.entries),
+            stopping=stopping,
+        ),
+    )
 
 
 def _prepare(store: Store, parent: StudyRecord, config: StudyConfig, run: RunOptions) -> PreparedStudy:

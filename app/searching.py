@@ -173,6 +173,11 @@ def resume(
     with Store.open(storage or default_storage(), mode="write") as store:
         record = store.study(study)
         if trials is not None:
+            if (stage := record.config.stage) is not None:
+                raise UsageError(
+                    f"--trials {trials}: study {record.name} follows from {stage.parent} and has the "
+                    f"{len(stage.entries)} that it was made with; leave --trials out"
+                )
             there = len(store.trials(record.id))
             if trials < there:
                 raise UsageError(

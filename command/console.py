@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import click
@@ -112,6 +113,11 @@ def emit(text: str) -> None:
 def emit_json(value: Any) -> None:
     """Print a value as JSON."""
     emit(safe_json(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
+
+
+def say_wrote(path: Path, *, replaced: bool) -> None:
+    """Say that a file or a folder is there now."""
+    ERR.print(Text(f"{'replaced' if replaced else 'wrote'} {path}"), soft_wrap=True)
 
 
 def say(out: Console, text: Text | str, *, indent: int = 0) -> None:

@@ -113,6 +113,7 @@ def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
     showing.print_verdict(ERR if as_json else OUT, found)
     lines = [f"next: tune report {name}{at} -o report.html"]
     if found.number is not None and not found.worse:
-        lines.append(f"      tune export {name}{at} --format llamafactory -o train.yaml")
+        what = "llamafactory -o train.yaml" if found.trained is None else "peft -o adapter/"
+        lines.append(f"      tune export {name}{at} --format {what}")
     for words in lines:
         ERR.print(Text(words, style="dim"), soft_wrap=True)

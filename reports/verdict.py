@@ -8,6 +8,7 @@ from ..spaces.params import LoraParams
 from ..study.format import counted, join, show_count, show_loss, show_share
 from ..study.records import Evaluation, TrialRecord
 from .paired import Interval, paired_interval
+from .trained import Trained, trained
 from .view import StudyView
 
 SELECTION = (
@@ -24,7 +25,7 @@ class Comparison:
     """The best trial against something else, on the same validation examples."""
 
     against: str
-    """What it is compared with: ``the base model`` or ``trial 0 (default)``."""
+    """What it is compared with: ``the base model`` or, say, ``trial 0 (default)``."""
     loss: float
     """The other one's loss."""
     best_loss: float
@@ -76,9 +77,9 @@ class Verdict:
     base: Comparison | None
     """Against the base model."""
     default: Comparison | None
-    """Against trial 0; None where trial 0 is the best or has no final loss."""
+    """Against the default; None where that is the best or has no final loss."""
     default_note: str | None
-    """Why there is no comparison with trial 0, where there is none."""
+    """Why there is no comparison with the default, where there is none."""
     ties: tuple[int, ...]
     """Other complete trials whose difference from the best is not distinguishable from 0, by loss."""
     edges: tuple[str, ...]
@@ -87,6 +88,8 @@ class Verdict:
     """Training examples of a whole trial."""
     train_examples: int
     """Training examples that there are."""
+    trained: Trained | None = None
+    """What there is to say of a trial of full length; None of a search's."""
 
     @property
     def epochs(self) -> float:
@@ -119,6 +122,10 @@ class Verdict:
             of = f"None of {self.trials} trials" if self.trials > 1 else "The one trial that ended"
             return f"{of} has completed: there is no best configuration yet."
         so_far = " so far" if self.running else ""
+        if self.trained is not None and self.trials == 1:
+            gained = ", but no better than the base model" if self.worse else ""
+            on = counted(self.eval_examples, "validation example")
+            return f"Trained at full length{gained}: eval loss {show_loss(self.loss)} on {on}."
         place = f"the best of {self.trials}" if self.trials > 1 else "the only one that has ended"
         so_far += ", but no better than the base model" if self.worse else ""
         return (
@@ -132,6 +139,7 @@ class Verdict:
         if self.number is None:
             return ()
         found = [] if self.warning is None else [self.warning]
+        found += [] if self.trained is None else self.trained.sentences
         found += [comparison.words for comparison in (self.base, self.default) if comparison is not None]
         if self.default_note is not None:
             found.append(self.default_note)
@@ -146,6 +154,10 @@ class Verdict:
             )
         if self.edges:
             found.append(f"{join(self.edges)}: a wider range may hold a better value.")
+        if self.trained is not None:
+            return (
+                (*found, LUCK) if self.base is not None and self.base.interval is not None else tuple(found)
+            )
         found.append(
             f"It was selected at {show_share(self.epochs)} of one epoch: a trial sees "
             f"{show_count(self.examples)} of {show_count(self.train_examples)} training examples."
@@ -186,9 +198,10 @@ def verdict(view: StudyView) -> Verdict:
         default=default,
         default_note=note,
         ties=_ties(view, best),
-        edges=view.space.edges(best.params) if best else (),
+        edges=view.space.edges(best.params) if best and view.study.config.stage is None else (),
         examples=view.full_examples,
         train_examples=view.data.train,
+        trained=trained(view, best) if best else None,
     )
 
 
@@ -204,10 +217,10 @@ def _against_base(view: StudyView, best: TrialRecord | None) -> Comparison | Non
 
 
 def _against_default(view: StudyView, best: TrialRecord | None) -> tuple[Comparison | None, str | None]:
-    """Compare with trial 0, or say why that cannot be done."""
+    """Compare with the default, or say why that cannot be done."""
     if best is None or best.value is None:
         return None, None
-    default = next((trial for trial in view.trials if trial.number == 0), None)
+    default, name = _default(view, best)
     if default is None:
         return None, None
     if default.number == best.number:
@@ -216,19 +229,34 @@ def _against_default(view: StudyView, best: TrialRecord | None) -> tuple[Compari
         return None, f"It is trial 0, the {default.source} configuration: {others}."
     if default.value is None:
         if default.state == "running":
-            return (
-                None,
-                f"Trial 0 is {view.state_of(default)}, so there is no final loss to compare with yet.",
-            )
+            stands = f"Trial {default.number} is {view.state_of(default)}"
+            return None, f"{stands}, so there is no final loss to compare with yet."
         seen = counted(view.examples_seen(default), "example")
-        return None, f"Trial 0 ended as {default.state} after {seen}: no final loss to compare with."
+        ended_as = f"Trial {default.number} ended as {default.state} after {seen}"
+        return None, f"{ended_as}: no final loss to compare with."
     comparison = Comparison(
-        against=f"trial 0 ({default.source})",
+        against=name,
         loss=default.value,
         best_loss=best.value,
         interval=_interval(view.evaluations.get(default.number), view.evaluations.get(best.number)),
     )
     return comparison, None
+
+
+def _default(view: StudyView, best: TrialRecord) -> tuple[TrialRecord | None, str]:
+    """Return the trial that the best one is compared with, and what it is called.
+
+    That is trial 0; at full length it is the other one that was trained.
+    """
+    stage = view.study.config.stage
+    if stage is None or stage.kind != "train":
+        zero = next((trial for trial in view.trials if trial.number == 0), None)
+        return zero, f"trial 0 ({zero.source})" if zero is not None else ""
+    for trial in view.trials:
+        if trial.number != best.number:
+            repeated = stage.entries[trial.number].trial
+            return trial, f"trial {repeated} of study {stage.parent}{'' if repeated else ' (default)'}"
+    return None, ""
 
 
 def _ties(view: StudyView, best: TrialRecord | None) -> tuple[int, ...]:
