@@ -42,6 +42,12 @@ SEED = Bounds(low=0, high=2**31 - 1)
 KEEP_ADAPTERS = Bounds(low=1, high=TRIALS.high)
 """Adapters kept on disk."""
 
+TOP = Bounds(low=1, high=1000)
+"""Trials that are confirmed."""
+
+SEEDS = Bounds(low=1, high=8)
+"""Seeds under which they are: as many as a study's shapes are made for."""
+
 WORKERS = Bounds(low=1, high=1024)
 """Worker processes."""
 

@@ -1,6 +1,6 @@
 """The command: parses, calls once, prints. Heavy libraries are imported where a command needs them.
 
-    tune search | resume | train | plan | list | show | plot | report | export | db
+    tune search | resume | confirm | train | plan | list | show | plot | report | export | db
 
 Exit codes: 0 done; 1 an error in one line; 2 wrong usage; 130 interrupted, with the resume command.
 """
@@ -16,6 +16,7 @@ from rich.text import Text
 from . import __version__, bounds
 from .app.default_storage import default_storage
 from .command import exit_codes, listing, showing
+from .command.confirming import confirm
 from .command.console import OUT, emit, emit_json, room, say, say_wrote, show_table
 from .command.database import db
 from .command.exporting import export
@@ -125,6 +126,7 @@ def resume(study: str | None, trials: int | None, storage: str | None, as_json: 
         watching.say_ended(done, where, as_json=as_json)
 
 
+tune.add_command(confirm)
 tune.add_command(train)
 
 

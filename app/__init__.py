@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .confirming import Confirmed, ConfirmPlan, confirm
     from .exporting import Exported, export
     from .options import RunOptions, SearchOptions
     from .planning import Plan
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Begun",
+    "ConfirmPlan",
+    "Confirmed",
     "Exported",
     "Finished",
     "Plan",
     "RunOptions",
     "SearchOptions",
+    "confirm",
     "export",
     "plan",
     "resume",
@@ -40,6 +44,8 @@ def __getattr__(name: str) -> Any:
         from . import exporting as module  # type: ignore[no-redef]
     elif name == "train":
         from . import training as module  # type: ignore[no-redef]
+    elif name in ("ConfirmPlan", "Confirmed", "confirm"):
+        from . import confirming as module  # type: ignore[no-redef]
     elif name in __all__:
         from . import searching as module  # type: ignore[no-redef]
     else:

@@ -12,6 +12,7 @@ from typing import Literal
 from ..errors import ReportError, UsageError, nearest
 from ..integrations.registry import EXPORTERS
 from ..objectives.identity import find_folder
+from ..reports.confirmation import recommended
 from ..reports.load import load_view
 from ..reports.view import StudyView
 from ..storage.store import Store
@@ -73,7 +74,7 @@ def export(
 
     Args:
         study: its name; the latest by default.
-        trial: a trial's number; the best by default.
+        trial: a trial's number; by default the one that was confirmed, else the best.
         format: one of ``integrations.registry.EXPORTERS``; ``yaml`` and ``json`` are returned as text where
             there is no ``output``.
         output: a file, or a folder for ``peft``.
@@ -94,7 +95,11 @@ def export(
     where = storage or default_storage()
     with Store.open(where, mode="read") as store:
         view = load_view(store, study)
-    handed = handover(view, trial, epochs=epochs)
+    chosen = trial
+    if trial is None and (confirmed := recommended(view)) is not None:
+        chosen, by = confirmed
+        tell(ExportNotice(text=f"trial {chosen} is taken: {by.study.name} recommends it", kind="progress"))
+    handed = handover(view, chosen, epochs=epochs)
     if trial is None and not anyway:
         check_gain(handed)
     if handed.gains_nothing:

@@ -34,6 +34,7 @@ def follow(
     eval_examples: int,
     keep_held: int = 0,
     stopping: Stopping | None = None,
+    keep_adapters: int | None = None,
     run: RunOptions | None = None,
     observers: Sequence[Observer] = (),
     stop: StopSignal | None = None,
@@ -50,6 +51,7 @@ def follow(
         eval_examples: validation examples of the final evaluation; at most all that there are.
         keep_held: how many of the best keep the state that a longer trial goes on from.
         stopping: how trials of full length end; None for others.
+        keep_adapters: how many of the best keep their adapters; as many as the parent's by default.
         run: how it is run.
         observers: hear the events of ``study.events``.
         stop: how it is asked to end.
@@ -67,6 +69,7 @@ def follow(
         eval_examples=eval_examples,
         keep_held=keep_held,
         stopping=stopping,
+        keep_adapters=keep_adapters,
     )
     known = {head.name for head in store.studies()}
     prepared = None if name in known else _prepare(store, parent, config, run)
@@ -92,6 +95,7 @@ def configuration(
     eval_examples: int,
     keep_held: int = 0,
     stopping: Stopping | None = None,
+    keep_adapters: int | None = None,
 ) -> StudyConfig:
     """Return what a study that follows is made of; arguments as those of ``follow``."""
     return dataclasses.replace(
@@ -100,6 +104,7 @@ def configuration(
         pruner=NoPruning(),
         first=parent.config.first[:1],
         keep_held=keep_held,
+        keep_adapters=keep_adapters or parent.config.keep_adapters,
         objective=dataclasses.replace(
             parent.config.objective,
             examples=examples,

@@ -172,6 +172,11 @@ def resume(
     """
     with Store.open(storage or default_storage(), mode="write") as store:
         record = store.study(study)
+        if trials is not None and record.config.stage is not None:
+            raise UsageError(
+                f"--trials {trials}: the trials of study {record.name} are listed, since it follows from "
+                f"{record.config.stage.parent}; leave --trials out"
+            )
         if trials is not None:
             if (stage := record.config.stage) is not None:
                 raise UsageError(

@@ -19,6 +19,7 @@ from ..study.format import (
 )
 from ..study.records import TrialRecord
 from . import console
+from .confirming import print_confirmation
 from .table_columns import LEADING, SHORT
 
 if TYPE_CHECKING:
@@ -131,7 +132,11 @@ def print_all(out: Console, view: StudyView, facts: StudyFacts) -> None:
     how = "running" if view.live else "interrupted" if facts.verdict.running else "over"
     ended = f"  {how}, {have_ended(facts.verdict.trials, facts.verdict.wanted)}"
     console.say(out, Text.assemble((view.study.name, "bold"), ended))
-    print_verdict(out, facts.verdict)
+    if not facts.confirms_another:  # of such a study the single trial of the lowest loss says nothing
+        print_verdict(out, facts.verdict)
+    for found in facts.confirmations:
+        out.print()
+        print_confirmation(out, found)
     out.print()
     print_study(out, facts)
     out.print()

@@ -17,7 +17,7 @@ from ..storage import study_files
 from ..storage.store import Store
 from ..study.events import Event, Observer, StudyStarted
 from ..study.format import have_ended, show_seconds
-from . import showing, signals
+from . import confirming, showing, signals
 from .console import ERR, OUT, say, say_pairs
 from .json_lines import JsonLines
 from .live_view import LiveView
@@ -92,8 +92,8 @@ def resumable(study: str | None, at: str) -> Iterator[None]:
         sys.exit(130)
 
 
-def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
-    """Say how a search ended and what to do next; exit 130 where it was interrupted."""
+def say_stopped(done: Finished) -> bool:
+    """Say so where a run was interrupted or its time was up, and return it; exit 130 after Ctrl-C."""
     at, name, ended = at_storage(done.storage), done.study, done.ended
     count = sum(count for state, count in ended.counts.items() if state != "running")
     if ended.why in ("interrupted", "timeout"):
@@ -102,16 +102,33 @@ def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
         ERR.print(Text(f"go on with: tune resume {name}{at}"), soft_wrap=True)
         if ended.why == "interrupted":
             sys.exit(130)
+        return True
+    return False
+
+
+def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
+    """Say how a search ended and what to do next; exit 130 where it was interrupted."""
+    at, name, ended = at_storage(done.storage), done.study, done.ended
+    if say_stopped(done):
         return
+    from ..reports.confirmation import confirmation
     from ..reports.load import load_view
     from ..reports.verdict import verdict
 
     words = ", ".join(f"{count} {state}" for state, count in ended.counts.items() if count)
     ERR.print(Text(f"done: {words}, in {show_seconds(ended.seconds)}"))
     with Store.open(storage, mode="read") as store:
-        found = verdict(load_view(store, name))
+        view = load_view(store, name)
+    facts = [confirmation(one) for one in view.confirmations if one.study.id == view.study.id]
+    if facts:
+        confirming.print_confirmation(ERR if as_json else OUT, facts[0])
+        say(ERR, Text(f"next: tune confirm {name}{at}, which opens the test set, once", style="dim"))
+        return
+    found = verdict(view)
     showing.print_verdict(ERR if as_json else OUT, found)
     lines = [f"next: tune report {name}{at} -o report.html"]
+    if found.number is not None and found.trained is None:
+        lines.append(f"      tune confirm {name}{at}")
     if found.number is not None and not found.worse:
         what = "llamafactory -o train.yaml" if found.trained is None else "peft -o adapter/"
         lines.append(f"      tune export {name}{at} --format {what}")

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 from ..storage.store import Store
+from ..study.budget import ROUNDS
+from ..study.locked_set import KIND, opening_of
+from ..study.records import StudyRecord
+from ..study.stage import child_name
+from .confirm_facts import ConfirmView
 from .view import StudyView
 
 
@@ -18,7 +26,39 @@ def load_view(store: Store, name: str | None = None) -> StudyView:
         study=study,
         trials=trials,
         curve=store.curve(study.id),
-        evaluations=store.final_evaluations(study.id),
+        evaluations=store.evaluations(study.id, ROUNDS),
         events=store.events(study.id),
+        live=lease is not None and lease.alive,
+        confirmations=tuple(load_confirmation(store, one) for one in confirming(store, study)),
+    )
+
+
+def confirming(store: Store, study: StudyRecord) -> Iterator[StudyRecord]:
+    """Yield the studies that confirm a study, the first first; of one that confirms another, itself."""
+    if study.config.stage is not None and study.config.stage.kind == "confirm":
+        yield study
+        return
+    for number in itertools.count(1):
+        name = child_name(study.name, "confirm", number)
+        if not store.holds(name):
+            return
+        found = store.study(name)
+        stage = found.config.stage
+        if stage is not None and stage.kind == "confirm" and stage.parent == study.name:
+            yield found
+
+
+def load_confirmation(store: Store, study: StudyRecord) -> ConfirmView:
+    """Return what a study that confirms another has of it."""
+    stage = study.config.stage
+    assert stage is not None, "it follows from no study"
+    lease = store.lease(study.id)
+    searched = store.trials(store.study(stage.parent).id) if store.holds(stage.parent) else ()
+    return ConfirmView(
+        study=study,
+        trials=store.trials(study.id),
+        evaluations=store.evaluations(study.id, ROUNDS),
+        openings=tuple(opening_of(event) for event in store.events(study.id, KIND)),
+        searched={trial.number: trial.value for trial in searched if trial.value is not None},
         live=lease is not None and lease.alive,
     )

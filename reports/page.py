@@ -12,6 +12,7 @@ import hashlib
 import importlib.resources
 import re
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import plotly.io
@@ -22,6 +23,8 @@ from ..spaces.params import HYPERPARAMETERS, value_of
 from ..study.format import counted, have_ended, show_count, show_loss, show_share, show_source, show_value
 from ..study.stop_tokens import ending_sentence, ending_warnings
 from ..whole_files import check_ours, write_text
+from .confirm_facts import Confirmation
+from .confirm_words import headline, row_of, sentences, warnings
 from .data_words import column_lines, cut_words, reason_line
 from .plots.drawing import FONT
 from .plots.kinds import KINDS
@@ -64,6 +67,7 @@ def render(view: StudyView, *, at: str = "") -> str:
                 if comparison is not None
             ],
             configuration=_configuration(facts),
+            confirmed=[_confirmed(found) for found in facts.confirmations],
             plots=[(name, KINDS[name].words) for name, _ in figures],
             figures=figures,
             data=_data(facts),
@@ -134,6 +138,16 @@ def _card(comparison: Comparison) -> dict[str, str]:
     else:
         note = "not distinguishable"
     return {"against": comparison.against, "change": change, "note": note}
+
+
+def _confirmed(found: Confirmation) -> dict[str, Any]:
+    return {
+        "found": found,
+        "headline": headline(found),
+        "warnings": warnings(found),
+        "rows": [row_of(found, one) for one in found.configurations],
+        "sentences": sentences(found),
+    }
 
 
 def _configuration(facts: StudyFacts) -> list[tuple[str, str, str]]:
@@ -215,6 +229,8 @@ def _commands(facts: StudyFacts, at: str) -> list[str]:
     more = max(facts.outcomes.wanted, facts.outcomes.ended)
     study = f"{facts.name}{at}"
     lines = [f"tune resume {study}" + ("" if facts.verdict.running else f" --trials {more + 20}")]
+    if facts.verdict.number is not None:
+        lines.append(f"tune confirm {study}")
     if facts.verdict.number is not None and not facts.verdict.worse:
         lines += [
             f"tune export {study}",

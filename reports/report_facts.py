@@ -10,6 +10,8 @@ from ..errors import ReportError
 from ..spaces.params import value_of
 from ..study.facts import DataSummary, ModelSummary
 from ..study.format import show_value
+from .confirm_facts import Confirmation
+from .confirmation import confirmation
 from .curve_counts import CurveCounts, curve_counts
 from .importance import Importance, importance
 from .trial_ends import Outcomes, outcomes
@@ -65,6 +67,8 @@ class StudyFacts:
     """Which configuration won, and how sure that is."""
     outcomes: Outcomes
     """How the trials ended."""
+    confirmations: tuple[Confirmation, ...]
+    """What came of training the best again under several seeds, the first first."""
     curves: CurveCounts
     """How their curves read."""
     importance: Importance | None
@@ -92,6 +96,11 @@ class StudyFacts:
     environment: dict[str, str]
     """Versions and hardware."""
 
+    @property
+    def confirms_another(self) -> bool:
+        """Whether it is itself the study that confirms another."""
+        return any(one.study == self.name for one in self.confirmations)
+
 
 def study_facts(view: StudyView) -> StudyFacts:
     """Extract everything that the report says."""
@@ -112,6 +121,7 @@ def study_facts(view: StudyView) -> StudyFacts:
         updated_at=max(times, default=view.study.created_at),
         verdict=verdict(view),
         outcomes=outcomes(view),
+        confirmations=tuple(confirmation(one) for one in view.confirmations),
         curves=curve_counts(view),
         importance=found,
         importance_note=note,

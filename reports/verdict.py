@@ -14,7 +14,12 @@ from .view import StudyView
 SELECTION = (
     "The intervals are over the validation examples that the winner was chosen on: they do not account "
     "for picking the best of {trials} trials, which flatters it, nor for the luck of one training seed. "
-    "The test set was not looked at."
+    "tune confirm {study} accounts for both, and opens the test set, which was not looked at, once."
+)
+
+CONFIRMED = (
+    "The intervals are over the validation examples that the winner was chosen on, and know neither of "
+    "picking the best of {trials} trials nor of the luck of one training seed: the confirmation does."
 )
 
 LUCK = "The interval is over validation examples alone: it knows nothing of the luck of one training run."
@@ -88,6 +93,8 @@ class Verdict:
     """Training examples of a whole trial."""
     train_examples: int
     """Training examples that there are."""
+    confirmed: bool
+    """Whether another study has trained the best of it again under several seeds."""
     trained: Trained | None = None
     """What there is to say of a trial of full length; None of a search's."""
 
@@ -168,7 +175,8 @@ class Verdict:
         )
         compared = [one for one in (self.base, self.default) if one is not None and one.interval is not None]
         if self.trials > 1 and (compared or self.ties):
-            found.append(SELECTION.format(trials=self.trials))
+            words = CONFIRMED if self.confirmed else SELECTION
+            found.append(words.format(trials=self.trials, study=self.study))
         elif self.base is not None and self.base.interval is not None:
             found.append(LUCK)
         return tuple(found)
@@ -201,6 +209,7 @@ def verdict(view: StudyView) -> Verdict:
         edges=view.space.edges(best.params) if best and view.study.config.stage is None else (),
         examples=view.full_examples,
         train_examples=view.data.train,
+        confirmed=bool(view.confirmations),
         trained=trained(view, best) if best else None,
     )
 

@@ -16,6 +16,7 @@ from ..study.facts import DataSummary, Geometry, ModelSummary
 from ..study.format import show_state
 from ..study.ranking import best_trial
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
+from .confirm_facts import ConfirmView
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class StudyView:
     """What else happened."""
     live: bool = True
     """Whether a process runs the study now; without one, a trial that has not ended is interrupted."""
+    confirmations: tuple[ConfirmView, ...] = ()
+    """The studies that confirm it, the first first; of one that confirms another, itself."""
 
     @property
     def space(self) -> SearchSpace:

@@ -16,6 +16,23 @@ Kind = Literal["longer", "confirm", "train"]
 chosen one at full length."""
 
 
+SEEDS_COVERED = 8
+"""The padded lengths of a study hold for its seed and the next seven, for repeats of a trial."""
+
+NAME_LENGTH = 64
+"""Most characters of a study's name."""
+
+
+def child_name(parent: str, kind: str, number: int) -> str:
+    """Return the name of the n-th study of a kind, from 1, that follows from another.
+
+    >>> child_name("demo", "confirm", 1), child_name("demo", "confirm", 2)
+    ('demo.confirm', 'demo.confirm-2')
+    """
+    end = f".{kind}" + (f"-{number}" if number > 1 else "")
+    return parent[: NAME_LENGTH - len(end)] + end
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
     """One trial of such a study."""

@@ -13,13 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...study.budget import ROUNDS, Budget
+from ...study.stage import SEEDS_COVERED
 from .rng import derive_seed, permutation
 
 LENGTH_MULTIPLE = 8
 LENGTH_LEAST = 16
-SEEDS_COVERED = 8
-"""The padded lengths of a study hold for its seed and the next seven, for repeats of a trial."""
-
 Indices = npt.NDArray[np.int64]
 
 

@@ -37,6 +37,7 @@ USED = {
         "app/request.py",
         "integrations/trainer_keys.py",
         "objectives/testing/fake_checkpoint.py",
+        "reports/confirmation.py",
         "study/handover.py",
     },
     "lora_rank": {

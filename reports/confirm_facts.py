@@ -1,0 +1,140 @@
+"""A confirmation as values: its rows as they are read, and what is found in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Mapping
+
+from ..spaces.params import LoraParams
+from ..study.locked_set import Opening
+from ..study.records import Evaluation, StudyRecord, TrialRecord
+from .crossed import Estimate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfirmView:
+    """A confirming study as it is read: its rows, and what the search had said of its trials."""
+
+    study: StudyRecord
+    """The confirming study."""
+    trials: tuple[TrialRecord, ...]
+    """Its trials by number."""
+    evaluations: Mapping[int, Evaluation]
+    """Trial → its final losses on each validation example."""
+    openings: tuple[Opening, ...]
+    """Every look at the test set that it took."""
+    searched: Mapping[int, float]
+    """Trial of the searched study → the loss that the search gave it."""
+    live: bool
+    """Whether a process runs it now."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """One configuration under every seed."""
+
+    trial: int
+    """The trial of the searched study that it is of."""
+    default: bool
+    """Whether it is the default."""
+    entries: tuple[int, ...]
+    """The confirming study's trials, one for each seed."""
+    params: LoraParams
+    """Its hyperparameters."""
+    searched: float | None
+    """The loss that the search gave it: one seed, the search's own examples."""
+    losses: tuple[float, ...]
+    """Its loss under each seed that it came through, on all validation examples."""
+    mean: Estimate | None
+    """Their mean, with its interval over seeds; None where it came through under none."""
+    lost: str | None
+    """Why it cannot be judged, such as ``diverged under seed 3``; None where it came through under all."""
+    weights: int | None
+    """Weights of its adapter; None where that is not known."""
+    steps: int
+    """Optimizer steps that it takes."""
+    difference: Estimate | None
+    """Its loss minus that of the best, corrected for so many comparisons; None for the best and the lost."""
+    tied: bool
+    """Whether it is the best or cannot be told apart from it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tested:
+    """What the test set said, the last time that it was opened."""
+
+    at: datetime.datetime
+    """When, UTC."""
+    opened: int
+    """How often it has been opened, this time included."""
+    trial: int
+    """The trial that was recommended then."""
+    mean: Estimate
+    """Its loss: the mean over seeds, with the interval over seeds."""
+    default: Estimate | None
+    """The default's; None where that is the recommended one, or did not come through."""
+    difference: Estimate | None
+    """The default's minus the recommended one's: positive where the default is worse."""
+    disagrees: bool
+    """Whether the two stand the other way round than on the validation examples."""
+
+    @property
+    def examples(self) -> int:
+        """Test examples."""
+        return self.mean.examples
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How far seeds move a loss, beside how far configurations do."""
+
+    seeds: float
+    """Standard deviation of one configuration's loss over seeds, all configurations taken together."""
+    configurations: float
+    """Standard deviation between configurations, what seeds alone would make of it taken off."""
+    count: int
+    """Configurations behind it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """What a confirmation found so far."""
+
+    study: str
+    """The confirming study."""
+    parent: str
+    """The study that was searched."""
+    seeds: tuple[int, ...]
+    """The seeds."""
+    ended: int
+    """Its trials that have ended."""
+    wanted: int
+    """Its trials in all."""
+    running: bool
+    """Whether a process runs it now."""
+    examples: int
+    """Validation examples: all that there are."""
+    configurations: tuple[Configuration, ...]
+    """The lowest mean first; those that cannot be judged last."""
+    best: int | None
+    """The trial of the lowest mean; None before all have ended, or where none came through."""
+    recommended: int | None
+    """The cheapest of those that are tied with the best."""
+    spread: Spread | None
+    """How far seeds move a loss; None where too few came through."""
+    default_difference: Estimate | None
+    """The default's loss minus the recommended one's, not corrected: both were named beforehand or follow."""
+    tested: Tested | None
+    """What the test set said; None where it was not opened."""
+    untested: str | None
+    """Why the test set was not opened, where that was decided."""
+
+    @property
+    def over(self) -> bool:
+        """Whether all its trials have ended."""
+        return self.ended == self.wanted
+
+    def of(self, trial: int) -> Configuration:
+        """Return the configuration of a trial of the searched study."""
+        return next(one for one in self.configurations if one.trial == trial)
