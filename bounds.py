@@ -30,6 +30,12 @@ NUMBER = Bounds(low=0, high=TRIALS.high)
 EXAMPLES = Bounds(low=1, high=1_000_000_000)
 """Training or validation examples of a trial."""
 
+EXAMPLES_IN_ALL = Bounds(low=1, high=1_000_000_000_000)
+"""Training examples of a search and of all that follows from it."""
+
+HOURS = Bounds(low=0.0, high=100_000.0, above=True)
+"""Hours of a search and of all that follows from it."""
+
 CUTOFF_LEN = Bounds(low=2, high=16_777_216)
 """Tokens of an example."""
 

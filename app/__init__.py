@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from .exporting import Exported, export
     from .options import RunOptions, SearchOptions
     from .planning import Plan
-    from .searching import Begun, Finished, plan, resume, start
+    from .searching import plan, resume, start
     from .training import train
+    from .watched import Begun, Finished
 
 __all__ = [
     "Begun",
@@ -44,6 +45,8 @@ def __getattr__(name: str) -> Any:
         from . import exporting as module  # type: ignore[no-redef]
     elif name == "train":
         from . import training as module  # type: ignore[no-redef]
+    elif name in ("Begun", "Finished"):
+        from . import watched as module  # type: ignore[no-redef]
     elif name in ("ConfirmPlan", "Confirmed", "confirm"):
         from . import confirming as module  # type: ignore[no-redef]
     elif name in __all__:

@@ -24,8 +24,8 @@ from .options import RunOptions
 from .places import count_workers, find_places
 from .planning import EVAL_COST
 from .running import machine_now
-from .searching import Finished, Watch, nobody
 from .unlocking import open_test, times_opened
+from .watched import Finished, Watch, nobody
 
 TOP = 5
 """Trials that are confirmed beside the default, unless told otherwise."""

@@ -21,7 +21,7 @@ from .options import RunOptions
 from .places import threads_on
 from .preparing import PreparedStudy, bring_up
 from .running import digests_now, run_study
-from .searching import Begun, Finished, Watch, nobody
+from .watched import Begun, Finished, Watch, nobody
 
 
 def follow(
@@ -71,8 +71,7 @@ def follow(
         stopping=stopping,
         keep_adapters=keep_adapters,
     )
-    known = {head.name for head in store.studies()}
-    prepared = None if name in known else _prepare(store, parent, config, run)
+    prepared = None if store.holds(name) else _prepare(store, parent, config, run)
     try:
         facts = store.study(name).facts if prepared is None else prepared.facts
         study = create(store, name=name, config=config, facts=facts, trials=len(stage.entries))
@@ -104,6 +103,7 @@ def configuration(
         pruner=NoPruning(),
         first=parent.config.first[:1],
         keep_held=keep_held,
+        ladder=None,
         keep_adapters=keep_adapters or parent.config.keep_adapters,
         objective=dataclasses.replace(
             parent.config.objective,

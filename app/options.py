@@ -151,6 +151,23 @@ class SearchOptions(_Options):
     trials: Annotated[int, Option(help="Trials of the study in all.", metavar="N", bounds=bounds.TRIALS)] = (
         100
     )
+    examples_in_all: Annotated[
+        int | None,
+        Option(
+            help="Instead of --trials: training examples for everything, up to a model that is trained to "
+            "the end; the search divides them.",
+            metavar="N",
+            bounds=bounds.EXAMPLES_IN_ALL,
+        ),
+    ] = None
+    hours: Annotated[
+        Real | None,
+        Option(
+            help="The same in hours, by the speed that is measured first.",
+            metavar="H",
+            bounds=bounds.HOURS,
+        ),
+    ] = None
     study: Annotated[
         Text | None, Option(help="The study's name; made of model and data by default.", metavar="NAME")
     ] = None

@@ -46,6 +46,14 @@ def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int)
     share = SHARE_WITH_PRUNING if config.pruner.stops else 1.0
     evaluated = budget.eval_examples * (len(budget.rungs) - 1) + budget.final_eval_examples
     rows = trials * share * (budget.examples + EVAL_COST * evaluated)
+    steps = () if config.ladder is None else config.ladder.planned()
+    # Above the search each trial is evaluated at its end and after its fourth round.
+    above = (
+        sum(step.count for step in steps) * EVAL_COST * (budget.eval_examples + budget.final_eval_examples)
+    )
+    if config.ladder is not None:
+        rows = min(rows, config.ladder.searching * (1 + EVAL_COST * evaluated / budget.examples))
+        rows += config.ladder.examples - config.ladder.searching + above
     examples = data.train + data.validation + data.test
     shorter = data.cutoff_len < config.objective.data.cutoff_len
     cut = cut_note(data.truncated, examples, data.cutoff_len, is_context=shorter)
@@ -91,6 +99,11 @@ def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int)
         "sampler": config.sampler.spelled,
         "pruner": config.pruner.spelled,
         "trials": trials,
+        "examples_in_all": None if config.ladder is None else config.ladder.examples,
+        "steps": [
+            {"trials": step.count, "examples": step.examples, "epochs": step.examples / data.train}
+            for step in steps
+        ],
         "examples": budget.examples,
         "epochs": budget.examples / data.train,
         "share_of_full_run": budget.examples / (EPOCHS * data.train),

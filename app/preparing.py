@@ -22,8 +22,19 @@ from ..study.records import StudyRecord
 from ..study.study_config import StudyConfig
 from .early import EarlyWorkers, devices_beside_the_first
 from .places import check_device, count_workers, find_places, machine_of, threads_on
-from .request import Request, choose_preset, default_name, fit_to_budget, make_config
+from .request import (
+    Request,
+    choose_preset,
+    default_name,
+    fit_to_budget,
+    in_examples,
+    make_config,
+    wanted_trials,
+)
 from .workers import make_worker
+
+TRAINING_SHARE = 0.75
+"""Of the time of a search, what is left beside evaluations, checkpoints and starting up."""
 
 FIRST_SLOTS = 8
 """Slots of the second try where the first one chose a number that memory did not take."""
@@ -82,10 +93,21 @@ def prepare(
             prepared.worker.close()
             config = make_config(request, fitting)
             prepared = look(config, prepared.facts.model.device)
+        if request.search.hours is not None and request.search.examples_in_all is None:
+            return _in_hours(request, prepared, logs=logs, cache=cache)
         return dataclasses.replace(prepared, config=fit_to_budget(prepared.config, prepared.facts))
     except BaseException:
         prepared.worker.close()
         raise
+
+
+def _in_hours(request: Request, prepared: PreparedStudy, *, logs: Path, cache: Path | None) -> PreparedStudy:
+    """Look again at a study of as many examples as the hours allow, by the speed that was measured."""
+    prepared.worker.close()
+    assert request.search.hours is not None, "only then"
+    per_second = prepared.facts.rows_per_second * planned_workers(request, prepared)
+    examples = int(request.search.hours * 3600 * per_second * TRAINING_SHARE)
+    return prepare(in_examples(request, examples), logs=logs, cache=cache)
 
 
 def bring_up(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> PreparedStudy:
@@ -131,7 +153,11 @@ def make_study(store: Store, request: Request, prepared: PreparedStudy) -> Study
     for name in itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2))):
         try:
             return create(
-                store, name=name, config=prepared.config, facts=prepared.facts, trials=request.search.trials
+                store,
+                name=name,
+                config=prepared.config,
+                facts=prepared.facts,
+                trials=wanted_trials(request, prepared.config),
             )
         except StudyExists:
             if request.search.study is not None:
@@ -148,6 +174,6 @@ def planned_workers(request: Request, prepared: PreparedStudy) -> int:
         find_places(device, facts, here),
         facts,
         here,
-        request.search.trials,
+        wanted_trials(request, prepared.config),
         slots=facts.slots,
     )

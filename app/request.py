@@ -6,6 +6,7 @@ A flag goes over the config file, the file over the environment, that over the d
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -19,16 +20,22 @@ from ..errors import SpaceError, UsageError
 from ..objectives.data.columns import parse_columns
 from ..objectives.size import count_parameters
 from ..search.samplers.kinds import sampler_of
-from ..spaces.params import LoraParams
+from ..spaces.params import FIELDS, LoraParams
 from ..spaces.parse import build_space, configuration, parse_set
 from ..spaces.presets import PRESETS, Preset, preset, preset_for
+from ..spaces.space import SearchSpace
+from ..study.budget import DEFAULT_STEPS, ROUNDS
 from ..study.config import DataConfig, ModelConfig, ObjectiveConfig
 from ..study.facts import Facts
+from ..study.ladder import Ladder, plan_ladder
 from ..study.samplers import SamplerSettings
 from ..study.study_config import StudyConfig
 from .config_file import read_config
 from .default_storage import default_storage
 from .options import RunOptions, SearchOptions
+
+HOLDS = "warmup_stable_decay"
+"""The schedule whose held rate lets a trial go on to a greater length."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +46,11 @@ class Request:
     """What is searched; ``enqueue`` holds what the file says, then what the flags do."""
     run: RunOptions
     """How this run is made."""
+
+    @property
+    def climbs(self) -> bool:
+        """Whether the search is the first step to a model that is trained to the end."""
+        return self.search.examples_in_all is not None or self.search.hours is not None
 
     @property
     def storage(self) -> str:
@@ -55,7 +67,12 @@ def make_request(config: Path | None, flags: Mapping[str, Any]) -> Request:
     enqueued = [*(search.enqueue or ()), *(_mapping(text) for text in given.pop("enqueue", ()))]
     if enqueued:
         given["enqueue"] = enqueued
-    return Request(search=search.with_given(given), run=run.with_given(given))
+    found = search.with_given(given)
+    wanted = [name for name in ("trials", "examples_in_all", "hours") if name in found.model_fields_set]
+    if len(wanted) > 1:
+        flags_given = " and ".join(f"--{name.replace('_', '-')}" for name in wanted)
+        raise UsageError(f"{flags_given}: each says how much is trained in all; give one of them")
+    return Request(search=found, run=run.with_given(given))
 
 
 def choose_preset(request: Request) -> Preset | None:
@@ -79,11 +96,14 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
             preset(named)  # says what may be given
     _check_sets(request.search.sets)
     space = build_space(base, file, request.search.sets, request.search.set)
+    if request.climbs:
+        space = _held(space, request)
     first = space.closest(base.default)
     source = base.default_source
     if first != base.default:
         source += "; moved to the nearest point of the space"
     search = request.search
+    ladder = _ladder(search, space.batch_sizes())
     return StudyConfig(
         space=space,
         preset=base.name,
@@ -94,7 +114,7 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
             batch_sizes=space.batch_sizes(),
             lora_ranks=space.lora_ranks(),
             lora_targets=space.lora_targets(),
-            examples=search.examples,
+            examples=search.examples if ladder is None else ladder.trial,
             eval_examples=search.eval_examples,
             max_grad_norm=search.max_grad_norm,
             seed=search.seed,
@@ -104,6 +124,8 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
         seed=search.seed,
         first=(first, *(_enqueued(values, first) for values in search.enqueue or ())),
         keep_adapters=search.keep_adapters,
+        keep_held=0 if ladder is None else ladder.kept,
+        ladder=ladder,
     )
 
 
@@ -120,6 +142,49 @@ def _installed(settings: SamplerSettings) -> SamplerSettings:
     """Return a sampler's settings, or raise ``UsageError`` where this machine lacks what it needs."""
     sampler_of(settings)
     return settings
+
+
+def _ladder(search: SearchOptions, batch_sizes: Sequence[int]) -> Ladder | None:
+    """Return how the examples that the user gave are spent; None where trials were asked for."""
+    if search.examples_in_all is None:
+        return None
+    given = search.examples is not None
+    return plan_ladder(
+        search.examples_in_all,
+        trial=search.examples or DEFAULT_STEPS * max(batch_sizes),
+        multiple=ROUNDS * math.lcm(*batch_sizes),
+        given=given,
+        hours=search.hours,
+    )
+
+
+def in_examples(request: Request, examples: int) -> Request:
+    """Return the request of hours as one of so many examples, which the hours were worked out to allow."""
+    search = request.search.model_copy(update={"examples_in_all": max(1, examples)})
+    return dataclasses.replace(request, search=search)
+
+
+def wanted_trials(request: Request, config: StudyConfig) -> int:
+    """Return how many trials the study is to have."""
+    return request.search.trials if config.ladder is None else config.ladder.most_trials
+
+
+def _held(space: SearchSpace, request: Request) -> SearchSpace:
+    """Return the space with the one schedule that can go on to a greater length."""
+    chosen = tuple(getattr(space["lr_scheduler_type"], "choices", ()))
+    untouched = chosen == (FIELDS["lr_scheduler_type"].default,) and not _names_schedule(request)
+    if not untouched and chosen != (HOLDS,):
+        flag = "--examples-in-all" if request.search.hours is None else "--hours"
+        raise UsageError(
+            f"lr_scheduler_type: {flag} lets trials go on from where a held rate begins to fall, which only "
+            f"{HOLDS} has; leave it out, or search with --trials"
+        )
+    return space.replace(parse_set(f"lr_scheduler_type={HOLDS}"))
+
+
+def _names_schedule(request: Request) -> bool:
+    named = [text.partition("=")[0].strip() for text in request.search.sets]
+    return "lr_scheduler_type" in (*named, *(request.search.set or {}))
 
 
 def fit_to_budget(config: StudyConfig, facts: Facts) -> StudyConfig:

@@ -5,63 +5,25 @@ Touches nothing of the process that calls: no signal handler, umask, environment
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 
 from ..errors import UsageError, WorkerError
 from ..search.interrupt import StopSignal
 from ..storage import engine, study_files
 from ..storage.store import Store
-from ..study.events import Observer, StudyEnded
-from ..study.records import StudyRecord
+from ..study.events import Observer
+from .climbing import climb, root_of
 from .default_storage import default_storage
 from .early import EarlyWorkers
 from .looking import look_first
 from .options import RunOptions, SearchOptions
 from .planning import Plan
 from .preparing import make_study, planned_workers, prepare
-from .request import Request
+from .request import Request, wanted_trials
 from .running import run_study
 from .settling import borrow_cache, scratch, settle
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Begun:
-    """A study that is there and is about to be run."""
-
-    study: StudyRecord
-    """The study."""
-    storage: str
-    """Its database, without a password."""
-    plan: Plan | None
-    """What it will do, from ``start``; ``resume`` plans nothing: None."""
-    store: Store
-    """Its database, open as long as it runs."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Finished:
-    """A run of a study that is over; where it was interrupted or its time was up, ``resume`` goes on."""
-
-    study: str
-    """The study's name."""
-    trials: int
-    """How many trials it is to have in all."""
-    storage: str
-    """Its database, without a password."""
-    ended: StudyEnded
-    """How the run ended."""
-
-
-Watch = Callable[[Begun], AbstractContextManager[Sequence[Observer]]]
-"""Entered once the study is there, left when its run is over; gives further observers."""
-
-
-def nobody(_: Begun) -> AbstractContextManager[Sequence[Observer]]:
-    """Watch nothing."""
-    return contextlib.nullcontext(())
+from .watched import Begun, Finished, Watch, nobody
 
 
 def plan(
@@ -86,7 +48,12 @@ def plan(
         prepared = prepare(request, logs=folder, cache=None, starting=preparing)
         prepared.worker.close()
     workers = planned_workers(request, prepared)
-    return Plan(config=prepared.config, facts=prepared.facts, trials=request.search.trials, workers=workers)
+    return Plan(
+        config=prepared.config,
+        facts=prepared.facts,
+        trials=wanted_trials(request, prepared.config),
+        workers=workers,
+    )
 
 
 def start(
@@ -141,9 +108,15 @@ def start(
                         observers=(*observers, *more),
                         stop=stop,
                     )
+                done = Finished(study=study.name, trials=study.trials, storage=begun.storage, ended=ended)
+                if study.config.ladder is not None:
+                    prepared.worker.close()
+                    done = climb(
+                        store, study, request.run, ended=done, observers=observers, stop=stop, watch=watch
+                    )
         finally:
             prepared.worker.close()
-    return Finished(study=study.name, trials=study.trials, storage=begun.storage, ended=ended)
+    return done
 
 
 def resume(
@@ -189,7 +162,16 @@ def resume(
                     f"--trials {trials}: study {record.name} has {there} already, and --trials is the total"
                 )
             record = dataclasses.replace(record, trials=trials)
+        options = run or RunOptions()
+        step, record = record, root_of(store, record)
+        if step.name != record.name and trials is not None:
+            raise UsageError(
+                f"--trials: {step.name} trains what came up from {record.name}; resume that with it"
+            )
         begun = Begun(study=record, storage=store.url, plan=None, store=store)
         with watch(begun) as more:
-            ended = run_study(store, record, run or RunOptions(), observers=(*observers, *more), stop=stop)
-    return Finished(study=record.name, trials=record.trials, storage=begun.storage, ended=ended)
+            ended = run_study(store, record, options, observers=(*observers, *more), stop=stop)
+        done = Finished(study=record.name, trials=record.trials, storage=begun.storage, ended=ended)
+        if record.config.ladder is not None:
+            done = climb(store, record, options, ended=done, observers=observers, stop=stop, watch=watch)
+    return done

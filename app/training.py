@@ -27,7 +27,7 @@ from ..study.stopping import Keep, Stopping
 from .default_storage import default_storage
 from .following import configuration, follow
 from .options import RunOptions
-from .searching import Finished, Watch, nobody
+from .watched import Finished, Watch, nobody
 
 STATES_OF_A_TRIAL = 12
 """Copies of an adapter's bytes on disk at most: two states and one being written, each with Adam's two

@@ -12,7 +12,7 @@ from ..reports.data_words import column_lines, cut_words, reason_line
 from ..reports.paired import MIN_EXAMPLES
 from ..study.budget import LEAST_EVAL_EXAMPLES
 from ..study.facts import ColumnUse, Endings, LeftOut
-from ..study.format import counted, show_bytes, show_loss, show_seconds, show_short
+from ..study.format import counted, show_bytes, show_count, show_loss, show_seconds, show_short
 from ..study.stop_tokens import ending_sentence, ending_warnings
 
 REASONS_SHOWN = 8
@@ -73,6 +73,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
             f"{show_bytes(memory['worker'])} per worker of {show_bytes(memory['available'])} free"
             + ("" if fits else ": does not fit, lower --slots or --workers"),
         ),
+        *_step_lines(values),
         (
             "search",
             f"{_at_once(values)}, about {show_seconds(3600 * values['hours'], about=True)} "
@@ -80,6 +81,31 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("base model", f"eval loss {show_loss(values['base_loss'])}"),
     ]
+
+
+def _step_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Say what comes after the search where examples or hours were given for everything."""
+    if values["examples_in_all"] is None:
+        return []
+    steps = values["steps"]
+    if not steps:
+        return [("in all", f"{counted(values['examples_in_all'], 'example')}, all of them the search's")]
+    first, *others = steps
+    words = [f"{numbered(first['trials'], 'trial')} of {counted(first['examples'], 'example')}"]
+    words += [f"{step['trials']} of {show_count(step['examples'])}" for step in others]
+    return [
+        (
+            "in all",
+            f"{counted(values['examples_in_all'], 'example')}: search, then {', '.join(words)}; each goes "
+            f"on from one below, and the last reads {_reads(steps[-1]['epochs'])}",
+        )
+    ]
+
+
+def _reads(epochs: float) -> str:
+    if epochs < 1:
+        return f"{100 * epochs:.0f} % of the training data"
+    return f"the training data {epochs:.2g} times"
 
 
 def _few_lines(values: dict[str, Any]) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..app.planning import Plan
-from ..app.searching import Begun, Finished, Watch
+from ..app.watched import Begun, Finished, Watch
 from ..search.interrupt import StopSignal
 from ..storage import study_files
 from ..storage.store import Store

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..spaces.params import LoraParams
+from ..study.budget import ROUNDS
 from ..study.events import Notice, TrialStarted
 from ..study.sentences import everything_tried, space_exhausted
 from ..study.stage import Stage
@@ -31,7 +32,7 @@ class TrialSource:
     @property
     def over(self) -> bool:
         """Whether no trial will begin any more."""
-        return self.exhausted or len(self._state.trials) >= self.total
+        return self.exhausted or len(self._state.trials) >= self.total or not self._affordable()
 
     def next_trial(self) -> int | None:
         """Record the next trial and return its number; None where none may begin now."""
@@ -67,9 +68,18 @@ class TrialSource:
         self.exhausted = True
         self._announcer.tell(notice)
 
+    def _affordable(self) -> bool:
+        """Return whether what the search may take would pay for another trial, if none is stopped."""
+        state, ladder = self._state, self._state.config.ladder
+        if ladder is None or not state.trials:
+            return True
+        a_round = state.facts.budget.round_examples
+        taken = sum(ROUNDS if t.state == "running" else t.rounds for t in state.trials.values())
+        return (taken + ROUNDS) * a_round <= ladder.searching
+
     def _begin_entry(self, stage: Stage, number: int) -> int:
         entry = stage.entries[number]
-        source = "default" if entry.trial == 0 else "enqueued"
+        source = "default" if entry.params == self._state.config.first[0] else "enqueued"
         self._state.add_entry(entry, self._held_folder(stage), source)
         self._announcer.tell(TrialStarted(trial=number, params=entry.params, source=source))
         return number

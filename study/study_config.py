@@ -16,6 +16,7 @@ from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
 from .as_json import to_json
 from .config import ObjectiveConfig
+from .ladder import Ladder
 from .pruners import PRUNERS, PrunerSettings
 from .samplers import SAMPLERS, SamplerSettings
 from .stage import Stage
@@ -55,6 +56,8 @@ class StudyConfig:
     """How many of the best trials keep their adapters on disk, at least 1."""
     keep_held: int = 0
     """How many of the best trials keep their state from before the decay of their learning rate."""
+    ladder: Ladder | None = None
+    """How training examples are spent up to a model that is trained to the end; None for a search alone."""
     stage: Stage | None = None
     """What a study that follows from another trains; None for a search."""
 
@@ -83,10 +86,11 @@ class StudyConfig:
         values["pruner"] = self.pruner.to_json()
         values["first"] = [params.to_dict() for params in self.first]
         # Left out where they say nothing: a search's configuration is what older versions wrote.
-        if self.stage is None:
-            del values["stage"]
-        else:
-            values["stage"] = self.stage.to_json()
+        for name in ("stage", "ladder"):
+            if values[name] is None:
+                del values[name]
+            else:
+                values[name] = values[name].to_json()
         if not self.keep_held:
             del values["keep_held"]
         if self.objective.stopping is None:
@@ -105,8 +109,9 @@ class StudyConfig:
             # A study of before these were stored goes by what they were then.
             given["sampler"] = SAMPLERS.from_json(values.get("sampler", "tpe"))
             given["pruner"] = PRUNERS.from_json(values.get("pruner", "asha"))
-            if given.get("stage") is not None:
-                given["stage"] = Stage.from_json(given["stage"])
+            for name, kind in (("stage", Stage), ("ladder", Ladder)):
+                if given.get(name) is not None:
+                    given[name] = kind.from_json(given[name])
             return cls(**given)
         except (AttributeError, LookupError, LoratuneError, TypeError, ValueError) as error:
             raise StorageError(

@@ -116,6 +116,11 @@ class Job:
         return f"{self.scheduler}-{self.config}-{self.seed}-{self.level}-{self.nudge:g}"
 
     @property
+    def anew(self) -> bool:
+        """Whether it begins with nothing; only a held rate can go on."""
+        return self.level == 0 or self.scheduler != SCHEDULE
+
+    @property
     def below(self) -> Job:
         """The same trial a level down."""
         return dataclasses.replace(self, level=self.level - 1)
@@ -157,8 +162,7 @@ class Bench:
         left = [job for job in jobs if self.mine(job) and job.key not in done]
         for level in sorted({job.level for job in left}):
             here = [job for job in left if job.level == level]
-            if level:
-                here = [job for job in here if self.checkpoint(job.below).exists()]
+            here = [job for job in here if job.anew or self.checkpoint(job.below).exists()]
             for start in range(0, len(here), SLOTS):
                 began = time.monotonic()
                 self._pack(here[start : start + SLOTS])
@@ -207,7 +211,7 @@ class Bench:
         if len(set(numbers)) < len(jobs):  # the number is in a checkpoint, so it is the configuration's
             raise SystemExit("a pack holds a configuration twice")
         for job, own in zip(jobs, params, strict=True):
-            start = self.checkpoint(job.below) if job.level else None
+            start = None if job.anew else self.checkpoint(job.below)
             session.add(job.config, own, seed=job.seed, attempt=1, resume_from=start)
         first = session._slots[0].rounds
         place = {number: index for index, number in enumerate(numbers)}
@@ -225,7 +229,7 @@ class Bench:
                 if result.eval_losses is not None:
                     losses = np.asarray(result.eval_losses, dtype=np.float32)
                     tokens = np.asarray(session.facts.eval_tokens[: len(losses)], dtype=np.float64)
-                    row["loss"] = float(losses.astype(np.float64) @ tokens / tokens.sum())
+                    row["loss"] = float(losses.sum(dtype=np.float64) / tokens.sum())
                     row["each"] = base64.b64encode(losses.astype(np.float16).tobytes()).decode()
                 curves[place[result.trial]].append(row)
                 if result.diverged is None:

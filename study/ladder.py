@@ -1,0 +1,173 @@
+"""How a search spends a number of training examples on the way to one model that is trained to the end.
+
+The search itself is the lowest step. The trials of each step after it are twice as long and go on from where
+those below began to let their learning rate fall; fewer go up each time, and the last step is one trial. Pure
+arithmetic on the record: whoever resumes comes to the same steps. docs/search.md says what was measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import BudgetError
+from .budget import BEFORE_DECAY, ROUNDS
+
+FACTOR = 2
+"""A step's trials are this many times as long as those below it."""
+
+BEGINS = BEFORE_DECAY // FACTOR
+"""Rounds of its own length that a trial has done when it comes from the step below."""
+
+NEW = (ROUNDS - BEGINS) / ROUNDS
+"""The share of a trial's examples that are still to be trained then."""
+
+FINAL = 0.42
+"""How long the last trial is, as a share of all examples, as near as lengths allow."""
+
+LEAST_SEARCHING = 0.15
+"""The share of all examples that is left to the search at least."""
+
+USUAL_SHARE = 0.65
+"""What is trained of all trials where bad ones are stopped (docs/log.md)."""
+
+KEPT = 8
+"""At most so many trials of the search go up the first step."""
+
+COUNTS = (1, 2, 2, 3, 4)
+"""How many trials the last step has, the one before it, and so on down; the last number goes on."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
+    """The next step up."""
+
+    level: int
+    """How many steps above the search."""
+    count: int
+    """How many trials go up to it."""
+    examples: int
+    """Training examples of each, from its beginning."""
+    last: bool
+    """Whether nothing comes after it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """What the user gave for everything, and how it is shared out; stored with the study."""
+
+    examples: int
+    """Training examples in all: the search and every step above it."""
+    trial: int
+    """Training examples of a trial of the search."""
+    steps: int
+    """How many steps there are above the search; 0: all of it is the search's."""
+    counts: tuple[int, ...] = COUNTS
+    """How many trials each step has, from the last one down."""
+    hours: float | None = None
+    """The time that the examples were worked out from, where the user gave that."""
+
+    @property
+    def final(self) -> int:
+        """Training examples of the last trial, from its beginning."""
+        return self._length(self.steps)
+
+    @property
+    def kept(self) -> int:
+        """How many of the search's best trials keep the state that a longer one goes on from."""
+        return KEPT if self.steps else 0
+
+    @property
+    def searching(self) -> int:
+        """Training examples that the search itself may take: what the steps above it leave."""
+        return self.examples - sum(self._cost(level) for level in range(1, self.steps + 1))
+
+    @property
+    def most_trials(self) -> int:
+        """How many trials the search has at most: as many as it can pay if the usual share is stopped."""
+        return max(2, math.ceil(self.searching / (USUAL_SHARE * self.trial)))
+
+    def planned(self) -> tuple[Step, ...]:
+        """Return every step as it comes where the search takes all that it may."""
+        levels = range(1, self.steps + 1)
+        return tuple(
+            Step(level=up, count=self._count(up), examples=self._length(up), last=up == self.steps)
+            for up in levels
+        )
+
+    def next_step(self, *, level: int, spent: int, candidates: int) -> Step | None:
+        """Return the step above ``level``, None where the last one is done or cannot be paid.
+
+        Args:
+            level: how far up one is; 0: the search has ended.
+            spent: examples that have been trained so far, in all.
+            candidates: trials that could go up.
+        """
+        up = level + 1
+        if level == self.steps or not candidates:
+            return None
+        left = self.examples - spent - sum(self._cost(above) for above in range(up + 1, self.steps + 1))
+        affordable = int(left / self._new(up))
+        last = up == self.steps
+        # What the search left over lets more go up the first step, where they cost least.
+        wanted = min(affordable, KEPT if up == 1 and not last else self._count(up))
+        count = min(wanted, candidates)
+        return None if count < 1 else Step(level=up, count=count, examples=self._length(up), last=last)
+
+    def _count(self, level: int) -> int:
+        return self.counts[min(self.steps - level, len(self.counts) - 1)]
+
+    def _length(self, level: int) -> int:
+        return int(self.trial * FACTOR**level)
+
+    def _new(self, level: int) -> int:
+        """Return the examples that one trial of a step costs."""
+        return math.ceil(NEW * self._length(level))
+
+    def _cost(self, level: int) -> int:
+        return self._count(level) * self._new(level)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {**vars(self), "counts": list(self.counts)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Ladder:
+        """Make one from what ``to_json`` returned; raises what a wrong type raises."""
+        return cls(**{**values, "counts": tuple(values["counts"])})
+
+
+def plan_ladder(
+    examples: int, *, trial: int, multiple: int, given: bool = False, hours: float | None = None
+) -> Ladder:
+    """Return how so many examples are spent.
+
+    The search's trials are between half of ``trial`` and all of it, whatever comes out nearest to the wanted
+    length of the last one when doubled; exactly ``trial`` where the user gave that.
+
+    Args:
+        examples: training examples in all.
+        trial: training examples of a trial of an ordinary search.
+        multiple: what a trial's examples must be a multiple of.
+        given: whether the user chose the length of a trial.
+        hours: the time that ``examples`` were worked out from.
+
+    Raises:
+        BudgetError: they are too few for a search of two trials.
+    """
+    lengths = (
+        (trial,) if given else range(max(multiple, trial // 2 // multiple * multiple), trial + 1, multiple)
+    )
+    found = [
+        Ladder(examples=examples, trial=length, steps=steps, hours=hours)
+        for length in lengths
+        for steps in range(1 + max(0, int(math.log2(examples / trial))))
+    ]
+    enough = [one for one in found if one.searching >= max(2 * one.trial, LEAST_SEARCHING * examples)]
+    if not enough:
+        raise BudgetError(
+            f"{examples} training examples in all are too few: a search of two trials takes {2 * lengths[0]}"
+        )
+    return min(enough, key=lambda one: abs(math.log(one.final / (FINAL * examples))))

@@ -1,0 +1,157 @@
+"""From a search that was given examples in all up to one model that is trained to the end."""
+
+from __future__ import annotations
+
+import pytest
+from loratune import app
+from loratune.app import workers
+from loratune.app.climbing import step_name
+from loratune.errors import UsageError
+from loratune.objectives.testing.fake import FakeWorker
+from loratune.search.interrupt import StopSignal
+from loratune.storage.store import Store
+from loratune.study.events import PointRecorded, StudyStarted
+from loratune.study.ladder import BEGINS
+from loratune.study.ranking import ranked
+
+GIVEN = 20_000
+ONE = app.RunOptions(workers=1)
+
+
+class Worker(FakeWorker):
+    """Stands for a worker process; trains nothing."""
+
+    def __init__(self, index=0, log_file=None, **_):
+        super().__init__(index)
+        self.log_file = log_file
+
+    def move_log(self, to):
+        self.log_file = to
+
+
+class Heard:
+    """Notes what begins, and asks for an end after so many points."""
+
+    def __init__(self, stop=None, after=None):
+        self.studies, self.points = [], 0
+        self.stop, self.after = stop, after
+
+    def on_event(self, event):
+        if isinstance(event, StudyStarted):
+            self.studies.append(event.study)
+        if isinstance(event, PointRecorded):
+            self.points += 1
+            if self.points == self.after:
+                self.stop.request()
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TUNE_STORAGE", raising=False)
+    monkeypatch.setattr(workers, "ProcessWorker", Worker)
+    return tmp_path
+
+
+def search(**values):
+    return app.SearchOptions(examples_in_all=GIVEN, seed=3, **values)
+
+
+def record(store, name):
+    """Return all of a study that a repetition must repeat, and what it trained."""
+    study = store.study(name)
+    trials = store.trials(study.id)
+    points = [(point.trial, point.round, point.eval_loss) for point in store.curve(study.id)]
+    return [(t.number, t.params, t.seed, t.state, t.value, t.rounds) for t in trials], points
+
+
+def trained(store, name):
+    study = store.study(name)
+    return len(store.curve(study.id)) * study.facts.budget.round_examples
+
+
+def test_each_step_trains_the_best_of_the_one_below_twice_as_long_from_where_it_held():
+    heard = Heard()
+    done = app.start(search(), ONE, observers=[heard])
+    with Store.open("tune.db", mode="read") as store:
+        root = store.study("demo")
+        ladder = root.config.ladder
+        assert ladder is not None
+        names = [step_name("demo", level) for level in range(1, ladder.steps + 1)]
+        assert heard.studies == ["demo", *names]
+        assert (done.study, done.trials, done.ended.why) == (names[-1], 1, "complete")
+        below = root
+        for name in names:
+            study = store.study(name)
+            assert study.facts.budget.examples == 2 * below.facts.budget.examples
+            best = ranked(store.trials(below.id))[: study.trials]
+            trials = store.trials(study.id)
+            assert [trial.params for trial in trials] == [trial.params for trial in best]
+            rounds = {point.round for point in store.curve(study.id) if point.trial == 0}
+            assert min(rounds) == BEGINS + 1
+            below = study
+        spent = sum(trained(store, name) for name in ("demo", *names))
+    assert 0.8 * GIVEN < spent <= GIVEN
+
+
+def test_the_search_stays_within_its_share_and_holds_its_rate():
+    app.start(search(), ONE)
+    with Store.open("tune.db", mode="read") as store:
+        root = store.study("demo")
+        assert trained(store, "demo") <= root.config.ladder.searching
+        schedules = {trial.params.lr_scheduler_type for trial in store.trials(root.id)}
+    assert schedules == {"warmup_stable_decay"}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.7, 0.9, 0.97])
+def test_wherever_it_is_interrupted_it_goes_on_and_comes_to_the_same(tmp_path, monkeypatch, share):
+    whole_run = Heard()
+    app.start(search(), ONE, observers=[whole_run])
+    after = int(share * whole_run.points)
+    stop = StopSignal()
+    (tmp_path / "again").mkdir()
+    monkeypatch.chdir(tmp_path / "again")
+    interrupted = app.start(search(), ONE, observers=[Heard(stop, after)], stop=stop)
+    assert interrupted.ended.why == "interrupted"
+    done = app.resume(run=ONE)
+    with (
+        Store.open(str(tmp_path / "tune.db"), mode="read") as whole,
+        Store.open("tune.db", mode="read") as now,
+    ):
+        names = [head.name for head in whole.studies()]
+        assert [head.name for head in now.studies()] == names
+        assert done.study == names[-1]
+        for name in names:
+            assert record(now, name) == record(whole, name)
+
+
+def test_a_search_that_is_done_is_not_done_again():
+    app.start(search(), ONE)
+    heard = Heard()
+    app.resume("demo", ONE, observers=[heard])
+    assert heard.points == 0
+
+
+def test_a_schedule_that_cannot_go_on_is_refused_before_anything_begins(tmp_path):
+    with pytest.raises(UsageError, match=r"lr_scheduler_type: --examples-in-all .*warmup_stable_decay"):
+        app.start(search(set={"lr_scheduler_type": "cosine"}), ONE)
+    assert not (tmp_path / "tune.db").exists()
+
+
+def test_hours_become_examples_by_the_speed_that_was_measured():
+    app.start(app.SearchOptions(hours=0.05, seed=3), ONE)
+    with Store.open("tune.db", mode="read") as store:
+        study = store.study("demo")
+    ladder = study.config.ladder
+    assert ladder is not None
+    assert ladder.hours == 0.05
+    assert ladder.examples == pytest.approx(0.05 * 3600 * study.facts.rows_per_second * 0.75, rel=0.01)
+
+
+def test_more_than_one_word_on_how_much_is_trained_is_refused():
+    from loratune.app.request import make_request
+
+    with pytest.raises(UsageError, match=r"--examples-in-all and --hours: .*give one"):
+        make_request(None, {"examples_in_all": 1000, "hours": 1.0})
+    with pytest.raises(UsageError, match=r"--trials and --hours"):
+        make_request(None, {"trials": 10, "hours": 1.0})

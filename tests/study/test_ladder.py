@@ -1,0 +1,100 @@
+"""How training examples are shared out between a search and the steps above it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from loratune.errors import BudgetError
+from loratune.study.ladder import FACTOR, FINAL, KEPT, NEW, Ladder, Step, plan_ladder
+
+MULTIPLE = 256
+
+
+def ladders(least: int = 2_000) -> st.SearchStrategy[Ladder]:
+    return st.builds(
+        lambda examples, trial: plan_ladder(examples, trial=trial, multiple=MULTIPLE),
+        st.integers(least * 2, 5_000_000),
+        st.sampled_from([512, 768, 1536, 3072]),
+    )
+
+
+def climbed(ladder: Ladder, spent: int, candidates: int) -> list[Step]:
+    """Return every step that is taken, and check the examples as they are spent."""
+    steps: list[Step] = []
+    while (step := ladder.next_step(level=len(steps), spent=spent, candidates=candidates)) is not None:
+        spent += int(step.count * NEW * step.examples)
+        assert spent <= ladder.examples
+        steps.append(step)
+        candidates = step.count
+    return steps
+
+
+@given(st.data())
+def test_search_and_steps_together_never_take_more_than_was_given(data: st.DataObject) -> None:
+    examples = data.draw(st.integers(8_000, 5_000_000))
+    ladder = plan_ladder(examples, trial=1536, multiple=MULTIPLE)
+    searched = data.draw(st.integers(0, ladder.searching))
+    steps = climbed(ladder, searched, data.draw(st.integers(1, 200)))
+    assert len(steps) == ladder.steps
+    assert [step.level for step in steps] == list(range(1, ladder.steps + 1))
+    assert [step.last for step in steps] == [False] * (ladder.steps - 1) + [True] * bool(steps)
+
+
+@given(ladders())
+def test_fewer_go_up_each_time_and_the_last_step_is_one_trial_twice_as_long_as_those_below(ladder) -> None:
+    steps = climbed(ladder, ladder.searching, 200)
+    counts = [step.count for step in steps]
+    assert counts == sorted(counts, reverse=True)
+    assert all(count <= KEPT for count in counts)
+    assert [step.examples for step in steps] == [ladder.trial * FACTOR**step.level for step in steps]
+    if steps:
+        assert counts[-1] == 1
+        assert steps[-1].examples == ladder.final
+
+
+@given(st.integers(30_000, 5_000_000))
+def test_the_last_trial_is_about_two_fifths_of_all_examples(examples: int) -> None:
+    ladder = plan_ladder(examples, trial=1536, multiple=MULTIPLE)
+    assert 0.7 * FINAL <= ladder.final / examples <= 1.3 * FINAL
+
+
+@given(st.integers(4_000, 5_000_000))
+def test_the_trials_of_the_search_are_between_half_and_all_of_an_ordinary_length(examples: int) -> None:
+    ladder = plan_ladder(examples, trial=1536, multiple=MULTIPLE)
+    assert 768 <= ladder.trial <= 1536
+    assert ladder.trial % MULTIPLE == 0
+    assert ladder.searching >= 2 * ladder.trial
+
+
+def test_the_length_that_the_user_chose_is_kept() -> None:
+    assert plan_ladder(100_000, trial=1000, multiple=MULTIPLE, given=True).trial == 1000
+
+
+def test_what_a_search_left_over_lets_more_of_it_go_up() -> None:
+    ladder = plan_ladder(107_520, trial=1536, multiple=MULTIPLE)
+    all_spent = ladder.next_step(level=0, spent=ladder.searching, candidates=50)
+    half_spent = ladder.next_step(level=0, spent=ladder.searching // 2, candidates=50)
+    assert all_spent is not None
+    assert half_spent is not None
+    assert all_spent.count < half_spent.count <= KEPT
+
+
+def test_who_has_no_candidate_or_no_examples_left_takes_no_step() -> None:
+    ladder = plan_ladder(107_520, trial=1536, multiple=MULTIPLE)
+    assert ladder.next_step(level=0, spent=0, candidates=0) is None
+    assert ladder.next_step(level=0, spent=ladder.examples, candidates=5) is None
+    assert ladder.next_step(level=ladder.steps, spent=0, candidates=5) is None
+
+
+@given(st.integers(1, 1_535))
+def test_examples_for_less_than_two_short_trials_are_refused(examples: int) -> None:
+    with pytest.raises(BudgetError, match=rf"{examples} training examples in all are too few"):
+        plan_ladder(examples, trial=1536, multiple=MULTIPLE)
+
+
+@given(ladders(), st.one_of(st.none(), st.floats(0.1, 1e4)))
+def test_it_is_read_as_it_was_written(ladder: Ladder, hours: float | None) -> None:
+    assume(hours is None or hours == hours)
+    made = Ladder.from_json({**ladder.to_json(), "hours": hours})
+    assert Ladder.from_json(made.to_json()) == made
