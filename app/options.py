@@ -28,6 +28,7 @@ from .. import bounds
 from ..bounds import Bounds
 from ..errors import UsageError
 from ..storage.store import DEFAULT
+from ..study.metric import MetricName
 from ..study.offered import Attention, Dtype, Format
 from ..study.pruners import PRUNERS, PrunerSettings
 from ..study.samplers import SAMPLERS, SamplerSettings
@@ -189,6 +190,10 @@ class SearchOptions(_Options):
         int | None,
         Option(help="Validation examples of the final evaluation.", metavar="N", bounds=bounds.EXAMPLES),
     ] = None
+    metric: Annotated[
+        MetricName,
+        Option(help="What the best trial is selected by; the loss is what stops trials early."),
+    ] = "loss"
     max_grad_norm: Annotated[
         Real, Option(help="Clip gradients to this norm.", metavar="X", bounds=bounds.MAX_GRAD_NORM)
     ] = 1.0

@@ -21,6 +21,7 @@ from ..study.facts import Facts
 from ..study.records import StudyRecord
 from ..study.study_config import StudyConfig
 from .early import EarlyWorkers, devices_beside_the_first
+from .metric_check import check_measurable
 from .places import check_device, count_workers, find_places, machine_of, threads_on
 from .request import (
     Request,
@@ -87,6 +88,7 @@ def prepare(
 
     prepared = look(config, device)
     try:
+        check_measurable(config.objective.metric, prepared.facts)
         fitting = preset_for(prepared.facts.model.parameters)
         if chosen is None and fitting.name != config.preset:
             # Only now is the model's size known, and with it the space.

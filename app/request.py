@@ -17,6 +17,7 @@ import yaml
 
 from ..demo import data_path, model_path
 from ..errors import SpaceError, UsageError
+from ..metrics.installed import check_installed
 from ..objectives.data.columns import parse_columns
 from ..objectives.size import count_parameters
 from ..search.samplers.kinds import sampler_of
@@ -104,6 +105,7 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
         source += "; moved to the nearest point of the space"
     search = request.search
     ladder = _ladder(search, space.batch_sizes())
+    check_installed(search.metric)
     return StudyConfig(
         space=space,
         preset=base.name,
@@ -117,6 +119,7 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
             examples=search.examples if ladder is None else ladder.trial,
             eval_examples=search.eval_examples,
             max_grad_norm=search.max_grad_norm,
+            metric=search.metric,
             seed=search.seed,
         ),
         sampler=_installed(search.sampler),

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
+from ..metrics.installed import check_installed
 from ..objectives import machine
 from ..objectives.identity import digests, find_folder
 from ..objectives.precheck import precheck
@@ -40,6 +41,7 @@ def run_study(
     ``prepared`` has its first worker where that has looked at model and data already, ``early`` others that
     were started with it.
     """
+    check_installed(study.config.objective.metric)
     _tell(observers, StudyStarted(study=study.name, trials=study.trials))
     slots = options.slots_wanted
     if slots is not None and prepared is not None:

@@ -54,6 +54,7 @@ def study_row(store: Store, study: StudyHead) -> dict[str, Any]:
         "states": states,
         "best": None if best is None else best.value,
         "best_trial": None if best is None else best.number,
+        "score": None if best is None else best.score,
         "owner": f"pid {lease.pid} on {lease.host}" if lease is not None and lease.alive else None,
         "disk_bytes": store.disk_bytes(study.id),
         "created": study.created_at.isoformat(),
@@ -62,13 +63,16 @@ def study_row(store: Store, study: StudyHead) -> dict[str, Any]:
 
 def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
     """Return the table of ``tune list`` for a terminal of that width."""
+    # By what it is selected where that is not the loss.
+    scored = any(row["score"] is not None for row in rows)
     return console.table(
-        ("study", "trials", "best", "outcomes", "owner", "disk", "created"),
+        ("study", "trials", "best", *(("score",) if scored else ()), "outcomes", "owner", "disk", "created"),
         (
             (
                 row["study"],
                 f"{row['ended']}/{row['trials']}",
                 show_loss(row["best"]),
+                *((show_loss(row["score"]),) if scored else ()),
                 ", ".join(
                     f"{count} {show_state(state, live=row['owner'] is not None)}"
                     for state, count in row["states"].items()
@@ -80,7 +84,7 @@ def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
             for row in rows
         ),
         width=width,
-        right=("trials", "best", "disk"),
+        right=("trials", "best", *(("score",) if scored else ()), "disk"),
         folding=("outcomes", "owner"),
         lesser={"disk": 1, "created": 2},
     )

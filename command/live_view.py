@@ -18,7 +18,7 @@ from ..study.events import Event, StudyProgress, TrialEnded
 from ..study.format import show_loss
 from ..study.sentences import sentence
 from .console import show_params
-from .standing import rates
+from .standing import rates, shown_best
 from .table_columns import columns
 
 EXPECTED = ("complete", "pruned", "diverged")
@@ -100,7 +100,7 @@ def _head(progress: StudyProgress) -> RenderableType:
         lines.append(
             Text.assemble(
                 "best ",
-                (show_loss(best.value), "bold green"),
+                (shown_best(best), "bold green"),
                 f" (trial {best.number}; base model {show_loss(progress.base_loss)})  ",
                 (show_params(best.params, progress.varied), "green"),
             )

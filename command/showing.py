@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ from ..study.format import (
     have_ended,
     show_count,
     show_loss,
+    show_share,
     show_source,
     show_value,
 )
+from ..study.ranking import ranked
 from ..study.records import TrialRecord
 from . import console
 from .confirming import print_confirmation
@@ -64,11 +67,13 @@ def print_study(out: Console, facts: StudyFacts) -> None:
 
 def print_trials(out: Console, view: StudyView) -> None:
     """Print the best trials of a study."""
-    ranked = sorted(view.trials, key=lambda it: (it.value is None, it.value or 0.0, -it.rounds, it.number))
-    console.show_table(out, _trial_table(view, ranked[:ROWS], console.room(out)))
+    best = ranked(view.trials)
+    others = (trial for trial in view.trials if trial.value is None)
+    shown = [*best, *sorted(others, key=lambda trial: (-trial.rounds, trial.number))]
+    console.show_table(out, _trial_table(view, shown[:ROWS], console.room(out)))
     out.print(Text("rounds: how many of its 8 equal parts a trial was trained for", style="dim"))
-    if len(ranked) > ROWS:
-        more = f"… and {len(ranked) - ROWS} more; tune report -o report.html shows all"
+    if len(shown) > ROWS:
+        more = f"… and {len(shown) - ROWS} more; tune report -o report.html shows all"
         out.print(Text(more, style="dim"))
 
 
@@ -82,6 +87,12 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord, reading: Read
         console.say(out, trial.reason, indent=2)
     if trial.value is not None:
         out.print(Text(f"  eval loss {show_loss(trial.value)}; base model {show_loss(view.base_loss)}"))
+        measured = view.evaluations.get(trial.number)
+        if measured is not None and measured.token_accuracy is not None:
+            words = f"  perplexity {show_loss(math.exp(trial.value))}"
+            out.print(Text(f"{words}, token accuracy {show_share(measured.token_accuracy)}"))
+        if trial.score is not None:
+            out.print(Text(f"  {view.metric.words} {show_loss(trial.score)}, which the best is selected by"))
     for name, value in trial.params.to_dict().items():
         out.print(Text(f"  {name:<18} {show_value(value)}"))
     out.print()
@@ -106,23 +117,26 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord, reading: Read
 
 def _trial_table(view: StudyView, trials: Sequence[TrialRecord], width: int) -> Table:
     varied = [one.name for one in view.space.dimensions if not one.fixed]
+    scored = not view.metric.is_loss
     rows = (
         (
             trial.number,
             console.state_text(view.state_of(trial)),
             show_loss(trial.value if trial.value is not None else view.last_eval(trial.number)),
+            *((show_loss(trial.score),) if scored else ()),
             f"{trial.rounds}/8",
             *(show_value(value_of(trial.params, name)) for name in varied),
         )
         for trial in trials
     )
+    head = ("eval", "score") if scored else ("eval",)
     names = [SHORT[name] for name in varied]
     ranks = {SHORT[name]: 1 if name in LEADING else 3 for name in varied}
     return console.table(
-        ("trial", "state", "eval", "rounds", *names),
+        ("trial", "state", *head, "rounds", *names),
         rows,
         width=width,
-        right=("trial", "eval", "rounds", *names),
+        right=("trial", *head, "rounds", *names),
         lesser={"rounds": 2, **ranks},
     )
 

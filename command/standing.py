@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..nouns import numbered
-from ..study.events import StudyProgress
+from ..study.events import BestTrial, StudyProgress
 from ..study.format import show_bytes, show_loss, show_seconds
 
 
@@ -18,12 +18,17 @@ def counts_line(progress: StudyProgress) -> str:
     going = progress.counts.get("running", 0)
     words = ", ".join([*ended, *([f"{going} running"] if going else [])])
     best = (
-        f"; best {show_loss(progress.best.value)} (trial {progress.best.number}), "
+        f"; best {shown_best(progress.best)} (trial {progress.best.number}), "
         f"base {show_loss(progress.base_loss)}"
         if progress.best is not None
         else ""
     )
     return f"{progress.finished}/{numbered(progress.trials, 'trial')}: {words or 'none yet'}{best}"
+
+
+def shown_best(best: BestTrial) -> str:
+    """Return the loss of the best trial, and its score where it was selected by one."""
+    return show_loss(best.value) + ("" if best.score is None else f", score {show_loss(best.score)}")
 
 
 def rates(progress: StudyProgress) -> tuple[str, ...]:

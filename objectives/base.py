@@ -46,6 +46,19 @@ class RoundProgress:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Measures:
+    """What was measured beside the losses of a final evaluation, for each of its examples."""
+
+    correct: tuple[int, ...]
+    """``[n]`` target tokens that were the likeliest ones."""
+    label_losses: tuple[tuple[float, ...], ...] | None = None
+    """``[k, labels]`` mean loss over the tokens of each label, were it the answer, of the first k examples;
+    None where none was asked for or the data has no labels."""
+    marks: tuple[float, ...] | None = None
+    """``[n]`` mark of what the trial writes as the answer, 0 to 1; None where none was asked for."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SlotResult:
     """What one trial did in a round."""
 
@@ -71,6 +84,8 @@ class SlotResult:
     final_losses: tuple[float, ...] | None = None
     """``[n]`` summed loss of the kept weights on each example of the final evaluation set; set where a trial
     of full length has ended, alone."""
+    measures: Measures | None = None
+    """What was measured beside the last of these losses, where they are final ones."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

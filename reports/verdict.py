@@ -6,8 +6,11 @@ import dataclasses
 
 from ..spaces.params import LoraParams
 from ..study.format import counted, join, show_count, show_loss, show_share
+from ..study.metric import METRICS, MetricName
+from ..study.ranking import ranked
 from ..study.records import Evaluation, TrialRecord
 from .paired import Interval, paired_interval
+from .selected import per_example
 from .trained import Trained, trained
 from .view import StudyView
 
@@ -97,6 +100,12 @@ class Verdict:
     """Whether another study has trained the best of it again under several seeds."""
     trained: Trained | None = None
     """What there is to say of a trial of full length; None of a search's."""
+    metric: MetricName = "loss"
+    """What the best was selected by."""
+    score: float | None = None
+    """That of the best trial; None where it is the loss."""
+    default_score: float | None = None
+    """That of trial 0, where it is not the best and was measured."""
 
     @property
     def epochs(self) -> float:
@@ -136,9 +145,13 @@ class Verdict:
         place = f"the best of {self.trials}" if self.trials > 1 else "the only one that has ended"
         so_far += ", but no better than the base model" if self.worse else ""
         return (
-            f"Trial {self.number} is {place}{so_far}: eval loss {show_loss(self.loss)} "
+            f"Trial {self.number} is {place}{so_far}: {self._selected}eval loss {show_loss(self.loss)} "
             f"on {counted(self.eval_examples, 'validation example')}."
         )
+
+    @property
+    def _selected(self) -> str:
+        return "" if self.score is None else f"{METRICS[self.metric].words} {show_loss(self.score)}, "
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -147,6 +160,10 @@ class Verdict:
             return ()
         found = [] if self.warning is None else [self.warning]
         found += [] if self.trained is None else self.trained.sentences
+        if self.score is not None:
+            beside = "" if self.default_score is None else f"; trial 0 has {show_loss(self.default_score)}"
+            words = METRICS[self.metric].words
+            found.append(f"It was selected by {words}{beside}; trials were stopped early by their loss.")
         found += [comparison.words for comparison in (self.base, self.default) if comparison is not None]
         if self.default_note is not None:
             found.append(self.default_note)
@@ -211,7 +228,15 @@ def verdict(view: StudyView) -> Verdict:
         train_examples=view.data.train,
         confirmed=bool(view.confirmations),
         trained=trained(view, best) if best else None,
+        metric=view.metric.name,
+        score=best.score if best else None,
+        default_score=_default_score(view, best),
     )
+
+
+def _default_score(view: StudyView, best: TrialRecord | None) -> float | None:
+    scores = [trial.score for trial in view.trials if trial.number == 0 and best and best.number != 0]
+    return scores[0] if scores else None
 
 
 def _against_base(view: StudyView, best: TrialRecord | None) -> Comparison | None:
@@ -271,13 +296,14 @@ def _default(view: StudyView, best: TrialRecord) -> tuple[TrialRecord | None, st
 def _ties(view: StudyView, best: TrialRecord | None) -> tuple[int, ...]:
     if best is None:
         return ()
-    others = sorted(
-        (trial.value, trial.number)
-        for trial in view.trials
-        if trial.state == "complete" and trial.number != best.number and trial.value is not None
-    )
-    mine = view.evaluations.get(best.number)
-    intervals = ((number, _interval(view.evaluations.get(number), mine)) for _, number in others)
+    others = [trial.number for trial in ranked(view.trials) if trial.number != best.number]
+
+    def selected(number: int) -> Evaluation | None:
+        found = view.evaluations.get(number)
+        return per_example(view.metric.name, found, view.study.facts)
+
+    mine = selected(best.number)
+    intervals = ((number, _interval(selected(number), mine)) for number in others)
     return tuple(
         number for number, interval in intervals if interval is not None and not interval.distinguishable
     )

@@ -14,6 +14,7 @@ from ..study.budget import ROUNDS, Budget
 from ..study.config import ObjectiveConfig
 from ..study.facts import DataSummary, Geometry, ModelSummary
 from ..study.format import show_state
+from ..study.metric import METRICS, Metric
 from ..study.ranking import best_trial
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
 from .confirm_facts import ConfirmView
@@ -42,6 +43,11 @@ class StudyView:
     def space(self) -> SearchSpace:
         """What was searched."""
         return self.study.config.space
+
+    @property
+    def metric(self) -> Metric:
+        """What the best trial is selected by."""
+        return METRICS[self.objective.metric]
 
     @property
     def objective(self) -> ObjectiveConfig:
@@ -98,7 +104,7 @@ class StudyView:
         return bool(ends) and ends[-1].kind == "finished" and ends[-1].detail.get("why") == "exhausted"
 
     def best(self) -> TrialRecord | None:
-        """Return the complete trial of the least loss, the earliest of equals."""
+        """Return the best complete trial, as ``study/ranking.py`` has it."""
         return best_trial(self.trials)
 
     def trial(self, number: int | None) -> TrialRecord:

@@ -14,6 +14,7 @@ from .measure import EndedRound, checkpoint_of, updates_of
 from .outcomes import Arrival, judge
 from .progress import Announcer
 from .pruners.kinds import pruner_of
+from .scoring import score_of
 from .study_state import StudyState
 from .worker_state import WorkerState
 
@@ -98,6 +99,9 @@ class Boundary:
                 eval_loss=one.update.point.eval_loss,
                 final_loss=None if one.update.final is None else one.update.final.loss,
                 diverged=one.diverged,
+                score=score_of(
+                    state.config.objective.metric, one.update.final or one.update.evaluation, state.facts
+                ),
                 # The report compares the best with the default, so that must have a value.
                 never_stopped=state.trials[one.update.trial].source == "default",
             )

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
 from ..storage.to_optuna import to_optuna
+from ..study.ranking import Rank, rank
 from ..study.records import FINAL_STATES, CurvePoint, State, TrialRecord
 from .concurrency import canonical
 from .samplers.base import Past
@@ -34,7 +35,7 @@ class KnownTrials:
         self._running: set[int] = set()
         self._counts: Counter[State] = Counter()
         self._rounds_of_ended = 0
-        self._values: list[tuple[float, int]] = []
+        self._ranks: list[Rank] = []
         self._duplicates: Counter[int] = Counter()
         self._asked: list[int] = []
         self._past: dict[int, Past] = {}
@@ -65,11 +66,12 @@ class KnownTrials:
 
     def best(self, count: int = 1) -> tuple[int, ...]:
         """Return the numbers of the best complete trials, best first; ties go to the lower number."""
-        return tuple(number for _, number in self._values[: max(0, count)])
+        return tuple(number for *_, number in self._ranks[: max(0, count)])
 
-    def at_least_as_good(self, value: float) -> int:
-        """Return how many complete trials have that value or a lower one."""
-        return bisect.bisect_right(self._values, (value, math.inf))
+    def at_least_as_good(self, score: float | None, value: float) -> int:
+        """Return how many complete trials are as good as that or better."""
+        *measured, _ = rank(score, value, 0)
+        return bisect.bisect_right(self._ranks, (*measured, math.inf))
 
     def eval_loss(self, number: int) -> float | None:
         """Return the last eval loss of a trial, None where it has none that is finite."""
@@ -127,7 +129,7 @@ class KnownTrials:
         self._rounds_of_ended -= 0 if old.state == "running" else old.rounds
         self._running.discard(trial.number)
         if old.value is not None:
-            self._values.remove((old.value, old.number))
+            self._ranks.remove(rank(old.score, old.value, old.number))
         self._trials[trial.number] = trial
         self._enter(trial)
         self._past.pop(trial.number, None)
@@ -138,7 +140,7 @@ class KnownTrials:
         if trial.state == "running":
             self._running.add(trial.number)
         if trial.value is not None:
-            bisect.insort(self._values, (trial.value, trial.number))
+            bisect.insort(self._ranks, rank(trial.score, trial.value, trial.number))
 
     def _past_of(self, number: int) -> Past:
         if number not in self._past:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..objectives.base import Done, SlotResult
+from ..objectives.base import Done, Measures, SlotResult
 from ..storage.study_files import checkpoint_file
 from ..study.facts import Facts
 from ..study.records import CurvePoint, Evaluation, RoundUpdate, TrialRecord
@@ -39,7 +39,7 @@ def updates_of(
     seconds = max(done.seconds, 1e-9)
     updates = []
     for result in sorted(results, key=lambda result: result.trial):
-        evaluation = evaluation_of(result, facts)
+        evaluation, final = evaluations_of(result, facts)
         loss = None if evaluation is None else finite(evaluation.loss)
         point = CurvePoint(
             trial=result.trial,
@@ -62,7 +62,7 @@ def updates_of(
                 point=point,
                 evaluation=evaluation,
                 checkpoint=checkpoint_of(result, trials[result.trial].attempt),
-                final=_evaluation(result.final_losses, facts),
+                final=final,
             )
         )
     return tuple(updates)
@@ -73,21 +73,30 @@ def checkpoint_of(result: SlotResult, attempt: int) -> str | None:
     return None if result.diverged is not None else checkpoint_file(result.trial, result.round, attempt)
 
 
-def evaluation_of(result: SlotResult, facts: Facts) -> Evaluation | None:
-    """Return the losses per example with the tokens they were taken over, None where none was made.
+def evaluations_of(result: SlotResult, facts: Facts) -> tuple[Evaluation | None, Evaluation | None]:
+    """Return a round's evaluation, and that of what a trial of full length keeps; None where none was made.
 
-    A smaller evaluation is of the first examples of the final one.
+    A smaller evaluation is of the first examples of the final one. What was measured beside the losses
+    belongs to the last one that there is.
     """
-    return _evaluation(result.eval_losses, facts)
+    last = None if result.final_losses is None else _evaluation(result.final_losses, facts, result.measures)
+    measures = result.measures if last is None else None
+    return _evaluation(result.eval_losses, facts, measures), last
 
 
-def _evaluation(losses: tuple[float, ...] | None, facts: Facts) -> Evaluation | None:
+def _evaluation(
+    losses: tuple[float, ...] | None, facts: Facts, measures: Measures | None
+) -> Evaluation | None:
     if losses is None:
         return None
-    count = len(losses)
+    table = None if measures is None else measures.label_losses
+    marks = None if measures is None else measures.marks
     return Evaluation(
         losses=np.asarray(losses, dtype=np.float32),
-        tokens=np.asarray(facts.eval_tokens[:count], dtype=np.int64),
+        tokens=np.asarray(facts.eval_tokens[: len(losses)], dtype=np.int64),
+        correct=None if measures is None else np.asarray(measures.correct, dtype=np.int64),
+        label_losses=None if table is None else np.asarray(table, dtype=np.float32),
+        marks=None if marks is None else np.asarray(marks, dtype=np.float32),
     )
 
 

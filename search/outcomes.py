@@ -33,6 +33,8 @@ class Arrival:
     """Why it cannot go on, in the worker's words."""
     final_loss: float | None = None
     """Loss of the weights that it keeps, where it is a trial of full length and has ended."""
+    score: float | None = None
+    """What the study selects by, more is better; None where that is the loss or it was not measured."""
     never_stopped: bool = False
     """Whether it is to run to its end whatever the others do."""
 
@@ -49,11 +51,15 @@ class Verdict:
     """Why, in words; None for ``complete``."""
     value: float | None
     """Final eval loss of a complete trial."""
+    score: float | None = None
+    """What the study selects by, of a complete trial, where that is not the loss."""
 
     @property
     def event(self) -> TrialEnded:
         """As observers are told, once it is recorded."""
-        return TrialEnded(trial=self.trial, state=self.state, reason=self.reason, value=self.value)
+        return TrialEnded(
+            trial=self.trial, state=self.state, reason=self.reason, value=self.value, score=self.score
+        )
 
 
 def explosion(eval_loss: float, base_loss: float) -> str | None:
@@ -88,7 +94,9 @@ def judge(
             found[arrival.trial] = Verdict(trial=arrival.trial, state="diverged", reason=reason, value=None)
         elif arrival.round == ROUNDS or arrival.final_loss is not None:
             value = arrival.eval_loss if arrival.final_loss is None else arrival.final_loss
-            found[arrival.trial] = Verdict(trial=arrival.trial, state="complete", reason=None, value=value)
+            found[arrival.trial] = Verdict(
+                trial=arrival.trial, state="complete", reason=None, value=value, score=arrival.score
+            )
     for round_number in STOP_RUNGS:
         going = {a.trial: a for a in arrivals if a.round == round_number and a.trial not in found}
         values = rungs.get(round_number, {})

@@ -68,7 +68,7 @@ class Announcer:
             running=tuple(self._trial(number) for number in running),
             best=None
             if best is None or best.value is None
-            else BestTrial(number=best.number, value=best.value, params=best.params),
+            else BestTrial(number=best.number, value=best.value, params=best.params, score=best.score),
             base_loss=state.facts.base_loss,
             tokens_per_second=sum(progress.tokens_per_second for progress in last),
             memory_bytes=sum(progress.memory_bytes for progress in last),

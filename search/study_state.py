@@ -217,6 +217,7 @@ class StudyState:
                 state=ending.state,
                 reason=ending.reason,
                 value=ending.value,
+                score=ending.score,
                 adapter=ending.adapter,
                 checkpoint=None,
                 finished_at=datetime.datetime.now(datetime.UTC),
@@ -257,7 +258,7 @@ class StudyState:
         """Return a verdict as the store takes it, with the adapter on disk if it is among the best."""
         adapter = None
         if verdict.state == "complete" and update is not None and update.checkpoint is not None:
-            better = 0 if verdict.value is None else self.known.at_least_as_good(verdict.value)
+            better = 0 if verdict.value is None else self.known.at_least_as_good(verdict.score, verdict.value)
             if better < self.config.keep_adapters:
                 adapter = self._files.write_adapter(verdict.trial, update.checkpoint)
         return Ending(
@@ -265,6 +266,7 @@ class StudyState:
             state=verdict.state,
             reason=verdict.reason,
             value=verdict.value,
+            score=verdict.score,
             adapter=adapter,
         )
 

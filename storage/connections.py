@@ -32,7 +32,7 @@ class Connections:
             if mode == "read"
             else engine.make_writer(address, self.fence, timeout=timeout)
         )
-        self._unsealed = False
+        self._version = migrations.LATEST
         self._file: tuple[int, int] | None = None
         if address.path is not None:
             with database_errors.translated_files(address.path):
@@ -60,7 +60,8 @@ class Connections:
                 raise StorageError(
                     f"{self.url}: written by an older loratune; tune resume brings it up to date"
                 )
-            self._unsealed = self.mode == "read" and found is not None and found < migrations.SEALED
+            if self.mode == "read" and found is not None:
+                self._version = found
 
     def close(self) -> None:
         """Close every connection."""
@@ -78,7 +79,7 @@ class Connections:
     def reading(self) -> Iterator[sqlalchemy.Connection]:
         """One transaction that only reads."""
         with database_errors.translated(self.url), self.engine.connect() as connection:
-            yield connection.execution_options(reading=True, unsealed=self._unsealed)
+            yield connection.execution_options(reading=True, version=self._version)
 
     @contextlib.contextmanager
     def writing(self, study_id: int) -> Iterator[sqlalchemy.Connection]:

@@ -93,13 +93,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE tune_evaluations ADD COLUMN seal TEXT",
         "ALTER TABLE tune_events ADD COLUMN seal TEXT",
     ),
+    # 3: what is measured beside the loss, and what a study selects by where that is not the loss.
+    (
+        "ALTER TABLE tune_evaluations ADD COLUMN correct {bytes}",
+        "ALTER TABLE tune_evaluations ADD COLUMN label_losses {bytes}",
+        "ALTER TABLE tune_evaluations ADD COLUMN marks {bytes}",
+        "ALTER TABLE tune_trials ADD COLUMN score DOUBLE PRECISION",
+    ),
 )
 
 LATEST = len(MIGRATIONS)
 """The version that this program reads and writes."""
-
-SEALED = 2
-"""The first version whose rows have seals."""
 
 READABLE = 1
 """The oldest version that can be read as it is; older ones must be brought up to date first."""

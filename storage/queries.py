@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from ..study.budget import ROUNDS
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyHead, StudyRecord, TrialRecord
-from . import database_errors, rows, seals, tables
+from . import database_errors, migrations, rows, tables
 from .progress_note import Progress
 
 AT_ONCE = 5_000
@@ -102,8 +102,9 @@ def best(connection: sqlalchemy.Connection, study_id: int, count: int) -> tuple[
     """Return the numbers of the best complete trials, best first; ties go to the lower number."""
     table = tables.trials
     query = select(table.c.number).where(table.c.study_id == study_id, table.c.value.is_not(None))
-    ranked = query.order_by(table.c.value, table.c.number).limit(max(0, count))
-    return tuple(connection.execute(ranked).scalars())
+    # As study/ranking.py has it; a test holds the two against each other.
+    order = (table.c.score.is_(None), table.c.score.desc(), table.c.value, table.c.number)
+    return tuple(connection.execute(query.order_by(*order).limit(max(0, count))).scalars())
 
 
 def curve(
@@ -196,6 +197,6 @@ def _among(
 
 
 def whole_rows(connection: sqlalchemy.Connection, table: sqlalchemy.Table) -> sqlalchemy.Select[Any]:
-    """Return a query of whole rows; without their seals where the database is of before there were any."""
-    unsealed = connection.get_execution_options().get("unsealed", False)
-    return select(*(column for column in table.columns if not unsealed or column.name != seals.SEAL))
+    """Return a query of whole rows, as far as the database has their columns by now."""
+    version = connection.get_execution_options().get("version", migrations.LATEST)
+    return select(*(column for column in table.columns if tables.since(column) <= version))

@@ -80,7 +80,7 @@ def trial(row: sqlalchemy.RowMapping) -> TrialRecord:
     what = f"trial {row['number']!r}"
     with database_errors.readable(what):
         seals.check(row, what)
-        values = {key: row[key] for key in TrialRecord.__dataclass_fields__}
+        values = {key: row.get(key) for key in TrialRecord.__dataclass_fields__}
         return _TRIAL.validate_python({**values, "params": LoraParams.from_dict(row["params"])})
 
 
@@ -94,19 +94,12 @@ def point(row: sqlalchemy.RowMapping) -> CurvePoint:
 
 def evaluation(row: sqlalchemy.RowMapping) -> Evaluation:
     """Read a row of tune_evaluations; raises ``DamagedError`` where its bytes are no vectors."""
-    import numpy as np  # what only lists or shows studies need not wait for it
+    from . import vectors  # it loads NumPy, which what only lists or shows studies need not wait for
 
     what = f"the losses of trial {row['trial']!r} after round {row['round']!r}"
     with database_errors.readable(what):
         seals.check(row, what)
-        losses, tokens = bytes(row["losses"]), bytes(row["tokens"])
-        found = Evaluation(
-            losses=np.frombuffer(losses, dtype="<f4").astype(np.float32),
-            tokens=np.frombuffer(tokens, dtype="<i4").astype(np.int64),
-        )
-    if found.losses.shape != found.tokens.shape or not len(found.tokens) or (found.tokens < 1).any():
-        raise database_errors.DamagedError(what)
-    return found
+        return vectors.read(row)
 
 
 def event(row: sqlalchemy.RowMapping) -> EventRecord:
@@ -152,6 +145,8 @@ def point_values(study_id: int, update: RoundUpdate) -> dict[str, Any]:
 
 def evaluation_values(study_id: int, trial: int, round_number: int, found: Evaluation) -> dict[str, Any]:
     """Return the row of an evaluation: losses as little-endian float32, tokens as little-endian int32."""
+    from . import vectors
+
     losses, tokens = found.losses, found.tokens
     if losses.ndim != 1 or losses.shape != tokens.shape or len(losses) == 0:
         raise StorageError(
@@ -162,8 +157,7 @@ def evaluation_values(study_id: int, trial: int, round_number: int, found: Evalu
         "study_id": study_id,
         "trial": trial,
         "round": round_number,
-        "losses": losses.astype("<f4").tobytes(),
-        "tokens": tokens.astype("<i4").tobytes(),
+        **vectors.written(found),
     }
 
 
@@ -177,7 +171,9 @@ def check_ending(ending: Ending) -> None:
             raise StorageError(
                 f"{what}: its value {ending.value!r} is not a finite number; end it as diverged"
             )
-    elif ending.value is not None:
+        if ending.score is not None and not math.isfinite(ending.score):
+            raise StorageError(f"{what}: its score {ending.score!r} is not a finite number")
+    elif ending.value is not None or ending.score is not None:
         raise StorageError(f"{what}: only a complete trial has a value, and this one ended {ending.state}")
     elif not ending.reason:
         raise StorageError(f"{what}: ended {ending.state} without a reason; say why")

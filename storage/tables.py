@@ -90,6 +90,9 @@ class Words(TypeDecorator[str]):
 
 metadata = MetaData()
 
+SINCE = {version: {"since": version} for version in (2, 3)}
+"""Behind a column: since which version of the schema it is there; from the first one on where nothing is."""
+
 
 def _study() -> Column[Any]:
     return Column("study_id", ForeignKey("tune_studies.id"), primary_key=True)
@@ -108,7 +111,7 @@ studies = Table(
     Column("seed", BigInteger, nullable=False),
     Column("config", Json, nullable=False),
     Column("facts", Json, nullable=False),
-    Column("seal", Text),
+    Column("seal", Text, info=SINCE[2]),
 )
 
 trials = Table(
@@ -128,7 +131,8 @@ trials = Table(
     Column("adapter", Text),
     Column("started_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime),
-    Column("seal", Text),
+    Column("seal", Text, info=SINCE[2]),
+    Column("score", Double, info=SINCE[3]),
 )
 
 curve = Table(
@@ -147,7 +151,7 @@ curve = Table(
     Column("worker", Integer, nullable=False),
     Column("started_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime, nullable=False),
-    Column("seal", Text),
+    Column("seal", Text, info=SINCE[2]),
 )
 
 evaluations = Table(
@@ -158,7 +162,10 @@ evaluations = Table(
     Column("quantum", Integer, primary_key=True, autoincrement=False, key="round"),
     Column("losses", LargeBinary, nullable=False),
     Column("tokens", LargeBinary, nullable=False),
-    Column("seal", Text),
+    Column("seal", Text, info=SINCE[2]),
+    Column("correct", LargeBinary, info=SINCE[3]),
+    Column("label_losses", LargeBinary, info=SINCE[3]),
+    Column("marks", LargeBinary, info=SINCE[3]),
 )
 
 events = Table(
@@ -169,7 +176,7 @@ events = Table(
     Column("at", UtcTime, nullable=False),
     Column("kind", Text, nullable=False),
     Column("detail", Json, nullable=False),
-    Column("seal", Text),
+    Column("seal", Text, info=SINCE[2]),
 )
 
 leases = Table(
@@ -183,3 +190,8 @@ leases = Table(
     Column("identity", Text),
     Column("acquired_at", UtcTime),
 )
+
+
+def since(column: Column[Any]) -> int:
+    """Return the first version of the schema that has a column."""
+    return int(column.info.get("since", 1))

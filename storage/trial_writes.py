@@ -90,6 +90,7 @@ def finish(connection: sqlalchemy.Connection, study_id: int, folder: Path, endin
             "state": ending.state,
             "reason": ending.reason,
             "value": None if ending.value is None else float(ending.value),
+            "score": None if ending.score is None else float(ending.score),
             "adapter": rows.relative(folder, ending.adapter),
             "checkpoint": None,
             "finished_at": at,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from .facts import Facts, Geometry
+from .metric import MetricName
 from .stopping import Stopping
 
 RULES = 3
@@ -94,6 +95,8 @@ class ObjectiveConfig:
     """Seed of the data order, the adapters' initial values and dropout."""
     stopping: Stopping | None = None
     """How a trial of full length ends, which is then evaluated after each round; None for all others."""
+    metric: MetricName = "loss"
+    """What the best trial is selected by; what it takes is measured of trials that complete."""
     geometry: Geometry | None = None
     """The study's geometry; None while it is being made, then ``prepare`` finds it."""
     found: Facts | None = None

@@ -83,6 +83,8 @@ class TrialEnded:
     """Why, in words; None for ``complete`` alone."""
     value: float | None
     """Final eval loss; None for all but ``complete``."""
+    score: float | None = None
+    """What the study selects by, more is better; None where that is the loss."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,6 +179,8 @@ class BestTrial:
     """Its final eval loss."""
     params: LoraParams
     """Its hyperparameters."""
+    score: float | None = None
+    """What the study selects by, more is better; None where that is the loss."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

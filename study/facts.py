@@ -211,6 +211,20 @@ class MemoryFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What is known of the final evaluation set beside losses; nothing in a study of before."""
+
+    base_correct: tuple[int, ...] = ()
+    """``[final_eval_examples]`` target tokens of each example that are the base model's likeliest."""
+    labels: tuple[str, ...] = ()
+    """The answers, where they are a closed set of few that repeat; the most frequent first."""
+    of_examples: tuple[int, ...] = ()
+    """``[final_eval_examples]`` each example's answer, as its place in ``labels``."""
+    texts: tuple[tuple[str, str], ...] = ()
+    """``[final_eval_examples]`` the beginning of each example's prompt and of its answer."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Facts:
     """What ``prepare`` found; stored with the study."""
 
@@ -236,6 +250,8 @@ class Facts:
     """Versions of Python, torch, transformers, peft; the processor's instruction set; the platform."""
     slots: int
     """K that was settled on."""
+    answers: Answers = dataclasses.field(default_factory=Answers)
+    """What is known of the final evaluation set's answers."""
     notes: tuple[str, ...] = ()
     """What of model and device the user should know, a sentence each."""
 

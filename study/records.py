@@ -81,6 +81,8 @@ class TrialRecord:
     """When it was first asked for, UTC."""
     finished_at: datetime.datetime | None
     """When it ended, UTC."""
+    score: float | None = None
+    """What the study selects by, more is better; None where that is the loss, or it was not measured."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,11 +123,23 @@ class Evaluation:
     """``[n]`` summed loss over each example's target tokens."""
     tokens: npt.NDArray[np.int64]
     """``[n]`` target tokens of each example."""
+    correct: npt.NDArray[np.int64] | None = None
+    """``[n]`` target tokens that were the likeliest ones; None where they were not counted."""
+    label_losses: npt.NDArray[np.float32] | None = None
+    """``[k, labels]`` mean loss over the tokens of each label, were it the answer, of the first k examples;
+    None where it was not measured."""
+    marks: npt.NDArray[np.float32] | None = None
+    """``[n]`` mark of what was written as the answer, 0 to 1; None where nothing was written."""
 
     @property
     def loss(self) -> float:
         """Mean loss over all the target tokens."""
         return float(self.losses.sum(dtype="float64") / self.tokens.sum())
+
+    @property
+    def token_accuracy(self) -> float | None:
+        """Share of the target tokens that were the likeliest ones; None where they were not counted."""
+        return None if self.correct is None else float(self.correct.sum() / self.tokens.sum())
 
     def first(self, size: int) -> Evaluation:
         """Return the same on the first ``size`` examples alone, which are those of the earlier rungs."""
@@ -193,3 +207,5 @@ class Ending:
     """Final eval loss, finite; None for all but ``complete``."""
     adapter: str | None
     """File of its adapter, relative to the study's folder; already synced. None where it is not kept."""
+    score: float | None = None
+    """What the study selects by, more is better; None where that is the loss."""

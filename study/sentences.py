@@ -31,6 +31,7 @@ def sentence(event: Event) -> str | None:
     match event:
         case TrialEnded():
             what = f"eval loss {event.value:.4f}" if event.value is not None else str(event.reason)
+            what += "" if event.score is None else f", score {event.score:.4f}"
             return f"trial {event.trial} {event.state}: {what}"
         case TrialSetBack():
             return f"trial {event.trial} {_set_back(event)}: {event.reason}"

@@ -17,6 +17,7 @@ from ..spaces.space import SearchSpace
 from .as_json import to_json
 from .config import ObjectiveConfig
 from .ladder import Ladder
+from .metric import METRICS
 from .pruners import PRUNERS, PrunerSettings
 from .samplers import SAMPLERS, SamplerSettings
 from .stage import Stage
@@ -95,6 +96,8 @@ class StudyConfig:
             del values["keep_held"]
         if self.objective.stopping is None:
             del values["objective"]["stopping"]
+        if METRICS[self.objective.metric].is_loss:
+            del values["objective"]["metric"]
         return values
 
     @classmethod

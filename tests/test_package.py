@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ROOMS = (
-    *("app", "command", "demo", "integrations", "objectives", "reports"),
+    *("app", "command", "demo", "integrations", "metrics", "objectives", "reports"),
     *("search", "spaces", "storage", "study"),
 )
 DISTRIBUTIONS = packages_distributions()
@@ -30,7 +30,11 @@ FOR_OTHERS = {"accelerate"}
 """Imported by Transformers alone, which loads a model onto a GPU through it and does not require it."""
 ON_A_GPU = {"liger-kernel", "bitsandbytes", "packaging"}
 """Imported by benchmarks/gpu.py where they are there; the last comes with Transformers."""
-TESTING = {plain(one) for one in PROJECT["project"]["optional-dependencies"]["test"]}
+EXTRAS = {
+    plain(one) for name in ("gp", "metrics") for one in PROJECT["project"]["optional-dependencies"][name]
+}
+"""Imported where they are there and asked for."""
+TESTING = EXTRAS | {plain(one) for one in PROJECT["project"]["optional-dependencies"]["test"]}
 
 
 def third_party(*paths: Path) -> dict[str, str]:
@@ -53,7 +57,7 @@ def third_party(*paths: Path) -> dict[str, str]:
 
 def test_every_library_that_the_package_imports_is_declared():
     imported = third_party(*ROOT.glob("*.py"), *(ROOT / room for room in ROOMS))
-    assert {name: where for name, where in imported.items() if name not in RUNTIME} == {}
+    assert {name: where for name, where in imported.items() if name not in RUNTIME | EXTRAS} == {}
 
 
 def test_every_declared_library_is_imported():

@@ -21,7 +21,7 @@ AT_THE_ROOT = {
     *("nouns.py", "py.typed", "whole_files.py", "yamlfile.py"),
 }
 ROOMS = (
-    *("app", "command", "demo", "integrations", "objectives", "reports"),
+    *("app", "command", "demo", "integrations", "metrics", "objectives", "reports"),
     *("search", "spaces", "storage", "study"),
 )
 ABOUT_THE_REPOSITORY = {

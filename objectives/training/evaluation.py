@@ -6,13 +6,26 @@ set is the mean over its target tokens, whatever the chunks.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 
+from ..base import Measures
 from ..data.dataset import Split
 from .batches import Batch, collate, repeated
 from .pack import Pack
 from .stream import padded_length
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What an evaluation found of one trial."""
+
+    losses: torch.Tensor
+    """``[size]`` summed loss on each example, on the CPU."""
+    measures: Measures | None = None
+    """What a final evaluation measures beside them."""
 
 
 class EvalSet:
@@ -40,11 +53,27 @@ class EvalSet:
 
     def losses(self, pack: Pack, rows: slice) -> torch.Tensor:
         """Return ``[n, size]`` each trial's summed loss on each example, on the CPU."""
+        return self._measure(pack, rows, None)
+
+    def losses_and_correct(self, pack: Pack, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the losses, and ``[n, size]`` how many target tokens of each example are the likeliest."""
+        correct = torch.zeros(rows.stop - rows.start, self.size, dtype=torch.int64)
+        return self._measure(pack, rows, correct), correct
+
+    def _measure(self, pack: Pack, rows: slice, correct: torch.Tensor | None) -> torch.Tensor:
+        """Return the losses; where ``correct`` is given, it is filled."""
         trials = rows.stop - rows.start
         losses = torch.zeros(trials, self.size)
         for chosen, batch in self._chunks:
-            measured = pack.losses(repeated(batch, trials), rows)
+            counted = None
+            if correct is not None:
+                counted = torch.zeros(
+                    trials * len(batch.tokens), dtype=torch.int64, device=batch.tokens.device
+                )
+            measured = pack.losses(repeated(batch, trials), rows, counted)
             losses[:, chosen] = measured[:, : len(chosen)].cpu()
+            if correct is not None and counted is not None:
+                correct[:, chosen] = counted.view(trials, -1)[:, : len(chosen)].cpu()
         return losses
 
     def measure_longest(self, pack: Pack, rows: slice) -> None:

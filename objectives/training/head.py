@@ -27,6 +27,7 @@ def head_loss(
     *,
     vocab_size: int,
     want_gradient: bool,
+    correct: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return the losses and, where wanted, the gradient of their sum.
 
@@ -36,6 +37,7 @@ def head_loss(
         supervised: where the loss is taken.
         vocab_size: width of the logits; sets the size of a chunk.
         want_gradient: whether a backward pass follows.
+        correct: ``[n · m]``; where given, each example's tokens that are the likeliest are added to it.
 
     Returns:
         Summed cross-entropy of each example ``[n, m]`` in float32, and the gradient of the sum over
@@ -55,8 +57,17 @@ def head_loss(
             (back,) = torch.autograd.grad(loss.sum(), picked)
             gradient.index_copy_(0, positions, back[: len(labels)])
         losses.index_add_(0, supervised.rows[cut], loss.detach())
+        if correct is not None:
+            correct.index_add_(0, supervised.rows[cut], (logits.argmax(dim=-1) == labels).to(correct.dtype))
     trials = len(supervised.counts)
     return losses.view(trials, -1), None if gradient is None else gradient.reshape(hidden.shape)
+
+
+def next_tokens(head: torch.nn.Module, hidden: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """Return ``[rows]`` the likeliest token after the position ``last`` ``[rows]`` of each row."""
+    picked = hidden[torch.arange(len(last), device=hidden.device), last]
+    logits: torch.Tensor = head(_padded(picked))[: len(last)]
+    return logits.float().argmax(dim=-1)
 
 
 def chunk_rows(vocab_size: int, device: torch.device) -> int:

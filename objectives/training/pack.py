@@ -28,7 +28,7 @@ from ...spaces.params import LoraParams
 from ...study.facts import Geometry
 from .attention import never_packed
 from .batches import Batch
-from .head import head_loss
+from .head import head_loss, next_tokens
 from .layout import LayerSlice, RowLayout
 from .model import BaseModel
 from .replay import Replay, Replays
@@ -135,14 +135,27 @@ class Pack:
 
     # Computing: losses alone, or losses and gradients.
 
-    def losses(self, batch: Batch, rows: slice) -> torch.Tensor:
-        """Return ``[n, m]`` the summed loss of each example for the trials in ``rows``, no dropout."""
+    def losses(self, batch: Batch, rows: slice, correct: torch.Tensor | None = None) -> torch.Tensor:
+        """Return ``[n, m]`` the summed loss of each example for the trials in ``rows``, no dropout.
+
+        Where ``correct`` ``[n · m]`` is given, each example's tokens that are the likeliest are added to it.
+        """
         with torch.no_grad(), self._using(rows, [None] * (rows.stop - rows.start)):
             hidden = self._hidden(batch.tokens)
             losses, _ = head_loss(
-                self._head, hidden, batch.supervised, vocab_size=self._vocab_size, want_gradient=False
+                self._head,
+                hidden,
+                batch.supervised,
+                vocab_size=self._vocab_size,
+                want_gradient=False,
+                correct=correct,
             )
         return losses
+
+    def next_tokens(self, tokens: torch.Tensor, last: torch.Tensor, rows: slice) -> torch.Tensor:
+        """Return ``[n · m]`` the likeliest token after the position ``last`` of each row of ``tokens``."""
+        with torch.no_grad(), self._using(rows, [None] * (rows.stop - rows.start)):
+            return next_tokens(self._head, self._hidden(tokens), last)
 
     def accumulate(self, batch: Batch, dropout: Sequence[Dropout | None]) -> torch.Tensor:
         """Add the gradients of the summed losses to ``grads``; return the losses ``[active, m]``."""

@@ -19,6 +19,7 @@ from ...study.budget import Budget
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts, Geometry, MemoryFacts
 from .. import identity, memory
+from ..data.answers import answers_of
 from ..data.dataset import TokenizedData, load_data
 from ..machine import free_ram, process_memory
 from ..out_of_memory import ran_out_of_memory
@@ -127,10 +128,11 @@ def prepare(config: ObjectiveConfig) -> Prepared:
     final = eval_sets[budget.final_eval_examples]
     if found is None:
         # Nothing has been added yet, so the first row computes as the base model does.
-        measured = final.losses(pack, slice(0, 1))[0]
-        base_losses, base_loss = tuple(measured.tolist()), mean_loss(measured, final.target_tokens)
+        losses, correct = final.losses_and_correct(pack, slice(0, 1))
+        base_losses, base_loss = tuple(losses[0].tolist()), mean_loss(losses[0], final.target_tokens)
+        answers = answers_of(data, final.size, tokenizer, base_correct=tuple(correct[0].tolist()))
     else:
-        base_losses, base_loss = found.base_losses, found.base_loss
+        base_losses, base_loss, answers = found.base_losses, found.base_loss, found.answers
     files = _digests(config, base)
     facts = Facts(
         geometry=geometry,
@@ -146,6 +148,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         rows_per_second=rows_per_second,
         environment=environment(),
         slots=pack.slots,
+        answers=answers,
         notes=tuple(
             note for note in (dtype_note(config.model.dtype, base.device), _replay_note(pack)) if note
         ),

@@ -24,7 +24,8 @@ from ...study.facts import Facts
 from ..base import Done, Evaluated, Part, RoundProgress, SlotProgress, SlotResult
 from . import checkpoint
 from .batches import collate
-from .evaluation import EvalSet, mean_loss
+from .beside import Beside
+from .evaluation import EvalSet, Measured, mean_loss
 from .kept import Kept
 from .optimizer import adamw, clip_by_row_norm, next_step
 from .pack import Dropout, Pack
@@ -110,6 +111,7 @@ class Session:
         self._lengths = prepared.facts.geometry.micro_step_lengths
         self._eval_sets = prepared.eval_sets
         self._pack: Pack = prepared.pack
+        self._beside = Beside(config, prepared.facts, prepared.base, prepared.data)
         self._slots: list[Slot] = []
         self._streams: dict[int, Stream] = {}
         self._has_trained = False
@@ -197,10 +199,10 @@ class Session:
         for slot in self._slots:
             slot.rounds += 1
         yield self._progress("eval", time.monotonic() - started)
-        losses_of = yield from self._evaluate(started)
+        measured = yield from self._evaluate(started)
         with checkpoint.Writer(checkpoint.writing_threads(self._base.device)) as writer:
             results = tuple(
-                self._finish(row, losses_of.get(slot.trial), save_to, writer)
+                self._finish(row, measured.get(slot.trial), save_to, writer)
                 for row, slot in enumerate(self._slots)
             )
         yield Done(
@@ -279,33 +281,49 @@ class Session:
             slot.diverged = f"the {what} was no longer finite after {slot.examples} examples"
         self._pack.clear(row)
 
-    def _evaluate(self, started: float) -> Generator[RoundProgress, None, dict[int, torch.Tensor]]:
-        """Measure the trials that are due, neighbours of one size together; return losses by trial."""
-        losses: dict[int, torch.Tensor] = {}
+    def _evaluate(self, started: float) -> Generator[RoundProgress, None, dict[int, Measured]]:
+        """Measure the trials that are due, neighbours of one set together; return what was found by trial."""
+        found: dict[int, Measured] = {}
         told = time.monotonic()
         row = 0
         while row < len(self._slots):
-            size = self._due(self._slots[row])
+            size, ends = due = self._due(self._slots[row])
             stop = row + 1
-            while stop < len(self._slots) and self._due(self._slots[stop]) == size:
+            while stop < len(self._slots) and self._due(self._slots[stop]) == due:
                 stop += 1
             if size:
-                measured = self._eval_sets[size].losses(self._pack, slice(row, stop))
-                for slot, own in zip(self._slots[row:stop], measured, strict=True):
-                    losses[slot.trial] = own
+                measured = self._measure(size, slice(row, stop), final=ends)
+                for slot in self._slots[row:stop]:
+                    found[slot.trial] = next(measured)
+                    if time.monotonic() - told > PROGRESS_SECONDS:
+                        told = time.monotonic()
+                        yield self._progress("eval", told - started)
             row = stop
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
                 yield self._progress("eval", told - started)
-        return losses
+        return found
 
-    def _due(self, slot: Slot) -> int:
+    def _measure(self, size: int, rows: slice, *, final: bool) -> Iterator[Measured]:
+        """Measure the trials in some rows, of a ``final`` evaluation more than the losses."""
+        examples = self._eval_sets[size]
+        if not final:
+            yield from (Measured(losses=losses) for losses in examples.losses(self._pack, rows))
+            return
+        losses, correct = examples.losses_and_correct(self._pack, rows)
+        for row, own, right in zip(range(rows.start, rows.stop), losses, correct, strict=True):
+            yield Measured(losses=own, measures=self._beside.measure(self._pack, row, right))
+
+    def _due(self, slot: Slot) -> tuple[int, bool]:
+        """Return on how many examples a trial is measured, and whether that is its final evaluation."""
         if slot.diverged is not None:
-            return 0
-        # The same examples after each round, so that a trial's own losses can be compared.
-        return self._budget.eval_size(slot.rounds) if slot.kept is None else self._budget.eval_examples
+            return 0, False
+        if slot.kept is not None:
+            # The same examples after each round, so that a trial's own losses can be compared.
+            return self._budget.eval_examples, False
+        return self._budget.eval_size(slot.rounds), slot.rounds == ROUNDS
 
-    def _end_if_over(self, row: int, kept: Kept, losses: torch.Tensor) -> torch.Tensor | None:
+    def _end_if_over(self, row: int, kept: Kept, losses: torch.Tensor) -> Measured | None:
         """Measure what a trial of full length keeps on the whole set, if it has ended; its row holds that."""
         slot = self._slots[row]
         tokens = self._eval_sets[len(losses)].target_tokens
@@ -313,19 +331,20 @@ class Session:
         if not kept.is_over(slot.rounds, ROUNDS):
             return None
         kept.restore(self._pack, row, slot.params)
-        final = self._eval_sets[self._budget.final_eval_examples]
-        return final.losses(self._pack, slice(row, row + 1))[0]
+        (found,) = self._measure(self._budget.final_eval_examples, slice(row, row + 1), final=True)
+        return found
 
     def _finish(
-        self, row: int, losses: torch.Tensor | None, save_to: Path, writer: checkpoint.Writer
+        self, row: int, measured: Measured | None, save_to: Path, writer: checkpoint.Writer
     ) -> SlotResult:
         slot = self._slots[row]
-        final = None
+        losses = None if measured is None else measured.losses
+        final: Measured | None = None
         if losses is not None:
             finite = bool(torch.isfinite(losses).all())
             if finite and slot.kept is not None:
                 final = self._end_if_over(row, slot.kept, losses)
-                finite = final is None or bool(torch.isfinite(final).all())
+                finite = final is None or bool(torch.isfinite(final.losses).all())
             if not finite:
                 slot.diverged = f"the eval loss was no longer finite after {slot.examples} examples"
                 final = None
@@ -350,7 +369,8 @@ class Session:
             eval_losses=None if losses is None else tuple(losses.tolist()),
             diverged=slot.diverged,
             tokens=slot.sums.tokens,
-            final_losses=None if final is None else tuple(final.tolist()),
+            final_losses=None if final is None else tuple(final.losses.tolist()),
+            measures=None if (last := final or measured) is None else last.measures,
         )
 
     def _progress(self, phase: str, seconds: float) -> RoundProgress:

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ...study.format import show_loss
+from ...study.ranking import rank
 from ..state_looks import DRAWN, LOOKS
 from ..view import StudyView
 from .kind import Kind, some
@@ -35,7 +36,7 @@ class History:
     points: tuple[HistoryPoint, ...]
     """By number."""
     best: tuple[tuple[int, float], ...]
-    """(number, best final loss up to it), one for each trial from the first complete one on."""
+    """(number, final loss of the best up to it), one for each trial from the first complete one on."""
     base_loss: float
     """The base model's loss."""
 
@@ -51,12 +52,13 @@ def history(view: StudyView) -> History:
         for trial in view.trials
     )
     best: list[tuple[int, float]] = []
-    least = math.inf
+    least, loss = (math.inf, math.inf, 0), math.inf
     for trial in view.trials:
         if trial.value is not None:
-            least = min(least, trial.value)
-        if math.isfinite(least):
-            best.append((trial.number, least))
+            place = rank(trial.score, trial.value, trial.number)
+            least, loss = min((least, loss), (place, trial.value))
+        if math.isfinite(loss):
+            best.append((trial.number, loss))
     return History(points=points, best=tuple(best), base_loss=view.base_loss)
 
 

@@ -15,7 +15,7 @@ import pytest
 from loratune.objectives.base import Done
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker
 from loratune.search.loop import run
-from loratune.search.measure import evaluation_of
+from loratune.search.measure import evaluations_of
 from loratune.search.study_record import create
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import preset
@@ -196,7 +196,7 @@ class Bench:
                 done = worker.poll(1.0)
             (result,) = done.results
             loss = None
-            evaluation = evaluation_of(result, facts)
+            evaluation, _ = evaluations_of(result, facts)
             if evaluation is not None:
                 loss = evaluation.loss
             curve.append((None if result.diverged else result.train_loss, loss))

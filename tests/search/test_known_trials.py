@@ -89,7 +89,7 @@ def test_after_any_course_of_events_it_knows_what_a_look_at_all_trials_finds(see
     complete = sorted((trial.value, trial.number) for trial in trials if trial.value is not None)
     assert complete, "the course of events has no complete trial"
     assert known.best(4) == tuple(number for _, number in complete[:4])
-    assert known.at_least_as_good(1.5) == sum(value <= 1.5 for value, _ in complete)
+    assert known.at_least_as_good(None, 1.5) == sum(value <= 1.5 for value, _ in complete)
     for round_number, values in known.rungs().items():
         assert round_number in RUNGS
         assert values == {

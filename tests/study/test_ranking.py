@@ -1,4 +1,4 @@
-"""Which trials are the best: complete ones, by loss, the earliest of equals."""
+"""Which trials are the best: complete ones, by loss or by a score, the earliest of equals."""
 
 from __future__ import annotations
 
@@ -31,3 +31,13 @@ def test_of_equals_the_earliest_is_best_in_whatever_order_they_come(make_view, c
 def test_there_is_none_before_one_is_complete(make_view):
     assert best_trial(make_view(2, states={0: "pruned", 1: "running"}).trials) is None
     assert best_trial(()) is None
+
+
+def test_by_a_score_more_is_better_then_the_loss_then_the_number(make_view, change_trial):
+    view = make_view(6, states=dict.fromkeys(range(6), "complete") | {5: "pruned"})
+    scores = {0: (0.5, 1.0), 1: (0.9, 2.0), 2: (0.9, 1.5), 3: (None, 0.1), 4: (0.9, 1.5)}
+    for number, (score, value) in scores.items():
+        view = change_trial(view, number, score=score, value=value)
+    assert numbers(ranked(reversed(view.trials))) == [2, 4, 1, 0, 3]
+    assert view.best().number == 2
+    assert best_adapters(view.trials, 3) == {1, 2, 4}

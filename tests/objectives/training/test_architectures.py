@@ -24,7 +24,7 @@ from loratune.objectives.training.targets import has_experts, resolve_targets
 from loratune.spaces.params import LoraParams
 from loratune.study.budget import ROUNDS, Budget
 from loratune.study.checkpoint_format import checkpoint_name
-from loratune.study.facts import Geometry
+from loratune.study.facts import Answers, Geometry
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 96,
@@ -181,7 +181,12 @@ def make_session(
     base: BaseModel, data: Any, geometry: Geometry, slots: int, monkeypatch: pytest.MonkeyPatch
 ) -> session.Session:
     prepared = SimpleNamespace(
-        facts=SimpleNamespace(budget=BUDGET, geometry=geometry, data=SimpleNamespace(fingerprint="made up")),
+        facts=SimpleNamespace(
+            budget=BUDGET,
+            geometry=geometry,
+            data=SimpleNamespace(fingerprint="made up"),
+            answers=Answers(),
+        ),
         base=base,
         data=data,
         pack=Pack(base, geometry, slots),
@@ -191,7 +196,7 @@ def make_session(
         },
     )
     monkeypatch.setattr(session, "prepare", lambda _config: prepared)
-    return session.Session(SimpleNamespace(max_grad_norm=1.0))
+    return session.Session(SimpleNamespace(max_grad_norm=1.0, stopping=None, metric="loss"))
 
 
 def distance(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:

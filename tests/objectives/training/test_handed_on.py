@@ -75,7 +75,7 @@ def test_a_later_worker_measures_nothing_and_trains_to_the_same_bit(
         for place, name in (
             *((preparation, name) for name in ("load_tokenizer", "load_data", "check_pack", "measure_speed")),
             (Pack, "accumulate"),
-            (EvalSet, "losses"),
+            (EvalSet, "losses_and_correct"),
         ):
             patched.setattr(place, name, never)
         later = Session(told(config, first))

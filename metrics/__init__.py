@@ -1,0 +1,1 @@
+"""What predictions are worth beside their loss: labels and written answers, by well-known libraries."""

@@ -1,0 +1,47 @@
+"""What a study selects its best trial by, by the name that ``--metric`` takes; nothing here is computed.
+
+Trials are stopped by their loss whatever it is: a metric is measured of those that complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, get_args
+
+MetricName = Literal["loss", "token_accuracy", "accuracy", "f1_macro", "exact_match", "rouge_l"]
+
+Needs = Literal["nothing", "labels", "writing"]
+"""What it takes beside the losses: nothing, the likelihood of each label, or what the trial writes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One of them."""
+
+    name: MetricName
+    """As it is asked for."""
+    words: str
+    """What it is, in a few words."""
+    needs: Needs
+    """What must be measured for it."""
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether it is the loss itself, of which less is better."""
+        return self.name == "loss"
+
+
+METRICS: dict[MetricName, Metric] = {
+    one.name: one
+    for one in (
+        Metric(name="loss", words="eval loss", needs="nothing"),
+        Metric(name="token_accuracy", words="token accuracy", needs="nothing"),
+        Metric(name="accuracy", words="accuracy of the labels", needs="labels"),
+        Metric(name="f1_macro", words="macro F1 of the labels", needs="labels"),
+        Metric(name="exact_match", words="exact match of the written answers", needs="writing"),
+        Metric(name="rouge_l", words="ROUGE-L of the written answers", needs="writing"),
+    )
+}
+"""Every metric by its name."""
+
+assert tuple(METRICS) == get_args(MetricName)

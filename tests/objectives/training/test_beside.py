@@ -1,0 +1,148 @@
+"""What a final evaluation measures beside the losses: likeliest tokens, labels, and what is written."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from loratune.metrics.labels import predicted
+from loratune.objectives.data.answers import find_labels, prompt_and_answer
+from loratune.objectives.training.answering import write
+from loratune.objectives.training.beside import stops_of
+from loratune.objectives.training.label_losses import LEAST, examples_measured
+from loratune.objectives.training.session import Session
+from trained_trials import make_config, run
+
+
+@pytest.fixture(scope="module", name="labelled")
+def make_labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sums, and whether they are even: answers of two kinds."""
+    file = tmp_path_factory.mktemp("labelled") / "parity.jsonl"
+    lines = [
+        json.dumps({"instruction": f"{a}+{b}?", "output": "odd" if (a + b) % 2 else "even"})
+        for a in range(20)
+        for b in range(20)
+    ]
+    file.write_text("\n".join(lines))
+    return file
+
+
+@pytest.fixture(scope="module", name="session")
+def make_session(tiny_model: Path, labelled: Path):
+    session = Session(make_config(tiny_model, labelled, metric="accuracy"))
+    yield session
+    session.close()
+
+
+@pytest.fixture(scope="module", name="last")
+def make_last(session: Session, tmp_path_factory: pytest.TempPathFactory):
+    """The result of a trial's last round, trained alone."""
+    return run(session, [1], tmp_path_factory.mktemp("alone"))[1][-1]
+
+
+def model_of(tiny_model: Path):
+    return transformers.AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+
+
+def test_the_tokens_counted_as_right_are_those_that_the_model_itself_finds_likeliest(session, tiny_model):
+    model, validation = model_of(tiny_model), session._data.validation
+    expected = []
+    for index in range(session.facts.budget.final_eval_examples):
+        tokens, target = validation.example(index)
+        ids = torch.tensor(tokens.astype(np.int64))[None]
+        with torch.no_grad():
+            guesses = model(input_ids=ids).logits[0].argmax(dim=-1)[:-1].numpy()
+        expected.append(int((guesses == tokens[1:])[target[1:]].sum()))
+    assert list(session.facts.answers.base_correct) == expected
+
+
+def test_a_closed_set_of_answers_are_labels_the_most_frequent_first(session):
+    answers = session.facts.answers
+    assert sorted(answers.labels) == ["even", "odd"]
+    for place, (prompt, answer) in zip(answers.of_examples, answers.texts, strict=True):
+        assert answer == answers.labels[place]
+        a, b = re.search(r"(\d+)\+(\d+)\?", prompt).groups()
+        assert answer == ("odd" if (int(a) + int(b)) % 2 else "even")
+    found = find_labels(session._data, len(answers.of_examples))
+    counts = [found.of_examples.count(place) for place in range(2)]
+    assert sum(counts) == session.facts.budget.final_eval_examples
+
+
+def test_the_right_labels_loss_is_that_of_the_answer_itself(session, last):
+    of_examples = session.facts.answers.of_examples
+    table = np.asarray(last.measures.label_losses)
+    assert table.shape == (len(of_examples), 2)
+    right = table[np.arange(len(of_examples)), of_examples]
+    expected = np.asarray(last.eval_losses) / np.asarray(session.facts.eval_tokens)
+    assert right == pytest.approx(expected, rel=1e-5)
+    assert set(predicted(table).tolist()) <= {0, 1}
+
+
+def test_only_the_final_evaluation_measures_more(session, tmp_path):
+    results = run(session, [1], tmp_path)[1]
+    assert [result.round for result in results if result.measures is not None] == [8]
+
+
+def test_neighbours_do_not_change_what_is_measured_by_one_bit(session, last, tmp_path):
+    together = run(session, [3, 1, 2], tmp_path)
+    assert together[1][-1].measures == last.measures
+    assert together[1][-1].eval_losses == last.eval_losses
+
+
+def test_the_likeliest_answer_is_written_as_the_model_itself_would(session, tiny_model):
+    model = model_of(tiny_model)
+    pairs = [prompt_and_answer(session._data.validation, index) for index in range(5)]
+    stops = sorted(stops_of(session.facts))
+    assert stops
+    written = write(session._pack, 0, [prompt for prompt, _ in pairs], [9] * 5, stops, rows=3, room=128)
+    for (prompt, _), own in zip(pairs, written, strict=True):
+        ids = torch.tensor(prompt.astype(np.int64))[None]
+        with torch.no_grad():
+            found = model.generate(ids, max_new_tokens=9, do_sample=False, eos_token_id=stops, pad_token_id=2)
+        expected = found[0, len(prompt) :].tolist()
+        assert own == [token for token in expected if token not in stops]
+
+
+def test_an_answer_that_stops_or_has_no_room_is_as_long_as_it_can_be(session):
+    prompt, _ = prompt_and_answer(session._data.validation, 0)
+    (whole,) = write(session._pack, 0, [prompt], [6], [], rows=2, room=None)
+    assert len(whole) == 6
+    (cut,) = write(session._pack, 0, [prompt], [6], [whole[0]], rows=2, room=None)
+    assert cut == []
+    (short,) = write(session._pack, 0, [prompt], [6], [], rows=2, room=len(prompt) + 2)
+    assert short == whole[:2]
+
+
+def test_written_answers_are_marked_where_that_is_asked_for(tiny_model, labelled, tmp_path):
+    session = Session(make_config(tiny_model, labelled, metric="exact_match"))
+    try:
+        (*_, last) = run(session, [1], tmp_path)[1]
+    finally:
+        session.close()
+    marks = last.measures.marks
+    assert len(marks) == session.facts.budget.final_eval_examples
+    assert set(marks) <= {0.0, 1.0}
+    # Labels are measured on the side only where there are enough examples to say something.
+    assert last.measures.label_losses is None
+
+
+def test_labels_that_nobody_asked_for_cost_no_more_than_the_evaluation_itself():
+    for size in (16, 384, 1000):
+        for labels in range(2, 21):
+            assert examples_measured(size, labels, asked=True) == size
+            count = examples_measured(size, labels, asked=False)
+            assert count * labels <= size
+            assert count == 0 or count >= LEAST
+
+
+def test_answers_of_many_kinds_are_no_labels(tiny_model, tiny_data):
+    session = Session(make_config(tiny_model, tiny_data))
+    session.close()
+    assert session.facts.answers.labels == ()
+    assert session.facts.answers.of_examples == ()
+    assert len(session.facts.answers.texts) == session.facts.budget.final_eval_examples
