@@ -11,6 +11,7 @@ from .config import ObjectiveConfig
 from .facts import DataSummary, Geometry, ModelSummary
 from .format import counted, show_loss, show_share, show_state
 from .full_run import EPOCHS, FullRun
+from .metric import METRICS
 from .records import StudyRecord, TrialRecord
 
 
@@ -78,6 +79,12 @@ class Handover:
         return self.model.revision or self.objective.model.revision
 
     @property
+    def selected(self) -> str:
+        """What its study selects by and what it has of that, before its loss; empty where that is the loss."""
+        words, score = METRICS[self.objective.metric].words, self.trial.score
+        return "" if score is None else f"{words} {show_loss(score)}, "
+
+    @property
     def gains_nothing(self) -> bool:
         """Whether the trial's final loss is not below the base model's."""
         return self.trial.value is not None and self.trial.value >= self.base_loss
@@ -112,7 +119,7 @@ def provenance(handed: Handover, run: FullRun | None = None) -> tuple[str, ...]:
         what += ", the best"
     if trial.value is not None:
         loss = (
-            f"eval loss {show_loss(trial.value)} on "
+            f"{handed.selected}eval loss {show_loss(trial.value)} on "
             f"{counted(handed.budget.final_eval_examples, 'validation example')} "
             f"(base model: {show_loss(handed.base_loss)})."
         )

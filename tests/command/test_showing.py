@@ -88,6 +88,7 @@ def test_no_word_of_the_table_of_studies_is_broken(width):
         "ended": 93,
         "states": {"complete": 43, "pruned": 50, "running": 7},
         "best": 1.23456,
+        "score": None,
         "owner": None,
         "disk_bytes": 123_456_789,
         "created": "2026-01-02T03:04:05",
