@@ -80,7 +80,7 @@ class Handover:
 
     @property
     def selected(self) -> str:
-        """What its study selects by and what it has of that, before its loss; empty where that is the loss."""
+        """What its study selects by and what it has of that, before its loss; empty where it is that."""
         words, score = METRICS[self.objective.metric].words, self.trial.score
         return "" if score is None else f"{words} {show_loss(score)}, "
 
