@@ -23,6 +23,7 @@ from ..spaces.params import HYPERPARAMETERS, value_of
 from ..study.format import counted, have_ended, show_count, show_loss, show_share, show_source, show_value
 from ..study.stop_tokens import ending_sentence, ending_warnings
 from ..whole_files import check_ours, write_text
+from .comparison import Comparison
 from .confirm_facts import Confirmation
 from .confirm_words import headline, row_of, sentences, warnings
 from .data_words import column_lines, cut_words, reason_line
@@ -31,7 +32,6 @@ from .plots.kinds import KINDS
 from .plots.save import plot_figure
 from .report_facts import StudyFacts, study_facts
 from .state_looks import LOOKS
-from .verdict import Comparison
 from .view import StudyView
 
 _MARK = b"loratune report</title>"

@@ -58,7 +58,7 @@ def rounds(session: Session, folder: Path) -> list[SlotResult]:
         *_, done = session.train_round(folder)
         assert isinstance(done, Done)
         (result,) = done.results
-        found.append(dataclasses.replace(result, checkpoint=None))
+        found.append(result)
     session.close()
     return found
 
