@@ -102,6 +102,7 @@ def configuration(
         stage=stage,
         pruner=NoPruning(),
         first=parent.config.first[:1],
+        learned_from=None,
         keep_held=keep_held,
         ladder=None,
         keep_adapters=keep_adapters or parent.config.keep_adapters,

@@ -5,11 +5,12 @@ Changes nothing: a file that is refused is as it was, and there is none where th
 
 from __future__ import annotations
 
-from ..errors import SpaceError, StorageError
-from ..spaces.presets import preset
+from ..errors import SpaceError, StorageError, UsageError
+from ..spaces.presets import BY_SIZE, preset
 from ..storage import engine, foreign, rows
 from ..storage.opening import check_path
 from ..storage.store import Store
+from .earlier import AUTO, check_given
 from .request import Request, choose_preset, fit_to_budget, make_config
 
 
@@ -21,10 +22,13 @@ def look_first(request: Request) -> None:
     if address.path is None or not address.path.exists():
         if name is not None:
             rows.check_name(name)
+        if address.path is not None:
+            _check_none_to_learn_from(request, address.shown)
         return
     found = foreign.look(address.path)
     foreign.check_may_hold_ours(address.path, found)
     if found.whose != "ours":
+        _check_none_to_learn_from(request, address.shown)
         if name is not None:
             rows.check_name(name)
             foreign.check_name_is_free(address.path, found, name)
@@ -34,9 +38,17 @@ def look_first(request: Request) -> None:
         if name is not None and not store.holds(name):
             rows.check_name(name)
             foreign.check_name_is_free(address.path, found, name)
+        check_given(store, request.search.learn_from)
         if not request.run.take_over:
             check_free(store, request)
     foreign.check_writable(address.path)
+
+
+def _check_none_to_learn_from(request: Request, shown: str) -> None:
+    """Raise ``UsageError`` where a study to learn from is named and the database has none."""
+    given = request.search.learn_from
+    if given is not None and given != AUTO:
+        raise UsageError(f"--learn-from {given}: there is no study in {shown}; name its database, --storage")
 
 
 def check_free(store: Store, request: Request) -> None:
@@ -49,7 +61,7 @@ def check_free(store: Store, request: Request) -> None:
         store.check_free(request.search.study)
         return
     chosen = choose_preset(request)
-    presets = [chosen] if chosen is not None else [preset("default"), preset("tiny")]
+    presets = [chosen] if chosen is not None else [preset(name) for name in BY_SIZE]
     configs = [make_config(request, one) for one in presets]
     for study_id in store.study_ids():
         lease = store.lease(study_id)

@@ -235,6 +235,13 @@ class SearchOptions(_Options):
             help="A configuration to try first: '{learning_rate: 1e-3, lora_rank: 8}'.", metavar="MAPPING"
         ),
     ] = None
+    learn_from: Annotated[
+        Text | None,
+        Option(
+            help="Try the best of an earlier study first: its name, or auto for one of this or a like model.",
+            metavar="STUDY|auto",
+        ),
+    ] = None
     gradient_checkpointing: Annotated[
         bool | None, Option(help="Recompute activations; decided by memory by default.")
     ] = None

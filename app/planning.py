@@ -34,10 +34,13 @@ class Plan:
     """Trials in all."""
     workers: int
     """Worker processes."""
+    earlier: str | None = None
+    """What an earlier study gives to it, or could, in a sentence."""
 
     def values(self) -> dict[str, Any]:
         """Return the plan as plain values: examples, steps, memory, hours."""
-        return plan_values(self.config, self.facts, trials=self.trials, workers=self.workers)
+        values = plan_values(self.config, self.facts, trials=self.trials, workers=self.workers)
+        return {**values, "earlier": self.earlier}
 
 
 def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:

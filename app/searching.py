@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 
 from ..errors import UsageError, WorkerError
 from ..search.interrupt import StopSignal
-from ..storage import engine, study_files
+from ..storage import engine, foreign, study_files
 from ..storage.store import Store
 from ..study.events import Observer
+from ..study.facts import Facts
+from ..study.study_config import StudyConfig
 from .climbing import climb, root_of
 from .default_storage import default_storage
+from .earlier import Learned, learn
 from .early import EarlyWorkers
 from .looking import look_first
 from .options import RunOptions, SearchOptions
@@ -48,12 +51,23 @@ def plan(
         prepared = prepare(request, logs=folder, cache=None, starting=preparing)
         prepared.worker.close()
     workers = planned_workers(request, prepared)
+    learned = _would_learn(request, prepared.config, prepared.facts)
     return Plan(
-        config=prepared.config,
+        config=learned.config,
         facts=prepared.facts,
         trials=wanted_trials(request, prepared.config),
         workers=workers,
+        earlier=learned.words,
     )
+
+
+def _would_learn(request: Request, config: StudyConfig, facts: Facts) -> Learned:
+    """Return what a search would take over from the database, where that is there and ours."""
+    path = engine.parse(request.storage).path
+    if path is None or not path.exists() or foreign.look(path).whose != "ours":
+        return Learned(config=config, words=None)
+    with Store.open(request.storage, mode="read") as store:
+        return learn(store, request.search.learn_from, config, facts)
 
 
 def start(
@@ -90,9 +104,15 @@ def start(
             workers = planned_workers(request, prepared)
             early.keep(workers)
             with Store.open(request.storage, mode="create") as store:
+                learned = learn(store, request.search.learn_from, prepared.config, prepared.facts)
+                prepared = dataclasses.replace(prepared, config=learned.config)
                 study = make_study(store, request, prepared)
                 planned = Plan(
-                    config=prepared.config, facts=prepared.facts, trials=study.trials, workers=workers
+                    config=prepared.config,
+                    facts=prepared.facts,
+                    trials=study.trials,
+                    workers=workers,
+                    earlier=learned.words,
                 )
                 begun = Begun(study=study, storage=store.url, plan=planned, store=store)
                 with watch(begun) as more:

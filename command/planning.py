@@ -79,6 +79,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
             f"{_at_once(values)}, about {show_seconds(3600 * values['hours'], about=True)} "
             f"(rough, from {values['examples_per_second']:.0f} examples/s)",
         ),
+        *([("earlier", values["earlier"])] if values.get("earlier") else []),
         ("base model", f"eval loss {show_loss(values['base_loss'])}"),
     ]
 

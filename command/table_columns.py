@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ..spaces.params import HYPERPARAMETERS, LoraParams
 from ..study.events import StudyProgress, TrialProgress
-from ..study.format import show_loss
+from ..study.format import show_loss, show_value
 
 SHORT = {name: one.heading for name, one in HYPERPARAMETERS.items()}
 """Column heads, where a whole name would be wider than what stands below it."""
@@ -119,7 +119,7 @@ def _value(params: LoraParams, name: str) -> str:
     if isinstance(value, str):
         return value if len(value) <= WORD_WIDTH else value[: WORD_WIDTH - 1] + "…"
     if isinstance(value, int):
-        return str(value)
+        return show_value(value)
     return format(value, HYPERPARAMETERS[name].form)
 
 

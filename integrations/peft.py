@@ -91,7 +91,6 @@ def adapter_config(handed: Handover, layers: tuple[str, ...]) -> dict[str, Any]:
         "target_modules": list(layers),
         "bias": "none",
         "fan_in_fan_out": handed.model.architecture.startswith(TRANSPOSED),
-        "use_rslora": False,
         "modules_to_save": None,
         "inference_mode": True,
         "init_lora_weights": True,

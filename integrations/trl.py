@@ -77,6 +77,7 @@ def _lora(handed: Handover) -> dict[str, Any]:
         "lora_dropout": found["lora_dropout"],
         # TRL declares a list, and takes a list of one for the name itself.
         "lora_target_modules": [modules] if isinstance(modules, str) else modules,
+        **({"use_rslora": True} if found["use_rslora"] else {}),
     }
 
 

@@ -207,9 +207,9 @@ def _ped_anova(
 def _where(dimension: Dimension, best: list[TrialRecord]) -> str:
     """Say where the best trials lie in one dimension."""
     values = [value_of(trial.params, dimension.name) for trial in best]
-    if isinstance(values[0], str):
+    if not dimension.kind.ordered:
         common = max(sorted(set(values)), key=values.count)
-        return f"{values.count(common)} of the best {len(best)} have {common}"
+        return f"{values.count(common)} of the best {len(best)} have {show_value(common)}"
     low, high = min(values), max(values)
     if low == high:
         return f"the best {len(best)} all have {show_value(low)}"

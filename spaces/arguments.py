@@ -19,7 +19,7 @@ def lora_config(params: LoraParams) -> dict[str, Any]:
 
     >>> params = LoraParams(learning_rate=1e-4, batch_size=8, lora_rank=4, lora_alpha=8.0)
     >>> lora_config(params)
-    {'r': 4, 'lora_alpha': 8, 'lora_dropout': 0.0, 'target_modules': 'all-linear'}
+    {'r': 4, 'lora_alpha': 8, 'lora_dropout': 0.0, 'target_modules': 'all-linear', 'use_rslora': False}
     """
     found = {one.peft: _plain(params, name) for name, one in FIELDS.items() if one.peft is not None}
     alpha = float(params.lora_alpha)

@@ -26,8 +26,8 @@ class Categories(Listed):
         raise SpaceError(f"{self.name}: words have no least and no greatest")
 
     def distribution(self) -> CategoricalDistribution:
-        """Return a distribution of the words."""
-        return CategoricalDistribution([str(choice) for choice in self.choices])
+        """Return a distribution of the words, as they are."""
+        return CategoricalDistribution(self.choices)
 
     def value_distribution(self) -> CategoricalDistribution:
         """Return the same as ``distribution``."""

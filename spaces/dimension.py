@@ -98,5 +98,7 @@ class Dimension(abc.ABC):
 
 
 def text(value: Value) -> str:
-    """Return a value as a space's words give it: ``1e-05``, ``q_proj,v_proj``."""
+    """Return a value as a space's words give it: ``1e-05``, ``q_proj,v_proj``, ``true``."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return value if isinstance(value, str) else f"{value:g}"

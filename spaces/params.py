@@ -7,13 +7,14 @@ and the exports take it from here. Does not know how they are searched (space.py
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from ..errors import SpaceError, nearest, shown
 from .hyperparameter import Hyperparameter
-from .value_kinds import Modules, Number, Whole, Word, module_names
+from .value_kinds import Modules, Number, Switch, Whole, Word, module_names
 
 SCHEDULERS = ("linear", "cosine", "constant_with_warmup", "warmup_stable_decay")
 
@@ -121,6 +122,15 @@ class LoraParams:
             heading="lora+",
         ),
     ] = 1.0
+    use_rslora: Annotated[
+        bool,
+        Hyperparameter(
+            kind=Switch(),
+            meaning="rsLoRA (Kalajdzievski, 2023): the update is scaled by `lora_alpha / √lora_rank` instead",
+            heading="rslora",
+            peft="use_rslora",
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
         for name, one in FIELDS.items():
@@ -133,7 +143,12 @@ class LoraParams:
 
     @property
     def scaling(self) -> float:
-        """The factor on the update: ``lora_alpha / lora_rank``."""
+        """The factor on the update: ``lora_alpha / lora_rank``, under rsLoRA over the root of the rank."""
+        return self.lora_alpha / (math.sqrt(self.lora_rank) if self.use_rslora else self.lora_rank)
+
+    @property
+    def alpha_ratio(self) -> float:
+        """``lora_alpha / lora_rank``, whatever the update is scaled by."""
         return self.lora_alpha / self.lora_rank
 
     def to_dict(self) -> dict[str, Any]:
@@ -202,7 +217,7 @@ def check_name(name: object) -> None:
 
 def value_of(params: LoraParams, name: str) -> Any:
     """Return a parameter under its search name; ``lora_alpha_ratio`` is ``lora_alpha / lora_rank``."""
-    return params.scaling if name == RATIO.name else getattr(params, name)
+    return params.alpha_ratio if name == RATIO.name else getattr(params, name)
 
 
 def from_searched(values: Mapping[str, Any]) -> LoraParams:

@@ -31,7 +31,7 @@ from .params import HYPERPARAMETERS, RATIO, LoraParams, check_name, value_of
 from .presets import Preset
 from .range import Range
 from .space import ALPHA, SearchSpace
-from .value_kinds import Whole, is_number
+from .value_kinds import Switch, Whole, is_number
 
 LOG_FROM = 100
 """A range is searched in log, where the user does not say, from this ratio of high to low."""
@@ -106,7 +106,7 @@ def configuration(values: Mapping[str, object], rest: LoraParams | None = None) 
     if rest is not None:
         known = {name: value_of(rest, name) for name in HYPERPARAMETERS if name not in ALPHA}
         if not values.keys() & ALPHA:
-            known[RATIO.name] = rest.scaling
+            known[RATIO.name] = rest.alpha_ratio
         values = {**known, **values}
     named: dict[str, Any] = {}
     for one in dimensions(values):
@@ -195,6 +195,9 @@ def _from_text(name: str, spec: str) -> Dimension:
 def _value(name: str, item: object, path: str) -> Any:
     """Return one value in its type, as far as its writing goes; its limits are the dimension's matter."""
     kind = HYPERPARAMETERS[name].kind
+    if isinstance(kind, Switch):
+        said = {"true": True, "false": False}
+        return said.get(item.strip().lower(), item) if isinstance(item, str) else item
     if not kind.ordered:
         if not isinstance(item, str):
             raise SpaceError(f"{path}: {shown(item)} is not a word")

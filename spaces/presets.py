@@ -130,6 +130,10 @@ PRESETS: dict[str, Preset] = {
 """All presets by name."""
 
 
+BY_SIZE = ("tiny", "default", "large")
+"""The presets that a model's size chooses among."""
+
+
 def preset(name: str) -> Preset:
     """Return the preset of that name; raises ``SpaceError`` with the nearest one."""
     if name not in PRESETS:

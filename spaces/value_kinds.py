@@ -1,6 +1,6 @@
-"""What values one hyperparameter may have: a number, a whole number, a word, or names of modules.
+"""What values one hyperparameter may have: a number, a whole number, a word, on or off, names of modules.
 
-Four siblings behind one contract. Know no hyperparameter by name, and nothing of how it is searched.
+Five siblings behind one contract. Know no hyperparameter by name, and nothing of how it is searched.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from ..errors import SpaceError, nearest, shown
 
-Value = int | float | str
+Value = int | float | str | bool
 
 NEAR = 1e-9
 """Two floats that lie this near, relative, are one value."""
@@ -164,6 +164,32 @@ class Word(ValueKind):
         """See ``ValueKind``."""
         self.check(path, value)
         return str(value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Switch(ValueKind):
+    """On or off."""
+
+    ordered: ClassVar[bool] = False
+
+    @property
+    def limits(self) -> str:
+        """See ``ValueKind``."""
+        return "`false`, `true`"
+
+    def check(self, path: str, value: object) -> None:
+        """See ``ValueKind``."""
+        if not isinstance(value, bool):
+            raise SpaceError(f"{path}: {shown(value)} is neither true nor false")
+
+    def listed(self, path: str, value: object) -> bool:
+        """See ``ValueKind``."""
+        self.check(path, value)
+        return bool(value)
+
+    def same(self, one: object, other: object) -> bool:
+        """See ``ValueKind``; 1 is not true."""
+        return isinstance(one, bool) and one is other
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,10 @@ def show_source(source: str) -> str:
 
 
 def show_value(value: Any) -> str:
-    """Return a hyperparameter's value, floats to three significant digits: ``0.0123``, ``4e-05``."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """Return a hyperparameter's value, floats to three digits: ``0.0123``, ``4e-05``, ``true``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int) or (value.is_integer() and abs(value) < 1e6):
         return str(int(value))

@@ -59,6 +59,8 @@ class StudyConfig:
     """How many of the best trials keep their state from before the decay of their learning rate."""
     ladder: Ladder | None = None
     """How training examples are spent up to a model that is trained to the end; None for a search alone."""
+    learned_from: str | None = None
+    """The earlier study whose best trials are the last of ``first``; None where none was learned from."""
     stage: Stage | None = None
     """What a study that follows from another trains; None for a search."""
 
@@ -94,6 +96,8 @@ class StudyConfig:
                 values[name] = values[name].to_json()
         if not self.keep_held:
             del values["keep_held"]
+        if self.learned_from is None:
+            del values["learned_from"]
         if self.objective.stopping is None:
             del values["objective"]["stopping"]
         if METRICS[self.objective.metric].is_loss:

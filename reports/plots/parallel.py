@@ -89,7 +89,7 @@ def _position(dimension: Dimension, value: float | str) -> float:
     if isinstance(dimension, Range):
         return dimension.place(value)
     suggestion = dimension.suggestion_of(value)
-    place = dimension.values.index(suggestion) if isinstance(suggestion, str) else int(suggestion)
+    place = int(suggestion) if dimension.kind.ordered else dimension.values.index(suggestion)
     return place / max(1, len(dimension.values) - 1)
 
 

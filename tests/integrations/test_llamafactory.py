@@ -281,11 +281,12 @@ def test_every_key_is_one_that_llamafactory_knows(study, tmp_path, kind):
         config={"validation": str(tmp_path / "v.jsonl")} if kind == "messages" else {},
         model={"name_or_path": "org/model", "revision": "abc", "trust_remote_code": True},
     )
-    chosen = params(loraplus_lr_ratio=4.0, lora_dropout=0.05, weight_decay=0.01, lr_scheduler_type="linear")
+    chosen = params(loraplus_lr_ratio=4.0, lora_dropout=0.05, weight_decay=0.01, use_rslora=True)
     view = with_facts(view, "geometry", dtype="bfloat16")
     view = dataclasses.replace(view, trials=(dataclasses.replace(view.trials[0], params=chosen),))
     found = llamafactory(view, None, Path("out")).arguments
     assert set(found) - set(known) == set()
+    assert found["use_rslora"] is True
     kinds = {"int": int, "float": float, "bool": bool, "str": str}
     for name, value in found.items():
         declared = re.findall(r"int|float|bool|str", known[name])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import warnings
 
 import numpy as np
@@ -11,7 +12,9 @@ import yaml
 from loratune.app.exporting import handover
 from loratune.errors import ReportError
 from loratune.integrations.peft import export
+from loratune.spaces.dimensions import listed
 from loratune.spaces.params import FIELDS, LoraParams
+from loratune.spaces.presets import preset
 from made_up_studies import with_facts
 
 RANK = 4
@@ -82,9 +85,12 @@ def adapter(tmp_path):
 
 @pytest.fixture
 def study(make_view):
-    def make(architecture="LlamaForCausalLM", alpha=10.0, **more):
-        params = LoraParams(learning_rate=0.002, batch_size=8, lora_rank=RANK, lora_alpha=alpha)
-        view = make_view(1, params={0: params}, **more)
+    def make(architecture="LlamaForCausalLM", alpha=10.0, use_rslora=False, **more):
+        params = LoraParams(
+            learning_rate=0.002, batch_size=8, lora_rank=RANK, lora_alpha=alpha, use_rslora=use_rslora
+        )
+        space = preset("tiny").space.replace(listed("use_rslora", (False, True)))
+        view = make_view(1, params={0: params}, space=space, **more)
         return with_facts(view, "model", architecture=architecture)
 
     return make
@@ -101,16 +107,19 @@ def study(make_view):
         ("gemma3", "Gemma3ForConditionalGeneration", ("_proj",)),
     ],
 )
-@pytest.mark.parametrize("alpha", [10.0, 7.3])
+@pytest.mark.parametrize(
+    ("alpha", "use_rslora", "scale"),
+    [(10.0, False, 10.0 / RANK), (7.3, False, 7.3 / RANK), (10.0, True, 10.0 / math.sqrt(RANK))],
+)
 def test_peft_loads_it_without_a_warning_and_computes_the_same(
-    study, adapter, tmp_path, kind, architecture, suffixes, alpha
+    study, adapter, tmp_path, kind, architecture, suffixes, alpha, use_rslora, scale
 ):
     import torch
     from peft import PeftModel
 
     plain, wrapped = base_model(kind), base_model(kind)
     path, tensors = adapter(list(layers_of(plain, suffixes)))
-    folder = export_peft(study(architecture, alpha), None, path, tmp_path / "best")
+    folder = export_peft(study(architecture, alpha, use_rslora), None, path, tmp_path / "best")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # PEFT reads a property of the base model that Transformers renamed; nothing of ours.
@@ -123,7 +132,7 @@ def test_peft_loads_it_without_a_warning_and_computes_the_same(
     with torch.no_grad():
         for name, module in plain.named_modules():
             if f"params/{name}.lora_A" in tensors:
-                update = tensors[f"params/{name}.lora_B"] @ tensors[f"params/{name}.lora_A"] * (alpha / RANK)
+                update = tensors[f"params/{name}.lora_B"] @ tensors[f"params/{name}.lora_A"] * scale
                 module.weight += torch.from_numpy(update.T if kind == "gpt2" else update)
         tokens = torch.arange(12).reshape(2, 6)
         expected, found = plain(tokens).logits, loaded(tokens).logits

@@ -126,6 +126,11 @@ def test_what_trl_does_otherwise_is_said(handed, given, words):
     assert any(words in line for line in said), said
 
 
+def test_rslora_is_handed_on(handed):
+    assert "use_rslora" not in read(handed())
+    assert read(handed(params=dataclasses.replace(PARAMS, use_rslora=True)))["use_rslora"] is True
+
+
 def test_plain_prompts_and_the_models_own_template_need_no_warning(handed):
     head = trl(handed("prompt_completion", data={"template": "plain"}))
     assert "template" not in head

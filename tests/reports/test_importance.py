@@ -1,9 +1,11 @@
 import dataclasses
+import re
 from types import SimpleNamespace
 
 import pytest
 from loratune.errors import ReportError
 from loratune.reports.importance import _where, importance
+from loratune.reports.plots.kinds import KINDS
 from loratune.spaces.categories import Categories
 from loratune.spaces.dimensions import listed
 from loratune.spaces.presets import preset
@@ -164,3 +166,18 @@ def test_a_study_with_nothing_left_to_try_is_not_sent_on(make_view):
     end = EventRecord(at=view.study.created_at, kind="finished", detail={"why": "exhausted"})
     with pytest.raises(ReportError, match=r"6 trials .* nothing untried is left, so search a wider space"):
         importance(dataclasses.replace(view, events=(end,), live=False))
+
+
+def test_a_switch_is_counted_and_drawn_by_its_words(make_view):
+    space = preset("tiny").space.replace(listed("use_rslora", (True, False)))
+    view = make_view(40, space=space)
+    trials = tuple(
+        dataclasses.replace(trial, params=dataclasses.replace(trial.params, use_rslora=trial.number % 2 == 0))
+        for trial in view.trials
+    )
+    view = dataclasses.replace(view, trials=trials)
+    words = {bar.name: bar.words for bar in importance(view).bars}["use_rslora"]
+    assert re.fullmatch(r"\d+ of the best \d+ have (true|false)", words)
+    (axis,) = (axis for axis in KINDS["parallel"].facts(view).axes if axis.name == "use_rslora")
+    assert axis.ticks == ((0.0, "true"), (1.0, "false"))
+    assert space["use_rslora"].words == "true, false"

@@ -22,6 +22,7 @@ def test_peft_is_given_rank_alpha_dropout_and_layers_and_nothing_else():
         "lora_alpha": 24,
         "lora_dropout": 0.0,
         "target_modules": ["q_proj", "v_proj"],
+        "use_rslora": False,
     }
     assert lora_config(dataclasses.replace(TRIAL, lora_target="all"))["target_modules"] == "all-linear"
 

@@ -11,7 +11,7 @@ from loratune.spaces.choices import Choices
 from loratune.spaces.dimensions import listed, stored
 from loratune.spaces.params import HYPERPARAMETERS, NAMES, SCHEDULERS
 from loratune.spaces.range import Range
-from loratune.spaces.value_kinds import Modules, Number, Whole
+from loratune.spaces.value_kinds import Modules, Number, Switch, Whole
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 TARGETS = ("all", "q_proj", "q_proj,v_proj", "o_proj,up_proj", "down_proj,gate_proj,up_proj")
@@ -39,6 +39,8 @@ def old_entries(draw):
         values = draw(st.lists(st.integers(1, 65536), min_size=1, max_size=6, unique=True))
         return name, {"choices": sorted(values)}, Choices
     words = TARGETS if isinstance(kind, Modules) else SCHEDULERS
+    if isinstance(kind, Switch):
+        words = (False, True)
     return name, {"choices": draw(st.lists(st.sampled_from(words), min_size=1, unique=True))}, Categories
 
 

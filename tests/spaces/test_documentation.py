@@ -33,6 +33,8 @@ def row(one):
         if one.default is None
         else f"`{one.default}`"
         if isinstance(one.default, str)
+        else f"`{str(one.default).lower()}`"
+        if isinstance(one.default, bool)
         else f"{one.default:g}"
     )
     searched = (

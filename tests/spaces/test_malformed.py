@@ -9,11 +9,12 @@ from loratune.errors import SpaceError
 from loratune.spaces.dimension import Dimension
 from loratune.spaces.params import HYPERPARAMETERS, NAMES
 from loratune.spaces.parse import dimension, parse_set
-from loratune.spaces.value_kinds import Number, Whole
+from loratune.spaces.value_kinds import Number, Switch, Whole
 
 WHOLE = [name for name, one in HYPERPARAMETERS.items() if isinstance(one.kind, Whole)]
 NUMBERS = [name for name, one in HYPERPARAMETERS.items() if one.kind.ordered]
 FLOATS = [name for name, one in HYPERPARAMETERS.items() if isinstance(one.kind, Number)]
+SWITCHES = [name for name, one in HYPERPARAMETERS.items() if isinstance(one.kind, Switch)]
 ABOVE_ZERO = ["learning_rate", "lora_alpha", "lora_alpha_ratio", "loraplus_lr_ratio"]
 
 TEXTS = [
@@ -37,7 +38,9 @@ VALUES = [
       ([], {}, None, True, False, math.nan, math.inf, -math.inf, [[8]], [None], [True], [math.nan], 10**400,
        object(), b"8", {"low": 1}, {"high": 1}, {"low": 1, "high": "x"}, {"low": 2, "high": 1},
        {"low": math.nan, "high": 1}, {"low": 1, "high": 2, "step": 1}, {"low": True, "high": 2},
-       {"low": 1, "high": 2, "log": "yes"}, {1: 2}, list(range(1, 400)), ["x"] * 100_000)],
+       {"low": 1, "high": 2, "log": "yes"}, {1: 2}, list(range(1, 400)), ["x"] * 100_000)
+      if name not in SWITCHES or value not in (True, False, [True])],
+    *[(name, value) for name in SWITCHES for value in (2, "yes", "1", [True, True], [True, 0])],
 ]  # fmt: skip
 
 

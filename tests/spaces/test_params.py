@@ -1,8 +1,11 @@
+import dataclasses
 import math
 
 import pytest
 from loratune.errors import SpaceError
-from loratune.spaces.params import LoraParams
+from loratune.spaces.dimensions import listed
+from loratune.spaces.params import LoraParams, from_searched, value_of
+from loratune.spaces.presets import PRESETS
 
 GOOD = {"learning_rate": 1e-4, "batch_size": 8, "lora_rank": 8, "lora_alpha": 16.0}
 
@@ -55,3 +58,23 @@ def test_targets_are_compared_without_order_spaces_or_repeats():
 
 def test_the_update_is_scaled_by_alpha_over_rank():
     assert LoraParams(**GOOD).scaling == 2.0
+
+
+def test_rslora_scales_the_update_by_alpha_over_the_root_of_the_rank():
+    fixed = [LoraParams(**{**GOOD, "lora_rank": rank}, use_rslora=True).scaling for rank in (4, 16, 64)]
+    assert fixed == [8.0, 4.0, 2.0]
+    # An alpha of c √rank scaled as ever is the same as an alpha of c under rsLoRA.
+    plain = LoraParams(**{**GOOD, "lora_rank": 64, "lora_alpha": 16.0 * 8})
+    assert plain.scaling == fixed[-1]
+
+
+def test_the_searched_ratio_stays_alpha_over_rank_under_rslora():
+    params = dataclasses.replace(PRESETS["tiny"].default, use_rslora=True)
+    assert value_of(params, "lora_alpha_ratio") == 2.0
+    space = PRESETS["tiny"].space.replace(listed("use_rslora", (False, True)))
+    assert space.decode(space.encode(params)) == params
+    assert from_searched({**GOOD, "use_rslora": True}).scaling == 16.0 / math.sqrt(8)
+
+
+def test_what_was_stored_before_rslora_is_read_without_it():
+    assert LoraParams.from_dict(GOOD).use_rslora is False

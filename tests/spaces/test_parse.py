@@ -186,3 +186,24 @@ def test_what_a_configuration_leaves_out_is_as_in_another_and_alpha_follows_the_
     params = configuration(values, TINY.default)
     expected = dataclasses.replace(TINY.default, lora_rank=rank, lora_alpha=alpha)
     assert params == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "values"),
+    [("true", (True,)), ("true,false", (True, False)), (False, (False,)), ([False, True], (False, True))],
+)
+def test_a_switch_is_written_as_true_and_false(spec, values):
+    assert dimension("use_rslora", spec).values == values
+
+
+def test_a_switch_takes_no_number_and_no_other_word():
+    for spec in ("yes", "1", 1, [True, 1]):
+        with pytest.raises(SpaceError, match=r"use_rslora(\[1\])?: .* is neither true nor false"):
+            dimension("use_rslora", spec)
+
+
+def test_an_enqueued_configuration_keeps_the_ratio_also_under_rslora():
+    rest = TINY.default
+    found = configuration({"use_rslora": True, "lora_rank": 4}, rest)
+    assert (found.lora_alpha, found.use_rslora) == (8.0, True)
+    assert configuration({"lora_rank": 8}, found).lora_alpha == 16.0

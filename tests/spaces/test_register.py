@@ -18,7 +18,7 @@ SPELLED = {
     "spaces/arguments.py": {"lora_alpha"},
     "spaces/presets.py": {"learning_rate", "batch_size", "lora_rank", "lora_alpha_ratio", "warmup_ratio"},
     "integrations/llamafactory.py": {"lora_target"},
-    "integrations/trl.py": {"lora_alpha", "lora_dropout", "loraplus_lr_ratio"},
+    "integrations/trl.py": {"lora_alpha", "lora_dropout", "loraplus_lr_ratio", "use_rslora"},
     "app/request.py": {"lr_scheduler_type"},
     "storage/tables.py": {"learning_rate"},
     "storage/rows.py": {"learning_rate"},

@@ -30,6 +30,7 @@ LIMITS = {
     "lora_rank": st.integers(1, 65536),
     "lora_target": st.sampled_from(["all", "q_proj", "q_proj,v_proj", "o_proj , up_proj", "down_proj"]),
     "lr_scheduler_type": st.sampled_from(SCHEDULERS),
+    "use_rslora": st.booleans(),
 }
 
 
@@ -61,6 +62,7 @@ def spaces(draw):
                     "lora_target",
                     "lr_scheduler_type",
                     "loraplus_lr_ratio",
+                    "use_rslora",
                 ]
             )
         )

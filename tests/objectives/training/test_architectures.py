@@ -109,7 +109,9 @@ def make_trials(geometry: Geometry) -> dict[str, LoraParams]:
             batch_size=8, lora_rank=16, weight_decay=0.3, lora_target=f"{names[0]},{names[-1]}"
         ),
         "loraplus": trial(lora_rank=3, loraplus_lr_ratio=4.0, warmup_ratio=0.0, learning_rate=5e-4),
-        "one target": trial(batch_size=8, lora_rank=8, lora_target=names[1], warmup_ratio=0.3),
+        "one target, rslora": trial(
+            batch_size=8, lora_rank=8, lora_target=names[1], warmup_ratio=0.3, use_rslora=True
+        ),
         "unstable": trial(learning_rate=0.06, batch_size=2, lora_rank=16, lora_alpha=16.0),
         "unstable, all else": trial(
             learning_rate=0.02,

@@ -33,8 +33,8 @@ TRIALS = {
     "linear, no warm-up": dataclasses.replace(
         PLAIN, lr_scheduler_type="linear", warmup_ratio=0.0, batch_size=8, lora_rank=8
     ),
-    "constant, decay": dataclasses.replace(
-        PLAIN, lr_scheduler_type="constant_with_warmup", weight_decay=0.2, batch_size=2
+    "constant, decay, rslora": dataclasses.replace(
+        PLAIN, lr_scheduler_type="constant_with_warmup", weight_decay=0.2, batch_size=2, use_rslora=True
     ),
     "loraplus, two targets": dataclasses.replace(
         PLAIN, loraplus_lr_ratio=8.0, lora_target="q_proj,down_proj", weight_decay=0.1
@@ -114,7 +114,11 @@ def train_by_trainer(
         rows.append({"input_ids": tokens.tolist(), "labels": labels})
     names = "all-linear" if params.lora_target == "all" else list(params.target_names)
     config = peft.LoraConfig(
-        r=params.lora_rank, lora_alpha=params.lora_alpha, target_modules=names, task_type="CAUSAL_LM"
+        r=params.lora_rank,
+        lora_alpha=params.lora_alpha,
+        use_rslora=params.use_rslora,
+        target_modules=names,
+        task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
