@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
-from ..errors import DataError, ReportError, StudyNotFound, UsageError
+from ..errors import DataError, ReportError, UsageError
 from ..reports.confirm_facts import Configuration, Confirmation
 from ..reports.confirm_words import FEW_TEST_EXAMPLES, few_test_examples
 from ..reports.confirmation import confirmation
@@ -24,6 +24,7 @@ from .options import RunOptions
 from .places import count_workers, find_places
 from .planning import EVAL_COST
 from .running import machine_now
+from .training import searched
 from .unlocking import open_test, times_opened
 from .watched import Finished, Watch, nobody
 
@@ -115,7 +116,7 @@ def confirm(
     run = run or RunOptions()
     with Store.open(storage or default_storage(), mode="write") as store:
         named = store.study(study)
-        parent = _searched(store, named)
+        parent = searched(store, named.name)
         stage = named.config.stage
         if stage is None or stage.kind != "confirm" or top is not None or seeds is not None:
             chosen = _chosen(store, parent, TOP if top is None else top)
@@ -153,16 +154,6 @@ def _check(top: int | None, seeds: int | None) -> None:
         raise UsageError(
             f"seeds: {seeds} is not from 1 to {SEEDS_COVERED}, the seeds that a study's shapes are made for"
         )
-
-
-def _searched(store: Store, found: StudyRecord) -> StudyRecord:
-    """Return the study that is confirmed: of one that confirms, the one that it follows from."""
-    stage = found.config.stage
-    if stage is None or stage.kind == "longer":
-        return found
-    if not store.holds(stage.parent):
-        raise StudyNotFound(f"study {found.name} follows from {stage.parent}, which is not in {store.url}")
-    return _searched(store, store.study(stage.parent))
 
 
 def _chosen(store: Store, parent: StudyRecord, top: int) -> tuple[TrialRecord, ...]:

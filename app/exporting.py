@@ -96,7 +96,7 @@ def export(
     with Store.open(where, mode="read") as store:
         view = load_view(store, study)
     chosen = trial
-    if trial is None and (confirmed := recommended(view)) is not None:
+    if trial is None and (confirmed := recommended(view.confirmations, view.study)) is not None:
         chosen, by = confirmed
         tell(ExportNotice(text=f"trial {chosen} is taken: {by.study.name} recommends it", kind="progress"))
     handed = handover(view, chosen, epochs=epochs)

@@ -14,6 +14,8 @@ from typing import Literal
 from .. import bounds
 from ..bounds import Bounds
 from ..errors import ReportError, StorageError, UsageError
+from ..reports.confirmation import recommended
+from ..reports.load import confirming, load_confirmation
 from ..search.interrupt import StopSignal
 from ..storage.store import Store
 from ..study.budget import Budget, plan_budget
@@ -65,7 +67,8 @@ def train(
     Args:
         study: the search, or what followed from it; the latest by default.
         run: how it is run.
-        trial: the trial of the search whose configuration is trained; the best by default.
+        trial: the trial of the search whose configuration is trained; by default the one that was confirmed,
+            else the best.
         epochs: its length in epochs of the training examples; 3 by default.
         examples: its length in training examples, instead of ``epochs``.
         beside: ``default`` also trains trial 0, to be compared with.
@@ -91,6 +94,8 @@ def train(
     with Store.open(storage or default_storage(), mode="write") as store:
         parent = searched(store, study)
         trials = store.trials(parent.id)
+        if trial is None:
+            trial = _confirmed(store, parent)
         chosen = [choose(parent, trials, trial)]
         if beside == "default" and chosen[0].number != DEFAULT:
             chosen.append(trials[DEFAULT])
@@ -115,6 +120,12 @@ def train(
             watch=watch,
             **length,
         )
+
+
+def _confirmed(store: Store, parent: StudyRecord) -> int | None:
+    """Return the trial that a confirmation recommends; None where there is none."""
+    found = recommended([load_confirmation(store, one) for one in confirming(store, parent)], parent)
+    return None if found is None else found[0]
 
 
 def searched(store: Store, study: str | None) -> StudyRecord:

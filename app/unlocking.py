@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import WorkerError
+from ..integrations.peft import why_unusable
 from ..objectives.base import Evaluated, WorkerFailed
 from ..objectives.precheck import precheck
 from ..objectives.workers.process import ProcessWorker
@@ -77,13 +78,16 @@ def _worker(store: Store, study: StudyRecord) -> Iterator[ProcessWorker]:
 def _adapter(
     store: Store, study: StudyRecord, trial: TrialRecord, folder: Path, tell: Callable[[str], None]
 ) -> Path:
-    """Return the file of a trial's adapter; one that is lost is made again."""
+    """Return the file of a trial's adapter; one that is lost or damaged is made again, and put back."""
     assert trial.adapter is not None, "every adapter of such a study is kept"
     kept = store.study_dir(study.id) / trial.adapter
-    if kept.is_file():
+    why = why_unusable(kept, trial)
+    if why is None:
         return kept
-    tell(f"the adapter of trial {trial.number} of {study.name} is lost; training it again …")
-    return retraining.train_again(store, study, trial, folder)
+    tell(f"the adapter of trial {trial.number} of {study.name} {why}; training it again …")
+    again = retraining.train_again(store, study, trial, folder)
+    tell(retraining.put_back(store, study, trial, again))
+    return again
 
 
 def _answer(worker: ProcessWorker) -> Evaluation:

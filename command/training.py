@@ -23,7 +23,9 @@ from .options import (
 
 @click.command(short_help="Train the best configuration at full length.")
 @study_argument
-@click.option("--trial", type=WholeNumber(bounds.NUMBER), metavar="N", help="A trial; the best by default.")
+@click.option(
+    "--trial", type=WholeNumber(bounds.NUMBER), metavar="N", help="A trial; confirmed or best by default."
+)
 @click.option("--epochs", type=Real(bounds.EPOCHS), metavar="E", help="Its length in epochs; 3 by default.")
 @click.option(
     "--examples", type=WholeNumber(bounds.EXAMPLES), metavar="N", help="Its length in training examples."

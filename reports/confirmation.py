@@ -10,16 +10,12 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ..study.format import show_state
 from ..study.locked_set import Opening
-from ..study.records import Evaluation
+from ..study.records import Evaluation, StudyRecord
 from .confirm_facts import Configuration, Confirmation, ConfirmView, Spread, Tested
 from .crossed import Estimate, over_both, over_seeds
-
-if TYPE_CHECKING:
-    from .view import StudyView
 
 LEVEL = 0.95
 """How sure a single interval is."""
@@ -63,13 +59,13 @@ def confirmation(view: ConfirmView, *, untested: str | None = None) -> Confirmat
     )
 
 
-def recommended(view: StudyView) -> tuple[int, ConfirmView] | None:
+def recommended(confirmations: Sequence[ConfirmView], study: StudyRecord) -> tuple[int, ConfirmView] | None:
     """Return which trial of a study its last confirmation recommends; None where none recommends one."""
-    for one in reversed(view.confirmations):
+    for one in reversed(confirmations):
         found = confirmation(one)
         if found.recommended is not None:
             # Of the confirming study itself: the one under the first seed.
-            own = one.study.id == view.study.id
+            own = one.study.id == study.id
             return (found.of(found.recommended).entries[0] if own else found.recommended), one
     return None
 

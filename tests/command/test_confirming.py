@@ -96,8 +96,15 @@ def test_killed_at_any_time_it_ends_with_the_same_numbers(confirmed, finished, b
     run.wait_for(lambda: "opening the test set" in run.said, "the opening of the test set")
     assert run.end(signal.SIGKILL) == -signal.SIGKILL
     assert record(folder)[2] == []  # nothing was seen, so nothing was opened
+    with Store.open(str(folder / "tune.db"), mode="read") as store:
+        kept = store.study_dir(store.study("done.confirm").id) / "adapters"
+    measured = found_in(folder).of(found_in(folder).recommended).entries
+    (kept / f"trial-{measured[0]:05d}.safetensors").unlink()
+    damaged = kept / f"trial-{measured[1]:05d}.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
     last = begin("confirm", "--workers=1", cwd=folder)
     assert last.end() == 0, last.said
+    assert last.said.count("training it again") == 2
     assert record(folder) == record(confirmed)
 
 
@@ -110,9 +117,12 @@ def test_a_second_opening_is_refused_and_with_again_it_is_counted(confirmed, run
     assert "opened once before; stays closed without --again" in same.err
     assert record(folder) == record(confirmed)
 
-    other = run_tune("confirm", "done", "--top=1", "--seeds=2", "--workers=1", cwd=folder)
+    other = run_tune("confirm", "done", "--top=1", "--seeds=2", "--workers=1", "--json", cwd=folder)
     assert other.code == 0, other.err
-    assert "was opened once already, by another confirmation, and stays closed" in " ".join(other.out.split())
+    assert "was opened once already, by another confirmation, and stays closed" in " ".join(other.err.split())
+    told = [json.loads(line)["event"] for line in other.out.splitlines()]
+    assert (told[0], told[-1]) == ("study_started", "study_ended")
+    assert told.count("trial_ended") == len(found_in(folder, "done.confirm-2").configurations) * 2
     assert found_in(folder, "done.confirm-2").tested is None
 
     again = run_tune("confirm", "done", "--top=1", "--seeds=2", "--workers=1", "--again", cwd=folder)
