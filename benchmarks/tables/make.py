@@ -1,12 +1,13 @@
 """Curves of many configurations under several seeds, to try search policies on.
 
     python benchmarks/tables/make.py demo --folder /tmp/tables [--configs 400] [--seeds 3] [--shard 0/2]
-    python benchmarks/tables/make.py --pack /tmp/tables benchmarks/tables
+    python benchmarks/tables/make.py demo --folder /tmp/tables --pack benchmarks/tables/demo.parquet
 
 Every trial is trained to its end, in packs, with no pruning, on the schedule that can go on: warm-up, hold,
 decay. Level 0 is the shortest; each level after it is twice as long and goes on from where the level below
 began its decay, as a search's promoted trials do. Finished trials are kept as lines in the folder, so a run
-that was ended goes on; several shards share the work. ``--pack`` writes one Parquet file a task.
+that was ended goes on; several shards share the work. ``--pack`` trains nothing and writes what is finished
+as a Parquet file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from loratune.spaces.params import LoraParams, from_searched
 from loratune.spaces.presets import PRESETS
-from loratune.study.budget import ROUNDS
+from loratune.study.budget import ROUNDS, RUNGS
 from loratune.study.checkpoint_format import checkpoint_name
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
@@ -163,11 +164,12 @@ class Bench:
         for level in sorted({job.level for job in left}):
             here = [job for job in left if job.level == level]
             here = [job for job in here if job.anew or self.checkpoint(job.below).exists()]
-            for start in range(0, len(here), SLOTS):
+            packs = list(_packs(here))
+            for number, together in enumerate(packs, start=1):
                 began = time.monotonic()
-                self._pack(here[start : start + SLOTS])
+                self._pack(together)
                 print(
-                    f"{self.name} level {level}: {start + SLOTS} of {len(here)}, "
+                    f"{self.name} level {level}: {number} of {len(packs)} packs, "
                     f"{time.monotonic() - began:.1f} s",
                     flush=True,
                 )
@@ -232,14 +234,15 @@ class Bench:
                     row["loss"] = float(losses.sum(dtype=np.float64) / tokens.sum())
                     row["each"] = base64.b64encode(losses.astype(np.float16).tobytes()).decode()
                 curves[place[result.trial]].append(row)
-                if result.diverged is None:
-                    state = save_to / checkpoint_name(result.trial, at, attempt=1)
-                    if at == BEFORE_DECAY and jobs[place[result.trial]].scheduler == SCHEDULE:
-                        kept = self.checkpoint(jobs[place[result.trial]])
-                        kept.parent.mkdir(exist_ok=True)
-                        state.replace(kept)
-                    else:
-                        state.unlink()
+                if result.diverged is not None:
+                    continue
+                job = jobs[place[result.trial]]
+                state = save_to / checkpoint_name(result.trial, at, 1)
+                if at == BEFORE_DECAY and job.scheduler == SCHEDULE:
+                    self.checkpoint(job).parent.mkdir(exist_ok=True)
+                    state.replace(self.checkpoint(job))
+                else:
+                    state.unlink()
         for number in numbers:
             session.remove(number)
         with (self.folder / f"shard-{self.shard[0]}.jsonl").open("a") as file:
@@ -260,6 +263,18 @@ class Bench:
         return dataclasses.replace(own, learning_rate=own.learning_rate * (1 + job.nudge))
 
 
+def _packs(jobs: list[Job]) -> Iterator[list[Job]]:
+    """Yield jobs in packs, none of which holds a configuration twice."""
+    together: list[Job] = []
+    for job in jobs:
+        if len(together) == SLOTS or job.config in {other.config for other in together}:
+            yield together
+            together = []
+        together.append(job)
+    if together:
+        yield together
+
+
 def noise_jobs(random: int) -> Iterator[Job]:
     """Yield what shows noise and schedule: three seeds, a nudge, and cosine beside hold and decay."""
     for seed in range(3):
@@ -269,6 +284,30 @@ def noise_jobs(random: int) -> Iterator[Job]:
             Job(config=config, seed=seed, level=0, scheduler="cosine") for config in range(random // 2)
         )
     yield from (Job(config=config, seed=0, level=0, nudge=1e-6) for config in range(random // 2))
+
+
+def pack(bench: Bench, to: Path) -> None:
+    """Write every finished trial as a row of a Parquet file, without the losses of single examples."""
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = []
+    for found in bench.finished().values():
+        row = {name: found[name] for name in ("config", "seed", "level", "nudge", "examples", "base")}
+        row |= {**found["params"], "scheduler": found["scheduler"]}
+        curve = found["curve"]
+        tokens = np.asarray(found["tokens"], dtype=np.float64)
+        for rung in RUNGS:
+            row[f"loss_{rung}"] = None
+        for point in curve:
+            if "each" in point and point["diverged"] is None:
+                losses = np.frombuffer(base64.b64decode(point["each"]), np.float16).astype(np.float64)
+                row[f"loss_{point['round']}"] = float(losses.sum() / tokens[: len(losses)].sum())
+        row |= {"train": [point["train"] for point in curve], "norm": [point["norm"] for point in curve]}
+        rows.append(row)
+    rows.sort(key=lambda row: (row["scheduler"], row["level"], row["seed"], row["config"], row["nudge"]))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), to, compression="zstd")
+    print(f"{to}: {len(rows)} trials")
 
 
 def good_of(bench: Bench, count: int, seed: int = 0) -> list[int]:
@@ -290,12 +329,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--levels", type=int, default=4)
     parser.add_argument("--long", type=int, default=12, help="random and good configurations each that go on")
+    parser.add_argument("--noise", type=int, default=48, help="configurations under three seeds first")
     parser.add_argument("--shard", default="0/1")
+    parser.add_argument("--pack", type=Path, help="write what is finished into this file")
     arguments = parser.parse_args()
     index, count = arguments.shard.split("/")
     bench = Bench(arguments.task, arguments.folder, (int(index), int(count)), arguments.configs)
+    if arguments.pack is not None:
+        pack(bench, arguments.pack)
+        return
     own = range(arguments.configs)
-    bench.run(list(noise_jobs(48)))
+    bench.run(list(noise_jobs(arguments.noise)))
     bench.run([Job(config=config, seed=0, level=0) for config in own[: len(own) // 2]])
     # Both shards must choose the same, so whoever comes first waits for the other.
     while len(good_of(bench, arguments.configs)) < len(own) // 2:
