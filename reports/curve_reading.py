@@ -181,13 +181,13 @@ def _overfitting(curve: Curve, train: list[float], gradients: tuple[Gradients, .
     over = curve.evals[last] / curve.evals[least] - 1
     if over > OVERFITTING and train[-1] < train[least - 1]:
         why = (
-            f"the eval loss was {show_loss(curve.evals[least])} after round {least} and is "
-            f"{show_loss(curve.evals[last])} after round {last}, while the train loss fell"
+            f"on the first eval examples the eval loss was {show_loss(curve.evals[least])} after "
+            f"round {least} and is {show_loss(curve.evals[last])} after round {last}; the train loss fell"
         )
     elif last == len(train) and curve.evals[last] > GAP * train[-1]:
         why = (
-            f"the eval loss after round {last} is {show_loss(curve.evals[last])}, and the train loss in it "
-            f"{show_loss(train[-1])}"
+            f"on the first eval examples the eval loss is {show_loss(curve.evals[last])} after "
+            f"round {last}, and the train loss in it {show_loss(train[-1])}"
         )
     else:
         return None

@@ -292,7 +292,7 @@ def test_a_trial_alone_ends_with_the_same_bits(
     check_pack(base, geometry)
     trials = make_trials(geometry)
     chosen = {5: trials["dropout"]}
-    beside = dict(enumerate([trials["unstable"], trials["one target"]])) | chosen
+    beside = dict(enumerate([trials["unstable"], trials["one target, rslora"]])) | chosen
     *_, alone = train(make_session(base, data, geometry, 1, monkeypatch), chosen, tmp_path / "alone")
     *_, among = train(make_session(base, data, geometry, 3, monkeypatch), beside, tmp_path / "among")
     assert alone[5].eval_losses == among[5].eval_losses
