@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from loratune.reports.confirm_words import headline, row_of, sentences, warnings
-from loratune.reports.confirmation import comparison_level, confirmation, spread
+from loratune.reports.confirmation import comparison_level, confirmation, recommended, spread
 from made_up_confirmations import DEFAULT, draw, make_confirmation, make_opening, params
 
 TRIALS = (7, 3, 0)
@@ -211,3 +211,15 @@ def test_where_the_default_itself_is_recommended_it_is_compared_with_nothing():
     view, _ = opened(view, (1.1,), trials=(0,))
     tested = confirmation(view).tested
     assert (tested.trial, tested.default, tested.difference, tested.disagrees) == (0, None, None, False)
+
+
+def test_train_and_export_are_told_what_the_last_confirmation_recommends(view):
+    first, last = confirmed((1.0, 1.2, 1.5)), confirmed((1.5, 1.2, 1.0))
+    begun = confirmed((1.0, 1.2, 1.5), ended=7)
+    searched = view.study
+    assert recommended((), searched) is None
+    assert recommended((begun,), searched) is None
+    assert recommended((first, last, begun), searched) == (0, last)
+    # In the confirming study it is the trial under the first seed: the default is the third of them.
+    own = dataclasses.replace(last, study=dataclasses.replace(last.study, id=9))
+    assert recommended((own,), own.study) == (2, own)
