@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
@@ -14,11 +15,17 @@ from ..integrations.registry import EXPORTERS
 from ..objectives.identity import find_folder
 from ..reports.confirmation import recommended
 from ..reports.load import load_view
+from ..reports.paired import paired_interval
+from ..reports.trained import trained
+from ..reports.verdict import beside
 from ..reports.view import StudyView
+from ..search.study_record import objective_of
 from ..storage.store import Store
-from ..study.format import show_state
+from ..study.format import counted, show_state
 from ..study.full_run import EPOCHS
-from ..study.handover import Handover, check_gain
+from ..study.handover import Compared, Handover, check_gain
+from ..study.ranking import best_trial
+from ..study.records import TrialRecord
 from ..whole_files import is_there
 from . import retraining
 from .default_storage import default_storage
@@ -77,7 +84,7 @@ def export(
         trial: a trial's number; by default the one that was confirmed, else the best.
         format: one of ``integrations.registry.EXPORTERS``; ``yaml`` and ``json`` are returned as text where
             there is no ``output``.
-        output: a file, or a folder for ``peft``.
+        output: a file, or a folder for ``peft`` and ``merged``.
         epochs: length of the full run that is written.
         force: write over a file, or into a folder that holds other things.
         anyway: write the best even if the base model is as good or better.
@@ -106,11 +113,17 @@ def export(
         tell(ExportNotice(text="this trial is no better than the base model", kind="warning"))
     if output is None and exporter.makes != "text":
         raise UsageError(f"--format {format} writes files; say where with -o, such as -o {exporter.example}")
+    if exporter.check_place is not None and output is not None:
+        exporter.check_place(handed, output, force)
     with contextlib.ExitStack() as stack:
         if exporter.needs_weights:
             folder = stack.enter_context(scratch())
             handed = _with_weights(where, handed, folder, tell, training)
+            handed = dataclasses.replace(handed, chosen=_how_chosen(where, view, handed))
         there = output is not None and is_there(output)
+        if exporter.needs_folded and output is not None:
+            tell(ExportNotice(text="folding the adapter into the base model …", kind="progress"))
+            handed = _folded(handed, stack.enter_context(_beside(output)))
         made = exporter.export(handed, output, force)
     # Of other files whatever else they held is kept.
     written = tuple(Written(path=path, replaced=there and path == output) for path in made.written)
@@ -130,7 +143,64 @@ def handover(view: StudyView, number: int | None = None, *, epochs: float = EPOC
         best=best is not None and best.number == trial.number,
         live=view.live,
         epochs=epochs,
+        compared=_compared(view, trial),
+        trained=() if (full := trained(view, trial)) is None else full.sentences,
     )
+
+
+def _compared(view: StudyView, trial: TrialRecord) -> tuple[Compared, ...]:
+    """Return the losses of the base model and of what else a trial is to be read beside."""
+    if trial.value is None:
+        return ()
+    own = view.evaluations.get(trial.number)
+    found = [("the base model", view.base_loss, view.base_evaluation)]
+    other, name = beside(view, trial)
+    if other is not None and other.value is not None and other.number != trial.number:
+        found.append((name, other.value, view.evaluations.get(other.number)))
+    compared = []
+    for name, loss, evaluation in found:
+        interval = None if own is None or evaluation is None else paired_interval(evaluation, own)
+        ends = {} if interval is None else {"low": interval.low, "high": interval.high}
+        compared.append(Compared(name=name, loss=loss, difference=loss - trial.value, **ends))
+    return tuple(compared)
+
+
+def _how_chosen(where: str, view: StudyView, handed: Handover) -> str:
+    """Say how a configuration was chosen: among how many, and by what."""
+    stage = view.study.config.stage
+    number, trials, of = handed.trial.number, view.trials, ""
+    if stage is not None and number < len(stage.entries):
+        number = stage.entries[number].trial
+        with Store.open(where, mode="read") as store:
+            trials = store.trials(store.study(stage.parent).id)
+        of = f" of study {stage.parent}"
+    ended = counted(sum(trial.state != "running" for trial in trials), "trial")
+    best = best_trial(trials)
+    if best is None or best.number != number:
+        return f"Its configuration is trial {number}{of}, which is not the best of {ended} there."
+    return f"Its configuration was chosen as the best of {ended}{of} by the loss on validation examples."
+
+
+@contextlib.contextmanager
+def _beside(output: Path) -> Iterator[Path]:
+    """Make a folder on the disk of a place that is to be written to, and delete it."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".loratune-", dir=output.parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise ReportError(f"{output}: cannot be written ({error.strerror or error})") from error
+
+
+def _folded(handed: Handover, to: Path) -> Handover:
+    """Return the handover with the base model that has the trial's weights folded in."""
+    from ..integrations.peft import matrices
+    from ..objectives.training.merging import fold
+
+    assert handed.adapter is not None, "its weights come first"
+    model = objective_of(handed.study).model
+    fold(model, matrices(handed.adapter, handed.trial), handed.trial.params.scaling, to)
+    return dataclasses.replace(handed, folded=to)
 
 
 def _with_weights(

@@ -37,6 +37,10 @@ class Exporter:
     """A place, for a message that asks for one."""
     needs_weights: bool = False
     """Whether ``Handover.adapter`` must be there, which may mean that the trial is trained again."""
+    needs_folded: bool = False
+    """Whether ``Handover.folded`` must be there too: the base model with those weights folded in."""
+    check_place: Callable[[Handover, Path, bool], None] | None = None
+    """Raises ``ReportError`` where a place cannot be written to: asked before anything that takes long."""
     export: Callable[[Handover, Path | None, bool], Export]
     """Writes the trial to a place, over what lies there only where the third argument says so.
 

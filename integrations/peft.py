@@ -5,7 +5,6 @@ Works on arrays alone: neither torch nor PEFT is needed to hand an adapter over.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
-import yaml
 
 from .. import digest
 from ..errors import ReportError, StorageError
 from ..spaces.arguments import lora_config
 from ..study.checkpoint_format import FORMATS, PARAMS
-from ..study.format import show_value
-from ..study.full_run import EPOCHS
 from ..study.handover import Handover, provenance
 from ..study.records import TrialRecord
 from ..whole_files import write_bytes, write_text
+from .card import card
 from .exporter import Export
 from .tokenizer import beside_adapter, notes
 
@@ -34,6 +31,15 @@ STUDY = "loratune_study"
 """Key in the metadata of the weights: which study they are of."""
 TRANSPOSED = ("GPT2", "OpenAIGPT")
 """How names of architectures begin whose layers are Transformers' ``Conv1D``, weights ``[in, out]``."""
+
+LOAD = """from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer, GenerationConfig
+
+folder = "path/to/this/folder"
+model = AutoPeftModelForCausalLM.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+stops = GenerationConfig.from_pretrained(folder)  # for model.generate(generation_config=stops)
+"""
 
 Tensors = dict[str, npt.NDArray[np.generic]]
 
@@ -52,7 +58,7 @@ def export(handed: Handover, folder: Path, force: bool = False) -> Export:
     tensors, layers = _tensors(handed.adapter, handed.trial)
     config = adapter_config(handed, layers)
     beside = beside_adapter(handed.data.endings, handed.base)
-    _check_folder(folder, handed, force)
+    check_place(handed, folder, force)
     # A folder with this file is an adapter: it goes first and comes last, so a torn export is none.
     config_file = folder / "adapter_config.json"
     try:
@@ -134,7 +140,16 @@ def _tensors(adapter: Path, trial: TrialRecord) -> tuple[Tensors, tuple[str, ...
     return tensors, layers
 
 
-def _check_folder(folder: Path, handed: Handover, force: bool) -> None:
+def matrices(
+    adapter: Path, trial: TrialRecord
+) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """Return A and B of each layer of a kept adapter; raises ``ReportError``."""
+    tensors, layers = _tensors(adapter, trial)
+    names = {layer: f"{PREFIX}{layer}.lora_" for layer in layers}
+    return {layer: (tensors[f"{name}A.weight"], tensors[f"{name}B.weight"]) for layer, name in names.items()}
+
+
+def check_place(handed: Handover, folder: Path, force: bool) -> None:
     """Refuse a place that holds something else than an adapter of this study."""
     if folder.exists() and not folder.is_dir():
         raise ReportError(f"{folder}: is a file; name a folder for the adapter")
@@ -167,22 +182,4 @@ def _readme(handed: Handover, config: dict[str, Any]) -> str:
         "library_name": "peft",
         "tags": ["lora", "loratune"],
     }
-    what, share, *_ = provenance(dataclasses.replace(handed, epochs=EPOCHS))
-    params = handed.trial.params
-    rows = "\n".join(f"| {name} | {show_value(value)} |" for name, value in params.to_dict().items())
-    return (
-        "---\n"
-        + yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
-        + "---\n\n# LoRA adapter\n\n"
-        + f"{what} {share}\n\n"
-        + "These are the weights of that short trial itself; a full run with these values should do "
-        + "better.\n\n"
-        + "```python\nfrom peft import AutoPeftModelForCausalLM\n"
-        + "from transformers import AutoTokenizer, GenerationConfig\n\n"
-        + 'folder = "path/to/this/folder"\n'
-        + "model = AutoPeftModelForCausalLM.from_pretrained(folder)\n"
-        + "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
-        + "stops = GenerationConfig.from_pretrained(folder)  # for model.generate(generation_config=stops)\n"
-        + "```\n\n"
-        + f"| hyperparameter | value |\n|---|---|\n{rows}\n"
-    )
+    return card(handed, title="LoRA adapter", front=front, load=LOAD)

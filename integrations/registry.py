@@ -33,6 +33,25 @@ def _peft(handed: Handover, to: Path | None, force: bool) -> Export:
     return export(handed, to, force)
 
 
+def _peft_place(handed: Handover, to: Path, force: bool) -> None:
+    from .peft import check_place
+
+    check_place(handed, to, force)
+
+
+def _merged(handed: Handover, to: Path | None, force: bool) -> Export:
+    from .merged import export
+
+    assert to is not None, "a folder has a place"
+    return export(handed, to, force)
+
+
+def _merged_place(handed: Handover, to: Path, force: bool) -> None:
+    from .merged import check_place
+
+    check_place(handed, to, force)
+
+
 def _llamafactory(handed: Handover, to: Path | None, force: bool) -> Export:
     from .llamafactory import export
 
@@ -70,7 +89,18 @@ EXPORTERS = {
             makes="folder",
             example="best/",
             needs_weights=True,
+            check_place=_peft_place,
             export=_peft,
+        ),
+        Exporter(
+            format="merged",
+            meaning="the base model with the adapter folded in",
+            makes="folder",
+            example="model/",
+            needs_weights=True,
+            needs_folded=True,
+            check_place=_merged_place,
+            export=_merged,
         ),
         Exporter(
             format="llamafactory",

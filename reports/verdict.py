@@ -218,7 +218,7 @@ def _against_default(view: StudyView, best: TrialRecord | None) -> tuple[Compari
     """Compare with the default, or say why that cannot be done."""
     if best is None or best.value is None:
         return None, None
-    default, name = _default(view, best)
+    default, name = beside(view, best)
     if default is None:
         return None, None
     if default.number == best.number:
@@ -241,8 +241,8 @@ def _against_default(view: StudyView, best: TrialRecord | None) -> tuple[Compari
     return comparison, None
 
 
-def _default(view: StudyView, best: TrialRecord) -> tuple[TrialRecord | None, str]:
-    """Return the trial that the best one is compared with, and what it is called.
+def beside(view: StudyView, best: TrialRecord) -> tuple[TrialRecord | None, str]:
+    """Return the trial that another one is compared with, and what it is called.
 
     That is trial 0; at full length it is the other one that was trained.
     """

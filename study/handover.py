@@ -16,6 +16,22 @@ from .records import StudyRecord, TrialRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Something else's loss on the validation examples of a trial."""
+
+    name: str
+    """What it is."""
+    loss: float
+    """Its loss."""
+    difference: float
+    """How much higher that is than the trial's."""
+    low: float | None = None
+    """Lower end of the 95 % interval of the difference; None where there are too few common examples."""
+    high: float | None = None
+    """Upper end."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Handover:
     """A trial that leaves its study; holds no connection, so it can be made up in a test."""
 
@@ -35,6 +51,14 @@ class Handover:
     """File of its weights, for an exporter that needs them."""
     base: Path | None = None
     """Folder of the base model on this machine; None where there is none, or nobody looked for it."""
+    folded: Path | None = None
+    """Folder of the base model with the adapter folded in, for an exporter that needs it."""
+    compared: tuple[Compared, ...] = ()
+    """The losses that its own is to be read beside."""
+    trained: tuple[str, ...] = ()
+    """What there is to say of a trial of full length, in sentences; empty for one of a search."""
+    chosen: str = ""
+    """How it was chosen, in a sentence."""
 
     @property
     def objective(self) -> ObjectiveConfig:
@@ -128,6 +152,12 @@ def provenance(handed: Handover, run: FullRun | None = None) -> tuple[str, ...]:
         loss = f"it ended as {trial.state}" if ended else f"it is {show_state(trial.state, handed.live)}"
         loss += ", so it has no final loss: its configuration is untested at full length."
     no_gain = "Warning: it is no better than the base model; training with it gains nothing."
+    per_token = (
+        "The loss is the mean over all target tokens of the set; Trainer averages the means of its batches."
+    )
+    if handed.trained:
+        gain = (no_gain,) if handed.gains_nothing else ()
+        return f"{what}: {loss}", " ".join(handed.trained), *gain, per_token
     return (
         f"{what}: {loss}",
         *((no_gain,) if handed.gains_nothing else ()),
@@ -135,5 +165,5 @@ def provenance(handed: Handover, run: FullRun | None = None) -> tuple[str, ...]:
         f"{show_share(run.share)} of a run of {run.epochs:g} {'epoch' if run.epochs == 1 else 'epochs'} of "
         f"{counted(run.train_examples, 'example')}.",
         "The best learning rate of a short trial runs high: before a long run, try a lower one too.",
-        "The loss is the mean over all target tokens of the set; Trainer averages the means of its batches.",
+        per_token,
     )

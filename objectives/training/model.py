@@ -46,7 +46,7 @@ def load_tokenizer(config: ModelConfig) -> Any:
     place, revision = _locate(config)
     if isinstance(place, Path):
         check_tokenizer(config.name_or_path, place)
-    with _quiet(), _one_line(config, "the tokenizer"):
+    with quiet(), _one_line(config, "the tokenizer"):
         return transformers.AutoTokenizer.from_pretrained(
             str(place), revision=revision, trust_remote_code=config.trust_remote_code
         )
@@ -65,7 +65,7 @@ def load_model(config: ModelConfig) -> BaseModel:
     place, revision = _locate(config)
     if isinstance(place, Path):
         check_folder(config.name_or_path, place)
-    with _quiet(), _one_line(config, "the model"):
+    with quiet(), _one_line(config, "the model"):
         shape = transformers.AutoConfig.from_pretrained(
             str(place), revision=revision, trust_remote_code=config.trust_remote_code
         )
@@ -87,6 +87,30 @@ def load_model(config: ModelConfig) -> BaseModel:
     _check_weights(config, model, info)
     check_trainable(config.name_or_path, model)
     return hold(model, device, dtype, name_or_path=config.name_or_path, revision=revision)
+
+
+def load_stored(config: ModelConfig) -> Any:
+    """Load the model on the CPU in the dtype of its files, to be written again; raises ``ModelError``."""
+    place, revision = _locate(config)
+    if isinstance(place, Path):
+        check_folder(config.name_or_path, place)
+    with quiet(), _one_line(config, "the model"):
+        shape = transformers.AutoConfig.from_pretrained(
+            str(place), revision=revision, trust_remote_code=config.trust_remote_code
+        )
+        if getattr(shape, "quantization_config", None) is not None:
+            raise ModelError(
+                f"{config.name_or_path}: is quantized, and what is folded into rounded weights is lost in "
+                "their rounding; take --format peft, which leaves the base as it is"
+            )
+        causal: Any = transformers.AutoModelForCausalLM
+        return causal.from_pretrained(
+            str(place),
+            revision=revision,
+            trust_remote_code=config.trust_remote_code,
+            use_safetensors=True,
+            dtype="auto",
+        )
 
 
 def folder_of(config: ModelConfig, revision: str | None) -> Path:
@@ -131,7 +155,7 @@ def _locate(config: ModelConfig) -> tuple[Path | str, str | None]:
     if folder is not None:
         return folder, None
     name = config.name_or_path
-    with _quiet(), _one_line(config, "the model"):
+    with quiet(), _one_line(config, "the model"):
         # The path in the cache is …/snapshots/<commit>/config.json: what every later call is pinned to.
         file = huggingface_hub.hf_hub_download(name, "config.json", revision=config.revision)
     return name, Path(file).parent.name
@@ -216,7 +240,7 @@ def _one_line(config: ModelConfig, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the progress bars and warnings of Transformers and the Hub out of the way, then put them back."""
     ours: Any = transformers_logging
     hub: Any = huggingface_hub

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -30,8 +31,11 @@ with Store.open("tune.db", mode="read") as store:
     study = store.study("done")
 objective, facts = study.config.objective, study.facts
 data = load_data(objective.data, load_tokenizer(objective.model), cache_dir=None)
-model = AutoModelForCausalLM.from_pretrained(objective.model.name_or_path, dtype=torch.float32)
-model = PeftModel.from_pretrained(model, sys.argv[1]).eval()
+if sys.argv[2:] == ["merged"]:
+    model = AutoModelForCausalLM.from_pretrained(sys.argv[1]).eval()
+else:
+    model = AutoModelForCausalLM.from_pretrained(objective.model.name_or_path, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, sys.argv[1]).eval()
 loss, count = 0.0, 0
 with torch.no_grad():
     for index in range(facts.budget.final_eval_examples):
@@ -60,10 +64,10 @@ def complete_trials(folder: Path) -> list[TrialRecord]:
     return sorted(found, key=lambda trial: trial.value)
 
 
-def loss_by_peft(adapter: Path, cwd: Path) -> float:
+def loss_by_peft(adapter: Path, cwd: Path, *how: str) -> float:
     """Return the loss on the final evaluation's examples, one by one, in a process that knows no pack."""
     done = subprocess.run(
-        [sys.executable, "-c", LOSS_BY_PEFT, str(adapter)],
+        [sys.executable, "-c", LOSS_BY_PEFT, str(adapter), *how],
         cwd=cwd,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
         capture_output=True,
@@ -86,6 +90,64 @@ def test_an_exported_adapter_has_the_stored_loss_in_peft(tune, finished, tmp_pat
     assert "training it again" not in ended.err
     assert "Selected after 64 training examples" in ended.err
     assert loss_by_peft(tmp_path / "best", finished) == pytest.approx(best.value, rel=1e-4)
+
+
+def run_card(folder: Path) -> None:
+    """Run the lines of a folder's card that load it."""
+    lines = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert lines is not None
+    code = lines[1].replace("path/to/this/folder", str(folder))
+    code += "ids = tokenizer('Hello', return_tensors='pt')\nprint(model(**ids).logits.shape)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("torch.Size([1, ")
+
+
+def test_a_merged_model_has_the_stored_loss_by_itself(tune, finished, tmp_path):
+    best = complete_trials(finished)[0]
+    ended = tune("export", "--format=merged", "-o", str(tmp_path / "model"), cwd=finished)
+    assert ended.code == 0, ended.err
+    assert "%|" not in ended.err
+    assert loss_by_peft(tmp_path / "model", finished, "merged") == pytest.approx(best.value, rel=1e-4)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    modes = {path.stat().st_mode for path in (tmp_path / "model").iterdir()}
+    assert len(modes) == 1
+    again = tune("export", "--format=merged", "-o", str(tmp_path / "model"), cwd=finished)
+    assert again.code == 0, again.err
+    assert "replaced" in again.err
+
+
+@pytest.mark.parametrize("kind", ["peft", "merged"])
+def test_the_card_says_what_it_is_and_its_lines_run(tune, finished, tmp_path, kind):
+    best = complete_trials(finished)[0]
+    assert tune("export", f"--format={kind}", "-o", str(tmp_path / "out"), cwd=finished).code == 0
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    with Store.open(str(finished / "tune.db"), mode="read") as store:
+        facts = store.study("done").facts
+    assert f"`{facts.data.fingerprint}`" in card
+    assert f"| this one | {best.value:.4f} |" in card
+    assert re.search(rf"\| the base model \| {facts.base_loss:.4f} \| \d\.\d{{4}} ", card)
+    assert f"| learning_rate | {best.params.learning_rate:.3g}" in card
+    assert "chosen as the best of 6 trials" in card
+    run_card(tmp_path / "out")
+
+
+def test_a_folder_with_other_things_is_refused_before_anything_is_trained_or_folded(tune, study, tmp_path):
+    for path in (study / "tune-artifacts" / "1" / "adapters").iterdir():
+        path.unlink()
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("words")
+    for kind in ("peft", "merged"):
+        ended = tune("export", f"--format={kind}", "-o", str(tmp_path / "thesis"), cwd=study)
+        assert ended.code == 1
+        assert "is not empty and holds no" in ended.complaint
 
 
 def test_a_trial_without_its_adapter_is_trained_again_to_the_same_numbers(tune, study, tmp_path):
