@@ -171,11 +171,6 @@ def resume(
                 f"{record.config.stage.parent}; leave --trials out"
             )
         if trials is not None:
-            if (stage := record.config.stage) is not None:
-                raise UsageError(
-                    f"--trials {trials}: study {record.name} follows from {stage.parent} and has the "
-                    f"{len(stage.entries)} that it was made with; leave --trials out"
-                )
             there = len(store.trials(record.id))
             if trials < there:
                 raise UsageError(

@@ -24,7 +24,7 @@ from ..study.format import counted
 from ..study.full_run import EPOCHS
 from ..study.ranking import best_trial
 from ..study.records import StudyRecord, TrialRecord
-from ..study.stage import Entry, Stage
+from ..study.stage import Entry, Stage, child_name
 from ..study.stopping import Keep, Stopping
 from .default_storage import default_storage
 from .following import configuration, follow
@@ -34,9 +34,6 @@ from .watched import Finished, Watch, nobody
 STATES_OF_A_TRIAL = 12
 """Copies of an adapter's bytes on disk at most: two states and one being written, each with Adam's two
 moments and the best weights so far."""
-
-LONGEST_NAME = 54
-"""So many letters of a study's name leave room behind them for what follows from it."""
 
 DEFAULT = 0
 """The trial of a search that has the default of its preset."""
@@ -182,8 +179,8 @@ def _name(
         parent, stage, examples=examples, eval_examples=eval_examples, keep_held=0, stopping=stopping
     )
     known = {head.name for head in store.studies()}
-    base = f"{parent.name[:LONGEST_NAME]}.train"
-    for name in itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2))):
+    for number in itertools.count(1):
+        name = child_name(parent.name, "train", number)
         if name not in known or not store.study(name).config.differences(config):
             return name
     raise AssertionError("there are names without end")

@@ -7,7 +7,10 @@ import pytest
 from loratune import app
 from loratune.app import workers
 from loratune.errors import BudgetError, LoratuneError, ReportError, StorageError, UsageError
-from loratune.objectives.testing.fake import FakeWorker
+from loratune.objectives.testing.fake import FakePlan, FakeWorker
+from loratune.objectives.testing.surface import Surface
+from loratune.reports.load import load_view
+from loratune.reports.verdict import verdict
 from loratune.storage.store import Store
 from loratune.study.full_run import EPOCHS
 from loratune.study.ranking import ranked
@@ -20,8 +23,11 @@ ONE = app.RunOptions(workers=1)
 class Worker(FakeWorker):
     """Stands for a worker process; trains nothing."""
 
+    surface = None
+
     def __init__(self, index=0, log_file=None, **_):
-        super().__init__(index)
+        plan = FakePlan() if self.surface is None else FakePlan(surface=self.surface)
+        super().__init__(index, plan=plan)
         self.log_file = log_file
 
     def move_log(self, to):
@@ -158,5 +164,31 @@ def test_a_disk_without_room_is_named_before_anything_begins(monkeypatch):
 
 def test_more_trials_than_it_has_are_not_asked_of_it():
     train("a", examples=512)
-    with pytest.raises(UsageError, match="follows from a and has the 1 that it was made with"):
+    with pytest.raises(UsageError, match="are listed, since it follows from a; leave --trials out"):
         app.resume("a.train", ONE, trials=4, storage="a.db")
+
+
+def test_what_a_confirmation_recommends_is_taken_before_the_best(monkeypatch):
+    second = ranked(trials("a"))[1].number
+    monkeypatch.setattr("loratune.app.training.recommended", lambda *_: (second, None))
+    train("a", examples=512)
+    (entry,) = study("a.train").config.stage.entries
+    assert entry.trial == second
+    best = ranked(trials("a"))[0].number
+    train("a", trial=best, examples=512)
+    (entry,) = study("a.train-2").config.stage.entries
+    assert entry.trial == best
+
+
+def test_the_losses_of_a_trial_that_ended_early_are_those_that_its_reports_compare(monkeypatch):
+    noisy = Surface(noise=1.0)
+    monkeypatch.setattr(Worker, "surface", noisy)
+    train("a", examples=512, patience=1, beside="default")
+    early = [trial for trial in trials("a.train") if trial.rounds < 8]
+    assert early
+    with Store.open("a.db", mode="read") as store:
+        view = load_view(store, "a.train")
+    for trial in early:
+        assert view.evaluations[trial.number].loss == trial.value
+        assert len(view.evaluations[trial.number].losses) == view.data.validation
+    assert verdict(view).base.interval is not None
