@@ -35,9 +35,8 @@ def test_what_is_no_text_needs_a_place_and_says_where(name, tmp_path, monkeypatc
     monkeypatch.setattr("loratune.app.exporting.load_view", lambda *_: None)
     monkeypatch.setattr("loratune.app.exporting.handover", lambda *_, **__: _Handed())
     monkeypatch.setattr("loratune.app.exporting.Store.open", lambda *_, **__: _Handed())
-    monkeypatch.setattr("loratune.app.exporting.recommended", lambda _: None)
     with pytest.raises(UsageError, match=f"say where with -o, such as -o {EXPORTERS[name].example}"):
-        export(format=name, anyway=True)
+        export(trial=0, format=name, anyway=True)
 
 
 class _Handed:
