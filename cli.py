@@ -211,13 +211,14 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
     showing.print_all(OUT, view, facts)
 
 
-@tune.command(short_help="Plot importance, history, curves, parallel or timeline.")
+@tune.command(short_help="Plot importance, history, curves, parallel, pareto or timeline.")
 @click.argument("kind")
 @study_argument
 @output_option("FILE.html (self-contained) or FILE.json; without it, the terminal.")
 @storage_option
 def plot(kind: str, study: str | None, output: Path | None, storage: str | None) -> None:
-    """Plot importance (from 20 measured trials on), history, curves, parallel or timeline of STUDY.
+    """Plot importance (from 20 measured trials on), history, curves, parallel, pareto or timeline
+    of STUDY.
 
     \b
     Examples:

@@ -46,6 +46,19 @@ def print_verdict(out: Console, found: Verdict) -> None:
         console.say(out, sentence, indent=2)
 
 
+def print_answers(out: Console, facts: StudyFacts) -> None:
+    """Print how good the answers of base model, default and best are beside their loss."""
+    answered = facts.answers.answered
+    if not any(one.token_accuracy is not None for one in answered):
+        return
+    from ..reports.answer_words import answer_rows
+
+    out.print()
+    names = tuple(one.name for one in answered)
+    rows = [(name, *cells) for name, cells in answer_rows(answered)]
+    console.show_table(out, console.table(("", *names), rows, width=console.room(out), right=names))
+
+
 def print_study(out: Console, facts: StudyFacts) -> None:
     """Print what a study is of: model, data, how it is searched and space, a line each."""
     files = [file for _, file in facts.data_files]
@@ -148,6 +161,7 @@ def print_all(out: Console, view: StudyView, facts: StudyFacts) -> None:
     console.say(out, Text.assemble((view.study.name, "bold"), ended))
     if not facts.confirms_another:  # of such a study the single trial of the lowest loss says nothing
         print_verdict(out, facts.verdict)
+        print_answers(out, facts)
     for found in facts.confirmations:
         out.print()
         print_confirmation(out, found)

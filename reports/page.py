@@ -23,6 +23,7 @@ from ..spaces.params import HYPERPARAMETERS, value_of
 from ..study.format import counted, have_ended, show_count, show_loss, show_share, show_source, show_value
 from ..study.stop_tokens import ending_sentence, ending_warnings
 from ..whole_files import check_ours, write_text
+from .answer_words import answer_rows
 from .comparison import Comparison
 from .confirm_facts import Confirmation
 from .confirm_words import headline, row_of, sentences, warnings
@@ -67,6 +68,7 @@ def render(view: StudyView, *, at: str = "") -> str:
                 if comparison is not None
             ],
             configuration=_configuration(facts),
+            answered=answer_rows(facts.answers.answered),
             confirmed=[_confirmed(found) for found in facts.confirmations],
             plots=[(name, KINDS[name].words) for name, _ in figures],
             figures=figures,

@@ -10,6 +10,7 @@ from ..errors import ReportError
 from ..spaces.params import value_of
 from ..study.facts import DataSummary, ModelSummary
 from ..study.format import show_value
+from .answer_facts import AnswerFacts, answer_facts
 from .confirm_facts import Confirmation
 from .confirmation import confirmation
 from .curve_counts import CurveCounts, curve_counts
@@ -71,6 +72,8 @@ class StudyFacts:
     """What came of training the best again under several seeds, the first first."""
     curves: CurveCounts
     """How their curves read."""
+    answers: AnswerFacts
+    """How good the answers are, and the worst of them."""
     importance: Importance | None
     """What mattered; None where too little is known."""
     importance_note: str | None
@@ -123,6 +126,7 @@ def study_facts(view: StudyView) -> StudyFacts:
         outcomes=outcomes(view),
         confirmations=tuple(confirmation(one) for one in view.confirmations),
         curves=curve_counts(view),
+        answers=answer_facts(view),
         importance=found,
         importance_note=note,
         varied=varied,

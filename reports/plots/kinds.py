@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import UsageError, nearest
 from ..view import StudyView
-from . import curves, history, importance, parallel, timeline
+from . import curves, history, importance, parallel, pareto, timeline
 from .kind import Kind
 
 KINDS: dict[str, Kind] = {
@@ -17,6 +17,7 @@ KINDS: dict[str, Kind] = {
     "history": history.KIND,
     "curves": curves.KIND,
     "parallel": parallel.KIND,
+    "pareto": pareto.KIND,
     "timeline": timeline.KIND,
 }
 """Every kind of plot, by the name that ``tune plot`` takes."""

@@ -104,7 +104,7 @@ def test_only_scripts_that_the_policy_names_can_run(page):
 def test_every_figure_is_there_as_data(page):
     figures = {attrs["id"]: json.loads(text) for attrs, text in page.scripts if "id" in attrs}
     assert set(figures) == {
-        f"figure-{kind}" for kind in ("importance", "history", "curves", "parallel", "timeline")
+        f"figure-{kind}" for kind in ("importance", "history", "curves", "parallel", "pareto", "timeline")
     }
     assert all(figure["data"] for figure in figures.values())
 

@@ -1,0 +1,151 @@
+"""How good the answers of base model, default and best are beside their loss, and the worst examples."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from ..metrics.installed import has_scikit_learn
+from ..metrics.labels import LabelMetrics, label_metrics
+from ..study.format import show_share
+from ..study.records import Evaluation, TrialRecord
+from .view import StudyView
+
+WORST = 20
+"""Examples that are shown of the best trial's worst."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What the final evaluation says of one model."""
+
+    name: str
+    """``base model``, ``trial 0 (default)`` or ``trial 7 (best)``."""
+    loss: float
+    """Its mean loss over the target tokens."""
+    token_accuracy: float | None
+    """Share of the target tokens that are its likeliest; None where they were not counted."""
+    score: float | None
+    """What the study selects by; None where that is the loss or it was not measured."""
+    labels: LabelMetrics | None
+    """What its labels are worth; None where they were not measured."""
+
+    @property
+    def perplexity(self) -> float:
+        """The number of tokens between which it is as undecided; infinite where that is too many."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WorstExample:
+    """A validation example with a high loss."""
+
+    place: int
+    """Its place in the final evaluation set, from 0."""
+    loss: float
+    """The best trial's mean loss over its target tokens."""
+    base_loss: float | None
+    """The base model's; None where it is not known."""
+    tokens: int
+    """Its target tokens."""
+    prompt: str
+    """The end of what is asked."""
+    answer: str
+    """The beginning of the right answer."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnswerFacts:
+    """All that there is to say of the answers."""
+
+    answered: tuple[Answered, ...]
+    """Base model, default and best, as far as they are known."""
+    worst: tuple[WorstExample, ...]
+    """The best trial's worst examples by loss per token, the worst first."""
+    note: str | None
+    """What is missing and why."""
+
+
+def answer_facts(view: StudyView) -> AnswerFacts:
+    """Return what is known of a study's answers."""
+    best = view.best()
+    found = [] if view.base_evaluation is None else [_of_base(view)]
+    default = next((trial for trial in view.trials if trial.number == 0), None)
+    if default is not None and best is not None and default.number != best.number:
+        found += _of_trial(view, default, f"trial 0 ({default.source})")
+    if best is not None:
+        found += _of_trial(view, best, f"trial {best.number} (best)")
+    note = _no_better_than_always_one(found)
+    if view.study.facts.answers.labels and not has_scikit_learn():
+        note = "The answers are labels; pip install 'loratune[metrics]' to see what the trials make of them."
+    return AnswerFacts(answered=tuple(found), worst=_worst(view, best), note=note)
+
+
+def _no_better_than_always_one(found: list[Answered]) -> str | None:
+    """Say of the last of them where its labels are no better than one label without a look."""
+    labels = found[-1].labels if found else None
+    if labels is None or labels.accuracy > labels.most_frequent:
+        return None
+    return (
+        f"The labels of {found[-1].name} are no better than always answering the most frequent one, which is "
+        f"right for {show_share(labels.most_frequent)}: nothing of them was learned, or it was too short."
+    )
+
+
+def _of_base(view: StudyView) -> Answered:
+    facts = view.study.facts
+    correct = facts.answers.base_correct
+    return Answered(
+        name="base model",
+        loss=view.base_loss,
+        token_accuracy=sum(correct) / sum(facts.eval_tokens) if correct else None,
+        score=None,
+        labels=None,
+    )
+
+
+def _of_trial(view: StudyView, trial: TrialRecord, name: str) -> list[Answered]:
+    """Return what is known of a trial, nothing where it has no final evaluation."""
+    found = view.evaluations.get(trial.number)
+    if found is None:
+        return []
+    return [
+        Answered(
+            name=name,
+            loss=found.loss,
+            token_accuracy=found.token_accuracy,
+            score=trial.score,
+            labels=_labels(view, found),
+        )
+    ]
+
+
+def _labels(view: StudyView, found: Evaluation) -> LabelMetrics | None:
+    answers = view.study.facts.answers
+    if found.label_losses is None or not answers.labels or not has_scikit_learn():
+        return None
+    return label_metrics(found.label_losses, answers.of_examples, answers.labels)
+
+
+def _worst(view: StudyView, best: TrialRecord | None) -> tuple[WorstExample, ...]:
+    """Return the worst examples of the best trial among those whose texts are known."""
+    found = None if best is None else view.evaluations.get(best.number)
+    texts, base = view.study.facts.answers.texts, view.base_evaluation
+    if found is None or not texts:
+        return ()
+    known = min(len(texts), len(found.losses))
+    means = found.losses[:known].astype(np.float64) / found.tokens[:known]
+    order = np.argsort(-means, kind="stable")[:WORST]
+    return tuple(
+        WorstExample(
+            place=int(place),
+            loss=float(means[place]),
+            base_loss=None if base is None else float(base.losses[place] / base.tokens[place]),
+            tokens=int(found.tokens[place]),
+            prompt=texts[place][0],
+            answer=texts[place][1],
+        )
+        for place in order
+    )
