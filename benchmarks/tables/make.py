@@ -192,7 +192,6 @@ class Bench:
                 eval_examples=self.task.eval_examples,
                 slots=SLOTS,
                 cache_dir=str(self.folder / "cache"),
-                rows_per_second=100.0,
             )
             self._session, self._level = Session(config), level
         return self._session
