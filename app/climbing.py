@@ -77,6 +77,15 @@ def root_of(store: Store, study: StudyRecord) -> StudyRecord:
     return found if found.config.ladder is not None else study
 
 
+def came_from(store: Store, study: StudyRecord, trial: int) -> tuple[str, int]:
+    """Return the search that a step's trial began in, and its number there; itself where it is no step's."""
+    found, number = study, trial
+    while found.config.stage is not None and found.config.stage.kind == "longer":
+        number = found.config.stage.entries[number].trial
+        found = store.study(found.config.stage.parent)
+    return found.name, number
+
+
 def _next(store: Store, search: StudyRecord, below: StudyRecord, ladder: Ladder, level: int) -> Step | None:
     spent, seconds = 0, 0.0
     for head in [search.name, *(step_name(search.name, up) for up in range(1, level + 1))]:

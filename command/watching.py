@@ -16,7 +16,7 @@ from ..search.interrupt import StopSignal
 from ..storage import study_files
 from ..storage.store import Store
 from ..study.events import Event, Observer, StudyStarted
-from ..study.format import have_ended, show_seconds
+from ..study.format import counted, have_ended, show_seconds
 from . import confirming, showing, signals
 from .console import ERR, OUT, say, say_pairs
 from .json_lines import JsonLines
@@ -111,14 +111,18 @@ def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
     at, name, ended = at_storage(done.storage), done.study, done.ended
     if say_stopped(done):
         return
+    from ..app.climbing import came_from
     from ..reports.confirmation import confirmation
     from ..reports.load import load_view
     from ..reports.verdict import verdict
+    from ..study.ranking import best_trial
 
     words = ", ".join(f"{count} {state}" for state, count in ended.counts.items() if count)
     ERR.print(Text(f"done: {words}, in {show_seconds(ended.seconds)}"))
     with Store.open(storage, mode="read") as store:
         view = load_view(store, name)
+        best = best_trial(view.trials)
+        origin = (name, None) if best is None else came_from(store, view.study, best.number)
     facts = [confirmation(one) for one in view.confirmations if one.study.id == view.study.id]
     if facts:
         confirming.print_confirmation(ERR if as_json else OUT, facts[0])
@@ -126,11 +130,16 @@ def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
         return
     found = verdict(view)
     showing.print_verdict(ERR if as_json else OUT, found)
+    climbed = origin[0] != name
+    if climbed:
+        examples = counted(view.budget.examples, "example")
+        words = f"It came up from trial {origin[1]} of {origin[0]} and was trained on {examples} in all."
+        say(ERR if as_json else OUT, Text(words))
     lines = [f"next: tune report {name}{at} -o report.html"]
-    if found.number is not None and found.trained is None:
+    if found.number is not None and found.trained is None and not climbed:
         lines.append(f"      tune confirm {name}{at}")
     if found.number is not None and not found.worse:
-        what = "llamafactory -o train.yaml" if found.trained is None else "peft -o adapter/"
+        what = "llamafactory -o train.yaml" if found.trained is None and not climbed else "peft -o adapter/"
         lines.append(f"      tune export {name}{at} --format {what}")
     for words in lines:
         ERR.print(Text(words, style="dim"), soft_wrap=True)
