@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from loratune import app
 from loratune.app import workers
-from loratune.app.climbing import step_name
+from loratune.app.climbing import came_from, step_name
 from loratune.errors import UsageError
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.search.interrupt import StopSignal
@@ -155,3 +155,13 @@ def test_more_than_one_word_on_how_much_is_trained_is_refused():
         make_request(None, {"examples_in_all": 1000, "hours": 1.0})
     with pytest.raises(UsageError, match=r"--trials and --hours"):
         make_request(None, {"trials": 10, "hours": 1.0})
+
+
+def test_the_trained_model_is_traced_to_its_trial_of_the_search():
+    done = app.start(search(), ONE)
+    with Store.open("tune.db", mode="read") as store:
+        last = store.study(done.study)
+        (trial,) = store.trials(last.id)
+        name, number = came_from(store, last, trial.number)
+        origin = store.trials(store.study(name).id)[number]
+    assert (name, origin.params) == ("demo", trial.params)
