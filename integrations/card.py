@@ -6,7 +6,7 @@ Knows the trial alone; which lines load a folder is its exporter's to say.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -47,7 +47,7 @@ def _shown(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, show_value(value)) for name, value in values.items()]
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [heads, tuple("---" for _ in heads), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
