@@ -149,3 +149,23 @@ def test_a_database_of_before_is_read_without_being_changed_and_sealed_from_then
     run(path, "UPDATE tune_trials SET attempt = 8 WHERE number = 0")
     with Store.open(str(path), mode="read") as store, pytest.raises(StorageError, match="trial 0"):
         store.trials(study.id)
+
+
+def test_a_database_of_before_columns_that_came_later_keeps_its_seals_and_gains_the_columns(path, study):
+    with Store.open(str(path), mode="read") as store:
+        before = read_all(store, study)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for table in SEALED:
+            for column in table.columns:
+                if tables.since(column) > 2:
+                    connection.execute(f"ALTER TABLE {table.name} DROP COLUMN {column.name}")
+        connection.execute("DELETE FROM tune_schema WHERE version > 2")
+        connection.commit()
+    content = path.read_bytes()
+    with Store.open(str(path), mode="read") as store:
+        assert read_all(store, study) == before
+        assert findings(store) == ()
+    assert path.read_bytes() == content
+    with Store.open(str(path), mode="write") as store:
+        assert read_all(store, study) == before
+        assert findings(store) == ()
