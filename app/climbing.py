@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Sequence
 
 from ..search.interrupt import StopSignal
 from ..storage.store import Store
 from ..study.events import Observer
-from ..study.ladder import BEGINS, Ladder, Step
+from ..study.ladder import BEGINS, FACTOR, Ladder, Step
 from ..study.ranking import ranked
 from ..study.records import StudyRecord
-from ..study.stage import Entry, Stage
+from ..study.stage import Entry, Stage, child_name
 from .following import follow
 from .options import RunOptions
 from .watched import Finished, Watch, nobody
@@ -28,45 +30,65 @@ def climb(
 ) -> Finished:
     """Take the steps above a search one after the other, from the first that has not ended.
 
-    Returns how the last step that was taken ended; ``ended``, how the search did, where there was none.
+    A step that was begun keeps its trials, whatever the record has come to say since. ``run.timeout`` is for
+    all of it.
+
+    Args:
+        store: opened to write.
+        search: the study that was given examples in all.
+        run: how each step is run.
+        ended: how the search's own run ended.
+        observers: hear the events of ``study.events``.
+        stop: how it is asked to end.
+        watch: entered once a step's study is there, left when its run is over.
+
+    Returns how the last step that was taken ended; ``ended`` where there was none. Where steps are left and
+    the time is up, it says so.
 
     Raises:
         LoratuneError: a step cannot be made or run.
     """
     ladder = search.config.ladder
     assert ladder is not None, "only a search that was given examples in all climbs"
-    below = search
-    for level in range(ladder.steps):
+    taken, passed = [search], ended.ended.seconds
+    for level in range(1, ladder.steps + 1):
         if ended.ended.why not in ("complete", "exhausted"):
             return ended
-        step = _next(store, search, below, ladder, level)
+        below = taken[-1]
+        name, begun = _study_of(store, search, below, level)
+        step = _next(store, taken, ladder) if begun is None else _step_of(begun, ladder, level)
         if step is None:
             return ended
+        left = None if run.timeout is None else run.timeout - passed
+        if left is not None and left <= 0:
+            return dataclasses.replace(ended, ended=dataclasses.replace(ended.ended, why="timeout"))
         ended = follow(
             store,
             below,
-            _stage(store, below, step),
-            name=step_name(search.name, step.level),
+            _stage(store, below, step) if begun is None else _stage_of(begun),
+            name=name,
             examples=step.examples,
             eval_examples=search.facts.budget.final_eval_examples,
             keep_held=0 if step.last else step.count,
-            run=run,
+            run=run.with_given({"timeout": left}),
             observers=observers,
             stop=stop,
             watch=watch,
         )
-        below = store.study(ended.study)
+        passed += ended.ended.seconds
+        taken.append(store.study(ended.study))
     return ended
 
 
-def step_name(search: str, level: int) -> str:
+def step_name(search: str, level: int, number: int = 1) -> str:
     """Return the name of the study of a step: ``demo.x4`` trains four times as long as ``demo``.
 
-    >>> step_name("demo", 2)
-    'demo.x4'
+    Above 1, ``number`` makes others, for where that is taken by a study that is no step of this search.
+
+    >>> step_name("demo", 2), step_name("demo", 2, 2)
+    ('demo.x4', 'demo.x4-2')
     """
-    suffix = f".x{2**level}"
-    return search[: 64 - len(suffix)] + suffix
+    return child_name(search, f"x{FACTOR**level}", number)
 
 
 def root_of(store: Store, study: StudyRecord) -> StudyRecord:
@@ -86,10 +108,40 @@ def came_from(store: Store, study: StudyRecord, trial: int) -> tuple[str, int]:
     return found.name, number
 
 
-def _next(store: Store, search: StudyRecord, below: StudyRecord, ladder: Ladder, level: int) -> Step | None:
+def _study_of(
+    store: Store, search: StudyRecord, below: StudyRecord, level: int
+) -> tuple[str, StudyRecord | None]:
+    """Return the name of a step's study, and that study where it was begun.
+
+    The user may have a study of that name, and so may another search whose long name begins alike.
+    """
+    for number in itertools.count(1):
+        name = step_name(search.name, level, number)
+        if not store.holds(name):
+            return name, None
+        found = store.study(name)
+        stage = found.config.stage
+        if stage is not None and (stage.kind, stage.parent) == ("longer", below.name):
+            return name, found
+    raise AssertionError("there are names without end")
+
+
+def _stage_of(begun: StudyRecord) -> Stage:
+    assert begun.config.stage is not None, "a step follows from what is below it"
+    return begun.config.stage
+
+
+def _step_of(begun: StudyRecord, ladder: Ladder, level: int) -> Step:
+    """Return a step as it was begun."""
+    count, examples = len(_stage_of(begun).entries), begun.config.objective.examples
+    assert examples is not None, "a step's trials have a length"
+    return Step(level=level, count=count, examples=examples, last=level == ladder.steps)
+
+
+def _next(store: Store, taken: Sequence[StudyRecord], ladder: Ladder) -> Step | None:
+    """Return the step above the search and the steps that were ``taken``, by what all of them have spent."""
     spent, seconds = 0, 0.0
-    for head in [search.name, *(step_name(search.name, up) for up in range(1, level + 1))]:
-        study = store.study(head)
+    for study in taken:
         starts = [] if study.config.stage is None else [entry.start for entry in study.config.stage.entries]
         rounds = sum(trial.rounds for trial in store.trials(study.id)) - sum(starts)
         spent += rounds * study.facts.budget.round_examples
@@ -100,7 +152,8 @@ def _next(store: Store, search: StudyRecord, below: StudyRecord, ladder: Ladder,
         # What the time that is left allows at the pace of what was trained so far, if that is less.
         left = max(0.0, ladder.hours * 3600 - seconds) * spent / seconds
         spent = max(spent, ladder.examples - int(left))
-    return ladder.next_step(level=level, spent=spent, candidates=len(ranked(store.trials(below.id))))
+    candidates = len(ranked(store.trials(taken[-1].id)))
+    return ladder.next_step(level=len(taken) - 1, spent=spent, candidates=candidates)
 
 
 def _stage(store: Store, below: StudyRecord, step: Step) -> Stage:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from loratune import app
 from loratune.app import workers
-from loratune.app.climbing import came_from, step_name
+from loratune.app.climbing import came_from, climb, step_name
 from loratune.errors import UsageError
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.search.interrupt import StopSignal
@@ -165,3 +167,57 @@ def test_the_trained_model_is_traced_to_its_trial_of_the_search():
         name, number = came_from(store, last, trial.number)
         origin = store.trials(store.study(name).id)[number]
     assert (name, origin.params) == ("demo", trial.params)
+
+
+def test_a_study_of_a_steps_name_is_left_alone_and_the_step_takes_the_next_name(tmp_path):
+    app.start(app.SearchOptions(study="demo.x2", trials=2), ONE)
+    with Store.open("tune.db", mode="read") as store:
+        before = record(store, "demo.x2")
+    done = app.start(search(), ONE)
+    again = app.resume("demo", ONE)
+    with Store.open("tune.db", mode="read") as store:
+        assert record(store, "demo.x2") == before
+        assert store.study("demo.x2-2").config.stage.parent == "demo"
+        assert came_from(store, store.study(done.study), 0)[0] == "demo"
+    assert again.study == done.study
+
+
+def test_searches_whose_long_names_begin_alike_climb_each_on_its_own():
+    names = ["m" * 62 + end for end in ("-a", "-b")]
+    done = [app.start(search(study=name), ONE) for name in names]
+    with Store.open("tune.db", mode="read") as store:
+        found = [came_from(store, store.study(one.study), 0)[0] for one in done]
+        assert all(len(head.name) <= 64 for head in store.studies())
+    assert found == names
+
+
+def test_a_step_that_was_begun_keeps_its_trials_whatever_the_record_says_since():
+    stop = StopSignal()
+    whole_run = Heard()
+    app.start(app.SearchOptions(study="whole", hours=0.05, seed=3), ONE, observers=[whole_run])
+    with Store.open("tune.db", mode="read") as store:
+        first = len(store.curve(store.study("whole").id))
+    heard = [Heard(stop, first + 2)]
+    cut = app.start(app.SearchOptions(study="cut", hours=0.05, seed=3), ONE, observers=heard, stop=stop)
+    assert (cut.study, cut.ended.why) == ("cut.x2", "interrupted")
+    with Store.open("tune.db", mode="write") as store:
+        study = store.study("cut")
+        store.acquire(study.id)
+        # So much time has passed that no step would begin now.
+        store.add_event(study.id, "interrupted", why="interrupted", seconds=1e6, rounds=0)
+        store.release(study.id)
+    done = app.resume("cut", ONE)
+    assert (done.study, done.ended.why) == ("cut.x2", "complete")
+
+
+def test_the_time_that_a_run_may_take_is_that_of_all_its_steps():
+    done = app.start(search(), ONE)
+    ended = dataclasses.replace(done.ended, seconds=6.0)
+    with Store.open("tune.db", mode="write") as store:
+        root = store.study("demo")
+        searched = dataclasses.replace(done, study="demo", trials=root.trials, ended=ended)
+        late, early = (
+            climb(store, root, ONE.with_given({"timeout": limit}), ended=searched) for limit in (5.0, 600.0)
+        )
+    assert (late.study, late.ended.why) == ("demo", "timeout")
+    assert (early.study, early.ended.why) == (done.study, "complete")
