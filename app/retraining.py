@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import ModelError, StorageError, WorkerError
+from ..errors import DamagedFile, ModelError, StorageError, WorkerError
 from ..objectives.base import Done, SlotFailed, SlotResult, WorkerFailed
 from ..objectives.precheck import precheck
 from ..objectives.workers.process import ProcessWorker
 from ..search.study_record import SAME_LOSS, changed_file, compare_facts, objective_of
 from ..storage.store import Store
-from ..storage.study_files import CACHE, LOGS, write_adapter
+from ..storage.study_files import CACHE, LOGS, copy_state, held_name, write_adapter
+from ..study.budget import BEFORE_DECAY
 from ..study.checkpoint_format import checkpoint_name
 from ..study.records import StudyRecord, TrialRecord
 from .places import find_places, threads_on
@@ -35,24 +37,56 @@ def check_model(store: Store, study: StudyRecord) -> None:
 def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Path) -> Path:
     """Train one trial again, as far as it was trained; return the file of its last state.
 
-    On the machine of the study its losses are those of the first time. Raises ``LoratuneError``, also
-    where model or data have changed, or where the losses turn out to be others.
+    On the machine of the study its losses are those of the first time. One that went on from another trial's
+    state goes on from it again. Raises ``LoratuneError``, also where model or data have changed, or where the
+    losses turn out to be others.
     """
     facts = study.facts
     objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=1)
     # Where the study trained, not where this machine would train by default.
     device = find_places(objective.model.device, facts, machine_now(facts)).device(0)
     precheck(objective, sized=False)
+    done, state = _beginning(store, study, trial, folder)
     log = store.artifacts / LOGS / "export.log"
     worker = make_worker(0, log, threads=threads_on(device), device=device)
     try:
         compare_facts(facts, worker.prepare(objective))
-        worker.add(trial.number, trial.params, seed=trial.seed, attempt=trial.attempt, resume_from=None)
-        results = [_next_round(worker, trial, folder) for _ in range(trial.rounds)]
+        worker.add(trial.number, trial.params, seed=trial.seed, attempt=trial.attempt, resume_from=state)
+        results = {number: _next_round(worker, trial, folder) for number in range(done + 1, trial.rounds + 1)}
     finally:
         worker.close()
     _check_same(store, study, trial, results)
     return folder / checkpoint_name(trial.number, trial.rounds, trial.attempt)
+
+
+def _beginning(
+    store: Store, study: StudyRecord, trial: TrialRecord, folder: Path
+) -> tuple[int, Path | None]:
+    """Return how many rounds a trial had done at its beginning, and the state that it went on from.
+
+    That state is the parent's; where it is lost, what led to it is trained again first.
+    """
+    stage = study.config.stage
+    entry = None if stage is None else stage.entries[trial.number]
+    if stage is None or entry is None or not entry.start or _began_anew(store, study, trial.number):
+        return 0, None
+    parent = store.study(stage.parent)
+    state = folder / checkpoint_name(trial.number, entry.start, trial.attempt)
+    held = store.study_dir(parent.id) / held_name(entry.trial)
+    try:
+        copy_state(held, state, trial=trial.number)
+    except DamagedFile:
+        below = dataclasses.replace(store.trials(parent.id)[entry.trial], rounds=BEFORE_DECAY)
+        apart = folder / f"below-{parent.id}"
+        apart.mkdir(mode=0o700, exist_ok=True)
+        copy_state(train_again(store, parent, below, apart), state, trial=trial.number)
+    return entry.start, state
+
+
+def _began_anew(store: Store, study: StudyRecord, number: int) -> bool:
+    """Return whether a trial was set back to its very beginning: then it has nothing of the parent's."""
+    events = store.events(study.id, "started_over")
+    return any(event.detail["trial"] == number and not event.detail["rounds"] for event in events)
 
 
 def put_back(store: Store, study: StudyRecord, trial: TrialRecord, checkpoint: Path) -> str:
@@ -79,11 +113,13 @@ def _next_round(worker: ProcessWorker, trial: TrialRecord, folder: Path) -> Slot
     return result
 
 
-def _check_same(store: Store, study: StudyRecord, trial: TrialRecord, results: Sequence[SlotResult]) -> None:
+def _check_same(
+    store: Store, study: StudyRecord, trial: TrialRecord, results: Mapping[int, SlotResult]
+) -> None:
     """Raise ``WorkerError`` where the last evaluation is not the recorded one, but for rounding."""
     last = max(round_number for round_number in study.facts.budget.rungs if round_number <= trial.rounds)
-    again = results[last - 1].eval_losses
-    if (final := results[-1].final_losses) is not None:
+    again = results[last].eval_losses
+    if (final := results[trial.rounds].final_losses) is not None:
         last, again = trial.rounds, final
     recorded = store.evaluation(study.id, trial.number, last)
     if recorded is None or again is None:

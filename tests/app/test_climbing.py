@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import safetensors
 from loratune import app
-from loratune.app import workers
+from loratune.app import retraining, workers
 from loratune.app.climbing import came_from, climb, step_name
 from loratune.errors import UsageError
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.search.interrupt import StopSignal
+from loratune.storage import study_files
 from loratune.storage.store import Store
 from loratune.study.events import PointRecorded, StudyStarted
 from loratune.study.ladder import BEGINS
@@ -111,8 +113,8 @@ def test_wherever_it_is_interrupted_it_goes_on_and_comes_to_the_same(tmp_path, m
     app.start(search(), ONE, observers=[whole_run])
     after = int(share * whole_run.points)
     stop = StopSignal()
-    (tmp_path / "again").mkdir()
-    monkeypatch.chdir(tmp_path / "again")
+    (tmp_path).mkdir()
+    monkeypatch.chdir(tmp_path)
     interrupted = app.start(search(), ONE, observers=[Heard(stop, after)], stop=stop)
     assert interrupted.ended.why == "interrupted"
     done = app.resume(run=ONE)
@@ -221,3 +223,22 @@ def test_the_time_that_a_run_may_take_is_that_of_all_its_steps():
         )
     assert (late.study, late.ended.why) == ("demo", "timeout")
     assert (early.study, early.ended.why) == (done.study, "complete")
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_trial_of_a_step_is_trained_again_from_where_it_went_on(tmp_path, held):
+    done = app.start(search(), ONE)
+    with Store.open("tune.db", mode="read") as store:
+        for head in store.studies():
+            for state in (store.study_dir(head.id) / study_files.HELD).glob("*"):
+                if not held:
+                    state.unlink()
+        study = store.study(done.study)
+        (trial,) = store.trials(study.id)
+        again = retraining.train_again(store, study, trial, tmp_path)
+        files = (store.study_dir(study.id) / trial.adapter, again)
+    states = []
+    for path in files:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            states.append(file.metadata()["state"])
+    assert states[0] == states[1]
