@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Sequence
 
 from ..search.interrupt import StopSignal
+from ..storage import study_files
 from ..storage.store import Store
 from ..study.events import Observer
 from ..study.ladder import BEGINS, FACTOR, Ladder, Step
@@ -77,6 +78,10 @@ def climb(
         )
         passed += ended.ended.seconds
         taken.append(store.study(ended.study))
+        if ended.ended.why == "complete":
+            # Those that went up stay: a lost adapter is trained again from there.
+            went_up = {entry.trial for entry in _stage_of(taken[-1]).entries}
+            study_files.drop_held(store.study_dir(below.id), went_up)
     return ended
 
 

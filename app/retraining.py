@@ -59,9 +59,7 @@ def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Pa
     return folder / checkpoint_name(trial.number, trial.rounds, trial.attempt)
 
 
-def _beginning(
-    store: Store, study: StudyRecord, trial: TrialRecord, folder: Path
-) -> tuple[int, Path | None]:
+def _beginning(store: Store, study: StudyRecord, trial: TrialRecord, folder: Path) -> tuple[int, Path | None]:
     """Return how many rounds a trial had done at its beginning, and the state that it went on from.
 
     That state is the parent's; where it is lost, what led to it is trained again first.

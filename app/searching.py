@@ -170,6 +170,11 @@ def resume(
                 f"--trials {trials}: the trials of study {record.name} are listed, since it follows from "
                 f"{record.config.stage.parent}; leave --trials out"
             )
+        if trials is not None and record.config.ladder is not None:
+            raise UsageError(
+                f"--trials {trials}: study {record.name} was given examples in all, which say how many "
+                "trials it has; leave --trials out, or begin another study with more examples"
+            )
         if trials is not None:
             there = len(store.trials(record.id))
             if trials < there:
@@ -178,11 +183,7 @@ def resume(
                 )
             record = dataclasses.replace(record, trials=trials)
         options = run or RunOptions()
-        step, record = record, root_of(store, record)
-        if step.name != record.name and trials is not None:
-            raise UsageError(
-                f"--trials: {step.name} trains what came up from {record.name}; resume that with it"
-            )
+        record = root_of(store, record)
         begun = Begun(study=record, storage=store.url, plan=None, store=store)
         with watch(begun) as more:
             ended = run_study(store, record, options, observers=(*observers, *more), stop=stop)

@@ -262,6 +262,8 @@ class _Search:
         self.close()
         state = self._state
         with self._orchestrating():
+            if why == "complete":
+                state.settle_total()
             if not self._stop.immediate:
                 self._copy_to_optuna()
             kind = "finished" if why in ("complete", "exhausted") else "interrupted"

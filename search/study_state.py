@@ -14,6 +14,7 @@ from typing import Any
 
 from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
+from ..storage import study_files
 from ..storage.store import Store
 from ..study.budget import BEFORE_DECAY, ROUNDS
 from ..study.facts import Facts
@@ -129,10 +130,9 @@ class StudyState:
             return self._add(entry.params, source, entry.seed)
         number = len(self.trials)
         checkpoint = self._files.take_over(parent, entry, number)
-        found = self._add(entry.params, source, entry.seed, rounds=entry.start, checkpoint=checkpoint)
-        if checkpoint is None:
+        if checkpoint is None:  # said before its row is there: a kill in between says it twice, not never
             self.start_over(number, f"the state of trial {entry.trial} before its decay is lost")
-        return found
+        return self._add(entry.params, source, entry.seed, rounds=entry.start, checkpoint=checkpoint)
 
     def _add(
         self, params: LoraParams, source: str, seed: int, *, rounds: int = 0, checkpoint: str | None = None
@@ -175,6 +175,12 @@ class StudyState:
         """Take a trial up again; its next files have a name of their own."""
         attempt = self.store.begin_attempt(self.study.id, number)
         self._replace(number, attempt=attempt)
+
+    def settle_total(self) -> None:
+        """Record as the number of trials that was wanted what there is, where no more could be paid."""
+        if len(self.trials) < self.study.trials:
+            self.store.set_trials(self.study.id, len(self.trials))
+            self.study = dataclasses.replace(self.study, trials=len(self.trials))
 
     def limit_slots(self, slots: int, *, worker: int | None, reason: str) -> None:
         """Record that from now on at most so many trials are trained at once in a worker."""
@@ -233,7 +239,8 @@ class StudyState:
         for number in self._with_adapter.difference(kept):
             self._replace(number, adapter=None)
         if self.config.keep_held:
-            self._files.drop_held({*self.running(), *self.known.best(self.config.keep_held)})
+            needed = {*self.running(), *self.known.best(self.config.keep_held)}
+            study_files.drop_held(self.folder, needed)
 
     def project(self) -> str | None:
         """Give Optuna's tables the study and the ended trials that they lack, if there can be any.

@@ -6,7 +6,7 @@ Knows names and files, no database: what is recorded is recorded elsewhere, befo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import DamagedFile
@@ -77,12 +77,6 @@ class TrialFiles:
         for update in updates:
             if update.checkpoint is not None:
                 study_files.copy_state(self._folder / update.checkpoint, self._held(update.trial))
-
-    def drop_held(self, needed: Container[int]) -> None:
-        """Delete the states before the decay of all trials but those that may go on."""
-        for path in sorted((self._folder / study_files.HELD).glob("trial-*.safetensors")):
-            if int(path.stem.removeprefix("trial-")) not in needed:
-                path.unlink(missing_ok=True)
 
     def take_over(self, parent: Path, entry: Entry, number: int) -> str | None:
         """Copy the state of a parent's trial as a trial of ours and name it; None where it is lost."""

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +190,17 @@ def sweep_leftovers(folder: Path, cache: Path) -> None:
     """
     with database_errors.translated_files(folder):
         sweep_unfinished(folder)
+        sweep_unfinished(folder / HELD)
     with contextlib.suppress(OSError):  # a cache that cannot be tidied is of use all the same
         sweep_unfinished(cache, older_than=LONGEST_WRITE)
+
+
+def drop_held(folder: Path, needed: Container[int]) -> None:
+    """Delete the states before the decay of all trials but those from which longer ones go on."""
+    with database_errors.translated_files(folder):
+        for path in sorted((folder / HELD).glob("trial-*.safetensors")):
+            if int(path.stem.removeprefix("trial-")) not in needed:
+                path.unlink(missing_ok=True)
 
 
 def size(folder: Path) -> int:

@@ -11,6 +11,8 @@ from loratune.app import retraining, workers
 from loratune.app.climbing import came_from, climb, step_name
 from loratune.errors import UsageError
 from loratune.objectives.testing.fake import FakeWorker
+from loratune.reports.load import load_view
+from loratune.reports.verdict import verdict
 from loratune.search.interrupt import StopSignal
 from loratune.storage import study_files
 from loratune.storage.store import Store
@@ -113,8 +115,8 @@ def test_wherever_it_is_interrupted_it_goes_on_and_comes_to_the_same(tmp_path, m
     app.start(search(), ONE, observers=[whole_run])
     after = int(share * whole_run.points)
     stop = StopSignal()
-    (tmp_path).mkdir()
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "again").mkdir()
+    monkeypatch.chdir(tmp_path / "again")
     interrupted = app.start(search(), ONE, observers=[Heard(stop, after)], stop=stop)
     assert interrupted.ended.why == "interrupted"
     done = app.resume(run=ONE)
@@ -242,3 +244,29 @@ def test_a_trial_of_a_step_is_trained_again_from_where_it_went_on(tmp_path, held
         with safetensors.safe_open(path, framework="numpy") as file:
             states.append(file.metadata()["state"])
     assert states[0] == states[1]
+
+
+def test_a_search_that_may_spend_no_more_is_over_and_not_interrupted():
+    # Nobody is stopped, so fewer trials can be paid than where bad ones are.
+    app.start(search(pruner="none"), ONE)
+    with Store.open("tune.db", mode="read") as store:
+        root = store.study("demo")
+        assert root.trials == len(store.trials(root.id)) < root.config.ladder.most_trials
+        assert not verdict(load_view(store, "demo")).running
+
+
+def test_trials_are_no_answer_to_examples_in_all():
+    app.start(search(), ONE)
+    with pytest.raises(UsageError, match=r"--trials 90: study demo was given examples in all"):
+        app.resume("demo", ONE, trials=90)
+
+
+def test_of_the_states_from_before_the_decay_only_those_that_went_up_stay():
+    done = app.start(search(), ONE)
+    with Store.open("tune.db", mode="read") as store:
+        steps = [store.study(head.name) for head in store.studies() if head.name != "demo"]
+        for step in steps:
+            folder = store.study_dir(store.study(step.config.stage.parent).id) / study_files.HELD
+            names = {path.name for path in folder.iterdir()}
+            assert names == {f"trial-{entry.trial:05d}.safetensors" for entry in step.config.stage.entries}
+        assert not (store.study_dir(store.study(done.study).id) / study_files.HELD).exists()

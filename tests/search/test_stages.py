@@ -184,24 +184,22 @@ def test_a_trial_ends_when_its_patience_does_and_is_complete_with_the_loss_of_wh
         assert len(final.losses) == 200
 
 
-def test_what_is_kept_is_the_state_of_the_best_round_or_of_the_last(new_bench) -> None:
-    states = {}
-    for keep in ("best", "last"):
-        bench = new_bench()
-        train(bench, Stopping(keep=keep))
-        bench.run(NOISY, name="t")
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_what_is_kept_is_the_state_of_the_best_round_or_of_the_last(bench, keep) -> None:
+    train(bench, Stopping(keep=keep))
+    bench.run(NOISY, name="t")
+    best = []
+    for trial in bench.trials("t"):
         with bench.store as store:
-            study = store.study("t")
-            adapter = store.study_dir(study.id) / store.trials(study.id)[0].adapter
+            adapter = store.study_dir(store.study("t").id) / trial.adapter
         with safetensors.safe_open(adapter, framework="numpy") as file:
-            states[keep] = file.metadata()["state"]
-        losses = losses_of(bench, 0)
-    trial = bench.trials("t")[0]
-    chain = [fake_checkpoint.beginning(trial.params, trial.seed)]
-    for number in range(1, ROUNDS + 1):
-        chain.append(fake_checkpoint.after(chain[-1], number))
-    assert best_round(losses) < ROUNDS
-    assert states == {"best": chain[best_round(losses)], "last": chain[ROUNDS]}
+            state = file.metadata()["state"]
+        chain = [fake_checkpoint.beginning(trial.params, trial.seed)]
+        for number in range(1, ROUNDS + 1):
+            chain.append(fake_checkpoint.after(chain[-1], number))
+        best.append(best_round(losses_of(bench, trial.number)))
+        assert state == chain[best[-1] if keep == "best" else ROUNDS]
+    assert min(best) < ROUNDS
 
 
 @pytest.mark.parametrize("written", [False, True])

@@ -249,6 +249,16 @@ def test_a_half_written_adapter_of_an_ended_trial_is_an_orphan():
     assert study_files.orphans([name], [record(n, "complete", value=1.0) for n in range(5)]) == {name}
 
 
+def test_a_half_written_state_from_before_a_decay_is_swept(tmp_path):
+    held = tmp_path / study_files.HELD
+    held.mkdir()
+    names = ["trial-00004.safetensors", ".trial-00005.safetensors.0badcafe.tmp"]
+    for name in names:
+        (held / name).touch()
+    study_files.sweep_leftovers(tmp_path, tmp_path / "cache")
+    assert [path.name for path in held.iterdir()] == names[:1]
+
+
 def test_ids_whose_folder_is_taken_are_passed_over(tmp_path):
     artifacts = tmp_path / "tune-artifacts"
     assert [study_files.reserve(artifacts, 1) for _ in range(3)] == [1, 2, 3]
