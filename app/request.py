@@ -174,7 +174,7 @@ def wanted_trials(request: Request, config: StudyConfig) -> int:
 
 def _held(space: SearchSpace, request: Request) -> SearchSpace:
     """Return the space with the one schedule that can go on to a greater length."""
-    chosen = tuple(getattr(space["lr_scheduler_type"], "choices", ()))
+    chosen = space["lr_scheduler_type"].values
     untouched = chosen == (FIELDS["lr_scheduler_type"].default,) and not _names_schedule(request)
     if not untouched and chosen != (HOLDS,):
         flag = "--examples-in-all" if request.search.hours is None else "--hours"

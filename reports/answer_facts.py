@@ -72,9 +72,9 @@ def answer_facts(view: StudyView) -> AnswerFacts:
     """Return what is known of a study's answers."""
     best = view.best()
     found = [] if view.base_evaluation is None else [_of_base(view)]
-    default = next((trial for trial in view.trials if trial.number == 0), None)
+    default = view.default()
     if default is not None and best is not None and default.number != best.number:
-        found += _of_trial(view, default, f"trial 0 ({default.source})")
+        found += _of_trial(view, default, f"trial {default.number} ({default.source})")
     if best is not None:
         found += _of_trial(view, best, f"trial {best.number} (best)")
     note = _no_better_than_always_one(found)

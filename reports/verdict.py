@@ -74,7 +74,7 @@ class Verdict:
     score: float | None = None
     """That of the best trial; None where it is the loss."""
     default_score: float | None = None
-    """That of trial 0, where it is not the best and was measured."""
+    """That of the default, where it is not the best and was measured."""
 
     @property
     def epochs(self) -> float:
@@ -130,7 +130,9 @@ class Verdict:
         found = [] if self.warning is None else [self.warning]
         found += [] if self.trained is None else self.trained.sentences
         if self.score is not None:
-            beside = "" if self.default_score is None else f"; trial 0 has {show_loss(self.default_score)}"
+            beside = (
+                "" if self.default_score is None else f"; the default has {show_loss(self.default_score)}"
+            )
             words = METRICS[self.metric].words
             found.append(f"It was selected by {words}{beside}; trials were stopped early by their loss.")
         found += [comparison.words for comparison in (self.base, self.default) if comparison is not None]
@@ -199,8 +201,8 @@ def verdict(view: StudyView) -> Verdict:
 
 
 def _default_score(view: StudyView, best: TrialRecord | None) -> float | None:
-    scores = [trial.score for trial in view.trials if trial.number == 0 and best and best.number != 0]
-    return scores[0] if scores else None
+    default = view.default()
+    return None if default is None or best is None or default.number == best.number else default.score
 
 
 def _against_base(view: StudyView, best: TrialRecord | None) -> Comparison | None:
@@ -224,7 +226,7 @@ def _against_default(view: StudyView, best: TrialRecord | None) -> tuple[Compari
     if default.number == best.number:
         ended = sum(trial.state != "running" for trial in view.trials)
         others = "no other trial did better" if ended > 1 else "no other trial has ended"
-        return None, f"It is trial 0, the {default.source} configuration: {others}."
+        return None, f"It is trial {default.number}, the {default.source} configuration: {others}."
     if default.value is None:
         if default.state == "running":
             stands = f"Trial {default.number} is {view.state_of(default)}"
@@ -244,16 +246,17 @@ def _against_default(view: StudyView, best: TrialRecord | None) -> tuple[Compari
 def beside(view: StudyView, best: TrialRecord) -> tuple[TrialRecord | None, str]:
     """Return the trial that another one is compared with, and what it is called.
 
-    That is trial 0; at full length it is the other one that was trained.
+    That is the default; at full length it is the other one that was trained.
     """
     stage = view.study.config.stage
     if stage is None or stage.kind != "train":
-        zero = next((trial for trial in view.trials if trial.number == 0), None)
-        return zero, f"trial 0 ({zero.source})" if zero is not None else ""
+        default = view.default()
+        return default, "" if default is None else f"trial {default.number} ({default.source})"
     for trial in view.trials:
         if trial.number != best.number:
             repeated = stage.entries[trial.number].trial
-            return trial, f"trial {repeated} of study {stage.parent}{'' if repeated else ' (default)'}"
+            words = " (default)" if view.is_default(trial) else ""
+            return trial, f"trial {repeated} of study {stage.parent}{words}"
     return None, ""
 
 

@@ -107,6 +107,16 @@ class StudyView:
         """Return the best complete trial, as ``study/ranking.py`` has it."""
         return best_trial(self.trials)
 
+    def default(self) -> TrialRecord | None:
+        """Return the trial of the default configuration: trial 0 of a search; what follows may lack it."""
+        if self.study.config.stage is None:
+            return next((trial for trial in self.trials if trial.number == 0), None)
+        return next((trial for trial in self.trials if self.is_default(trial)), None)
+
+    def is_default(self, trial: TrialRecord) -> bool:
+        """Return whether a trial's configuration is the default one, whatever its number."""
+        return trial.params == self.study.config.first[0]
+
     def trial(self, number: int | None) -> TrialRecord:
         """Return a trial by number, or the best one; raises ``ReportError`` where there is none."""
         if number is None:

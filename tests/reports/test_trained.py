@@ -15,9 +15,9 @@ def full_length(view, stopping, *, rounds=8, losses=None, kept=(0, 1)):
     losses = losses or [2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.4, 1.3]
     trials = tuple(
         dataclasses.replace(
-            view.trials[n], number=n, state="complete", value=1.2 + n / 10, reason=None, rounds=rounds
+            view.trials[number], number=n, state="complete", value=1.2 + n / 10, reason=None, rounds=rounds
         )
-        for n in range(len(kept))
+        for n, number in enumerate(kept)
     )
     point = view.curve[0]
     curve = tuple(
@@ -26,7 +26,7 @@ def full_length(view, stopping, *, rounds=8, losses=None, kept=(0, 1)):
         for index, loss in enumerate(losses[:rounds])
     )
     entries = tuple(
-        Entry(params=t.params, seed=0, trial=number) for t, number in zip(trials, kept, strict=True)
+        Entry(params=trial.params, seed=0, trial=number) for trial, number in zip(trials, kept, strict=True)
     )
     config = dataclasses.replace(
         view.study.config,
@@ -69,3 +69,20 @@ def test_the_two_that_were_trained_are_compared_by_their_names_in_the_search(vie
     assert found.default.words.startswith("Trial 0 of study demo (default) has 1.3000")
     swapped = verdict(full_length(view, Stopping(), kept=(0, 7)))
     assert swapped.default.words.startswith("Trial 7 of study demo has 1.3000")
+
+
+def test_in_a_step_of_a_longer_search_the_default_is_who_has_its_configuration(view):
+    def step(*came_up):
+        made = full_length(view, None, kept=came_up)
+        stage = dataclasses.replace(made.study.config.stage, kind="longer")
+        config = dataclasses.replace(made.study.config, stage=stage)
+        study = dataclasses.replace(made.study, config=config)
+        trials = [
+            dataclasses.replace(trial, source="enqueued" if number else "default")
+            for trial, number in zip(made.trials, came_up, strict=True)
+        ]
+        return verdict(dataclasses.replace(made, study=study, trials=tuple(trials)))
+
+    assert step(7, 0).default.against == "trial 1 (default)"
+    assert (step(7, 3).default, step(7, 3).default_note) == (None, None)
+    assert step(0, 7).default_note.startswith("It is trial 0, the default configuration")
