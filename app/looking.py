@@ -5,13 +5,13 @@ Changes nothing: a file that is refused is as it was, and there is none where th
 
 from __future__ import annotations
 
-from ..errors import SpaceError, StorageError, UsageError
+from ..errors import BudgetError, SpaceError, StorageError, UsageError
 from ..spaces.presets import BY_SIZE, preset
 from ..storage import engine, foreign, rows
 from ..storage.opening import check_path
 from ..storage.store import Store
 from .earlier import AUTO, check_given
-from .request import Request, choose_preset, fit_to_budget, make_config
+from .request import Request, choose_preset, fit_to_budget, in_examples, make_config
 
 
 def look_first(request: Request) -> None:
@@ -42,6 +42,37 @@ def look_first(request: Request) -> None:
         if not request.run.take_over:
             check_free(store, request)
     foreign.check_writable(address.path)
+
+
+def as_begun(request: Request) -> Request:
+    """Return a request of hours as one of the examples that they came to, where its study was begun before.
+
+    A speed is never measured twice alike, and the same command is to go on with the same study.
+    """
+    search, path = request.search, engine.parse(request.storage).path
+    if search.hours is None or search.examples_in_all is not None:
+        return request
+    if path is None or not path.exists() or foreign.look(path).whose != "ours":
+        return request
+    with Store.open(request.storage, mode="read") as store:
+        for head in store.studies():
+            if search.study not in (None, head.name):
+                continue
+            try:
+                study = store.study(head.name)
+            except StorageError:
+                continue  # what this version cannot read is not of these choices
+            ladder = study.config.ladder
+            if ladder is None or ladder.hours != search.hours:
+                continue
+            asked = in_examples(request, ladder.examples)
+            try:
+                config = make_config(asked, choose_preset(request) or preset(study.config.preset))
+                if not study.config.differences(fit_to_budget(config, study.facts)):
+                    return asked
+            except (BudgetError, SpaceError):
+                continue  # it cannot have been made of these choices
+    return request
 
 
 def _check_none_to_learn_from(request: Request, shown: str) -> None:

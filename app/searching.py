@@ -19,7 +19,7 @@ from .climbing import climb, root_of
 from .default_storage import default_storage
 from .earlier import Learned, learn
 from .early import EarlyWorkers
-from .looking import look_first
+from .looking import as_begun, look_first
 from .options import RunOptions, SearchOptions
 from .planning import Plan
 from .preparing import make_study, planned_workers, prepare
@@ -94,6 +94,7 @@ def start(
     """
     request = Request(search=search or SearchOptions(), run=run or RunOptions())
     look_first(request)
+    request = as_begun(request)
     address = engine.parse(request.storage)
     # Nothing is made here before the study is; what ends a worker names its log.
     with scratch(keep_for=(WorkerError,)) as folder, EarlyWorkers() as early:

@@ -270,3 +270,28 @@ def test_of_the_states_from_before_the_decay_only_those_that_went_up_stay():
             names = {path.name for path in folder.iterdir()}
             assert names == {f"trial-{entry.trial:05d}.safetensors" for entry in step.config.stage.entries}
         assert not (store.study_dir(store.study(done.study).id) / study_files.HELD).exists()
+
+
+class Slower(Worker):
+    """Measures another speed than the first one did."""
+
+    def prepare(self, config):
+        facts = super().prepare(config)
+        return dataclasses.replace(facts, rows_per_second=0.8 * facts.rows_per_second)
+
+
+@pytest.mark.parametrize("named", [None, "mine"])
+def test_the_same_hours_again_go_on_with_the_same_study_whatever_the_speed_is_now(monkeypatch, named):
+    asked = app.SearchOptions(hours=0.05, seed=3, study=named)
+    stop = StopSignal()
+    cut = app.start(asked, ONE, observers=[Heard(stop, 3)], stop=stop)
+    monkeypatch.setattr(workers, "ProcessWorker", Slower)
+    heard = Heard()
+    done = app.start(asked, ONE, observers=[heard])
+    assert (cut.study, heard.studies[0]) == (named or "demo", named or "demo")
+    assert done.ended.why == "complete"
+
+
+def test_other_hours_begin_another_study():
+    for hours, name in ((0.05, "demo.x"), (0.04, "demo-2.x")):
+        assert app.start(app.SearchOptions(hours=hours, seed=3), ONE).study.startswith(name)
