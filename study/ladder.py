@@ -145,7 +145,7 @@ def plan_ladder(
     """Return how so many examples are spent.
 
     The search's trials are between half of ``trial`` and all of it, whatever comes out nearest to the wanted
-    length of the last one when doubled; exactly ``trial`` where the user gave that.
+    length of the last one when doubled; just that, rounded up to ``multiple``, where the user gave it.
 
     Args:
         examples: training examples in all.
@@ -157,13 +157,14 @@ def plan_ladder(
     Raises:
         BudgetError: they are too few for a search of two trials.
     """
-    lengths = (
-        (trial,) if given else range(max(multiple, trial // 2 // multiple * multiple), trial + 1, multiple)
-    )
+    # As a study's budget rounds it; else a step would not be of whole rounds of the one below.
+    longest = -(-trial // multiple) * multiple
+    shortest = longest if given else max(multiple, longest // 2 // multiple * multiple)
+    lengths = range(shortest, longest + 1, multiple)
     found = [
         Ladder(examples=examples, trial=length, steps=steps, hours=hours)
         for length in lengths
-        for steps in range(1 + max(0, int(math.log2(examples / trial))))
+        for steps in range(1 + max(0, int(math.log2(examples / longest))))
     ]
     enough = [one for one in found if one.searching >= max(2 * one.trial, LEAST_SEARCHING * examples)]
     if not enough:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from loratune.errors import BudgetError
+from loratune.study.budget import plan_budget
 from loratune.study.ladder import FACTOR, FINAL, KEPT, NEW, Ladder, Step, plan_ladder
 
 MULTIPLE = 256
@@ -68,7 +69,7 @@ def test_the_trials_of_the_search_are_between_half_and_all_of_an_ordinary_length
 
 
 def test_the_length_that_the_user_chose_is_kept() -> None:
-    assert plan_ladder(100_000, trial=1000, multiple=MULTIPLE, given=True).trial == 1000
+    assert plan_ladder(100_000, trial=1024, multiple=MULTIPLE, given=True).trial == 1024
 
 
 def test_what_a_search_left_over_lets_more_of_it_go_up() -> None:
@@ -98,3 +99,18 @@ def test_it_is_read_as_it_was_written(ladder: Ladder, hours: float | None) -> No
     assume(hours is None or hours == hours)
     made = Ladder.from_json({**ladder.to_json(), "hours": hours})
     assert Ladder.from_json(made.to_json()) == made
+
+
+def test_a_length_that_was_given_is_rounded_up_as_a_budget_is_so_that_each_step_is_whole_rounds_of_the_last():
+    ladder = plan_ladder(400_000, trial=1000, multiple=256, given=True)
+    lengths = [ladder.trial, *(step.examples for step in ladder.planned())]
+    budgets = [
+        plan_budget([8, 16, 32], train_examples=10**6, validation_examples=500, examples=length).examples
+        for length in lengths
+    ]
+    assert len(budgets) > 4
+    assert budgets == lengths == [1024 * 2**level for level in range(len(lengths))]
+
+
+def test_batch_sizes_of_a_large_multiple_make_longer_trials():
+    assert plan_ladder(100_000, trial=960, multiple=1920).trial == 1920
