@@ -83,7 +83,9 @@ def load(path: Path, level: int = 0) -> Table:
     for row in rows:
         index = place[row["config"]]
         # What the preset's space holds: the schedule is the same for all, and no part of it.
-        params[index] = LoraParams(**{name: row[name] for name in names} | {"lr_scheduler_type": "cosine"})
+        params[index] = LoraParams(
+            **{name: row[name] for name in names if name in row} | {"lr_scheduler_type": "cosine"}
+        )
         curve = [row[f"loss_{rung}"] for rung in RUNGS]
         losses[index, row["seed"]] = [np.inf if loss is None else loss for loss in curve]
     made = [one for one in params if one is not None]
