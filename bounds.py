@@ -42,6 +42,12 @@ CUTOFF_LEN = Bounds(low=2, high=16_777_216)
 PATIENCE = Bounds(low=1, high=8)
 """Rounds of a trial of full length without a lower loss."""
 
+LAYERS = Bounds(low=1, high=10_000)
+"""Decoder layers of a model."""
+
+LEARNING_RATE = Bounds(low=0.0, high=1000.0, above=True)
+"""Learning rate of a training without adapters."""
+
 SEED = Bounds(low=0, high=2**31 - 1)
 """A seed."""
 

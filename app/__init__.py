@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .confirming import Confirmed, ConfirmPlan, confirm
     from .exporting import Exported, export
     from .options import RunOptions, SearchOptions
+    from .plain_training import PlainlyTrained, train_plainly
     from .planning import Plan
     from .searching import plan, resume, start
     from .training import train
@@ -26,6 +27,7 @@ __all__ = [
     "Confirmed",
     "Exported",
     "Finished",
+    "PlainlyTrained",
     "Plan",
     "RunOptions",
     "SearchOptions",
@@ -35,6 +37,7 @@ __all__ = [
     "resume",
     "start",
     "train",
+    "train_plainly",
 ]
 
 
@@ -45,6 +48,8 @@ def __getattr__(name: str) -> Any:
         from . import exporting as module  # type: ignore[no-redef]
     elif name == "train":
         from . import training as module  # type: ignore[no-redef]
+    elif name in ("PlainlyTrained", "train_plainly"):
+        from . import plain_training as module  # type: ignore[no-redef]
     elif name in ("Begun", "Finished"):
         from . import watched as module  # type: ignore[no-redef]
     elif name in ("ConfirmPlan", "Confirmed", "confirm"):

@@ -6,7 +6,15 @@ from pathlib import Path
 
 from ..objectives.workers.process import ProcessWorker
 
+_PLAIN = f"{__package__.rpartition('.')[0]}.objectives.training.plain_training:PlainSession"
+"""What a worker serves that trains without adapters."""
+
 
 def make_worker(index: int, log: Path, *, threads: int, device: str | None = None) -> ProcessWorker:
     """Return a worker process, to be closed; ``device`` is shown to it alone, None shows it all."""
     return ProcessWorker(index, log, threads=threads, device=device)
+
+
+def make_plain_worker(log: Path, *, threads: int, device: str | None) -> ProcessWorker:
+    """Return a worker process that trains without adapters, to be closed."""
+    return ProcessWorker(0, log, threads=threads, device=device, session=_PLAIN)

@@ -23,6 +23,7 @@ from ..study.ranking import ranked
 from ..study.records import TrialRecord
 from . import console
 from .confirming import print_confirmation
+from .plain_training import print_yardsticks
 from .table_columns import LEADING, SHORT
 
 if TYPE_CHECKING:
@@ -165,6 +166,9 @@ def print_all(out: Console, view: StudyView, facts: StudyFacts) -> None:
     for found in facts.confirmations:
         out.print()
         print_confirmation(out, found)
+    if facts.yardsticks is not None:
+        out.print()
+        print_yardsticks(out, facts.yardsticks)
     out.print()
     print_study(out, facts)
     out.print()

@@ -8,7 +8,9 @@ import click
 
 from .. import bounds
 from ..app.default_storage import default_storage
+from ..study.plain_method import PLAIN_NAMES
 from ..study.stopping import KEEPS
+from . import plain_training
 from .options import (
     Real,
     WholeNumber,
@@ -41,6 +43,25 @@ from .options import (
     "--keep", type=click.Choice(KEEPS), default="best", show_default=True, help="Which round's weights."
 )
 @click.option("--seed", type=WholeNumber(bounds.SEED), metavar="N", help="Another seed than the trial's own.")
+@click.option(
+    "--method",
+    type=click.Choice(("lora", *PLAIN_NAMES)),
+    default="lora",
+    show_default=True,
+    help="full or freeze: the same without adapters, to be measured against.",
+)
+@click.option(
+    "--freeze-layers",
+    type=WholeNumber(bounds.LAYERS),
+    metavar="N",
+    help="The last layers that freeze trains; 2 by default.",
+)
+@click.option(
+    "--learning-rate",
+    type=Real(bounds.LEARNING_RATE),
+    metavar="X",
+    help="Of full or freeze; a tenth of the trial's by default.",
+)
 @machine_options
 @storage_option
 @take_over_option
@@ -54,6 +75,7 @@ def train(study: str | None, storage: str | None, as_json: bool, **flags: Any) -
       tune train
       tune train --epochs 3 --patience 2 --beside default
       tune export --format merged -o model/
+      tune train --method full
     """
     from ..app import training
     from ..app.options import RunOptions
@@ -62,6 +84,12 @@ def train(study: str | None, storage: str | None, as_json: bool, **flags: Any) -
     from . import signals, watching
 
     stop, where = StopSignal(), storage or default_storage()
+    plain_training.check_flags(click.get_current_context(), flags["method"])
+    if flags["method"] != "lora":
+        with signals.training():
+            plain_training.run(study, flags, storage=where, as_json=as_json)
+        return
+    del flags["method"]
     given = {name: value for name, value in flags.items() if value is not None}
     run = RunOptions(**{name: given.pop(name) for name in RunOptions.model_fields if name in given})
     with watching.resumable(study, at_storage(engine.parse(where).shown)), signals.training():

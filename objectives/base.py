@@ -86,6 +86,8 @@ class SlotResult:
     of full length has ended, alone."""
     measures: Measures | None = None
     """What was measured beside the last of these losses, where they are final ones."""
+    trainable: int | None = None
+    """Weights that were trained, told where these are no adapter's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -94,6 +94,16 @@ def check_tokenizer(name_or_path: str, folder: Path) -> None:
         )
 
 
+def is_quantized(folder: Path) -> bool:
+    """Return whether a folder's configuration says that its weights are quantized."""
+    try:
+        shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # whoever loads it says what is wrong
+        return False
+    parts = (shape, shape.get("text_config")) if isinstance(shape, dict) else ()
+    return any(isinstance(part, dict) and part.get("quantization_config") is not None for part in parts)
+
+
 def _missing(folder: Path) -> str:
     """Say from where on a path does not exist, and which folder's name is near."""
     way = [*reversed(folder.parents), folder]

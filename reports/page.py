@@ -34,6 +34,7 @@ from .plots.save import plot_figure
 from .report_facts import StudyFacts, study_facts
 from .state_looks import LOOKS
 from .view import StudyView
+from .yardsticks import HEADER, cells
 
 _MARK = b"loratune report</title>"
 """What every report has in its head."""
@@ -70,6 +71,8 @@ def render(view: StudyView, *, at: str = "") -> str:
             configuration=_configuration(facts),
             answered=answer_rows(facts.answers.answered),
             confirmed=[_confirmed(found) for found in facts.confirmations],
+            yardsticks=[] if facts.yardsticks is None else [cells(row) for row in facts.yardsticks.rows],
+            yardstick_names=HEADER,
             plots=[(name, KINDS[name].words) for name, _ in figures],
             figures=figures,
             data=_data(facts),

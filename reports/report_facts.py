@@ -18,6 +18,7 @@ from .importance import Importance, importance
 from .trial_ends import Outcomes, outcomes
 from .verdict import Verdict, verdict
 from .view import StudyView
+from .yardsticks import Yardsticks, yardsticks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,8 @@ class StudyFacts:
     """How the trials ended."""
     confirmations: tuple[Confirmation, ...]
     """What came of training the best again under several seeds, the first first."""
+    yardsticks: Yardsticks | None
+    """The trial of full length beside the same training without adapters; None where there was none."""
     curves: CurveCounts
     """How their curves read."""
     answers: AnswerFacts
@@ -125,6 +128,7 @@ def study_facts(view: StudyView) -> StudyFacts:
         verdict=verdict(view),
         outcomes=outcomes(view),
         confirmations=tuple(confirmation(one) for one in view.confirmations),
+        yardsticks=yardsticks(view),
         curves=curve_counts(view),
         answers=answer_facts(view),
         importance=found,

@@ -31,6 +31,9 @@ ADAPTERS = "adapters"
 HELD = "held"
 """Folder of the states before a decay, from which longer trials go on, inside a study's folder."""
 
+PLAIN = "plain"
+"""Folder of the states of trainings without adapters, inside a study's folder."""
+
 LOGS = "logs"
 """Folder of logs, of all studies of a database."""
 

@@ -9,6 +9,7 @@ import dataclasses
 
 from .facts import Facts, Geometry
 from .metric import MetricName
+from .plain_method import PlainMethod
 from .stopping import Stopping
 
 RULES = 3
@@ -97,6 +98,8 @@ class ObjectiveConfig:
     """How a trial of full length ends, which is then evaluated after each round; None for all others."""
     metric: MetricName = "loss"
     """What the best trial is selected by; what it takes is measured of trials that complete."""
+    plain: PlainMethod | None = None
+    """Train plainly and without adapters, to be measured against; None: in a pack, as the study does."""
     geometry: Geometry | None = None
     """The study's geometry; None while it is being made, then ``prepare`` finds it."""
     found: Facts | None = None

@@ -24,6 +24,7 @@ from .stage import Stage
 
 _OBJECTIVE = pydantic.TypeAdapter(ObjectiveConfig)
 _LOCAL: Mapping[str, Any] = {
+    "plain": None,
     "geometry": None,
     "found": None,
     "cache_dir": None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -79,9 +79,14 @@ def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]
 
     Raises ``StorageError`` where the disk is full.
     """
+    write_pieces(path, digest.seal(safetensors.torch.save(tensors, {**metadata, **digest.LABELS})))
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    """Write the pieces of a sealed file as ``write`` does."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, digest.seal(safetensors.torch.save(tensors, {**metadata, **digest.LABELS})))
+        write_atomically(path, pieces)
         sync_folder(path.parent)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

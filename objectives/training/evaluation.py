@@ -7,6 +7,7 @@ set is the mean over its target tokens, whatever the chunks.
 from __future__ import annotations
 
 import dataclasses
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,8 +15,14 @@ import torch
 from ..base import Measures
 from ..data.dataset import Split
 from .batches import Batch, collate, repeated
-from .pack import Pack
 from .stream import padded_length
+
+
+class Measurable(Protocol):
+    """Whose losses can be taken: a pack of trials, or one model that is trained plainly."""
+
+    def losses(self, batch: Batch, rows: slice, correct: torch.Tensor | None = None) -> torch.Tensor:
+        """Return ``[n, m]`` the summed loss of each example for the trials in ``rows``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,16 +58,16 @@ class EvalSet:
             batch = collate(split, [filled], padded_length(int(lengths[chosen].max())), device)
             self._chunks.append((torch.from_numpy(chosen), batch))
 
-    def losses(self, pack: Pack, rows: slice) -> torch.Tensor:
+    def losses(self, pack: Measurable, rows: slice) -> torch.Tensor:
         """Return ``[n, size]`` each trial's summed loss on each example, on the CPU."""
         return self._measure(pack, rows, None)
 
-    def losses_and_correct(self, pack: Pack, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses_and_correct(self, pack: Measurable, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the losses, and ``[n, size]`` how many target tokens of each example are the likeliest."""
         correct = torch.zeros(rows.stop - rows.start, self.size, dtype=torch.int64)
         return self._measure(pack, rows, correct), correct
 
-    def _measure(self, pack: Pack, rows: slice, correct: torch.Tensor | None) -> torch.Tensor:
+    def _measure(self, pack: Measurable, rows: slice, correct: torch.Tensor | None) -> torch.Tensor:
         """Return the losses; where ``correct`` is given, it is filled."""
         trials = rows.stop - rows.start
         losses = torch.zeros(trials, self.size)
@@ -76,7 +83,7 @@ class EvalSet:
                 correct[:, chosen] = counted.view(trials, -1)[:, : len(chosen)].cpu()
         return losses
 
-    def measure_longest(self, pack: Pack, rows: slice) -> None:
+    def measure_longest(self, pack: Measurable, rows: slice) -> None:
         """Run the chunk of the longest examples alone, for the memory that it takes."""
         _, batch = self._chunks[-1]
         pack.losses(repeated(batch, rows.stop - rows.start), rows)

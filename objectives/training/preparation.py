@@ -76,7 +76,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
     available, before = free_memory(str(device)), process_memory()
     base = load_model(config.model)
     if data is None:
-        data = _load_data(config, base, tokenizer)
+        data = load_examples(config, base, tokenizer)
     summary = data.summary if found is None else found.data
     budget = budget_of(
         config,
@@ -173,7 +173,7 @@ def _digests(config: ObjectiveConfig, base: BaseModel) -> identity.Digests:
         raise ModelError(f"{error.filename or folder}: {error.strerror or error}") from error
 
 
-def _load_data(config: ObjectiveConfig, base: BaseModel, tokenizer: Any) -> TokenizedData:
+def load_examples(config: ObjectiveConfig, base: BaseModel, tokenizer: Any) -> TokenizedData:
     """Tokenize, no longer than the model can read, and with no token that it does not have."""
     # A multimodal model's own configuration does not say it; that of its text part does.
     shape = base.model.config.get_text_config()

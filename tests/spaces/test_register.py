@@ -20,20 +20,30 @@ SPELLED = {
     "integrations/llamafactory.py": {"lora_target"},
     "integrations/trl.py": {"lora_alpha", "lora_dropout", "loraplus_lr_ratio", "use_rslora"},
     "app/request.py": {"lr_scheduler_type"},
+    "command/plain_training.py": {"learning_rate"},
     "storage/tables.py": {"learning_rate"},
     "storage/rows.py": {"learning_rate"},
 }
 """Who spells a hyperparameter as a text, beside the register: what alpha's two names need, the presets, one
-name that LLaMA-Factory takes otherwise than PEFT; the last two are a curve's column of that name."""
+name that LLaMA-Factory takes otherwise than PEFT, a flag; the last two are a curve's column of that name."""
 
 REFERENCE = "objectives/testing/reference.py"
 SESSION = {"objectives/training/session.py", REFERENCE}
 STEPPED = {"objectives/training/optimizer.py", REFERENCE}
+PLAIN = "objectives/training/plain_training.py"
 SURFACE = "objectives/testing/surface.py"
 USED = {
-    "learning_rate": {*STEPPED, SURFACE, "objectives/testing/fake.py"},
+    "learning_rate": {
+        *STEPPED,
+        PLAIN,
+        SURFACE,
+        "app/plain_training.py",
+        "objectives/testing/fake.py",
+        "reports/yardsticks.py",
+    },
     "batch_size": {
         *SESSION,
+        PLAIN,
         SURFACE,
         "app/request.py",
         "integrations/trainer_keys.py",
@@ -53,7 +63,7 @@ USED = {
     "lora_alpha": {"integrations/trainer_keys.py", "spaces/arguments.py"},
     "warmup_ratio": {REFERENCE, SURFACE, "spaces/arguments.py", "study/handover.py", "search/outcomes.py"},
     "lora_dropout": {*SESSION, SURFACE},
-    "weight_decay": STEPPED,
+    "weight_decay": {*STEPPED, PLAIN},
     "lora_target": {
         "integrations/llamafactory.py",
         REFERENCE,
