@@ -14,6 +14,7 @@ from ..reports.load import load_confirmation
 from ..search.interrupt import StopSignal
 from ..search.study_record import last_slots
 from ..storage.store import Store
+from ..study.default_trial import default_trial
 from ..study.events import Observer
 from ..study.ranking import ranked
 from ..study.records import StudyRecord, TrialRecord
@@ -170,10 +171,9 @@ def _chosen(store: Store, parent: StudyRecord, top: int) -> tuple[TrialRecord, .
         raise ReportError(
             f"study {parent.name} has no complete trial to confirm; go on with: tune resume {parent.name}"
         )
-    first = parent.config.first[0]
     trained = [trial for trial in trials if trial.state in ("complete", "pruned", "diverged")]
-    default = [trial for trial in trained if trial.params == first and trial not in best[:top]]
-    return (*best[:top], *default[:1])
+    default = default_trial(parent, trained)
+    return (*best[:top], *([] if default is None or default in best[:top] else [default]))
 
 
 def _entries(parent: StudyRecord, trials: Sequence[TrialRecord], seeds: int) -> tuple[Entry, ...]:

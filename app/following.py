@@ -11,7 +11,7 @@ from ..search.interrupt import StopSignal
 from ..search.study_record import check_files, create, objective_of
 from ..storage.store import Store
 from ..storage.study_files import CACHE, LOGS
-from ..study.events import Observer
+from ..study.events import Notice, Observer
 from ..study.pruners import NoPruning
 from ..study.records import StudyRecord
 from ..study.stage import Stage
@@ -35,6 +35,7 @@ def follow(
     keep_held: int = 0,
     stopping: Stopping | None = None,
     keep_adapters: int | None = None,
+    notices: Sequence[Notice] = (),
     run: RunOptions | None = None,
     observers: Sequence[Observer] = (),
     stop: StopSignal | None = None,
@@ -52,6 +53,7 @@ def follow(
         keep_held: how many of the best keep the state that a longer trial goes on from.
         stopping: how trials of full length end; None for others.
         keep_adapters: how many of the best keep their adapters; as many as the parent's by default.
+        notices: what there is to say of it at its beginning.
         run: how it is run.
         observers: hear the events of ``study.events``.
         stop: how it is asked to end.
@@ -79,7 +81,15 @@ def follow(
         with watch(begun) as more:
             if not run.take_over:
                 store.check_free(study.name)
-            ended = run_study(store, study, run, prepared=prepared, observers=(*observers, *more), stop=stop)
+            ended = run_study(
+                store,
+                study,
+                run,
+                prepared=prepared,
+                notices=notices,
+                observers=(*observers, *more),
+                stop=stop,
+            )
     finally:
         if prepared is not None:
             prepared.worker.close()

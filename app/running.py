@@ -33,16 +33,19 @@ def run_study(
     *,
     prepared: PreparedStudy | None = None,
     early: EarlyWorkers | None = None,
+    notices: Sequence[Notice] = (),
     observers: Sequence[Observer] = (),
     stop: StopSignal | None = None,
 ) -> StudyEnded:
     """Run a study, new or begun before, on as many workers as the machine has room for.
 
     ``prepared`` has its first worker where that has looked at model and data already, ``early`` others that
-    were started with it.
+    were started with it. ``notices`` are told at its beginning.
     """
     check_installed(study.config.objective.metric)
     _tell(observers, StudyStarted(study=study.name, trials=study.trials))
+    for notice in notices:
+        _tell(observers, notice)
     slots = options.slots_wanted
     if slots is not None and prepared is not None:
         slots = min(slots, prepared.facts.slots)  # fewer where memory did not take what was asked for

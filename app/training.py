@@ -19,11 +19,13 @@ from ..reports.load import confirming, load_confirmation
 from ..search.interrupt import StopSignal
 from ..storage.store import Store
 from ..study.budget import Budget, plan_budget
-from ..study.events import Observer
+from ..study.default_trial import default_trial
+from ..study.events import Notice, Observer
 from ..study.format import counted
 from ..study.full_run import EPOCHS
 from ..study.ranking import best_trial
 from ..study.records import StudyRecord, TrialRecord
+from ..study.sentences import longer_than_searched
 from ..study.stage import Entry, Stage, child_name
 from ..study.stopping import Keep, Stopping
 from .default_storage import default_storage
@@ -35,8 +37,8 @@ STATES_OF_A_TRIAL = 12
 """Copies of an adapter's bytes on disk at most: two states and one being written, each with Adam's two
 moments and the best weights so far."""
 
-DEFAULT = 0
-"""The trial of a search that has the default of its preset."""
+MUCH_LONGER = 4
+"""Times the length that it was searched at, from which on a configuration may no longer be a good one."""
 
 
 def train(
@@ -68,7 +70,7 @@ def train(
             else the best.
         epochs: its length in epochs of the training examples; 3 by default.
         examples: its length in training examples, instead of ``epochs``.
-        beside: ``default`` also trains trial 0, to be compared with.
+        beside: ``default`` also trains the default configuration, to be compared with.
         patience: it ends after so many rounds without a lower loss; never by default.
         keep: the weights of the ``best`` round or of the ``last``.
         seed: of data order, initial values and dropout; by default the trial's own.
@@ -94,8 +96,9 @@ def train(
         if trial is None:
             trial = _confirmed(store, parent)
         chosen = [choose(parent, trials, trial)]
-        if beside == "default" and chosen[0].number != DEFAULT:
-            chosen.append(trials[DEFAULT])
+        if beside == "default":
+            default = _default(parent, trials)
+            chosen += [default] if default.params != chosen[0].params else []
         entries = tuple(
             Entry(params=one.params, seed=one.seed if seed is None else seed, trial=one.number)
             for one in chosen
@@ -111,12 +114,31 @@ def train(
             stage,
             name=_name(store, parent, stage, stopping, **length),
             stopping=stopping,
+            notices=_much_longer(parent, budget),
             run=(run or RunOptions()).with_given(slots),
             observers=observers,
             stop=stop,
             watch=watch,
             **length,
         )
+
+
+def _default(parent: StudyRecord, trials: Sequence[TrialRecord]) -> TrialRecord:
+    """Return the trial of the default configuration; raises ``ReportError`` where the study has none."""
+    found = default_trial(parent, trials)
+    if found is None:
+        raise ReportError(
+            f"study {parent.name!r} has no trial of the default configuration to train beside; leave --beside "
+            "out, or name the search itself"
+        )
+    return found
+
+
+def _much_longer(parent: StudyRecord, budget: Budget) -> tuple[Notice, ...]:
+    searched = parent.facts.budget.examples
+    if budget.examples <= MUCH_LONGER * searched:
+        return ()
+    return (longer_than_searched(budget.examples, searched),)
 
 
 def _confirmed(store: Store, parent: StudyRecord) -> int | None:

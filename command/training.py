@@ -32,7 +32,7 @@ from .options import (
 @click.option(
     "--examples", type=WholeNumber(bounds.EXAMPLES), metavar="N", help="Its length in training examples."
 )
-@click.option("--beside", type=click.Choice(["default"]), help="Train trial 0 too, to be compared with.")
+@click.option("--beside", type=click.Choice(["default"]), help="Train the default too, to be compared with.")
 @click.option(
     "--patience",
     type=WholeNumber(bounds.PATIENCE),

@@ -12,6 +12,7 @@ from ..errors import ReportError
 from ..spaces.space import SearchSpace
 from ..study.budget import ROUNDS, Budget
 from ..study.config import ObjectiveConfig
+from ..study.default_trial import default_trial
 from ..study.facts import DataSummary, Geometry, ModelSummary
 from ..study.format import show_state
 from ..study.metric import METRICS, Metric
@@ -111,7 +112,7 @@ class StudyView:
         """Return the trial of the default configuration: trial 0 of a search; what follows may lack it."""
         if self.study.config.stage is None:
             return next((trial for trial in self.trials if trial.number == 0), None)
-        return next((trial for trial in self.trials if self.is_default(trial)), None)
+        return default_trial(self.study, self.trials)
 
     def is_default(self, trial: TrialRecord) -> bool:
         """Return whether a trial's configuration is the default one, whatever its number."""

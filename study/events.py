@@ -137,7 +137,7 @@ class SlotsLimited:
 class Notice:
     """Something else that a user wants to know; nothing of the record follows from it."""
 
-    about: Literal["database", "device", "ending", "environment", "optuna", "space"]
+    about: Literal["database", "device", "ending", "environment", "length", "optuna", "space"]
     """What it is about."""
     text: str
     """The sentence itself."""

@@ -92,6 +92,17 @@ def space_exhausted(proposals: int, trials: int) -> Notice:
     return Notice(about="space", text=text)
 
 
+def longer_than_searched(examples: int, searched: int) -> Notice:
+    """Say that a configuration is trained much longer than it was searched at."""
+    text = (
+        f"this is {examples / searched:.0f} times as long as the {numbered(searched, 'example')} that the "
+        "configuration was searched at: the best learning rate falls as trials get longer, so its own may be "
+        "too high; tune search --examples-in-all N, or --hours H, searches on the way to a full run "
+        "(docs/search.md)"
+    )
+    return Notice(about="length", text=text)
+
+
 def everything_tried(sampler: str, trials: int) -> Notice:
     """Say that a sampler has nothing left to try, so that the study ends with so many trials."""
     text = f"sampler {sampler}: every point of it was tried; the study ends with {numbered(trials, 'trial')}"

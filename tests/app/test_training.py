@@ -5,13 +5,14 @@ import shutil
 
 import pytest
 from loratune import app
-from loratune.app import workers
+from loratune.app import training, workers
 from loratune.errors import BudgetError, LoratuneError, ReportError, StorageError, UsageError
 from loratune.objectives.testing.fake import FakePlan, FakeWorker
 from loratune.objectives.testing.surface import Surface
 from loratune.reports.load import load_view
 from loratune.reports.verdict import verdict
 from loratune.storage.store import Store
+from loratune.study.events import Notice
 from loratune.study.full_run import EPOCHS
 from loratune.study.ranking import ranked
 from loratune.study.stopping import Stopping
@@ -87,6 +88,48 @@ def test_the_default_is_trained_beside_it_where_that_is_asked_for():
     entries = study("a.train").config.stage.entries
     best = ranked(trials("a"))[0].number
     assert [entry.trial for entry in entries] == ([0] if best == 0 else [best, 0])
+
+
+def rename_default(monkeypatch, number):
+    """Let another trial of the search than trial 0 have the default configuration; None: none has it."""
+    listed = list(trials("a"))
+    other = next(t.params for t in reversed(listed) if t.params != listed[0].params)
+    default = study("a").config.first[0]
+    changed = [
+        dataclasses.replace(t, params=default if t.number == number else t.params if t.number else other)
+        for t in listed
+    ]
+    monkeypatch.setattr(Store, "trials", lambda *_: tuple(changed))
+
+
+def test_the_default_is_known_by_its_parameters_and_not_by_its_number(monkeypatch):
+    entries = []
+    monkeypatch.setattr(training, "follow", lambda _store, _parent, stage, **_: entries.extend(stage.entries))
+    number = ranked(trials("a"))[-1].number or ranked(trials("a"))[-2].number
+    best = ranked(trials("a"))[0].number
+    rename_default(monkeypatch, number)
+    train("a", beside="default", epochs=1)
+    assert [entry.trial for entry in entries] == [best, number]
+    assert entries[1].params == study("a").config.first[0]
+
+
+def test_a_study_without_the_default_has_nothing_to_train_beside(monkeypatch):
+    rename_default(monkeypatch, None)
+    assert "has no trial of the default configuration" in refused(ReportError, study="a", beside="default")
+
+
+@pytest.mark.parametrize(("examples", "said"), [(4 * 128, []), (16 * 128, ["this is 16 times as long"])])
+def test_much_longer_than_it_was_searched_at_is_said(examples, said):
+    heard = []
+
+    class Observer:
+        def on_event(self, event):
+            if isinstance(event, Notice) and event.about == "length":
+                heard.append(event.text)
+
+    train("a", examples=examples, observers=[Observer()])
+    assert [text[: len(said[0])] for text in heard] == said
+    assert all("\n" not in text and "the 128 examples" in text for text in heard)
 
 
 def test_a_trial_a_length_and_a_seed_may_be_named():
