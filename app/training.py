@@ -124,12 +124,12 @@ def train(
 
 
 def _default(parent: StudyRecord, trials: Sequence[TrialRecord]) -> TrialRecord:
-    """Return the trial of the default configuration; raises ``ReportError`` where the study has none."""
+    """Return the trial of the default configuration; raises ``ReportError`` where there is none."""
     found = default_trial(parent, trials)
     if found is None:
         raise ReportError(
-            f"study {parent.name!r} has no trial of the default configuration to train beside; leave --beside "
-            "out, or name the search itself"
+            f"study {parent.name!r} has no trial of the default configuration to train beside; leave "
+            "--beside out, or name the search itself"
         )
     return found
 

@@ -34,6 +34,6 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
     text += b" " * (-len(text) % _ALIGNMENT)
     head = len(text).to_bytes(8, "little") + text
     flat = (tensor.contiguous().reshape(-1).numpy() for tensor in tensors.values() if tensor.numel())
-    data = [memoryview(numbers).cast("B") for numbers in flat]
+    data = [numbers.data.cast("B") for numbers in flat]
     sealed = head.replace(digest.BLANK.encode(), digest.of(head, *data).encode())
     checkpoint.write_pieces(path, (sealed, *data))
