@@ -144,7 +144,29 @@ class Evaluated:
     """``[n]`` target tokens of each."""
 
 
-WorkerEvent = RoundProgress | Done | SlotFailed | WorkerFailed | Evaluated
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What was written as the answer to a prompt."""
+
+    prompt: str
+    """The end of what is asked."""
+    right: str
+    """The beginning of the right answer."""
+    written: str
+    """What was written; it ends in ``…`` where it was cut."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generated:
+    """An adapter, or the base model alone, has written answers."""
+
+    adapter: Path | None
+    """Its file; None: the base model."""
+    samples: tuple[Sample, ...]
+    """An answer for each of the first validation examples, in the data's order."""
+
+
+WorkerEvent = RoundProgress | Done | SlotFailed | WorkerFailed | Evaluated | Generated
 
 
 class Worker(Protocol):
@@ -182,6 +204,13 @@ class Worker(Protocol):
 
         Needs a free slot. ``Evaluated`` comes in the order in which it was asked for; ``WorkerFailed``
         where the file cannot be read.
+        """
+
+    def generate(self, adapter: Path | None, params: LoraParams, *, count: int, most: int) -> None:
+        """Let a kept adapter, or the base model, answer the first ``count`` validation prompts, greedily.
+
+        Each in ``most`` tokens at most. Needs a free slot; only between rounds. ``Generated`` comes in the
+        order in which it was asked for; ``WorkerFailed`` where the file cannot be read.
         """
 
     def close(self) -> None:

@@ -82,24 +82,30 @@ def answers_of(
     labels = find_labels(data, size)
     names: tuple[str, ...] = ()
     if labels is not None:
-        names = tuple(text.strip() for text in _decoded(labels.tokens, tokenizer))
+        names = tuple(text.strip() for text in decoded(labels.tokens, tokenizer))
         if len(set(names)) < len(names) or not all(names):
             labels, names = None, ()  # the same answer in other tokens, or none at all
-    pairs = [prompt_and_answer(data.validation, index) for index in range(min(size, TEXTS_MOST))]
-    prompts = _decoded([prompt.tolist() for prompt, _ in pairs], tokenizer)
-    answers = _decoded([answer.tolist() for _, answer in pairs], tokenizer)
     return Answers(
         base_correct=base_correct,
         labels=names,
         of_examples=() if labels is None else labels.of_examples,
-        texts=tuple(
-            (_end(prompt.strip()), _beginning(answer.strip()))
-            for prompt, answer in zip(prompts, answers, strict=True)
-        ),
+        texts=texts_of(data.validation, min(size, TEXTS_MOST), tokenizer),
     )
 
 
-def _decoded(tokens: Any, tokenizer: Any) -> list[str]:
+def texts_of(split: Split, size: int, tokenizer: Any) -> tuple[tuple[str, str], ...]:
+    """Return the end of the prompt and the beginning of the right answer of a split's first examples."""
+    pairs = [prompt_and_answer(split, index) for index in range(size)]
+    prompts = decoded([prompt.tolist() for prompt, _ in pairs], tokenizer)
+    answers = decoded([answer.tolist() for _, answer in pairs], tokenizer)
+    return tuple(
+        (_end(prompt.strip()), _beginning(answer.strip()))
+        for prompt, answer in zip(prompts, answers, strict=True)
+    )
+
+
+def decoded(tokens: Any, tokenizer: Any) -> list[str]:
+    """Return several answers or prompts as text, without the special tokens."""
     return [
         str(tokenizer.decode(list(one), skip_special_tokens=True, clean_up_tokenization_spaces=False))
         for one in tokens

@@ -25,9 +25,10 @@ from ...study.facts import Facts
 from ..base import (
     Done,
     Evaluated,
-    Measures,
+    Generated,
     Part,
     RoundProgress,
+    Sample,
     SlotFailed,
     SlotProgress,
     SlotResult,
@@ -36,7 +37,7 @@ from ..base import (
 )
 from . import fake_checkpoint
 from .clock import Clock, RealClock
-from .fake_slot import FakeSlot
+from .fake_slot import FakeSlot, measures
 from .surface import Surface, eval_tokens, example_losses, make_facts, unit
 
 Kind = Literal["die", "killed", "die_after_saving", "hang", "out_of_memory", "slot_fails", "diverge"]
@@ -253,22 +254,11 @@ class FakeWorker:
 
     def evaluate(self, adapter: Path, params: LoraParams, part: Part) -> None:
         """Measure an adapter: its losses are those of the state that its file tells of."""
-        assert self.facts is not None, "prepare comes before evaluate"
-        assert self._save_to is None, "evaluate only between rounds"
-        assert len(self.slots) < self.facts.slots, f"all {self.facts.slots} slots are taken"
-        self._heard("evaluate")
-        if self.dead or self.closed:
+        found = self._look_at(adapter, params, "evaluate")
+        if found is None:
             return
-        if self.fleet.fault(("die", "killed", "out_of_memory"), self.index, {}) is not None:
-            self._events.append(self._die("die"))
-            return
-        try:
-            rounds, state = fake_checkpoint.measured(adapter, params)
-        except (OSError, ValueError, KeyError, StorageError, safetensors.SafetensorError) as error:
-            self.dead = True
-            self._events.append(WorkerFailed(reason=f"worker {self.index}: {adapter}: {error}"))
-            return
-        data = self.facts.data
+        assert self.facts is not None
+        (rounds, state), data = found, self.facts.data
         size = data.test if part == "test" else data.validation
         # Other examples of the same kind: the same surface, other luck.
         luck = hashlib.sha256(f"{state} {part}".encode()).hexdigest() if part == "test" else state
@@ -281,6 +271,36 @@ class FakeWorker:
                 tokens=tuple(eval_tokens(size).tolist()),
             )
         )
+
+    def generate(self, adapter: Path | None, params: LoraParams, *, count: int, most: int) -> None:
+        """Answer in made-up words, which tell of the state that the adapter's file tells of."""
+        found = self._look_at(adapter, params, "generate")
+        if found is None:
+            return
+        assert self.facts is not None
+        samples = tuple(
+            Sample(prompt=f"question {place}", right=f"answer {place}", written=f"{found[1]} {place}"[:most])
+            for place in range(min(count, self.facts.data.validation))
+        )
+        self._events.append(Generated(adapter=adapter, samples=samples))
+
+    def _look_at(self, adapter: Path | None, params: LoraParams, call: str) -> tuple[int, str] | None:
+        """Return the rounds and the state of an adapter, or the base model; None where nobody is left to."""
+        assert self.facts is not None, f"prepare comes before {call}"
+        assert self._save_to is None, f"{call} only between rounds"
+        assert len(self.slots) < self.facts.slots, f"all {self.facts.slots} slots are taken"
+        self._heard(call)
+        if self.dead or self.closed:
+            return None
+        if self.fleet.fault(("die", "killed", "out_of_memory"), self.index, {}) is not None:
+            self._events.append(self._die("die"))
+            return None
+        try:
+            return (0, "untrained") if adapter is None else fake_checkpoint.measured(adapter, params)
+        except (OSError, ValueError, KeyError, StorageError, safetensors.SafetensorError) as error:
+            self.dead = True
+            self._events.append(WorkerFailed(reason=f"worker {self.index}: {adapter}: {error}"))
+            return None
 
     def close(self) -> None:
         """End; a running round is dropped."""
@@ -376,11 +396,5 @@ class FakeWorker:
             diverged=f"the loss became NaN at example {examples}" if diverged else None,
             tokens=20 * budget.round_examples,
             final_losses=None if final is None else tuple(final.tolist()),
-            measures=_measures(state, budget.final_eval_examples) if ends and not diverged else None,
+            measures=measures(state, budget.final_eval_examples) if ends and not diverged else None,
         )
-
-
-def _measures(state: str, size: int) -> Measures:
-    """Return what a final evaluation measures beside the losses, whose order is another."""
-    share = 0.5 + 0.4 * unit(state, "correct")
-    return Measures(correct=tuple(int(count) for count in eval_tokens(size) * share))

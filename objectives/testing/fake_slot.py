@@ -7,6 +7,8 @@ import dataclasses
 from ...spaces.params import LoraParams
 from ...study.budget import ROUNDS
 from ...study.stopping import Stopping
+from ..base import Measures
+from .surface import eval_tokens, unit
 
 
 @dataclasses.dataclass
@@ -35,3 +37,9 @@ class FakeSlot:
             self.kept = self.state
         self.over = self.round == ROUNDS or stopping.is_over(self.losses)
         return self.over
+
+
+def measures(state: str, size: int) -> Measures:
+    """Return what a final evaluation measures beside the losses, whose order is another."""
+    share = 0.5 + 0.4 * unit(state, "correct")
+    return Measures(correct=tuple(int(count) for count in eval_tokens(size) * share))

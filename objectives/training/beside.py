@@ -15,8 +15,8 @@ from ...metrics.writing import marks
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
 from ...study.metric import METRICS
-from ..base import Measures
-from ..data.answers import find_labels, prompt_and_answer
+from ..base import Measures, Sample
+from ..data.answers import decoded, find_labels, prompt_and_answer, texts_of
 from ..data.dataset import TokenizedData
 from .answering import most_tokens, write
 from .label_losses import LabelSet, examples_measured
@@ -47,6 +47,23 @@ class Beside:
             correct=tuple(correct.tolist()),
             label_losses=None if table is None else tuple(tuple(own) for own in table.tolist()),
             marks=self._marks(pack, row) if self._needs == "writing" else None,
+        )
+
+    def samples(self, pack: Pack, row: int, *, count: int, most: int) -> tuple[Sample, ...]:
+        """Return what the trial in a row answers to the first validation prompts, in ``most`` tokens each."""
+        count = min(count, len(self._data.validation))
+        prompts = [prompt_and_answer(self._data.validation, index)[0] for index in range(count)]
+        room = room_of(self._base)
+        limits = [most if room is None else min(most, room - len(prompt)) for prompt in prompts]
+        rows, stops = self._facts.geometry.eval_rows, stops_of(self._facts)
+        written = write(pack, row, prompts, limits, stops, rows=rows, room=None)
+        # One that stops by itself is shorter than it might have been.
+        cut = [len(own) >= limit for own, limit in zip(written, limits, strict=True)]
+        texts = decoded(written, self._tokenizer)
+        shown = texts_of(self._data.validation, count, self._tokenizer)
+        return tuple(
+            Sample(prompt=prompt, right=right, written=f"{text.strip()} …".lstrip() if ends else text.strip())
+            for (prompt, right), text, ends in zip(shown, texts, cut, strict=True)
         )
 
     @functools.cached_property

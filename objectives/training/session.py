@@ -18,15 +18,16 @@ import torch
 from ...errors import StorageError
 from ...spaces.params import LoraParams
 from ...study.budget import ROUNDS
-from ...study.checkpoint_format import GROUPS, checkpoint_name
+from ...study.checkpoint_format import checkpoint_name
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Done, Evaluated, Part, RoundProgress, SlotProgress, SlotResult
+from ..base import Done, Evaluated, Generated, Part, RoundProgress, SlotProgress, SlotResult
 from . import checkpoint
 from .batches import collate
 from .beside import Beside
 from .evaluation import EvalSet, Measured, mean_loss
 from .kept import Kept
+from .loaded import loaded
 from .optimizer import adamw, clip_by_row_norm, next_step
 from .pack import Dropout, Pack
 from .preparation import peak_memory, prepare
@@ -214,20 +215,22 @@ class Session:
 
         Raises ``StorageError`` for a file that cannot be read or is no adapter of these hyperparameters.
         """
-        tensors, _ = checkpoint.read(adapter, checkpoint.trained(params, self.facts.data.fingerprint))
-        row = self._pack.add(params, seed=0)
-        try:
-            checkpoint.tensors_to_row(tensors, self._pack, row, params, groups=GROUPS[:1])
-            split = getattr(self._data, part)
-            examples = EvalSet(split, len(split), self.facts.geometry.eval_rows, self._base.device)
+        split = getattr(self._data, part)
+        examples = EvalSet(split, len(split), self.facts.geometry.eval_rows, self._base.device)
+        with loaded(self._pack, adapter, params, self.facts.data.fingerprint) as row:
             (losses,) = examples.losses(self._pack, slice(row, row + 1))
-        except (KeyError, RuntimeError) as error:
-            raise StorageError(f"adapter {adapter} does not fit the study: {error}") from error
-        finally:
-            self._pack.remove(row)
         return Evaluated(
             adapter=adapter, part=part, losses=tuple(losses.tolist()), tokens=examples.target_tokens
         )
+
+    def generate(self, adapter: Path | None, params: LoraParams, *, count: int, most: int) -> Generated:
+        """Let an adapter, or the base model where there is none, answer the first validation prompts.
+
+        Raises ``StorageError`` as ``evaluate`` does.
+        """
+        with loaded(self._pack, adapter, params, self.facts.data.fingerprint) as row:
+            samples = self._beside.samples(self._pack, row, count=count, most=most)
+        return Generated(adapter=adapter, samples=samples)
 
     def _stream(self, seed: int) -> Stream:
         if seed not in self._streams:

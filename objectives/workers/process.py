@@ -36,6 +36,7 @@ from .wire import (
     Close,
     Command,
     Evaluate,
+    Generate,
     LogTo,
     Message,
     Prepare,
@@ -222,6 +223,13 @@ class ProcessWorker:
         assert not self._running, "evaluate only between rounds"
         assert len(self._inside) < self.facts.slots, f"all {self.facts.slots} slots are taken"
         self._send(Evaluate(adapter=adapter, params=params, part=part))
+
+    def generate(self, adapter: Path | None, params: LoraParams, *, count: int, most: int) -> None:
+        """Let an adapter, or the base model, write answers; ``poll`` brings ``Generated``."""
+        assert self.facts is not None, "prepare comes before generate"
+        assert not self._running, "generate only between rounds"
+        assert len(self._inside) < self.facts.slots, f"all {self.facts.slots} slots are taken"
+        self._send(Generate(adapter=adapter, params=params, count=count, most=most))
 
     def move_log(self, to: Path) -> None:
         """Go on in another log, which begins with what this one holds; only between rounds."""

@@ -70,6 +70,20 @@ class Evaluate:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Generate:
+    """Let an adapter answer validation prompts in a free slot; ``Generated`` is the answer."""
+
+    adapter: Path | None
+    """Its file, or a training state; None: the base model alone."""
+    params: LoraParams
+    """Hyperparameters of its trial."""
+    count: int
+    """How many prompts, from the first validation example on."""
+    most: int
+    """Tokens of an answer, at most."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LogTo:
     """Print into another file from now on."""
 
@@ -82,7 +96,7 @@ class Close:
     """End at once, in the midst of a round if need be."""
 
 
-Command = Prepare | Add | Remove | TrainRound | Evaluate | LogTo | Close
+Command = Prepare | Add | Remove | TrainRound | Evaluate | Generate | LogTo | Close
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -27,13 +27,14 @@ from ...errors import LoratuneError
 from ...spaces.params import LoraParams
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
-from ..base import Done, Evaluated, Part, RoundProgress, SlotFailed, WorkerFailed
+from ..base import Done, Evaluated, Generated, Part, RoundProgress, SlotFailed, WorkerFailed
 from ..out_of_memory import ran_out_of_memory
 from .wire import (
     Add,
     Close,
     Command,
     Evaluate,
+    Generate,
     LogTo,
     Message,
     Prepare,
@@ -66,6 +67,9 @@ class TrainingSession(Protocol):
 
     def evaluate(self, adapter: Path, params: LoraParams, part: Part) -> Evaluated:
         """Measure an adapter in a free slot; raises ``StorageError`` where its file cannot be read."""
+
+    def generate(self, adapter: Path | None, params: LoraParams, *, count: int, most: int) -> Generated:
+        """Let an adapter, or the base model, answer prompts in a free slot; raises as ``evaluate`` does."""
 
 
 def main(*, fd: int, session: str, index: int, threads: int, parent: int | None) -> None:
@@ -139,6 +143,9 @@ class _Service:
             case Evaluate():
                 assert self.session is not None
                 self._send(self.session.evaluate(command.adapter, command.params, command.part))
+            case Generate(adapter=adapter, params=params, count=count, most=most):
+                assert self.session is not None
+                self._send(self.session.generate(adapter, params, count=count, most=most))
             case LogTo() | Close():
                 raise AssertionError("carried out where commands are listened for, and not queued")
             case _:

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from loratune.errors import StorageError
 from loratune.metrics.labels import predicted
 from loratune.objectives.data.answers import find_labels, prompt_and_answer
 from loratune.objectives.training.answering import write
 from loratune.objectives.training.beside import stops_of
 from loratune.objectives.training.label_losses import LEAST, examples_measured
 from loratune.objectives.training.session import Session
-from trained_trials import make_config, run
+from trained_trials import PARAMS, make_config, run
 
 
 @pytest.fixture(scope="module", name="labelled")
@@ -106,6 +107,37 @@ def test_the_likeliest_answer_is_written_as_the_model_itself_would(session, tiny
             found = model.generate(ids, max_new_tokens=9, do_sample=False, eos_token_id=stops, pad_token_id=2)
         expected = found[0, len(prompt) :].tolist()
         assert own == [token for token in expected if token not in stops]
+
+
+def test_samples_are_what_the_model_itself_writes_and_say_where_they_were_cut(session, tiny_model):
+    model, tokenizer = model_of(tiny_model), transformers.AutoTokenizer.from_pretrained(tiny_model)
+    stops = sorted(stops_of(session.facts))
+    found = session.generate(None, PARAMS[1], count=4, most=5)
+    assert found.adapter is None
+    ends = []
+    for place, sample in enumerate(found.samples):
+        prompt, _ = prompt_and_answer(session._data.validation, place)
+        ids = torch.tensor(prompt.astype(np.int64))[None]
+        with torch.no_grad():
+            own = model.generate(ids, max_new_tokens=5, do_sample=False, eos_token_id=stops, pad_token_id=2)
+        new = own[0, len(prompt) :].tolist()
+        ends.append(new[-1] in stops)
+        text = tokenizer.decode([token for token in new if token not in stops], skip_special_tokens=True)
+        assert sample.written == (text.strip() if ends[-1] else f"{text.strip()} …".lstrip())
+        assert (sample.prompt, sample.right) == session.facts.answers.texts[place]
+    assert len(ends) == 4
+
+
+def test_an_adapter_writes_what_its_trial_would_and_leaves_the_slot_free(session, tmp_path):
+    state = run(session, [1], tmp_path)[1][-1].file
+    before = session._pack.active
+    own = session.generate(state, PARAMS[1], count=6, most=5)
+    assert session._pack.active == before
+    assert own.adapter == state
+    base = session.generate(None, PARAMS[1], count=6, most=5)
+    assert [one.written for one in own.samples] != [one.written for one in base.samples]
+    with pytest.raises(StorageError, match="params is"):
+        session.generate(state, PARAMS[2], count=1, most=5)
 
 
 def test_an_answer_that_stops_or_has_no_room_is_as_long_as_it_can_be(session):

@@ -9,6 +9,7 @@ import pytest
 from loratune.objectives.base import (
     Done,
     Evaluated,
+    Generated,
     RoundProgress,
     SlotFailed,
     SlotResult,
@@ -100,6 +101,42 @@ class TestEveryWorker:
         worker.add(0, params(), seed=0, attempt=0, resume_from=None)
         train_round(worker, tmp_path)
         worker.evaluate(tmp_path / checkpoint_name(0, 1, 0), params(3e-3), "test")
+        failed = next_event(worker)
+        assert isinstance(failed, WorkerFailed)
+        assert checkpoint_name(0, 1, 0) in failed.reason
+
+    def test_base_model_and_adapter_answer_the_same_prompts_each_in_its_words(
+        self, make: Make, tmp_path: Path
+    ) -> None:
+        worker = make()
+        facts = worker.prepare(config())
+        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
+        train_round(worker, tmp_path)
+        worker.remove(0)
+        adapter = tmp_path / "adapter.safetensors"
+        write_adapter(tmp_path / checkpoint_name(0, 1, 0), adapter)
+        worker.generate(None, params(), count=3, most=16)
+        worker.generate(adapter, params(), count=3, most=16)
+        base, own = next_event(worker), next_event(worker)
+        assert isinstance(base, Generated)
+        assert isinstance(own, Generated)
+        assert (base.adapter, own.adapter) == (None, adapter)
+        assert len(base.samples) == 3
+        assert [(one.prompt, one.right) for one in base.samples] == [
+            (one.prompt, one.right) for one in own.samples
+        ]
+        assert all(one.written != other.written for one, other in zip(base.samples, own.samples, strict=True))
+        worker.generate(adapter, params(), count=10**6, most=4)
+        all_of_them = next_event(worker)
+        assert isinstance(all_of_them, Generated)
+        assert len(all_of_them.samples) == facts.data.validation
+
+    def test_an_adapter_of_other_hyperparameters_writes_nothing(self, make: Make, tmp_path: Path) -> None:
+        worker = make()
+        worker.prepare(config())
+        worker.add(0, params(), seed=0, attempt=0, resume_from=None)
+        train_round(worker, tmp_path)
+        worker.generate(tmp_path / checkpoint_name(0, 1, 0), params(3e-3), count=1, most=4)
         failed = next_event(worker)
         assert isinstance(failed, WorkerFailed)
         assert checkpoint_name(0, 1, 0) in failed.reason

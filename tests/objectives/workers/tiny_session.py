@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from loratune.errors import ModelError, StorageError
-from loratune.objectives.base import Done, Evaluated, Part, RoundProgress, SlotFailed, WorkerFailed
+from loratune.objectives.base import Done, Evaluated, Generated, Part, RoundProgress, SlotFailed, WorkerFailed
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.spaces.params import LoraParams
 from loratune.study.config import ObjectiveConfig
@@ -76,6 +76,14 @@ class TinySession:
         if isinstance(event, WorkerFailed):
             raise StorageError(event.reason)
         assert isinstance(event, Evaluated)
+        return event
+
+    def generate(self, adapter: Path | None, params: LoraParams, *, count: int, most: int) -> Generated:
+        self.fake.generate(adapter, params, count=count, most=most)
+        event = self.fake.poll(0)
+        if isinstance(event, WorkerFailed):
+            raise StorageError(event.reason)
+        assert isinstance(event, Generated)
         return event
 
     def train_round(self, save_to: Path) -> Iterator[RoundProgress | Done]:
