@@ -75,7 +75,7 @@ def measured(path: Path, params: LoraParams) -> tuple[int, str]:
     digest.check(path)
     with safetensors.safe_open(path, framework="numpy") as file:
         metadata = dict(file.metadata() or {})
-    if json.loads(metadata["params"]) != params.to_dict():
+    if LoraParams.from_dict(json.loads(metadata["params"])) != params:
         raise ValueError(f"it is of {metadata['params']}")
     return int(metadata["quantum"]), metadata["state"]
 
@@ -92,8 +92,9 @@ def load(path: Path, trial: int, params: LoraParams, seed: int) -> tuple[int, st
         names = set(file.keys())
     if not any(name.startswith(MOMENTS) for name in names):
         raise ValueError("it holds no optimizer state")
-    found = (int(metadata["trial"]), int(metadata["seed"]), json.loads(metadata["params"]))
-    if found != (trial, seed, params.to_dict()):
+    own = LoraParams.from_dict(json.loads(metadata["params"]))
+    found = (int(metadata["trial"]), int(metadata["seed"]), own)
+    if found != (trial, seed, params):
         raise ValueError(f"it is of trial {found[0]}, seed {found[1]}, {found[2]}")
     losses = json.loads(metadata.get(LOSSES, "[]"))
     return int(metadata["examples"]), metadata["state"], losses, metadata.get("kept", "")

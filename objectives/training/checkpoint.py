@@ -20,10 +20,13 @@ import torch
 
 from ... import digest
 from ...atomic import sync_folder, write_atomically
-from ...errors import StorageError
+from ...errors import SpaceError, StorageError
 from ...spaces.params import LoraParams
 from ...study.checkpoint_format import GROUPS
 from .pack import Pack
+
+PARAMS_KEY = "params"
+"""Key in a file's metadata: the hyperparameters, as JSON."""
 
 MOST_THREADS = 8
 """That write at once: each holds a trial's state in memory."""
@@ -155,13 +158,26 @@ def read(path: Path, expected: dict[str, str]) -> tuple[dict[str, torch.Tensor],
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             for key, value in expected.items():
-                if metadata.get(key) != value:
+                if not _says(metadata.get(key), key, value):
                     raise StorageError(
                         f"checkpoint {path.name}: {key} is {metadata.get(key)!r}, expected {value!r}"
                     )
             return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise StorageError(f"checkpoint {path.name} cannot be read: {error}") from error
+
+
+def _says(found: str | None, key: str, value: str) -> bool:
+    """Return whether a file's metadata mean what is expected.
+
+    A state that was written before there was a hyperparameter was trained with its default.
+    """
+    if key != PARAMS_KEY or found is None or found == value:
+        return found == value
+    try:
+        return LoraParams.from_dict(json.loads(found)) == LoraParams.from_dict(json.loads(value))
+    except (SpaceError, TypeError, ValueError):  # no configuration at all, or one of another program
+        return False
 
 
 def owner(trial: int, seed: int, params: LoraParams, data: str) -> dict[str, str]:
@@ -171,4 +187,4 @@ def owner(trial: int, seed: int, params: LoraParams, data: str) -> dict[str, str
 
 def trained(params: LoraParams, data: str) -> dict[str, str]:
     """Return the metadata that says what a file's state was trained with and on, whichever trial's it is."""
-    return {"params": json.dumps(params.to_dict(), sort_keys=True), "data": data}
+    return {PARAMS_KEY: json.dumps(params.to_dict(), sort_keys=True), "data": data}

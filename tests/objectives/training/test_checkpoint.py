@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 import torch
 from loratune.errors import StorageError
 from loratune.objectives.training import checkpoint
+from loratune.spaces.params import FIELDS, LoraParams
 
 METADATA = {"trial": "3"}
 
@@ -103,3 +106,25 @@ def test_without_threads_a_checkpoint_is_there_at_once(tmp_path: Path) -> None:
     with checkpoint.Writer(0) as writer:
         writer.write(tmp_path / "a", state(0), METADATA)
         assert (tmp_path / "a").is_file()
+
+
+def test_a_state_of_before_a_hyperparameter_was_there_has_its_default(tmp_path: Path) -> None:
+    params = LoraParams(learning_rate=1 / 3, batch_size=4, lora_rank=8, lora_alpha=16)
+    expected = checkpoint.owner(3, 0, params, "data")
+    for name in (name for name, one in FIELDS.items() if one.default is not None):
+        older = {key: value for key, value in params.to_dict().items() if key != name}
+        checkpoint.write(tmp_path / "older", state(0), {**expected, "params": json.dumps(older)})
+        tensors, _ = checkpoint.read(tmp_path / "older", expected)
+        assert tensors.keys() == state(0).keys()
+    rooted = checkpoint.owner(3, 0, dataclasses.replace(params, use_rslora=True), "data")
+    with pytest.raises(StorageError, match="params is"):
+        checkpoint.read(tmp_path / "older", rooted)
+
+
+@pytest.mark.parametrize("said", ["", "[]", "7", '{"learning_rate": 1}', '{"unheard_of": 1}'])
+def test_a_state_whose_hyperparameters_make_no_sense_is_refused(tmp_path: Path, said: str) -> None:
+    params = LoraParams(learning_rate=1 / 3, batch_size=4, lora_rank=8, lora_alpha=16)
+    expected = checkpoint.trained(params, "data")
+    checkpoint.write(tmp_path / "other", state(0), {**expected, "params": said})
+    with pytest.raises(StorageError, match="params is"):
+        checkpoint.read(tmp_path / "other", expected)
