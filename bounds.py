@@ -60,6 +60,9 @@ TOP = Bounds(low=1, high=1000)
 SEEDS = Bounds(low=1, high=8)
 """Seeds under which they are: as many as a study's shapes are made for."""
 
+SAMPLES = Bounds(low=0, high=100)
+"""Validation prompts that a report shows answers to."""
+
 WORKERS = Bounds(low=1, high=1024)
 """Worker processes."""
 

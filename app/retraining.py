@@ -8,17 +8,15 @@ from pathlib import Path
 
 from ..errors import DamagedFile, ModelError, StorageError, WorkerError
 from ..objectives.base import Done, SlotFailed, SlotResult, WorkerFailed
-from ..objectives.precheck import precheck
 from ..objectives.workers.process import ProcessWorker
-from ..search.study_record import SAME_LOSS, changed_file, compare_facts, objective_of
+from ..search.study_record import SAME_LOSS, changed_file
 from ..storage.store import Store
-from ..storage.study_files import CACHE, LOGS, copy_state, held_name, write_adapter
+from ..storage.study_files import copy_state, held_name, write_adapter
 from ..study.budget import BEFORE_DECAY
 from ..study.checkpoint_format import checkpoint_name
 from ..study.records import StudyRecord, TrialRecord
-from .places import find_places, threads_on
-from .running import digests_now, machine_now
-from .workers import make_worker
+from .running import digests_now
+from .study_worker import study_worker
 
 
 def check_model(store: Store, study: StudyRecord) -> None:
@@ -41,20 +39,10 @@ def train_again(store: Store, study: StudyRecord, trial: TrialRecord, folder: Pa
     state goes on from it again. Raises ``LoratuneError``, also where model or data have changed, or where the
     losses turn out to be others.
     """
-    facts = study.facts
-    objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=1)
-    # Where the study trained, not where this machine would train by default.
-    device = find_places(objective.model.device, facts, machine_now(facts)).device(0)
-    precheck(objective, sized=False)
     done, state = _beginning(store, study, trial, folder)
-    log = store.artifacts / LOGS / "export.log"
-    worker = make_worker(0, log, threads=threads_on(device), device=device)
-    try:
-        compare_facts(facts, worker.prepare(objective))
+    with study_worker(store, study, "export.log") as worker:
         worker.add(trial.number, trial.params, seed=trial.seed, attempt=trial.attempt, resume_from=state)
         results = {number: _next_round(worker, trial, folder) for number in range(done + 1, trial.rounds + 1)}
-    finally:
-        worker.close()
     _check_same(store, study, trial, results)
     return folder / checkpoint_name(trial.number, trial.rounds, trial.attempt)
 

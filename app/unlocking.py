@@ -5,8 +5,7 @@ The record is one event, written when all numbers are there: an interruption lea
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +13,13 @@ import numpy as np
 from ..errors import WorkerError
 from ..integrations.peft import why_unusable
 from ..objectives.base import Evaluated, WorkerFailed
-from ..objectives.precheck import precheck
 from ..objectives.workers.process import ProcessWorker
-from ..search.study_record import compare_facts, objective_of
 from ..storage.store import Store
-from ..storage.study_files import CACHE, LOGS
 from ..study.locked_set import KIND, detail_of
 from ..study.records import Evaluation, StudyRecord, TrialRecord
 from . import retraining
-from .places import find_places, threads_on
-from .running import machine_now
 from .settling import scratch
-from .workers import make_worker
+from .study_worker import study_worker
 
 
 def times_opened(store: Store, fingerprint: str) -> int:
@@ -48,7 +42,7 @@ def open_test(
     """
     store.acquire(study.id)
     try:
-        with _worker(store, study) as worker, scratch() as folder:
+        with study_worker(store, study, "test.log") as worker, scratch() as folder:
             found = {}
             for trial in trials:
                 adapter = _adapter(store, study, trial, folder, tell)
@@ -59,20 +53,6 @@ def open_test(
         store.add_event(study.id, KIND, **detail)
     finally:
         store.release(study.id)
-
-
-@contextlib.contextmanager
-def _worker(store: Store, study: StudyRecord) -> Iterator[ProcessWorker]:
-    objective = objective_of(study, cache_dir=store.artifacts / CACHE, slots=1)
-    device = find_places(objective.model.device, study.facts, machine_now(study.facts)).device(0)
-    precheck(objective, sized=False)
-    log = store.artifacts / LOGS / "test.log"
-    worker = make_worker(0, log, threads=threads_on(study.facts.model.device), device=device)
-    try:
-        compare_facts(study.facts, worker.prepare(objective))
-        yield worker
-    finally:
-        worker.close()
 
 
 def _adapter(

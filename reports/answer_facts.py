@@ -13,6 +13,9 @@ from ..study.format import show_share
 from ..study.records import Evaluation, TrialRecord
 from .view import StudyView
 
+BASE = "base model"
+"""What it is called beside trials."""
+
 WORST = 20
 """Examples that are shown of the best trial's worst."""
 
@@ -72,15 +75,27 @@ def answer_facts(view: StudyView) -> AnswerFacts:
     """Return what is known of a study's answers."""
     best = view.best()
     found = [] if view.base_evaluation is None else [_of_base(view)]
-    default = view.default()
-    if default is not None and best is not None and default.number != best.number:
-        found += _of_trial(view, default, f"trial {default.number} ({default.source})")
-    if best is not None:
-        found += _of_trial(view, best, f"trial {best.number} (best)")
+    for trial, name in beside_the_base(view):
+        found += _of_trial(view, trial, name)
     note = _no_better_than_always_one(found)
     if view.study.facts.answers.labels and not has_scikit_learn():
         note = "The answers are labels; pip install 'loratune[metrics]' to see what the trials make of them."
     return AnswerFacts(answered=tuple(found), worst=_worst(view, best), note=note)
+
+
+def beside_the_base(view: StudyView) -> list[tuple[TrialRecord, str]]:
+    """Return whom the base model is shown beside, default and best, each with its name; none without a best.
+
+    Where the default is the best, it is that alone.
+    """
+    best = view.best()
+    if best is None:
+        return []
+    found = [(best, f"trial {best.number} (best)")]
+    default = view.default()
+    if default is not None and default.number != best.number:
+        found.insert(0, (default, f"trial {default.number} ({default.source})"))
+    return found
 
 
 def _no_better_than_always_one(found: list[Answered]) -> str | None:
@@ -98,7 +113,7 @@ def _of_base(view: StudyView) -> Answered:
     facts = view.study.facts
     correct = facts.answers.base_correct
     return Answered(
-        name="base model",
+        name=BASE,
         loss=view.base_loss,
         token_accuracy=sum(correct) / sum(facts.eval_tokens) if correct else None,
         score=None,

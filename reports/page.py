@@ -32,6 +32,7 @@ from .plots.drawing import FONT
 from .plots.kinds import KINDS
 from .plots.save import plot_figure
 from .report_facts import StudyFacts, study_facts
+from .samples import Samples
 from .state_looks import LOOKS
 from .view import StudyView
 from .yardsticks import HEADER, cells
@@ -40,16 +41,24 @@ _MARK = b"loratune report</title>"
 """What every report has in its head."""
 
 
-def write_report(view: StudyView, path: Path, *, at: str = "") -> None:
+def write_report(view: StudyView, path: Path, *, at: str = "", samples: Samples | None = None) -> None:
     """Write the report of a study, whatever state it is in; raises ``ReportError``.
 
-    ``at`` is what its commands need to find the database, such as `` --storage other.db``.
+    ``at`` is what its commands need to find the database, such as `` --storage other.db``. ``samples`` are
+    answers that its models have written.
     """
+    check_place(path)
+    write_text(path, render(view, at=at, samples=samples))
+
+
+def check_place(path: Path) -> None:
+    """Raise ``ReportError`` where something lies that a report would not replace."""
+    if path.is_dir():
+        raise ReportError(f"{path}: is a folder; name a file")
     check_ours(path, _MARK)
-    write_text(path, render(view, at=at))
 
 
-def render(view: StudyView, *, at: str = "") -> str:
+def render(view: StudyView, *, at: str = "", samples: Samples | None = None) -> str:
     """Return the report as HTML."""
     facts = study_facts(view)
     figures = _figures(view)
@@ -70,6 +79,7 @@ def render(view: StudyView, *, at: str = "") -> str:
             ],
             configuration=_configuration(facts),
             answered=answer_rows(facts.answers.answered),
+            samples=samples,
             confirmed=[_confirmed(found) for found in facts.confirmations],
             yardsticks=[] if facts.yardsticks is None else [cells(row) for row in facts.yardsticks.rows],
             yardstick_names=HEADER,

@@ -50,6 +50,7 @@ MODULES = (
     "app.preparing",
     "app.running",
     "app.retraining",
+    "app.sampling",
     "storage.store",
     "objectives.base",
     "objectives.testing.fake",

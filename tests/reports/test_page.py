@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from loratune.errors import ReportError
 from loratune.reports.page import _inside_script, render, write_report
+from loratune.reports.samples import SampledPrompt, Samples
 from loratune.study.facts import BadRecord, ColumnUse, Facts, LeftOut
 from loratune.study.format import show_value
 from made_up_studies import with_facts
@@ -258,3 +259,19 @@ def test_a_place_that_cannot_be_written_is_one_line(view, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ReportError, match="cannot be written"):
         write_report(view, tmp_path / "file" / "report.html")
+
+
+def test_what_models_write_is_beside_the_right_answer_and_cannot_become_markup(view):
+    row = SampledPrompt(prompt=EVIL, right="yes", written=("yes", EVIL, ""))
+    found = Samples(models=("base model", EVIL, "best"), prompts=(row,), most=64, notes=(EVIL,))
+    html = render(view, samples=found)
+    page = Page(html)
+    assert page.handlers == []
+    assert len([attrs for attrs, _ in page.scripts if not attrs]) == 2
+    part = html.partition('<section id="samples">')[2].partition("</section>")[0]
+    assert part.count("alert(1)") == 4
+    assert '<td class="text right">yes</td>' in part
+    assert "(nothing)" in part
+    assert "The first validation example, answered" in " ".join(part.split())
+    assert "64 tokens at most" in part
+    assert '<section id="samples">' not in render(view)
