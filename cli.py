@@ -17,7 +17,7 @@ from . import __version__, bounds
 from .app.default_storage import default_storage
 from .command import exit_codes, listing, showing
 from .command.confirming import confirm
-from .command.console import ERR, OUT, emit, emit_json, room, say, say_wrote, show_table
+from .command.console import OUT, emit, emit_json, room, say, say_wrote, show_table
 from .command.database import db
 from .command.exporting import export
 from .command.group import Commands
@@ -35,8 +35,8 @@ from .command.options import (
     study_options,
     take_over_option,
 )
+from .command.reporting import report
 from .command.training import train
-from .errors import UsageError
 from .storage.store import Store
 
 if TYPE_CHECKING:
@@ -241,54 +241,7 @@ def plot(kind: str, study: str | None, output: Path | None, storage: str | None)
     say_wrote(output, replaced=there)
 
 
-@tune.command(short_help="Write the report: one page, the verdict first.")
-@study_argument
-@output_option("The page.", Path("report.html"))
-@click.option(
-    "--samples",
-    type=WholeNumber(bounds.SAMPLES),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Let base, default and best answer N validation prompts; it loads the model.",
-)
-@click.option("--retrain", is_flag=True, help="For --samples: train one again that has no adapter.")
-@storage_option
-def report(study: str | None, output: Path, samples: int, retrain: bool, storage: str | None) -> None:
-    """Write the report of STUDY, or the latest: one page, the verdict first, that opens offline.
-
-    \b
-    Examples:
-      tune report -o report.html
-      tune report --samples 5
-    """
-    if retrain and not samples:
-        raise UsageError("--retrain is for the trials that --samples N lets write; name N too")
-    from .reports.page import check_place, write_report
-    from .storage import engine
-    from .whole_files import is_there
-
-    view = _view(storage, study)
-    there = is_there(output)
-    check_place(output)  # before a model is loaded
-    written = None
-    if samples:
-        from .app import sampling
-        from .command import signals
-
-        written = sampling.samples(
-            view,
-            samples,
-            retrain=retrain,
-            storage=storage,
-            tell=lambda words: say(ERR, words),
-            training=signals.training,
-        )
-    at = at_storage(engine.parse(storage or default_storage()).shown)
-    write_report(view, output, at=at, samples=written)
-    say_wrote(output, replaced=there)
-
-
+tune.add_command(report)
 tune.add_command(export)
 
 

@@ -22,7 +22,7 @@ from ..errors import ReportError
 from ..spaces.params import HYPERPARAMETERS, value_of
 from ..study.format import counted, have_ended, show_count, show_loss, show_share, show_source, show_value
 from ..study.stop_tokens import ending_sentence, ending_warnings
-from ..whole_files import check_ours, write_text
+from ..whole_files import check_ours, is_there, write_text
 from .answer_words import answer_rows
 from .comparison import Comparison
 from .confirm_facts import Confirmation
@@ -51,11 +51,12 @@ def write_report(view: StudyView, path: Path, *, at: str = "", samples: Samples 
     write_text(path, render(view, at=at, samples=samples))
 
 
-def check_place(path: Path) -> None:
-    """Raise ``ReportError`` where something lies that a report would not replace."""
+def check_place(path: Path) -> bool:
+    """Return whether a report there replaces another; raises ``ReportError`` where it may not."""
     if path.is_dir():
         raise ReportError(f"{path}: is a folder; name a file")
     check_ours(path, _MARK)
+    return is_there(path)
 
 
 def render(view: StudyView, *, at: str = "", samples: Samples | None = None) -> str:
