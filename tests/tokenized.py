@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
 
 
-SHARED = Path(__file__).parents[3].parent / "shared"
+SHARED = Path(__file__).parents[1].parent / "shared"
 
 
 CHATML = (

@@ -35,7 +35,7 @@ def test_the_best_and_the_adapters_kept_go_by_the_metric_and_all_else_by_the_los
     complete = [trial for trial in trials if trial.state == "complete"]
     assert len(complete) > 4
     assert ends(bench) == ends(by_loss)
-    by_score = sorted(complete, key=lambda trial: -trial.score)
+    by_score = sorted(complete, key=lambda trial: (-trial.score, trial.value))
     assert by_score != sorted(complete, key=lambda trial: trial.value)
     assert outcome.best == by_score[0].number
     kept = {trial.number for trial in trials if trial.adapter is not None}
