@@ -21,7 +21,7 @@ from ...spaces.params import LoraParams
 from ...study.budget import ROUNDS
 from ...study.config import ObjectiveConfig
 from ...study.format import show_bytes
-from ..base import Done, Evaluated, Part, RoundProgress, SlotResult
+from ..base import Done, Evaluated, Generated, Part, RoundProgress, SlotResult
 from . import checkpoint, plain_state
 from .batches import collate
 from .determinism import compute_deterministically
@@ -126,6 +126,10 @@ class PlainSession:
     def evaluate(self, adapter: Path, params: LoraParams, part: Part) -> Evaluated:
         """Refuse: there are no adapters here."""
         raise AssertionError(f"{adapter}, {params}, {part}: a plain training has no adapters")
+
+    def generate(self, adapter: Path | None, params: LoraParams, *, count: int, most: int) -> Generated:
+        """Refuse, as ``evaluate`` does."""
+        raise AssertionError(f"{adapter}, {params}, {count}, {most}: a plain training has no adapters")
 
     @property
     def _rounds(self) -> int:
