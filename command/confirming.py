@@ -11,6 +11,7 @@ from rich.text import Text
 
 from .. import bounds
 from ..app.default_storage import default_storage
+from ..nouns import plural
 from ..study.format import counted, show_seconds
 from . import console
 from .options import (
@@ -93,7 +94,8 @@ def plan_words(plan: ConfirmPlan) -> list[tuple[str, str]]:
     return [
         (
             "confirm",
-            f"trials {numbers} of {plan.parent}, as {plan.study}{' (goes on)' if plan.begun else ''}",
+            f"{plural(len(plan.trials), 'trial')} {numbers} of {plan.parent}, as {plan.study}"
+            + (" (goes on)" if plan.begun else ""),
         ),
         (
             "training",

@@ -106,7 +106,8 @@ def _step_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
 def _reads(epochs: float) -> str:
     if epochs < 1:
         return f"{100 * epochs:.0f} % of the training data"
-    return f"the training data {epochs:.2g} times"
+    times = f"{epochs:.2g}"
+    return "the training data once" if times == "1" else f"the training data {times} times"
 
 
 def _few_lines(values: dict[str, Any]) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from ..search.interrupt import StopSignal
 from ..storage import study_files
 from ..storage.store import Store
 from ..study.events import Event, Observer, StudyStarted
-from ..study.format import counted, have_ended, show_seconds
+from ..study.format import have_ended, show_seconds
 from . import confirming, showing, signals
 from .console import ERR, OUT, say, say_pairs
 from .json_lines import JsonLines
@@ -131,9 +131,10 @@ def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
     found = verdict(view)
     showing.print_verdict(ERR if as_json else OUT, found)
     climbed = origin[0] != name
-    if climbed:
-        examples = counted(view.budget.examples, "example")
-        words = f"It came up from trial {origin[1]} of {origin[0]} and was trained on {examples} in all."
+    stage = view.study.config.stage
+    if climbed and stage is not None and origin[0] != stage.parent:
+        # The verdict names the step below.
+        words = f"It came up from trial {origin[1]} of {origin[0]}, the search."
         say(ERR if as_json else OUT, Text(words))
     lines = [f"next: tune report {name}{at} -o report.html"]
     if found.number is not None and found.trained is None and not climbed:

@@ -156,7 +156,8 @@ def _ties(found: Confirmation) -> list[str]:
     if len(judged) == 1:
         return ["It is the only configuration that could be judged."]
     if len(tied) == 1:
-        return [f"It is better than each of the {len(judged) - 1} others."]
+        others = len(judged) - 1
+        return [f"It is better than {'the other one' if others == 1 else f'each of the {others} others'}."]
     names = join([f"{one.trial} (the default)" if one.default else str(one.trial) for one in tied])
     assert found.recommended is not None
     chosen = found.of(found.recommended)

@@ -244,8 +244,10 @@ def _how(facts: StudyFacts) -> list[tuple[str, str]]:
 def _commands(facts: StudyFacts, at: str) -> list[str]:
     more = max(facts.outcomes.wanted, facts.outcomes.ended)
     study = f"{facts.name}{at}"
-    lines = [f"tune resume {study}" + ("" if facts.verdict.running else f" --trials {more + 20}")]
-    if facts.verdict.number is not None:
+    lines = [f"tune resume {study}"] if facts.verdict.running else []
+    if facts.stage is None and not facts.verdict.running:
+        lines = [f"tune resume {study} --trials {more + 20}"]
+    if facts.verdict.number is not None and facts.stage in (None, "longer"):
         lines.append(f"tune confirm {study}")
     if facts.verdict.number is not None and not facts.verdict.worse:
         lines += [

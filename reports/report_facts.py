@@ -10,6 +10,7 @@ from ..errors import ReportError
 from ..spaces.params import value_of
 from ..study.facts import DataSummary, ModelSummary
 from ..study.format import show_value
+from ..study.stage import Kind
 from .answer_facts import AnswerFacts, answer_facts
 from .confirm_facts import Confirmation
 from .confirmation import confirmation
@@ -65,6 +66,8 @@ class StudyFacts:
     """When it was made, UTC."""
     updated_at: datetime.datetime
     """When its last trial ended or its last round was trained, UTC."""
+    stage: Kind | None
+    """What it is for, if it follows from another study; such a study has no more trials than were listed."""
     verdict: Verdict
     """Which configuration won, and how sure that is."""
     outcomes: Outcomes
@@ -121,7 +124,9 @@ def study_facts(view: StudyView) -> StudyFacts:
     times += [trial.finished_at for trial in view.trials if trial.finished_at is not None]
     data, geometry = view.objective.data, view.geometry
     files = (("train", data.train), ("validation", data.validation), ("test", data.test))
+    stage = view.study.config.stage
     return StudyFacts(
+        stage=None if stage is None else stage.kind,
         name=view.study.name,
         created_at=view.study.created_at,
         updated_at=max(times, default=view.study.created_at),

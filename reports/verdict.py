@@ -69,6 +69,8 @@ class Verdict:
     """Whether another study has trained the best of it again under several seeds."""
     trained: Trained | None = None
     """What there is to say of a trial of full length; None of a search's."""
+    went_on_from: str | None = None
+    """Where the best trial of a step began, as ``trial 3 of study demo``; None of one that began anew."""
     metric: MetricName = "loss"
     """What the best was selected by."""
     score: float | None = None
@@ -129,6 +131,10 @@ class Verdict:
             return ()
         found = [] if self.warning is None else [self.warning]
         found += [] if self.trained is None else self.trained.sentences
+        if self.went_on_from is not None:
+            found.append(
+                f"It went on from {self.went_on_from}, to {counted(self.examples, 'example')} in all."
+            )
         if self.score is not None:
             beside = (
                 "" if self.default_score is None else f"; the default has {show_loss(self.default_score)}"
@@ -194,10 +200,18 @@ def verdict(view: StudyView) -> Verdict:
         train_examples=view.data.train,
         confirmed=bool(view.confirmations),
         trained=trained(view, best) if best else None,
+        went_on_from=_went_on_from(view, best),
         metric=view.metric.name,
         score=best.score if best else None,
         default_score=_default_score(view, best),
     )
+
+
+def _went_on_from(view: StudyView, best: TrialRecord | None) -> str | None:
+    stage = view.study.config.stage
+    if best is None or stage is None or stage.kind != "longer":
+        return None
+    return f"trial {stage.entries[best.number].trial} of study {stage.parent}"
 
 
 def _default_score(view: StudyView, best: TrialRecord | None) -> float | None:

@@ -139,6 +139,10 @@ class StudyView:
         """Return how a study comes to know more: by waiting, or by being gone on with."""
         if self.live:
             return "its search goes on, so wait"
+        stage = self.study.config.stage
+        if stage is not None and all(trial.state != "running" for trial in self.trials):
+            # Its trials were listed when it was made, and all of them have ended.
+            return f"it has no more to train; ask study {stage.parent}, which it follows from"
         return f"go on with: tune resume {self.study.name}{flags}"
 
     def points(self, number: int) -> tuple[CurvePoint, ...]:

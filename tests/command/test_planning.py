@@ -189,6 +189,20 @@ def test_reasons_that_the_plan_does_not_give_are_counted(planned):
     assert ("", "tune plan --json names the first 0") in lines
 
 
+@pytest.mark.parametrize(
+    ("epochs", "words"),
+    [
+        (0.5, "the last reads 50 % of the training data"),
+        (1.016, "the last reads the training data once"),
+        (2.5, "the last reads the training data 2.5 times"),
+    ],
+)
+def test_how_often_the_last_step_reads_the_data_is_a_whole_sentence(planned, epochs, words):
+    step = {"trials": 1, "examples": 2560, "epochs": epochs}
+    values = {**planned()[0], "examples_in_all": 6000, "steps": [step]}
+    assert dict(plan_lines(values))["in all"].endswith(words)
+
+
 def test_a_workers_own_memory_is_part_of_what_it_holds(planned):
     def change(facts):
         return {"memory": dataclasses.replace(facts.memory, worker_bytes=400 * 2**20)}

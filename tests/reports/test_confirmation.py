@@ -38,6 +38,8 @@ def test_a_clear_winner_is_recommended_though_it_costs_more():
     assert found.of(3).difference.low > 0
     assert "Trial 7 is recommended: mean loss 1.0" in headline(found)
     assert sentences(found)[0] == "It is better than each of the 2 others."
+    two = confirmation(confirmed((1.0, 1.2), trials=(7, 3), configurations=CONFIGURATIONS[:2]))
+    assert sentences(two)[0] == "It is better than the other one."
 
 
 def test_of_those_that_cannot_be_told_apart_the_cheapest_is_recommended():

@@ -12,6 +12,7 @@ from loratune.reports.page import _inside_script, render, write_report
 from loratune.reports.samples import SampledPrompt, Samples
 from loratune.study.facts import BadRecord, ColumnUse, Facts, LeftOut
 from loratune.study.format import show_value
+from loratune.study.stage import Entry, Stage
 from made_up_studies import with_facts
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}"
@@ -83,6 +84,21 @@ def test_its_commands_find_the_database_again(view):
     text = unescape(render(view, at=" --storage 'my studies.db'"))
     assert "\ntune export demo --storage 'my studies.db' --format peft -o best/\n" in text
     assert "\ntune show demo --storage 'my studies.db'\n" in text
+
+
+@pytest.mark.parametrize(("kind", "confirms"), [("longer", True), ("confirm", False), ("train", False)])
+def test_a_study_of_listed_trials_is_not_told_to_have_more(view, kind, confirms):
+    assert "\ntune resume demo --trials " in render(view).replace("<pre>", "\n").replace("<code>", "\n")
+    entries = tuple(Entry(params=trial.params, seed=0, trial=trial.number) for trial in view.trials)
+    stage = Stage(kind=kind, parent="mother", entries=entries)
+    config = dataclasses.replace(view.study.config, stage=stage)
+    trials = tuple(trial for trial in view.trials if trial.state != "running")
+    study = dataclasses.replace(view.study, config=config, trials=len(trials))
+    followed = dataclasses.replace(view, study=study, trials=trials, live=False)
+    text = render(followed)
+    assert "tune resume" not in text
+    assert ("tune confirm demo\n" in text) == confirms
+    assert followed.more(" --trials N") == "it has no more to train; ask study mother, which it follows from"
 
 
 def test_nothing_is_loaded_from_elsewhere(page):

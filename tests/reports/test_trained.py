@@ -86,3 +86,7 @@ def test_in_a_step_of_a_longer_search_the_default_is_who_has_its_configuration(v
     assert step(7, 0).default.against == "trial 1 (default)"
     assert (step(7, 3).default, step(7, 3).default_note) == (None, None)
     assert step(0, 7).default_note.startswith("It is trial 0, the default configuration")
+    assert "It went on from trial 7 of study demo, to 1 536 examples in all." in [
+        words.replace("\u2009", " ").replace("\u202f", " ") for words in step(7, 0).sentences
+    ]
+    assert verdict(view).went_on_from is None
