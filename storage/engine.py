@@ -242,6 +242,7 @@ def _set_journal(connection: sqlite3.Connection, timeout: float) -> None:
 def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
     """Open without creating anything, whether a writer lives, died, or left in good order."""
     attempts, deadline = 5, time.monotonic() + timeout
+    reads_alone = True
     while True:
         attempts -= 1
         log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
@@ -250,11 +251,12 @@ def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
         if not writes_to_log:
             # Another program's file, with a rollback journal: it must be locked, and nothing is made.
             options = "mode=ro"
-        elif index.exists():
+        elif index.exists() and reads_alone:
             # A writer lives or died: SQLite reads its log, in memory of our own where the writer is gone.
             options = "mode=ro&readonly_shm=1"
-        elif log.exists() and log.stat().st_size > 0:
-            # A log without its index, as after copying two files of three: SQLite must make the index.
+        elif index.exists() or (log.exists() and log.stat().st_size > 0):
+            # A log without its index, as after copying two files of three, or one that cannot be read in
+            # memory of our own: SQLite must make the index.
             options = "mode=ro"
         else:
             # Nobody has it open. Plain mode=ro would make -wal and -shm, or fail in a read-only folder.
@@ -269,6 +271,8 @@ def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
             # A writer that came or went in between, or whose log another process takes over after its death,
             # for as long as that takes; look again.
             again = code == "SQLITE_PROTOCOL" and time.monotonic() < deadline
+            # Seen to last as long as one waits: the index is then left to SQLite, as any reader leaves it.
+            reads_alone = reads_alone and not again
             if not again and (attempts <= 0 or code not in ("SQLITE_CANTOPEN", "SQLITE_READONLY")):
                 raise
             time.sleep(0.02)

@@ -264,3 +264,31 @@ def test_a_log_that_another_process_takes_over_is_waited_for(tmp_path, monkeypat
     monkeypatch.setattr(engine, "connect", lambda *_: Refusing())
     with pytest.raises(StorageError, match="held by another program for too long"), translated("x.db"):
         engine.connect_to_read(path, 0.05)
+
+
+def test_a_log_that_cannot_be_read_alone_is_read_as_any_reader_does(tmp_path, monkeypatch):
+    path = tmp_path / "tune.db"
+    Store.open(str(path), mode="create").close()
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).touch()  # as a killed writer leaves them
+    connect, tried = engine.connect, []
+
+    class Refusing:
+        """A connection that would build an index in memory of its own, and never comes to an end of it."""
+
+        def execute(self, _query):
+            error = sqlite3.OperationalError("locking protocol")
+            error.sqlite_errorname = "SQLITE_PROTOCOL"
+            raise error
+
+        def close(self):
+            pass
+
+    def alone_refused(path, options, timeout):
+        tried.append(options)
+        return Refusing() if "readonly_shm" in options else connect(path, options, timeout)
+
+    monkeypatch.setattr(engine, "connect", alone_refused)
+    with contextlib.closing(engine.connect_to_read(path, 30.0)) as connection:
+        assert connection.execute("SELECT count(*) FROM tune_studies").fetchone() == (0,)
+    assert tried == ["mode=ro&readonly_shm=1", "mode=ro"]
