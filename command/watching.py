@@ -16,7 +16,8 @@ from ..search.interrupt import StopSignal
 from ..storage import study_files
 from ..storage.store import Store
 from ..study.events import Event, Observer, StudyStarted
-from ..study.format import have_ended, show_seconds
+from ..study.format import counted, have_ended, show_seconds
+from ..study.records import StudyRecord
 from . import confirming, showing, signals
 from .console import ERR, OUT, say, say_pairs
 from .json_lines import JsonLines
@@ -48,6 +49,9 @@ def watch(stop: StopSignal, *, as_json: bool) -> Watch:
         live = ERR.is_terminal and not os.environ.get("TUNE_PLAIN") and not as_json
         view = LiveView(ERR) if live else PlainView(ERR)
         file = begun.store.artifacts / study_files.LOGS / "search.log"
+        step = step_words(begun.study)
+        if step is not None:
+            ERR.print(Text(step), soft_wrap=True)
         with (
             resumable(begun.study.name, at_storage(begun.storage)),
             contextlib.closing(SearchLog(file, progress=not live)) as log,
@@ -58,6 +62,29 @@ def watch(stop: StopSignal, *, as_json: bool) -> Watch:
             yield (*first, log, view, *([JsonLines()] if as_json else []))
 
     return before_the_users_eyes
+
+
+def step_words(study: StudyRecord) -> str | None:
+    """Say that a step above a search begins, whose trials are numbered anew; None of other studies."""
+    stage = study.config.stage
+    if stage is None or stage.kind != "longer":
+        return None
+    trials = ", ".join(str(entry.trial) for entry in stage.entries)
+    noun, verb = ("trial", "goes") if len(stage.entries) == 1 else ("trials", "go")
+    length = counted(study.facts.budget.examples, "example")
+    return f"step {study.name}: {noun} {trials} of {stage.parent} {verb} on to {length}"
+
+
+def untaken_words(study: StudyRecord) -> str | None:
+    """Say that nothing came after a search that was to be followed by steps; None of other studies."""
+    ladder = study.config.ladder
+    if ladder is None or not ladder.steps:
+        return None
+    given = "examples" if ladder.hours is None else "time"
+    return (
+        f"No trial went on to a greater length: what is left of the {given} would not pay for a step, or no "
+        "trial is complete."
+    )
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -131,6 +158,9 @@ def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
     found = verdict(view)
     showing.print_verdict(ERR if as_json else OUT, found)
     climbed = origin[0] != name
+    untaken = untaken_words(view.study)
+    if untaken is not None:
+        say(ERR if as_json else OUT, Text(untaken))
     stage = view.study.config.stage
     if climbed and stage is not None and origin[0] != stage.parent:
         # The verdict names the step below.
@@ -139,6 +169,8 @@ def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
     lines = [f"next: tune report {name}{at} -o report.html"]
     if found.number is not None and found.trained is None and not climbed:
         lines.append(f"      tune confirm {name}{at}")
+        if untaken is not None:
+            lines.append(f"      tune train {name}{at}")
     if found.number is not None and not found.worse:
         what = "llamafactory -o train.yaml" if found.trained is None and not climbed else "peft -o adapter/"
         lines.append(f"      tune export {name}{at} --format {what}")

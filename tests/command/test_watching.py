@@ -1,6 +1,7 @@
 """The live table, the plain lines and the log, made of made-up events, in consoles of many widths."""
 
 import dataclasses
+import datetime
 import io
 import re
 
@@ -10,6 +11,7 @@ from loratune.command.live_view import LiveView, live_table
 from loratune.command.plain_view import PlainView
 from loratune.command.search_log import SearchLog
 from loratune.command.standing import counts_line, rates, standing
+from loratune.command.watching import step_words, untaken_words
 from loratune.spaces.params import LoraParams
 from loratune.study.events import (
     BestTrial,
@@ -21,6 +23,11 @@ from loratune.study.events import (
     TrialProgress,
     WorkerLost,
 )
+from loratune.study.format import counted
+from loratune.study.ladder import Ladder
+from loratune.study.records import StudyRecord
+from loratune.study.stage import Entry, Stage
+from made_up_studies import make_config, make_facts
 from rich.console import Console
 
 PARAMS = LoraParams(learning_rate=0.0123456, batch_size=8, lora_rank=16, lora_alpha=32, warmup_ratio=0.05)
@@ -308,3 +315,36 @@ def test_columns_stay_where_they_are_while_their_cells_grow(progress):
         for shot in (before, progress)
     ]
     assert places[0] == places[1]
+
+
+def a_study(**changes):
+    config = dataclasses.replace(make_config(), **changes)
+    return StudyRecord(
+        id=1,
+        name="demo.x2",
+        created_at=datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC),
+        trials=4,
+        seed=0,
+        config=config,
+        facts=make_facts(),
+    )
+
+
+def test_a_step_says_whose_trials_go_on_since_they_are_numbered_anew():
+    entries = tuple(Entry(params=PARAMS, seed=0, trial=number) for number in (7, 3))
+    length = counted(make_facts().budget.examples, "example")
+    stage = Stage(kind="longer", parent="demo", entries=entries)
+    assert step_words(a_study(stage=stage)) == f"step demo.x2: trials 7, 3 of demo go on to {length}"
+    one = dataclasses.replace(stage, entries=entries[:1])
+    assert step_words(a_study(stage=one)) == f"step demo.x2: trial 7 of demo goes on to {length}"
+    assert step_words(a_study(stage=dataclasses.replace(stage, kind="confirm"))) is None
+    assert step_words(a_study()) is None
+
+
+def test_a_search_after_which_no_step_was_taken_says_so():
+    ladder = Ladder(examples=35_080, trial=1024, steps=4)
+    assert "what is left of the examples would not pay" in untaken_words(a_study(ladder=ladder))
+    timed = dataclasses.replace(ladder, hours=0.01)
+    assert "what is left of the time would not pay" in untaken_words(a_study(ladder=timed))
+    assert untaken_words(a_study(ladder=dataclasses.replace(ladder, steps=0))) is None
+    assert untaken_words(a_study()) is None
