@@ -68,8 +68,13 @@ def make_request(config: Path | None, flags: Mapping[str, Any]) -> Request:
     enqueued = [*(search.enqueue or ()), *(_mapping(text) for text in given.pop("enqueue", ()))]
     if enqueued:
         given["enqueue"] = enqueued
+    said = ("trials", "examples_in_all", "hours")
+    flags_said = [name for name in said if name in given]
+    if flags_said:  # they go over all that the file says of it
+        usual = SearchOptions()
+        search = search.with_given({name: getattr(usual, name) for name in said})
     found = search.with_given(given)
-    wanted = [name for name in ("trials", "examples_in_all", "hours") if name in found.model_fields_set]
+    wanted = flags_said or [name for name in said if name in found.model_fields_set]
     if len(wanted) > 1:
         flags_given = " and ".join(f"--{name.replace('_', '-')}" for name in wanted)
         raise UsageError(f"{flags_given}: each says how much is trained in all; give one of them")

@@ -93,31 +93,43 @@ class Ladder:
         """Return every step as it comes where the search takes all that it may."""
         levels = range(1, self.steps + 1)
         return tuple(
-            Step(level=up, count=self._count(up), examples=self._length(up), last=up == self.steps)
+            Step(
+                level=up, count=self._count(self.steps - up), examples=self._length(up), last=up == self.steps
+            )
             for up in levels
         )
 
     def next_step(self, *, level: int, spent: int, candidates: int) -> Step | None:
-        """Return the step above ``level``, None where the last one is done or cannot be paid.
+        """Return the step above ``level``, None where the last one is done or no other can be paid.
 
         Args:
             level: how far up one is; 0: the search has ended.
             spent: examples that have been trained so far, in all.
             candidates: trials that could go up.
         """
-        up = level + 1
-        if level == self.steps or not candidates:
+        up, left = level + 1, self.examples - spent
+        if level >= self.steps or not candidates:
             return None
-        left = self.examples - spent - sum(self._cost(above) for above in range(up + 1, self.steps + 1))
-        affordable = int(left / self._new(up))
-        last = up == self.steps
-        # What the search left over lets more go up the first step, where they cost least.
-        wanted = min(affordable, KEPT if up == 1 and not last else self._count(up))
-        count = min(wanted, candidates)
-        return None if count < 1 else Step(level=up, count=count, examples=self._length(up), last=last)
+        # Where less is left than was planned, as when hours run out: one trial a step, then fewer steps.
+        for top in range(self.steps, level, -1):
+            for count in (self._count, _one):
+                spare = left - sum(count(top - above) * self._new(above) for above in range(up, top + 1))
+                if spare < 0:
+                    continue
+                wanted = count(top - up)
+                if up == 1 < top and count is not _one:
+                    # What the search left over lets more go up the first step, where they cost least.
+                    wanted = min(KEPT, wanted + int(spare / self._new(up)))
+                return Step(
+                    level=up,
+                    count=min(wanted, candidates),
+                    examples=self._length(up),
+                    last=up == self.steps,
+                )
+        return None
 
-    def _count(self, level: int) -> int:
-        return self.counts[min(self.steps - level, len(self.counts) - 1)]
+    def _count(self, below_last: int) -> int:
+        return self.counts[min(below_last, len(self.counts) - 1)]
 
     def _length(self, level: int) -> int:
         return int(self.trial * FACTOR**level)
@@ -127,7 +139,7 @@ class Ladder:
         return math.ceil(NEW * self._length(level))
 
     def _cost(self, level: int) -> int:
-        return self._count(level) * self._new(level)
+        return self._count(self.steps - level) * self._new(level)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -137,6 +149,10 @@ class Ladder:
     def from_json(cls, values: Mapping[str, Any]) -> Ladder:
         """Make one from what ``to_json`` returned; raises what a wrong type raises."""
         return cls(**{**values, "counts": tuple(values["counts"])})
+
+
+def _one(_below_last: int) -> int:
+    return 1
 
 
 def plan_ladder(

@@ -295,3 +295,13 @@ def test_the_same_hours_again_go_on_with_the_same_study_whatever_the_speed_is_no
 def test_other_hours_begin_another_study():
     for hours, name in ((0.05, "demo.x"), (0.04, "demo-2.x")):
         assert app.start(app.SearchOptions(hours=hours, seed=3), ONE).study.startswith(name)
+
+
+def test_a_flag_goes_over_what_the_file_says_of_how_much_is_trained(tmp_path):
+    from loratune.app.request import make_request
+
+    file = tmp_path / "search.yaml"
+    file.write_text("hours: 1\n")
+    found = make_request(file, {"trials": 3}).search
+    assert (found.trials, found.hours, found.examples_in_all) == (3, None, None)
+    assert make_request(file, {}).search.hours == 1

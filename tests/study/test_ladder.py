@@ -114,3 +114,16 @@ def test_a_length_that_was_given_is_rounded_up_as_a_budget_is_so_that_each_step_
 
 def test_batch_sizes_of_a_large_multiple_make_longer_trials():
     assert plan_ladder(100_000, trial=960, multiple=1920).trial == 1920
+
+
+@given(st.data())
+def test_with_less_left_than_planned_it_still_climbs_as_far_as_that_pays(data: st.DataObject) -> None:
+    ladder = plan_ladder(data.draw(st.integers(20_000, 2_000_000)), trial=1536, multiple=MULTIPLE)
+    assume(ladder.steps > 0)
+    one_step = int(NEW * 2 * ladder.trial) + 1
+    left = data.draw(st.integers(one_step, ladder.examples))
+    steps = climbed(ladder, ladder.examples - left, 50)
+    assert steps
+    cost_of_one_each = sum(NEW * ladder.trial * FACTOR**level + 1 for level in range(1, ladder.steps + 1))
+    if left >= cost_of_one_each:
+        assert steps[-1].last
