@@ -156,8 +156,8 @@ def _ties(found: Confirmation) -> list[str]:
     if len(judged) == 1:
         return ["It is the only configuration that could be judged."]
     if len(tied) == 1:
-        others = len(judged) - 1
-        return [f"It is better than {'the other one' if others == 1 else f'each of the {others} others'}."]
+        rest = len(judged) - 1
+        return [f"It is better than {'the other one' if rest == 1 else f'each of the {rest} others'}."]
     names = join([f"{one.trial} (the default)" if one.default else str(one.trial) for one in tied])
     assert found.recommended is not None
     chosen = found.of(found.recommended)
