@@ -211,25 +211,20 @@ def _with_weights(
     training: Callable[[], AbstractContextManager[None]],
 ) -> Handover:
     """Return the handover with the file of the trial's weights, trained again into ``folder`` if need be."""
-    from ..integrations.peft import why_unusable
-
     record, study = handed.trial, handed.study
     with Store.open(where, mode="read") as store:
         if record.state not in ("complete", "pruned"):
             state = show_state(record.state, handed.live)
             raise ReportError(f"trial {record.number} is {state}: it has no adapter to export")
         retraining.check_model(store, study)
-        why: str | None = "was not kept"
-        adapter = folder
-        if record.adapter is not None:
-            adapter = store.study_dir(study.id) / record.adapter
-            why = why_unusable(adapter, record)
-        if why:
+        if (why := retraining.why_gone(store, study, record)) is None:
+            adapter = retraining.kept_file(store, study, record)
+        else:
             words = f"the adapter of trial {record.number} {why}; training it again, as far as it was …"
             tell(ExportNotice(text=words, kind="progress"))
             with training():
-                adapter = retraining.train_again(store, study, record, folder)
-                if record.adapter is not None:
-                    tell(ExportNotice(text=retraining.put_back(store, study, record, adapter), kind="detail"))
+                adapter = retraining.made_again(
+                    store, study, record, folder, lambda text: tell(ExportNotice(text=text, kind="detail"))
+                )
     base = find_folder(handed.objective.model.name_or_path, handed.model.revision)
     return dataclasses.replace(handed, adapter=adapter, base=base)

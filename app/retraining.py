@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..errors import DamagedFile, ModelError, StorageError, WorkerError
+from ..integrations.peft import why_unusable
 from ..objectives.base import Done, SlotFailed, SlotResult, WorkerFailed
 from ..objectives.workers.process import ProcessWorker
 from ..search.study_record import SAME_LOSS, changed_file
@@ -75,11 +76,36 @@ def _began_anew(store: Store, study: StudyRecord, number: int) -> bool:
     return any(event.detail["trial"] == number and not event.detail["rounds"] for event in events)
 
 
+def why_gone(store: Store, study: StudyRecord, trial: TrialRecord) -> str | None:
+    """Return in a clause why a trial's adapter cannot be used as it lies; None where it can."""
+    if trial.adapter is None:
+        return "was not kept"
+    return why_unusable(kept_file(store, study, trial), trial)
+
+
+def kept_file(store: Store, study: StudyRecord, trial: TrialRecord) -> Path:
+    """Return where the adapter of a trial lies that was kept."""
+    assert trial.adapter is not None, "it was never kept"
+    return store.study_dir(study.id) / trial.adapter
+
+
+def made_again(
+    store: Store, study: StudyRecord, trial: TrialRecord, folder: Path, tell: Callable[[str], None]
+) -> Path:
+    """Train a trial again, and keep its adapter where it was kept before; return the file of its state.
+
+    ``tell`` hears whether it is kept. Raises what ``train_again`` does.
+    """
+    again = train_again(store, study, trial, folder)
+    if trial.adapter is not None:
+        tell(put_back(store, study, trial, again))
+    return again
+
+
 def put_back(store: Store, study: StudyRecord, trial: TrialRecord, checkpoint: Path) -> str:
     """Keep the adapter of a trial that was trained again where the lost one lay; say whether it is."""
-    assert trial.adapter is not None, "it was never kept"
     try:
-        write_adapter(checkpoint, store.study_dir(study.id) / trial.adapter)
+        write_adapter(checkpoint, kept_file(store, study, trial))
     except StorageError as error:
         # It is exported all the same; the next export trains it again.
         return f"it could not be put back where it was kept: {error}"

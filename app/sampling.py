@@ -7,10 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from ..errors import UsageError, WorkerError
-from ..integrations.peft import why_unusable
-from ..objectives.base import Generated, WorkerFailed
-from ..objectives.workers.process import ProcessWorker
+from ..errors import UsageError
+from ..objectives.base import Generated
 from ..reports.answer_facts import BASE, beside_the_base
 from ..reports.samples import SampledPrompt, Samples
 from ..reports.view import StudyView
@@ -20,7 +18,9 @@ from ..study.records import TrialRecord
 from . import retraining
 from .default_storage import default_storage
 from .settling import scratch
-from .study_worker import study_worker
+from .study_worker import answer_of, study_worker
+
+UNWRITTEN = "the answers could not be written"
 
 MOST_TOKENS = 64
 """Tokens of an answer, at most."""
@@ -58,22 +58,22 @@ def samples(
         retraining.check_model(store, view.study)
         writing: list[tuple[str, Path | None, TrialRecord]] = [(BASE, None, best)]
         for trial, name in beside_the_base(view):
-            adapter, why = _kept(store, view, trial)
-            if adapter is None and retrain and trial.state in ("complete", "pruned"):
+            why = retraining.why_gone(store, view.study, trial)
+            if why is None:
+                writing.append((name, retraining.kept_file(store, view.study, trial), trial))
+            elif retrain and trial.state in ("complete", "pruned"):
                 tell(f"{name}: its adapter {why}; training it again, as far as it was …")
                 (apart := folder / f"trial-{trial.number}").mkdir(mode=0o700)
-                adapter = _again(store, view, trial, apart, tell)
-            if adapter is None:
-                notes.append(_left_out(view, trial, name, why))
+                writing.append((name, retraining.made_again(store, view.study, trial, apart, tell), trial))
             else:
-                writing.append((name, adapter, trial))
+                notes.append(_left_out(view, trial, name, why))
         tell(f"loading {view.model.name_or_path} and its data …")
         written = []
         with study_worker(store, view.study, "samples.log") as worker:
             for name, adapter, trial in writing:
                 tell(f"{name} writes {counted(min(count, view.data.validation), 'answer')} …")
                 worker.generate(adapter, trial.params, count=count, most=MOST_TOKENS)
-                written.append(_answer(worker).samples)
+                written.append(answer_of(worker, Generated, UNWRITTEN).samples)
     return Samples(
         models=tuple(name for name, _, _ in writing),
         prompts=tuple(
@@ -85,35 +85,7 @@ def samples(
     )
 
 
-def _kept(store: Store, view: StudyView, trial: TrialRecord) -> tuple[Path | None, str]:
-    """Return the file of a trial's adapter, None where it cannot be used, and why."""
-    if trial.adapter is None:
-        return None, "was not kept"
-    adapter = store.study_dir(view.study.id) / trial.adapter
-    why = why_unusable(adapter, trial)
-    return (adapter, "") if why is None else (None, why)
-
-
-def _again(
-    store: Store, view: StudyView, trial: TrialRecord, folder: Path, tell: Callable[[str], None]
-) -> Path:
-    """Train a trial again, and keep its adapter where it was kept before; return the file of its state."""
-    again = retraining.train_again(store, view.study, trial, folder)
-    if trial.adapter is not None:
-        tell(retraining.put_back(store, view.study, trial, again))
-    return again
-
-
 def _left_out(view: StudyView, trial: TrialRecord, name: str, why: str) -> str:
     if trial.state not in ("complete", "pruned"):
         return f"{name} is not here: it is {show_state(trial.state, view.live)} and has no adapter."
     return f"{name} is not here: its adapter {why}. With --retrain it is trained again."
-
-
-def _answer(worker: ProcessWorker) -> Generated:
-    event = worker.poll(1.0)
-    while not isinstance(event, Generated):
-        if isinstance(event, WorkerFailed):
-            raise WorkerError(f"the answers could not be written: {event.reason}")
-        event = worker.poll(1.0)
-    return event

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import TypeVar
 
+from ..errors import WorkerError
+from ..objectives.base import Evaluated, Generated, WorkerFailed
 from ..objectives.precheck import precheck
 from ..objectives.workers.process import ProcessWorker
 from ..search.study_record import compare_facts, objective_of
@@ -14,6 +17,8 @@ from ..study.records import StudyRecord
 from .places import find_places, threads_on
 from .running import machine_now
 from .workers import make_worker
+
+Answer = TypeVar("Answer", Evaluated, Generated)
 
 
 @contextlib.contextmanager
@@ -38,3 +43,13 @@ def study_worker(store: Store, study: StudyRecord, log: str) -> Iterator[Process
         yield worker
     finally:
         worker.close()
+
+
+def answer_of(worker: ProcessWorker, kind: type[Answer], failing: str) -> Answer:
+    """Wait for what a worker was asked for; ``failing`` begins the ``WorkerError`` where it cannot say."""
+    event = worker.poll(1.0)
+    while not isinstance(event, kind):
+        if isinstance(event, WorkerFailed):
+            raise WorkerError(f"{failing}: {event.reason}")
+        event = worker.poll(1.0)
+    return event

@@ -10,16 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import WorkerError
-from ..integrations.peft import why_unusable
-from ..objectives.base import Evaluated, WorkerFailed
-from ..objectives.workers.process import ProcessWorker
+from ..objectives.base import Evaluated
 from ..storage.store import Store
 from ..study.locked_set import KIND, detail_of
 from ..study.records import Evaluation, StudyRecord, TrialRecord
 from . import retraining
 from .settling import scratch
-from .study_worker import study_worker
+from .study_worker import answer_of, study_worker
 
 
 def times_opened(store: Store, fingerprint: str) -> int:
@@ -47,7 +44,10 @@ def open_test(
             for trial in trials:
                 adapter = _adapter(store, study, trial, folder, tell)
                 worker.evaluate(adapter, trial.params, "test")
-                found[trial.number] = _answer(worker)
+                answer = answer_of(worker, Evaluated, "the test set could not be measured")
+                found[trial.number] = Evaluation(
+                    losses=np.asarray(answer.losses, np.float32), tokens=np.asarray(answer.tokens, np.int64)
+                )
         data = study.facts.data.fingerprint
         detail = detail_of(times_opened(store, data) + 1, recommended, data, found)
         store.add_event(study.id, KIND, **detail)
@@ -59,21 +59,7 @@ def _adapter(
     store: Store, study: StudyRecord, trial: TrialRecord, folder: Path, tell: Callable[[str], None]
 ) -> Path:
     """Return the file of a trial's adapter; one that is lost or damaged is made again, and put back."""
-    assert trial.adapter is not None, "every adapter of such a study is kept"
-    kept = store.study_dir(study.id) / trial.adapter
-    why = why_unusable(kept, trial)
-    if why is None:
-        return kept
+    if (why := retraining.why_gone(store, study, trial)) is None:
+        return retraining.kept_file(store, study, trial)
     tell(f"the adapter of trial {trial.number} of {study.name} {why}; training it again …")
-    again = retraining.train_again(store, study, trial, folder)
-    tell(retraining.put_back(store, study, trial, again))
-    return again
-
-
-def _answer(worker: ProcessWorker) -> Evaluation:
-    event = worker.poll(1.0)
-    while not isinstance(event, Evaluated):
-        if isinstance(event, WorkerFailed):
-            raise WorkerError(f"the test set could not be measured: {event.reason}")
-        event = worker.poll(1.0)
-    return Evaluation(losses=np.asarray(event.losses, np.float32), tokens=np.asarray(event.tokens, np.int64))
+    return retraining.made_again(store, study, trial, folder, tell)

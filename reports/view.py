@@ -10,19 +10,18 @@ import numpy as np
 
 from ..errors import ReportError
 from ..spaces.space import SearchSpace
-from ..study.budget import ROUNDS, Budget
-from ..study.config import ObjectiveConfig
+from ..study.budget import ROUNDS
 from ..study.default_trial import default_trial
-from ..study.facts import DataSummary, Geometry, ModelSummary
 from ..study.format import show_state
 from ..study.metric import METRICS, Metric
+from ..study.parts import StudyParts
 from ..study.ranking import best_trial
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
 from .confirm_facts import ConfirmView
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StudyView:
+class StudyView(StudyParts):
     """Everything a report is made from; holds no connection, so it can be made up in a test."""
 
     study: StudyRecord
@@ -49,36 +48,6 @@ class StudyView:
     def metric(self) -> Metric:
         """What the best trial is selected by."""
         return METRICS[self.objective.metric]
-
-    @property
-    def objective(self) -> ObjectiveConfig:
-        """Model and data as the user asked for them."""
-        return self.study.config.objective
-
-    @property
-    def budget(self) -> Budget:
-        """What every trial was given."""
-        return self.study.facts.budget
-
-    @property
-    def data(self) -> DataSummary:
-        """What became of the data."""
-        return self.study.facts.data
-
-    @property
-    def model(self) -> ModelSummary:
-        """What the base model is."""
-        return self.study.facts.model
-
-    @property
-    def geometry(self) -> Geometry:
-        """How the base model was held: its number type, the layers that could carry an adapter."""
-        return self.study.facts.geometry
-
-    @property
-    def base_loss(self) -> float:
-        """The base model's loss on the final evaluation set."""
-        return self.study.facts.base_loss
 
     @functools.cached_property
     def base_evaluation(self) -> Evaluation | None:

@@ -6,12 +6,10 @@ import dataclasses
 from pathlib import Path
 
 from ..errors import ReportError
-from .budget import Budget
-from .config import ObjectiveConfig
-from .facts import DataSummary, Geometry, ModelSummary
 from .format import counted, show_loss, show_share, show_state
 from .full_run import EPOCHS, FullRun
 from .metric import METRICS
+from .parts import StudyParts
 from .records import StudyRecord, TrialRecord
 
 
@@ -32,7 +30,7 @@ class Compared:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Handover:
+class Handover(StudyParts):
     """A trial that leaves its study; holds no connection, so it can be made up in a test."""
 
     study: StudyRecord
@@ -59,36 +57,6 @@ class Handover:
     """What there is to say of a trial of full length, in sentences; empty for one of a search."""
     chosen: str = ""
     """How it was chosen, in a sentence."""
-
-    @property
-    def objective(self) -> ObjectiveConfig:
-        """Model and data as the user asked for them."""
-        return self.study.config.objective
-
-    @property
-    def budget(self) -> Budget:
-        """What every trial was given."""
-        return self.study.facts.budget
-
-    @property
-    def data(self) -> DataSummary:
-        """What became of the data."""
-        return self.study.facts.data
-
-    @property
-    def model(self) -> ModelSummary:
-        """What the base model is."""
-        return self.study.facts.model
-
-    @property
-    def geometry(self) -> Geometry:
-        """How the base model was held: its number type, the layers that could carry an adapter."""
-        return self.study.facts.geometry
-
-    @property
-    def base_loss(self) -> float:
-        """The base model's loss on the final evaluation set."""
-        return self.study.facts.base_loss
 
     @property
     def model_name(self) -> str:

@@ -230,7 +230,8 @@ def test_a_disk_without_room_is_named_before_anything_begins(monkeypatch):
 )
 def test_choices_that_make_no_sense_are_refused(options):
     app.train("a", ONE, storage="a.db", examples=512)
-    refused(UsageError, "a", **options)
+    said = refused(UsageError, "a", **options)
+    assert all(str(value) in said for name, value in options.items() if name != "method" or len(options) == 1)
 
 
 def test_a_rate_of_nought_is_refused():

@@ -55,7 +55,7 @@ def ask(monkeypatch, storage, view):
             return Path(f"again-{trial.number}")
 
         monkeypatch.setattr(sampling, "study_worker", lambda *_: contextlib.nullcontext(writer))
-        monkeypatch.setattr(sampling, "why_unusable", usable)
+        monkeypatch.setattr(retraining, "why_unusable", usable)
         monkeypatch.setattr(retraining, "check_model", lambda *_: None)
         monkeypatch.setattr(retraining, "train_again", train)
         monkeypatch.setattr(retraining, "put_back", lambda *_: "it is kept again")

@@ -272,6 +272,7 @@ class TestProcess:
             search.kill()
             search.wait()
             until(lambda: _gone(worker), "the worker outlived the search")
+            assert _gone(worker)
 
     def test_ctrl_c_on_the_terminal_does_not_reach_a_worker(self, tmp_path: Path) -> None:
         with Search(tmp_path, thread=False) as (search, worker):
