@@ -157,9 +157,17 @@ class Pack:
         with torch.no_grad(), self._using(rows, [None] * (rows.stop - rows.start)):
             return next_tokens(self._head, self._hidden(tokens), last)
 
-    def accumulate(self, batch: Batch, dropout: Sequence[Dropout | None]) -> torch.Tensor:
-        """Add the gradients of the summed losses to ``grads``; return the losses ``[active, m]``."""
-        with self._using(slice(0, self.active), dropout):
+    def accumulate(
+        self, batch: Batch, dropout: Sequence[Dropout | None], rows: slice | None = None
+    ) -> torch.Tensor:
+        """Add the gradients of the summed losses to ``grads``; return the losses ``[n, m]``.
+
+        Args:
+            batch: what the trials read, those in ``rows`` alone.
+            dropout: ``[n]`` their dropout.
+            rows: trials that lie together; all that are in use where it is left out.
+        """
+        with self._using(rows or slice(0, self.active), dropout):
             replay = self._replay(batch.tokens, dropout)
             hidden = self._hidden(batch.tokens) if replay is None else replay.forward(batch.tokens)
             losses, gradient = head_loss(
@@ -175,7 +183,7 @@ class Pack:
         """Return what replays the pass; None where it runs as it is. Dropout is drawn anew each time."""
         if self.replays is None or any(dropout):
             return None
-        return self.replays.of(tokens, self.active)
+        return self.replays.of(tokens, (self._rows.start, self._rows.stop))
 
     def _hidden(self, tokens: torch.Tensor) -> torch.Tensor:
         with never_packed():

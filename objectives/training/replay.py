@@ -111,12 +111,16 @@ class Replays:
         """The one that was used last comes last."""
         self._pool: Any = None
 
-    def of(self, tokens: torch.Tensor, trials: int) -> Replay | None:
-        """Return the recording for ``trials`` trials and the shape of ``tokens`` ``[rows, T]``.
+    def of(self, tokens: torch.Tensor, which: tuple[int, ...]) -> Replay | None:
+        """Return the recording for the shape of ``tokens`` ``[rows, T]`` and what else sets addresses.
 
         None where the pass is to run as it is: a shape that is new or large, or cannot be recorded.
+
+        Args:
+            tokens: the batch.
+            which: what a pass reads and writes beside it, such as the first and the last row of the pack.
         """
-        shape = (trials, *tokens.shape)
+        shape = (*which, *tokens.shape)
         made = self._made.pop(shape, None)
         if made is not None:
             self._made[shape] = made

@@ -166,6 +166,23 @@ def test_a_trial_does_not_see_its_neighbours_bit_for_bit(specs, own: int, micro_
         assert first.equal(third)
 
 
+def test_trials_taken_in_parts_compute_what_all_at_once_compute_bit_for_bit(pack: Pack) -> None:
+    batch = collate(make_split([4, 1], [16, 11]), [np.array([0, 1])], 16, BASE.device)
+    for seed in range(5):
+        params = make_params(lora_rank=1 + seed)
+        shake(pack, pack.add(params, seed), params, seed)
+    dropout = [None, None, Dropout(p=0.3, seed=7, position=4), None, Dropout(p=0.1, seed=8, position=0)]
+    whole = pack.accumulate(repeated(batch, 5), dropout)
+    gradients = pack.grads.clone()
+    pack.grads.zero_()
+    parts = [slice(0, 2), slice(2, 3), slice(3, 5)]
+    found = [pack.accumulate(repeated(batch, it.stop - it.start), dropout[it], it) for it in parts]
+    assert torch.cat(found).equal(whole)
+    assert pack.grads.equal(gradients)
+    assert gradients[:5].any(dim=1).all()
+    assert not gradients[5:].any()
+
+
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
 def test_one_bad_slot_changes_nothing_in_another(pack: Pack, poison: float) -> None:
     split = make_split([4, 1], [16, 16])

@@ -37,24 +37,24 @@ def tokens(rows: int, length: int) -> torch.Tensor:
 
 def test_a_shape_is_recorded_when_it_comes_for_the_third_time() -> None:
     replays = Replays(lambda given: given, GRADIENTS)
-    first = [replays.of(tokens(8, 16), 2) for _ in range(3)]
+    first = [replays.of(tokens(8, 16), (0, 2)) for _ in range(3)]
     assert first[:2] == [None, None]
     assert isinstance(first[2], Recorded)
-    assert replays.of(tokens(8, 16), 2) is first[2]
+    assert replays.of(tokens(8, 16), (0, 2)) is first[2]
     assert Recorded.made == [((8, 16), 0)]
 
 
-def test_as_many_rows_of_more_trials_are_another_recording_in_the_same_memory() -> None:
+def test_as_many_rows_of_other_trials_are_another_recording_in_the_same_memory() -> None:
     replays = Replays(lambda given: given, GRADIENTS)
-    made = [[replays.of(tokens(8, 16), trials) for _ in range(3)][-1] for trials in (2, 4)]
-    assert made[0] is not made[1]
-    assert [pool for _, pool in Recorded.made] == [0, 0]
+    made = [[replays.of(tokens(8, 16), rows) for _ in range(3)][-1] for rows in ((0, 2), (0, 4), (2, 4))]
+    assert len(set(map(id, made))) == 3
+    assert [pool for _, pool in Recorded.made] == [0, 0, 0]
 
 
 def test_a_pass_that_keeps_a_gpu_busy_is_never_recorded() -> None:
     replays = Replays(lambda given: given, GRADIENTS)
     large = tokens(64, replay.MOST_TOKENS // 64 + 1)
-    assert [replays.of(large, 16) for _ in range(5)] == [None] * 5
+    assert [replays.of(large, (0, 16)) for _ in range(5)] == [None] * 5
 
 
 def test_of_more_shapes_than_the_most_the_one_that_was_not_used_longest_is_forgotten(
@@ -64,14 +64,14 @@ def test_of_more_shapes_than_the_most_the_one_that_was_not_used_longest_is_forgo
     replays = Replays(lambda given: given, GRADIENTS)
 
     def come(length: int) -> Any:
-        return [replays.of(tokens(4, length), 1) for _ in range(3)][-1]
+        return [replays.of(tokens(4, length), (0, 1)) for _ in range(3)][-1]
 
     first, second = come(16), come(24)
-    assert replays.of(tokens(4, 16), 1) is first
+    assert replays.of(tokens(4, 16), (0, 1)) is first
     third = come(32)
-    assert replays.of(tokens(4, 16), 1) is first
-    assert replays.of(tokens(4, 32), 1) is third
-    assert replays.of(tokens(4, 24), 1) is None, "it has to come again as if it were new"
+    assert replays.of(tokens(4, 16), (0, 1)) is first
+    assert replays.of(tokens(4, 32), (0, 1)) is third
+    assert replays.of(tokens(4, 24), (0, 1)) is None, "it has to come again as if it were new"
     assert come(24) is not second
 
 
@@ -83,7 +83,7 @@ def test_where_recording_fails_passes_run_as_they_are_and_it_is_said(error: Exce
         raise error
 
     replays = Replays(fails, GRADIENTS)
-    assert [replays.of(tokens(8, 16), 2) for _ in range(5)] == [None] * 5
+    assert [replays.of(tokens(8, 16), (0, 2)) for _ in range(5)] == [None] * 5
     assert replays.failed == " ".join(str(error).split())
 
 
@@ -98,9 +98,9 @@ def test_after_a_failure_nothing_that_was_recorded_before_is_replayed() -> None:
     replays = Replays(second_fails, GRADIENTS)
     for length in (16, 24):
         for _ in range(3):
-            replays.of(tokens(8, length), 2)
+            replays.of(tokens(8, length), (0, 2))
     assert replays.failed == "full"
-    assert replays.of(tokens(8, 16), 2) is None
+    assert replays.of(tokens(8, 16), (0, 2)) is None
 
 
 @pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
