@@ -29,7 +29,7 @@ from ..bounds import Bounds
 from ..errors import UsageError
 from ..storage.store import DEFAULT
 from ..study.metric import MetricName
-from ..study.offered import Attention, Dtype, Format
+from ..study.offered import Attention, Bits, Dtype, Format
 from ..study.pruners import PRUNERS, PrunerSettings
 from ..study.samplers import SAMPLERS, SamplerSettings
 from ..study.settings import Registry
@@ -198,6 +198,10 @@ class SearchOptions(_Options):
         Real, Option(help="Clip gradients to this norm.", metavar="X", bounds=bounds.MAX_GRAD_NORM)
     ] = 1.0
     dtype: Annotated[Dtype, Option(help="Numbers of the base model.")] = "auto"
+    quantization_bit: Annotated[
+        Bits | None,
+        Option(help="Load the frozen base model's linear layers in so many bits (QLoRA), by bitsandbytes."),
+    ] = None
     device: Annotated[Text, Option(help="cpu, cuda or cuda:N.", metavar="NAME")] = "auto"
     attn_implementation: Annotated[Attention, Option(help="Attention.")] = "sdpa"
     sampler: Annotated[
@@ -304,8 +308,8 @@ class Described:
     """What was said of it."""
     kind: Literal["text", "choice", "whole", "real", "count", "switch", "either", "several"]
     """What it takes; ``count`` also takes ``auto``, ``either`` is on, off or left open."""
-    choices: tuple[str, ...] = ()
-    """The words that may be given, where that is a list."""
+    choices: tuple[str | int, ...] = ()
+    """The words or numbers that may be given, where that is a list."""
     default: str
     """The default in words; empty where there is none to tell."""
 
@@ -342,7 +346,7 @@ def _describe(name: str, hint: Any, option: Option, value: object) -> Described:
     kinds = [one for one in union if one is not NoneType]
     first = kinds[0]
     kind: Any = "text"
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | int, ...] = ()
     if option.registry is not None:
         kind, choices = "choice", option.registry.names
     elif get_origin(first) is Literal:

@@ -232,6 +232,7 @@ def _model(search: SearchOptions) -> ModelConfig:
         attn_implementation=search.attn_implementation,
         gradient_checkpointing=search.gradient_checkpointing,
         trust_remote_code=search.trust_remote_code,
+        quantization_bit=search.quantization_bit,
     )
 
 

@@ -21,6 +21,7 @@ from .data.split import PARTS, distinct
 from .data.survey import survey
 from .folder import check_folder, check_tokenizer, local_folder
 from .hub import check_hub
+from .quantization import check_quantization
 from .training.named_layers import check_targets
 from .training.trial_budget import budget_of
 
@@ -44,6 +45,7 @@ def precheck(config: ObjectiveConfig, *, seconds: float = SECONDS, sized: bool =
         ModelError, DataError, BudgetError: as the worker.
     """
     folder = local_folder(config.model.name_or_path)
+    check_quantization(config.model, folder)
     if folder is not None:
         check_tokenizer(config.model.name_or_path, folder)
         check_folder(config.model.name_or_path, folder)

@@ -9,6 +9,7 @@ import dataclasses
 
 from .facts import Facts, Geometry
 from .metric import MetricName
+from .offered import Bits
 from .plain_method import PlainMethod
 from .stopping import Stopping
 
@@ -42,6 +43,8 @@ class ModelConfig:
     """Recompute activations in the backward pass; None decides by memory."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model."""
+    quantization_bit: Bits | None = None
+    """Bits of the base's linear layers, quantized while they are loaded; None leaves them as they are."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

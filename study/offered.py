@@ -15,3 +15,6 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 Attention = Literal["sdpa", "eager"]
 """The attention of Transformers."""
+
+Bits = Literal[4, 8]
+"""Bits of a base model's linear layers, where they are quantized while it is loaded."""

@@ -103,6 +103,8 @@ class StudyConfig:
             del values["objective"]["stopping"]
         if METRICS[self.objective.metric].is_loss:
             del values["objective"]["metric"]
+        if self.objective.model.quantization_bit is None:
+            del values["objective"]["model"]["quantization_bit"]
         return values
 
     @classmethod

@@ -27,6 +27,7 @@ from ...study.budget import ROUNDS, Budget
 from ...study.facts import Geometry
 from ..data.dataset import Split, TokenizedData
 from ..training.model import BaseModel
+from ..training.quantized import hold_for_training
 from ..training.rng import dropout_mask, initial_a
 from ..training.stream import Stream
 from ..training.targets import fan_in_fan_out, selects
@@ -225,6 +226,7 @@ class Reference:
             warnings.simplefilter("ignore", FutureWarning)
             wrapped = peft.get_peft_model(model, config)
         wrapped.eval()  # the base's own dropout stays 0; the adapters' goes by its position
+        hold_for_training(wrapped)
         return wrapped
 
     def _adapted(self, layer: str) -> Any:
@@ -266,7 +268,7 @@ class Reference:
         for row, (tokens, target) in enumerate(examples):
             own = torch.from_numpy(np.asarray(tokens, dtype=np.int64))
             ids[row, : len(own)] = own
-            labels[row, : len(own)] = own.masked_fill(~torch.from_numpy(np.asarray(target, bool)), IGNORED)
+            labels[row, : len(own)] = own.masked_fill(~torch.from_numpy(np.array(target, bool)), IGNORED)
         return ids.to(self._base.device), labels.to(self._base.device)
 
 

@@ -17,6 +17,7 @@ from ... import __version__
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
 from ..data.dataset import TokenizedData, load_again
+from ..quantization import LIBRARY
 from .device import device_name
 
 
@@ -25,7 +26,8 @@ def found_before(config: ObjectiveConfig, device: torch.device) -> Facts | None:
     found = config.found
     if found is None or config.geometry != found.geometry or found.model.device_name != device_name(device):
         return None
-    here, there = environment(), found.environment
+    there = found.environment
+    here = environment(quantized=LIBRARY in there)
     # A worker of its own sees one GPU, whatever the machine has.
     same = all(here.get(name) == there.get(name) for name in (here | there) if name != "gpus")
     return found if same else None
@@ -37,9 +39,13 @@ def tokens_of(found: Facts, config: ObjectiveConfig) -> TokenizedData | None:
     return load_again(found.data.fingerprint, cache_dir=cache)
 
 
-def environment() -> dict[str, str]:
-    """Return what the numbers depend on beside the study: versions and the processor's instruction set."""
-    packages = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")
+def environment(*, quantized: bool = False) -> dict[str, str]:
+    """Return what the numbers depend on beside the study: versions and the processor's instruction set.
+
+    ``quantized``: bitsandbytes computes with the base.
+    """
+    packages = ["torch", "transformers", "peft", "accelerate", "tokenizers", "numpy"]
+    packages += [LIBRARY] * quantized
     return {
         "loratune": __version__,
         "python": platform.python_version(),

@@ -23,8 +23,9 @@ from ...study.config import ModelConfig
 from ...study.facts import ModelSummary
 from ..folder import check_folder, check_tokenizer, local_folder
 from ..hub import advice_of, causes, not_cached
+from ..quantization import quantized_already
 from .device import device_name, find_device, find_dtype
-from .quantized import check_quantized, check_trainable
+from .quantized import check_quantized, check_trainable, hold_for_training, settings_for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class BaseModel:
     """Where it lies."""
     dtype: torch.dtype
     """Its number type."""
+    bits: int | None = None
+    """Bits of its linear layers where bitsandbytes quantized them, else None."""
     summary: ModelSummary
     """What it is, in words and numbers."""
 
@@ -70,7 +73,10 @@ def load_model(config: ModelConfig) -> BaseModel:
             str(place), revision=revision, trust_remote_code=config.trust_remote_code
         )
         _check_causal(config, shape)
+        if config.quantization_bit is not None and getattr(shape, "quantization_config", None) is not None:
+            raise quantized_already(config)
         check_quantized(config.name_or_path, shape)
+        settings = settings_for(config.quantization_bit, dtype)
         causal: Any = transformers.AutoModelForCausalLM  # its annotations leave the loading info out
         model, info = causal.from_pretrained(
             str(place),
@@ -80,7 +86,8 @@ def load_model(config: ModelConfig) -> BaseModel:
             use_safetensors=True,
             dtype=dtype,
             attn_implementation=config.attn_implementation,
-            device_map=None if device.type == "cpu" else {"": str(device)},
+            device_map=None if device.type == "cpu" and settings is None else {"": str(device)},
+            quantization_config=settings,
             ignore_mismatched_sizes=True,  # told, and refused below by name
             output_loading_info=True,
         )
@@ -137,6 +144,7 @@ def hold(
         model=model,
         device=device,
         dtype=dtype,
+        bits=hold_for_training(model),
         summary=ModelSummary(
             name_or_path=name_or_path,
             revision=revision,

@@ -31,6 +31,7 @@ from .batches import Batch
 from .head import head_loss, next_tokens
 from .layout import LayerSlice, RowLayout
 from .model import BaseModel
+from .quantized import never_reads_output
 from .replay import Replay, Replays
 from .rng import dropout_mask, initial_a
 from .targets import features
@@ -211,8 +212,8 @@ class Pack:
                 raise ModelError(
                     f"{layer.name} has no backward pass, so the layers below it cannot be trained"
                 )
-            if output._is_view() and type(module) not in _PLAIN:
-                # A quantized layer's own backward may have made it; such a view must not be written to.
+            if type(module) not in _PLAIN and (output._is_view() or not never_reads_output(module)):
+                # Its own backward may have made it as a view, or may need it as it was.
                 output = output.clone()
             return _Update.apply(  # type: ignore[no-untyped-call]
                 output, args[0], self._anchor, self, layer, self._rows, self._dropout

@@ -85,9 +85,8 @@ class PlainSession:
         check_fits(name, self._method.words, copies * parameters, free_memory(str(device)))
         data = tokens_of(self.facts, config)
         tokenizer = load_tokenizer(config.model) if data is None else None
-        self._base = load_model(
-            dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="float32")).model
-        )
+        # Rounded weights cannot be trained themselves: it is the base as it was before it was quantized.
+        self._base = load_model(dataclasses.replace(config.model, dtype="float32", quantization_bit=None))
         self._weights = trained_weights(self._base, self._method)
         self._trainable = sum(weight.numel() for weight in self._weights.values())
         if self._method.layers is not None:

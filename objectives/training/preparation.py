@@ -32,6 +32,7 @@ from .head import chunk_rows
 from .model import BaseModel, folder_of, load_model, load_tokenizer
 from .pack import Pack
 from .probe import Footprint, measure, meter_of
+from .quantized import quantization_note, weight_bytes
 from .selfcheck import check_pack
 from .speed import measure_speed
 from .stream import micro_step_lengths
@@ -146,11 +147,17 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         base_losses=base_losses,
         eval_tokens=final.target_tokens,
         rows_per_second=rows_per_second,
-        environment=environment(),
+        environment=environment(quantized=base.bits is not None),
         slots=pack.slots,
         answers=answers,
         notes=tuple(
-            note for note in (dtype_note(config.model.dtype, base.device), _replay_note(pack)) if note
+            note
+            for note in (
+                dtype_note(config.model.dtype, base.device),
+                quantization_note(base.bits, base.device),
+                _replay_note(pack),
+            )
+            if note
         ),
     )
     return Prepared(facts=facts, base=base, data=data, pack=pack, eval_sets=eval_sets)
@@ -254,7 +261,7 @@ def _memory(base: BaseModel, geometry: Geometry, budget: Budget, available: int)
         eager=geometry.attn_implementation == "eager" or keeps_scores(config, base.device, base.dtype),
     )
     slot = memory.slot_bytes(memory.row_parameters(wrapped, geometry.rank_max), activations)
-    weights = sum(weight.numel() * weight.element_size() for weight in base.model.parameters())
+    weights = weight_bytes(base.model)
     chunk = chunk_rows(shape.vocab_size, base.device)
     once = weights + memory.head_bytes(shape, chunk)
     positions = min(chunk, budget.micro_batch * max(geometry.micro_step_lengths))

@@ -21,6 +21,7 @@ from .evaluation import EvalSet
 from .model import BaseModel
 from .optimizer import Step, adamw
 from .pack import Dropout, Pack
+from .quantized import weight_bytes
 from .stream import Stream
 
 
@@ -90,7 +91,7 @@ def measure(
     meter: Meter,
 ) -> Footprint:
     """Live the heaviest moments with one slot, then with two; raises where not even one fits."""
-    weights = sum(weight.numel() * weight.element_size() for weight in base.model.parameters())
+    weights = weight_bytes(base.model)
     one = _peak(base, geometry, data, budget, eval_sets, meter, slots=1)
     two = None
     try:

@@ -1,6 +1,7 @@
-"""Which quantized base models are known to train rightly; every other one is refused before it is loaded.
+"""Which quantized base models are known to train rightly, and how those are held; others are refused.
 
-Knows configurations, not layers: whether a layer that was loaded has a backward pass, selfcheck.py finds.
+Knows bitsandbytes' layers by their names alone. Whether a layer that was loaded has a backward pass,
+selfcheck.py finds.
 """
 
 from __future__ import annotations
@@ -8,13 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import ModelError
+import torch
+import transformers
 
-CURE = "give the unquantized model, or one quantized to 4 bits by bitsandbytes"
+from ...errors import ModelError
+from ...study.offered import Bits
+
+CURE = "give the unquantized model, for which --quantization-bit 4 saves as much"
+
+_LAYERS = {"Linear4bit": 4, "Linear8bitLt": 8}
+"""bitsandbytes' layers: their bits."""
 
 
 def check_quantized(name: str, shape: Any) -> None:
-    """Raise ``ModelError`` unless a model's configuration is unquantized or of 4 bits by bitsandbytes.
+    """Raise ``ModelError`` unless a model's configuration is unquantized or quantized by bitsandbytes.
 
     Args:
         name: the model as the user gave it.
@@ -46,10 +54,84 @@ def _why_not(settings: Mapping[str, Any]) -> str | None:
     method = getattr(settings.get("quant_method"), "value", settings.get("quant_method"))
     if method is None and (settings.get("load_in_8bit") or settings.get("load_in_4bit")):
         method = "bitsandbytes"  # checkpoints from before the method was named
-    if method != "bitsandbytes":
-        return f"is quantized by {method}, through which training is not known to be right"
-    if settings.get("load_in_4bit"):
+    if method == "bitsandbytes":
         return None
-    # LLM.int8 (Dettmers et al., 2022) takes the columns with outliers out of a whole batch at once, so a
-    # trial's numbers would depend on what its neighbours feel.
-    return "is quantized to 8 bits by bitsandbytes, which lets the trials of one batch change each other"
+    return f"is quantized by {method}, through which training is not known to be right"
+
+
+def settings_for(bits: Bits | None, dtype: torch.dtype) -> Any:
+    """Return how Transformers is told to quantize a base while it is loaded; None where it is not to.
+
+    Four bits are those of QLoRA (Dettmers et al., 2023): normal floats whose scales are quantized as well,
+    multiplied in the number type of everything else.
+    """
+    if bits is None:
+        return None
+    if bits == 8:
+        return transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def hold_for_training(model: Any) -> int | None:
+    """Let quantized layers compute as they must under a pack; return their bits, None where there are none.
+
+    In evaluation mode a layer of four bits, given inputs that need no gradient on a CPU with AVX512-BF16,
+    packs its weights anew for inference, in bfloat16 and without a backward pass: so those layers stay in
+    training mode, in which nothing else differs. A layer of eight bits takes the columns with outliers out of
+    a whole batch at once (LLM.int8, Dettmers et al., 2022), so that a trial's numbers would depend on what
+    its neighbours feel: so none is taken out, and each row is rounded by its own greatest entry.
+    """
+    found = None
+    for module in model.modules():
+        # PEFT calls what it wraps them with by the same names.
+        bits = _LAYERS.get(type(module).__name__)
+        if bits is None or not isinstance(module, torch.nn.Linear):
+            continue
+        found = bits
+        module.train()
+        if bits == 8:
+            module.state.threshold = 0.0
+    return found
+
+
+def never_reads_output(layer: torch.nn.Module) -> bool:
+    """Say whether the backward pass of a layer is known to need its input and weights alone.
+
+    The output of one that is not may not be written to: a library that keeps it where autograd does not look
+    would compute with what was written, without a word.
+    """
+    return type(layer).__name__ in _LAYERS
+
+
+def weight_bytes(model: Any) -> int:
+    """Return the bytes of a model's weights, with the scales that quantized ones have beside them."""
+    held = [one for weight in model.parameters() for one in (weight, *_scales(weight))]
+    # Of eight bits, a layer takes the scales over from its weight when it first computes.
+    states = (getattr(module, "state", None) for module in model.modules())
+    held += [state.SCB for state in states if isinstance(getattr(state, "SCB", None), torch.Tensor)]
+    return sum(one.numel() * one.element_size() for one in held)
+
+
+def quantization_note(bits: int | None, device: torch.device) -> str | None:
+    """Return what the user should know of a base of so many bits."""
+    if bits != 8 or device.type != "cuda":
+        return None
+    return (
+        "the base of 8 bits keeps no columns with outliers in 16 bits, as LLM.int8 would, since these are "
+        "chosen over all trials of a pack: its own loss may be higher; 4 bits have no such columns"
+    )
+
+
+def _scales(weight: Any) -> list[torch.Tensor]:
+    """Return the tensors that bitsandbytes keeps beside a weight."""
+    beside = [getattr(weight, "SCB", None)]
+    state = getattr(weight, "quant_state", None)
+    while state is not None:
+        beside += [state.absmax, state.code, state.offset]
+        state = state.state2
+    return [held for held in beside if isinstance(held, torch.Tensor)]

@@ -117,9 +117,11 @@ def test_a_path_is_taken_as_its_text_and_options_do_not_change():
 
 def row_of(one) -> str:
     """Return the line of the page for an option."""
-    value = {"choice": ", ".join(one.choices), "count": "auto or N", "several": one.option.metavar}.get(
-        one.kind, one.option.metavar
-    )
+    value = {
+        "choice": ", ".join(map(str, one.choices)),
+        "count": "auto or N",
+        "several": one.option.metavar,
+    }.get(one.kind, one.option.metavar)
     if one.kind in ("switch", "either"):
         value = "true or false"
     flag = one.flag if one.kind != "either" else f"{one.flag}, --no-{one.flag[2:]}"
