@@ -116,6 +116,7 @@ LIGHT = {
     "objectives.identity",
     "objectives.out_of_memory",
     "objectives.precheck",
+    "objectives.quantization",
     "objectives.workers.environment",
     "objectives.workers.process",
     "objectives.workers.wire",
