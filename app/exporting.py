@@ -144,6 +144,7 @@ def handover(view: StudyView, number: int | None = None, *, epochs: float = EPOC
         live=view.live,
         epochs=epochs,
         compared=_compared(view, trial),
+        base_score=view.base_score,
         trained=() if (full := trained(view, trial)) is None else full.sentences,
     )
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
+from ..metrics.scoring import score_of
 from ..objectives.base import Evaluated
+from ..search.measure import as_evaluation
 from ..storage.store import Store
+from ..study.facts import Answers
 from ..study.locked_set import KIND, detail_of
-from ..study.records import Evaluation, StudyRecord, TrialRecord
+from ..study.records import StudyRecord, TrialRecord
 from . import retraining
 from .settling import scratch
 from .study_worker import answer_of, study_worker
+
+OTHER = "another answer"
+"""What stands for answers of the test set that are no label: whatever is predicted for them is wrong."""
 
 
 def times_opened(store: Store, fingerprint: str) -> int:
@@ -40,19 +44,27 @@ def open_test(
     store.acquire(study.id)
     try:
         with study_worker(store, study, "test.log") as worker, scratch() as folder:
-            found = {}
+            found, scores, answers = {}, {}, Answers()
             for trial in trials:
                 adapter = _adapter(store, study, trial, folder, tell)
                 worker.evaluate(adapter, trial.params, "test")
                 answer = answer_of(worker, Evaluated, "the test set could not be measured")
-                found[trial.number] = Evaluation(
-                    losses=np.asarray(answer.losses, np.float32), tokens=np.asarray(answer.tokens, np.int64)
-                )
+                found[trial.number] = as_evaluation(answer.losses, answer.tokens, answer.measures)
+                answers = Answers(labels=_labels(study, answer.right), of_examples=answer.right)
+                score = score_of(study.config.objective.metric, found[trial.number], answers)
+                if score is not None:
+                    scores[trial.number] = score
         data = study.facts.data.fingerprint
-        detail = detail_of(times_opened(store, data) + 1, recommended, data, found)
+        detail = detail_of(times_opened(store, data) + 1, recommended, data, found, answers, scores)
         store.add_event(study.id, KIND, **detail)
     finally:
         store.release(study.id)
+
+
+def _labels(study: StudyRecord, right: Sequence[int]) -> tuple[str, ...]:
+    """Return the study's labels, and one more where a test example's answer is none of them."""
+    names = study.facts.answers.labels if right else ()
+    return (*names, OTHER) if any(place >= len(names) for place in right) else names
 
 
 def _adapter(

@@ -143,15 +143,16 @@ def print_confirmation(out: Console, found: Confirmation) -> None:
 
 
 def _table(found: Confirmation, width: int) -> Table:
-    from ..reports.confirm_words import HEADER, row_of
+    from ..reports.confirm_table import INTERVAL, header, row_of
 
+    names = header(found)
     rows = [row_of(found, one) for one in found.configurations]
     return console.table(
-        (*HEADER, ""),
+        (*names, ""),
         ((*row.cells, row.says) for row in rows),
         width=width,
-        right=HEADER,
-        lesser={"steps": 5, "weights": 4, "search": 3, "95 % over seeds": 2},
+        right=names,
+        lesser={"steps": 6, "loss": 5, "weights": 4, "search": 3, INTERVAL: 2},
     )
 
 

@@ -142,6 +142,11 @@ class Evaluated:
     """``[n]`` summed loss on each example, in the data's order."""
     tokens: tuple[int, ...]
     """``[n]`` target tokens of each."""
+    measures: Measures | None = None
+    """What the study selects by, of the same examples; None where that is the loss."""
+    right: tuple[int, ...] = ()
+    """``[n]`` each example's answer, as its place among the labels of the study, one past the last where it
+    is none of them; empty where no labels were asked for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -110,14 +110,14 @@ def _no_better_than_always_one(found: list[Answered]) -> str | None:
 
 
 def _of_base(view: StudyView) -> Answered:
-    facts = view.study.facts
-    correct = facts.answers.base_correct
+    found = view.base_evaluation
+    assert found is not None, "it was measured when the study was made"
     return Answered(
         name=BASE,
         loss=view.base_loss,
-        token_accuracy=sum(correct) / sum(facts.eval_tokens) if correct else None,
-        score=None,
-        labels=None,
+        token_accuracy=found.token_accuracy,
+        score=view.base_score,
+        labels=_labels(view, found),
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import statistics
 from collections.abc import Mapping
 
 from ..spaces.params import LoraParams
 from ..study.locked_set import Opening
+from ..study.metric import MetricName
 from ..study.records import Evaluation, StudyRecord, TrialRecord
 from .crossed import Estimate
 
@@ -21,13 +23,15 @@ class ConfirmView:
     trials: tuple[TrialRecord, ...]
     """Its trials by number."""
     evaluations: Mapping[int, Evaluation]
-    """Trial → its final losses on each validation example."""
+    """Trial → what was measured of it at last on each validation example."""
     openings: tuple[Opening, ...]
     """Every look at the test set that it took."""
     searched: Mapping[int, float]
     """Trial of the searched study → the loss that the search gave it."""
     live: bool
     """Whether a process runs it now."""
+    searched_scores: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    """Trial of the searched study → what the search had of its metric, where it goes by one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,11 +47,13 @@ class Configuration:
     params: LoraParams
     """Its hyperparameters."""
     searched: float | None
-    """The loss that the search gave it: one seed, the search's own examples."""
+    """What the search had of what it is judged by: one seed, the search's own examples."""
     losses: tuple[float, ...]
     """Its loss under each seed that it came through, on all validation examples."""
+    scores: tuple[float, ...]
+    """Its metric under each of them, more is better; empty where it is judged by the loss."""
     mean: Estimate | None
-    """Their mean, with its interval over seeds; None where it came through under none."""
+    """Mean of what it is judged by, with its interval over seeds; None where it came through under none."""
     lost: str | None
     """Why it cannot be judged, such as ``diverged under seed 3``; None where it came through under all."""
     weights: int | None
@@ -55,9 +61,20 @@ class Configuration:
     steps: int
     """Optimizer steps that it takes."""
     difference: Estimate | None
-    """Its loss minus that of the best, corrected for so many comparisons; None for the best and the lost."""
+    """By how much it is worse than the best, corrected for so many comparisons; None for the best and the
+    lost."""
     tied: bool
     """Whether it is the best or cannot be told apart from it."""
+
+    @property
+    def judged(self) -> tuple[float, ...]:
+        """What it is judged by, under each seed that it came through."""
+        return self.scores or self.losses
+
+    @property
+    def mean_loss(self) -> float | None:
+        """Its mean loss over seeds, whatever it is judged by; None where it came through under none."""
+        return statistics.mean(self.losses) if self.losses else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,13 +88,17 @@ class Tested:
     trial: int
     """The trial that was recommended then."""
     mean: Estimate
-    """Its loss: the mean over seeds, with the interval over seeds."""
+    """What it has of ``metric``: the mean over seeds, with the interval over seeds."""
     default: Estimate | None
     """The default's; None where that is the recommended one, or did not come through."""
     difference: Estimate | None
-    """The default's minus the recommended one's: positive where the default is worse."""
+    """By how much the default is worse than the recommended one; below 0 where it is better."""
+    validation: Estimate | None
+    """The same on the validation examples, by the same metric."""
     disagrees: bool
-    """Whether the two stand the other way round than on the validation examples."""
+    """Whether the two stand the other way round there."""
+    metric: MetricName = "loss"
+    """What was measured: what the study selects by, or the loss where no more was measured."""
 
     @property
     def examples(self) -> int:
@@ -87,10 +108,10 @@ class Tested:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How far seeds move a loss, beside how far configurations do."""
+    """How far seeds move what is judged by, beside how far configurations do."""
 
     seeds: float
-    """Standard deviation of one configuration's loss over seeds, all configurations taken together."""
+    """Standard deviation of one configuration over seeds, all configurations taken together."""
     configurations: float
     """Standard deviation between configurations, what seeds alone would make of it taken off."""
     count: int
@@ -116,19 +137,22 @@ class Confirmation:
     examples: int
     """Validation examples: all that there are."""
     configurations: tuple[Configuration, ...]
-    """The lowest mean first; those that cannot be judged last."""
+    """The best mean first; those that cannot be judged last."""
     best: int | None
-    """The trial of the lowest mean; None before all have ended, or where none came through."""
+    """The trial of the best mean; None before all have ended, or where none came through."""
     recommended: int | None
     """The cheapest of those that are tied with the best."""
     spread: Spread | None
-    """How far seeds move a loss; None where too few came through."""
+    """How far seeds move what is judged by; None where too few came through."""
     default_difference: Estimate | None
-    """The default's loss minus the recommended one's, not corrected: both were named beforehand or follow."""
+    """By how much the default is worse than the recommended one, not corrected: both were named beforehand or
+    follow."""
     tested: Tested | None
     """What the test set said; None where it was not opened."""
     untested: str | None
     """Why the test set was not opened, where that was decided."""
+    metric: MetricName = "loss"
+    """What is judged by: what the study selects by."""
 
     @property
     def over(self) -> bool:

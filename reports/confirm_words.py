@@ -2,59 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from ..study.format import counted, join, show_count, show_loss
+from ..study.format import counted, join, show_loss
+from ..study.metric import METRICS, MetricName
+from ..study.ranking import rank
 from .confirm_facts import Configuration, Confirmation, Tested
 from .confirmation import comparison_level
 from .crossed import Estimate
 
 FEW_TEST_EXAMPLES = 30
 """With fewer the test set says little, and the user is warned."""
-
-
-HEADER = ("trial", "search", "mean", "95 % over seeds", "worse than the best by", "weights", "steps")
-"""The columns of the table of configurations."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
-    """One configuration in that table."""
-
-    cells: tuple[str, ...]
-    """A text for each column."""
-    says: str
-    """What else there is to say: ``recommended``, ``tied``, ``default`` …"""
-    recommended: bool
-    """Whether it is the recommended one."""
-
-
-def row_of(found: Confirmation, one: Configuration) -> Row:
-    """Return a configuration as a row of the table."""
-    mean, difference, recommended = one.mean, one.difference, one.trial == found.recommended
-    said = [
-        *(["recommended"] if recommended else ["tied"] if one.tied else []),
-        *(["default"] if one.default else []),
-        *([one.lost] if one.lost is not None else []),
-    ]
-    between = "–" if mean is None or mean.low is None else f"{show_loss(mean.low)} to {show_loss(mean.high)}"
-    cells = (
-        str(one.trial),
-        show_loss(one.searched),
-        show_loss(None if mean is None else mean.value),
-        between,
-        "–" if difference is None else _worse_by(difference),
-        "–" if one.weights is None else show_count(one.weights),
-        show_count(one.steps),
-    )
-    return Row(cells=cells, says=", ".join(said), recommended=recommended)
-
-
-def _worse_by(difference: Estimate) -> str:
-    if difference.low is None or difference.high is None:
-        return show_loss(difference.value)
-    ends = f"{difference.low:+.4f} to {difference.high:+.4f}".replace("-", "−")
-    return f"{show_loss(difference.value)} ({ends})"
 
 
 def headline(found: Confirmation) -> str:
@@ -71,7 +27,8 @@ def headline(found: Confirmation) -> str:
     chosen = found.of(found.recommended)
     assert chosen.mean is not None
     return (
-        f"{_name(chosen)} is recommended: mean loss {show_loss(chosen.mean.value)}{_interval(chosen.mean)} "
+        f"{_name(chosen)} is recommended: mean {_what(found.metric)} "
+        f"{show_loss(chosen.mean.value)}{_interval(chosen.mean)} "
         f"over {counted(len(found.seeds), 'seed')} on {counted(found.examples, 'validation example')}."
     )
 
@@ -82,13 +39,14 @@ def warnings(found: Confirmation) -> tuple[str, ...]:
     tested = found.tested
     if tested is not None and tested.disagrees:
         assert tested.difference is not None
-        assert found.default_difference is not None
+        assert tested.validation is not None
         names = ("the default", f"trial {tested.trial}")
         better, worse = names if tested.difference.value < 0 else names[::-1]
+        by = "" if METRICS[tested.metric].is_loss else f" in {_what(tested.metric)}"
         said.append(
-            f"Warning: validation and test disagree: on the test set {better} is better than {worse} by "
+            f"Warning: validation and test disagree{by}: on the test set {better} is better than {worse} by "
             f"{show_loss(abs(tested.difference.value))}, on the validation set it is worse by "
-            f"{show_loss(abs(found.default_difference.value))}; do not rely on the difference, and take the "
+            f"{show_loss(abs(tested.validation.value))}; do not rely on the difference, and take the "
             "cheaper of the two."
         )
     if tested is not None and tested.examples < FEW_TEST_EXAMPLES:
@@ -108,25 +66,55 @@ def sentences(found: Confirmation) -> tuple[str, ...]:
     """Return what else there is to say, most important first."""
     if not found.over or found.recommended is None or found.best is None:
         return tuple(_lost(found))
-    said = [*_ties(found), *_default(found), *_bias(found), *_lost(found), *_spread(found)]
-    said += [] if found.tested is None else [test_words(found.tested)]
+    said = [
+        *_judged_by(found),
+        *_ties(found),
+        *_default(found),
+        *_bias(found),
+        *_lost(found),
+        *_spread(found),
+    ]
+    said += [] if found.tested is None else [test_words(found.tested, found.metric)]
     said += [] if found.untested is None else [found.untested]
     return (*said, _covers(found))
 
 
-def test_words(tested: Tested) -> str:
-    """Return what the test set said."""
+def test_words(tested: Tested, metric: MetricName) -> str:
+    """Return what the test set said, of a study that goes by a metric."""
     when = tested.at.strftime("%Y-%m-%d %H:%M UTC")
     times = "once," if tested.opened == 1 else f"{tested.opened} times, last"
     text = (
         f"The test set of {counted(tested.examples, 'example')} was opened {times} on {when} for trial "
-        f"{tested.trial}: loss {show_loss(tested.mean.value)}{_interval(tested.mean)}"
+        f"{tested.trial}: {_what(tested.metric)} {show_loss(tested.mean.value)}{_interval(tested.mean)}"
     )
-    if tested.default is None or tested.difference is None:
-        return text + "."
-    return text + (
-        f"; the default has {show_loss(tested.default.value)}, which is {_more(tested.difference)}."
-    )
+    if tested.default is not None and tested.difference is not None:
+        text += (
+            f"; the default has {show_loss(tested.default.value)}, which is "
+            f"{_more(tested.difference, tested.metric)}"
+        )
+    if tested.metric == metric:
+        return f"{text}."
+    return f"{text}. Its {_what(metric)} was not measured then."
+
+
+def _what(metric: MetricName) -> str:
+    """Return what is judged by, behind ``mean``."""
+    return "loss" if METRICS[metric].is_loss else METRICS[metric].words
+
+
+def _judged_by(found: Confirmation) -> list[str]:
+    """Say what is judged by where that is not the loss, and what its intervals do not know."""
+    metric = METRICS[found.metric]
+    if metric.is_loss:
+        return []
+    words = f"It is judged by {metric.words}, of which more is better, as the study selects its best."
+    if metric.by_example:
+        return [words]
+    nothing = " With one seed nothing can be told apart by it." if len(found.seeds) < 2 else ""
+    return [
+        f"{words} That is no mean over examples: its intervals are over seeds alone, and say nothing of "
+        f"other examples.{nothing}"
+    ]
 
 
 def _name(one: Configuration) -> str:
@@ -139,13 +127,16 @@ def _interval(estimate: Estimate) -> str:
     return f" (95 %: {show_loss(estimate.low)} to {show_loss(estimate.high)})"
 
 
-def _more(difference: Estimate) -> str:
-    """Return a difference in words: by how much something is higher, and how sure that is."""
-    direction = "higher" if difference.value >= 0 else "lower"
+def _more(difference: Estimate, metric: MetricName) -> str:
+    """Return by how much something is worse, in words: higher or lower, and how sure that is."""
+    # Worse is higher of a loss and lower of a metric.
+    sign = 1 if METRICS[metric].is_loss else -1
+    direction = "higher" if sign * difference.value >= 0 else "lower"
     text = f"{show_loss(abs(difference.value))} {direction}"
     if difference.low is None or difference.high is None:
         return text
-    ends = f"95 %: {difference.low:+.4f} to {difference.high:+.4f}".replace("-", "−")
+    low, high = sorted((sign * difference.low, sign * difference.high))
+    ends = f"95 %: {low:+.4f} to {high:+.4f}".replace("-", "−")
     told = ", not distinguishable from no difference" if difference.includes_zero else ""
     return f"{text} ({ends}{told})"
 
@@ -168,7 +159,7 @@ def _ties(found: Confirmation) -> list[str]:
         if all(one.steps == chosen.steps for one in others):
             return [
                 f"Trials {names} cannot be told apart, and cost the same: as many weights to train, in as "
-                f"many steps; of these trial {chosen.trial} has the lowest mean."
+                f"many steps; of these trial {chosen.trial} has the best mean."
             ]
     elif any(one.weights == chosen.weights for one in others):
         why += ", and no more steps to take than those that have as many"
@@ -181,7 +172,7 @@ def _default(found: Confirmation) -> list[str]:
         return []
     default = next(one for one in found.configurations if one.default)
     assert default.mean is not None
-    return [f"The default has {show_loss(default.mean.value)}, which is {_more(difference)}."]
+    return [f"The default has {show_loss(default.mean.value)}, which is {_more(difference, found.metric)}."]
 
 
 def _bias(found: Confirmation) -> list[str]:
@@ -189,10 +180,14 @@ def _bias(found: Confirmation) -> list[str]:
     known = [one for one in found.configurations if one.searched is not None and one.mean is not None]
     if not known:
         return []
-    winner = min(known, key=lambda one: (one.searched or 0.0, one.trial))
+    by_loss = METRICS[found.metric].is_loss
+    winner = min(
+        known,
+        key=lambda one: rank(None if by_loss else one.searched, (one.searched or 0.0) * by_loss, one.trial),
+    )
     assert winner.searched is not None
     assert winner.mean is not None
-    gap = winner.mean.value - winner.searched
+    gap = (winner.mean.value - winner.searched) * (1 if by_loss else -1)
     words = (
         f"The search had trial {winner.trial} for the best, with {show_loss(winner.searched)} under one seed "
         f"on its own examples; over {counted(len(found.seeds), 'seed')} on all of them it has "
@@ -202,7 +197,7 @@ def _bias(found: Confirmation) -> list[str]:
         return [f"{words}."]
     return [
         f"{words}: {show_loss(gap)} of what the search showed came from the seed, the examples, and from "
-        "picking the least of many."
+        f"picking the {'least' if by_loss else 'most'} of many."
     ]
 
 
@@ -224,23 +219,31 @@ def _spread(found: Confirmation) -> list[str]:
         stable = "LoRA is only half stable across seeds here, and one run of each does not rank them"
     else:
         stable = "LoRA is not stable across seeds here: the seed decides more than which of them is taken"
+    moved = "a loss" if METRICS[found.metric].is_loss else f"the {_what(found.metric)}"
     return [
-        f"Another seed moves a loss by {show_loss(seeds)} (standard deviation), another of these "
+        f"Another seed moves {moved} by "
+        f"{show_loss(seeds)} (standard deviation), another of these "
         f"{counted(found.spread.count, 'configuration')} by {show_loss(others)}: {stable}."
     ]
 
 
 def _covers(found: Confirmation) -> str:
     others = sum(one.lost is None for one in found.configurations) - 1
+    paired = METRICS[found.metric].by_example
     means = (
         "An interval of a mean is over seeds (data order and initial values; Student's t), on these "
         "examples. "
         if len(found.seeds) > 1
         else "With one seed nothing is known of its luck: intervals are over examples alone. "
+        if paired
+        else "With one seed nothing is known of its luck. "
     )
     if others < 1:
         return means.strip()
+    if not paired and len(found.seeds) < 2:
+        return means.strip()
     both = "seeds and over examples" if len(found.seeds) > 1 else "examples"
+    both = both if paired else "seeds"
     return (
         f"{means}A difference is paired, over {both}; those in the table are corrected for "
         f"{counted(others, 'comparison')}, each at {100 * comparison_level(others):.3g} %, so that the truly "

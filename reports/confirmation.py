@@ -1,7 +1,7 @@
 """What a confirmation found: the best trials and the default, trained again under several seeds.
 
-Pure, from rows alone. How a difference is judged is in crossed.py, what is said of it in confirm_words.py;
-docs/search.md says why it is judged so.
+Pure, from rows alone. By what is judged is in judging.py, how sure a difference is in crossed.py, what is
+said of it in confirm_words.py; docs/search.md says why it is judged so.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..study.format import show_state
-from ..study.locked_set import Opening
-from ..study.records import Evaluation, StudyRecord
+from ..study.metric import METRICS, MetricName
+from ..study.ranking import Rank, rank
+from ..study.records import StudyRecord
 from .confirm_facts import Configuration, Confirmation, ConfirmView, Spread, Tested
-from .crossed import Estimate, over_both, over_seeds
+from .crossed import Estimate
+from .judging import Judge
 
 LEVEL = 0.95
 """How sure a single interval is."""
@@ -30,17 +32,18 @@ def confirmation(view: ConfirmView, *, untested: str | None = None) -> Confirmat
     assert stage is not None, "it follows from no study"
     ended = sum(trial.state != "running" for trial in view.trials)
     over = ended == len(stage.entries)
-    found = [_configuration(view, trial) for trial in dict.fromkeys(entry.trial for entry in stage.entries)]
-    found.sort(key=lambda one: (one.lost is not None, one.mean.value if one.mean else math.inf, one.trial))
+    judge = _judge(view)
+    trials = dict.fromkeys(entry.trial for entry in stage.entries)
+    found = sorted((_configuration(view, judge, trial) for trial in trials), key=_order)
     if over:
-        found = _compared(view, found)
+        found = _compared(judge, found)
     tied = [one for one in found if one.tied]
     recommended = min(tied, key=_price).trial if tied else None
     default = next((one for one in found if one.default), None)
     against = None
     if recommended is not None and default is not None:
         chosen = next(one for one in found if one.trial == recommended)
-        against = _difference(view.evaluations, default, chosen, LEVEL)
+        against = _worse_by(judge, default, chosen, LEVEL)
     return Confirmation(
         study=view.study.name,
         parent=stage.parent,
@@ -52,10 +55,11 @@ def confirmation(view: ConfirmView, *, untested: str | None = None) -> Confirmat
         configurations=tuple(found),
         best=tied[0].trial if tied else None,
         recommended=recommended,
-        spread=spread([one.losses for one in found if one.lost is None]) if over else None,
+        spread=spread([one.judged for one in found if one.lost is None]) if over else None,
         default_difference=against,
-        tested=_tested(view, found, against),
+        tested=_tested(view, judge, found),
         untested=untested,
+        metric=judge.metric,
     )
 
 
@@ -71,7 +75,7 @@ def recommended(confirmations: Sequence[ConfirmView], study: StudyRecord) -> tup
 
 
 def spread(losses: Sequence[Sequence[float]]) -> Spread | None:
-    """Return how far seeds move a loss, from the losses of each configuration; None for one of either.
+    """Return how far seeds move a loss or a metric, from those of each configuration; None for one of either.
 
     The variance between the configurations' means holds that of the seeds over their number, which is taken
     off: the usual estimate of one random effect (Searle, Casella and McCulloch, 1992, section 3.5).
@@ -94,17 +98,31 @@ def comparison_level(others: int) -> float:
     return 1 - 2 * ERROR / max(1, others)
 
 
-def _configuration(view: ConfirmView, trial: int) -> Configuration:
+def _judge(view: ConfirmView, metric: MetricName | None = None) -> Judge:
+    """Return what a confirming study judges its trials by, or the same trials by another metric."""
+    return Judge(
+        metric=metric or view.study.config.objective.metric,
+        evaluations=view.evaluations,
+        scores={trial.number: trial.score for trial in view.trials if trial.score is not None},
+        answers=view.study.facts.answers,
+    )
+
+
+def _configuration(view: ConfirmView, judge: Judge, trial: int) -> Configuration:
     stage, budget = view.study.config.stage, view.study.facts.budget
     assert stage is not None
     entries = [(number, entry) for number, entry in enumerate(stage.entries) if entry.trial == trial]
     params = entries[0][1].params
+    metric = METRICS[judge.metric]
     records = {record.number: record for record in view.trials}
-    losses, lost = [], []
+    losses, scores, lost = [], [], []
     for number, entry in entries:
         record = records.get(number)
-        if record is not None and record.value is not None:
+        if record is not None and record.value is not None and (metric.is_loss or record.score is not None):
             losses.append(record.value)
+            scores += [] if record.score is None else [record.score]
+        elif record is not None and record.value is not None:
+            lost.append(f"{record.state} without {metric.words} under seed {entry.seed}")
         elif record is not None and record.state != "running":
             lost.append(f"{show_state(record.state, view.live)} under seed {entry.seed}")
     whole = len(losses) == len(entries)
@@ -113,9 +131,10 @@ def _configuration(view: ConfirmView, trial: int) -> Configuration:
         default=params == view.study.config.first[0],
         entries=tuple(number for number, _ in entries),
         params=params,
-        searched=view.searched.get(trial),
+        searched=(view.searched if metric.is_loss else view.searched_scores).get(trial),
         losses=tuple(losses),
-        mean=over_seeds(losses, budget.final_eval_examples) if losses else None,
+        scores=tuple(scores),
+        mean=judge.mean(scores or losses, budget.final_eval_examples) if losses else None,
         lost=None if whole else ", ".join(lost) or "not trained yet under every seed",
         weights=view.study.facts.model.trainable(params),
         steps=budget.steps(params.batch_size),
@@ -124,7 +143,14 @@ def _configuration(view: ConfirmView, trial: int) -> Configuration:
     )
 
 
-def _compared(view: ConfirmView, found: Sequence[Configuration]) -> list[Configuration]:
+def _order(one: Configuration) -> tuple[bool, Rank]:
+    """What configurations are ordered by: the best first, those that cannot be judged last."""
+    loss = math.inf if one.mean_loss is None else one.mean_loss
+    score = one.mean.value if one.scores and one.mean is not None else None
+    return one.lost is not None, rank(score, loss, one.trial)
+
+
+def _compared(judge: Judge, found: Sequence[Configuration]) -> list[Configuration]:
     """Compare with the best, which comes first, all others that came through."""
     whole = [one for one in found if one.lost is None]
     if not whole:
@@ -133,44 +159,43 @@ def _compared(view: ConfirmView, found: Sequence[Configuration]) -> list[Configu
     level = comparison_level(len(others))
     compared = [dataclasses.replace(best, tied=True)]
     for one in others:
-        difference = _difference(view.evaluations, one, best, level)
+        difference = _worse_by(judge, one, best, level)
         apart = difference is not None and difference.low is not None and difference.low > 0
         compared.append(dataclasses.replace(one, difference=difference, tied=not apart))
     return [*compared, *(one for one in found if one.lost is not None)]
 
 
-def _difference(
-    evaluations: Mapping[int, Evaluation], first: Configuration, second: Configuration, level: float
-) -> Estimate | None:
-    """Return the loss of the first minus that of the second, under the same seeds on the same examples."""
+def _worse_by(judge: Judge, first: Configuration, second: Configuration, level: float) -> Estimate | None:
+    """Return by how much the first is worse than the second, under the same seeds on the same examples."""
     if first.trial == second.trial or first.lost is not None or second.lost is not None:
         return None
-    found = [[evaluations.get(number) for number in one.entries] for one in (first, second)]
-    mine, theirs = ([one for one in losses if one is not None] for losses in found)
-    if len(mine) != len(first.entries) or len(theirs) != len(second.entries):
-        return None
-    return over_both(mine, theirs, level)
+    return judge.worse_by(first.entries, second.entries, level)
 
 
-def _price(one: Configuration) -> tuple[float, int, float, int]:
-    """What a configuration costs: weights to train, then steps to take; then its loss decides."""
-    assert one.mean is not None
+def _price(one: Configuration) -> tuple[float, int, tuple[bool, Rank]]:
+    """What a configuration costs: weights to train, then steps to take; then the better one is cheaper."""
     weights = math.inf if one.weights is None else one.weights
-    return weights, one.steps, one.mean.value, one.trial
+    return weights, one.steps, _order(one)
 
 
-def _tested(view: ConfirmView, found: Sequence[Configuration], validation: Estimate | None) -> Tested | None:
+def _tested(view: ConfirmView, judge: Judge, found: Sequence[Configuration]) -> Tested | None:
     if not view.openings:
         return None
     opening = view.openings[-1]
+    # A look of before metrics were measured there tells of losses alone.
+    metric = judge.metric if opening.scores else "loss"
+    test = Judge(
+        metric=metric, evaluations=opening.evaluations, scores=opening.scores, answers=opening.answers
+    )
     by_trial = {one.trial: one for one in found}
     chosen = by_trial[opening.recommended]
     default = next((one for one in found if one.default and one.trial != chosen.trial), None)
-    measured = [one for one in (chosen, default) if one is not None and _has_all(opening, one)]
-    means = {one.trial: _mean(opening, one) for one in measured}
-    difference = None
+    measured = [one for one in (chosen, default) if one is not None and test.has(one.entries)]
+    means = {one.trial: _mean(test, one) for one in measured}
+    difference = validation = None
     if default is not None and default.trial in means:
-        difference = _difference(opening.evaluations, default, chosen, LEVEL)
+        difference = _worse_by(test, default, chosen, LEVEL)
+        validation = _worse_by(_judge(view, metric), default, chosen, LEVEL)
     return Tested(
         at=opening.at,
         opened=opening.opened,
@@ -178,7 +203,9 @@ def _tested(view: ConfirmView, found: Sequence[Configuration], validation: Estim
         mean=means[chosen.trial],
         default=None if default is None else means.get(default.trial),
         difference=difference,
+        validation=validation,
         disagrees=_opposed(difference, validation),
+        metric=metric,
     )
 
 
@@ -186,10 +213,5 @@ def _opposed(first: Estimate | None, second: Estimate | None) -> bool:
     return first is not None and second is not None and first.value * second.value < 0
 
 
-def _has_all(opening: Opening, one: Configuration) -> bool:
-    return all(number in opening.evaluations for number in one.entries)
-
-
-def _mean(opening: Opening, one: Configuration) -> Estimate:
-    losses = [opening.evaluations[number] for number in one.entries]
-    return over_seeds([each.loss for each in losses], len(losses[0].tokens))
+def _mean(test: Judge, one: Configuration) -> Estimate:
+    return test.mean(test.values(one.entries), len(test.evaluations[one.entries[0]].tokens))

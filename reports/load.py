@@ -61,4 +61,5 @@ def load_confirmation(store: Store, study: StudyRecord) -> ConfirmView:
         openings=tuple(opening_of(event) for event in store.events(study.id, KIND)),
         searched={trial.number: trial.value for trial in searched if trial.value is not None},
         live=lease is not None and lease.alive,
+        searched_scores={trial.number: trial.score for trial in searched if trial.score is not None},
     )

@@ -26,7 +26,8 @@ from ..whole_files import check_ours, is_there, write_text
 from .answer_words import answer_rows
 from .comparison import Comparison
 from .confirm_facts import Confirmation
-from .confirm_words import headline, row_of, sentences, warnings
+from .confirm_table import header, row_of
+from .confirm_words import headline, sentences, warnings
 from .data_words import column_lines, cut_words, reason_line
 from .plots.drawing import FONT
 from .plots.kinds import KINDS
@@ -161,6 +162,7 @@ def _confirmed(found: Confirmation) -> dict[str, Any]:
         "found": found,
         "headline": headline(found),
         "warnings": warnings(found),
+        "header": header(found),
         "rows": [row_of(found, one) for one in found.configurations],
         "sentences": sentences(found),
     }

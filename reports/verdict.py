@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+from ..metrics.scoring import per_example
 from ..spaces.params import LoraParams
 from ..study.format import counted, join, show_count, show_loss, show_share
 from ..study.metric import METRICS, MetricName
-from ..study.ranking import ranked
+from ..study.ranking import gains_nothing, ranked
 from ..study.records import Evaluation, TrialRecord
 from .comparison import Comparison
 from .paired import Interval, paired_interval
-from .selected import per_example
 from .trained import Trained, trained
 from .view import StudyView
 
@@ -77,6 +77,8 @@ class Verdict:
     """That of the best trial; None where it is the loss."""
     default_score: float | None = None
     """That of the default, where it is not the best and was measured."""
+    base_score: float | None = None
+    """That of the base model, where it was measured."""
 
     @property
     def epochs(self) -> float:
@@ -85,18 +87,22 @@ class Verdict:
 
     @property
     def worse(self) -> bool:
-        """Whether even the best trial is no better than the base model that nobody trained."""
-        return self.base is not None and self.base.best_loss >= self.base.loss
+        """Whether even the best trial is no better than the base model, by what the study selects by."""
+        one = self.base
+        return one is not None and gains_nothing(one.best_loss, one.loss, self.score, self.base_score)
 
     @property
     def warning(self) -> str | None:
         """What there is to warn of before anything else is said."""
         if self.base is None or not self.worse:
             return None
-        learned = "as good as" if self.base.best_loss == self.base.loss else "better than"
+        base, best, by = self.base.loss, self.base.best_loss, ""
+        if self.score is not None and self.base_score is not None:
+            base, best, by = self.base_score, self.score, f"{METRICS[self.metric].words} "
+        learned = "as good as" if best == base else "better than"
         return (
-            f"Warning: the base model is {learned} the best trial ({show_loss(self.base.loss)}, the trial "
-            f"{show_loss(self.base.best_loss)}): training with this configuration gains nothing. Search "
+            f"Warning: the base model is {learned} the best trial ({by}{show_loss(base)}, the trial "
+            f"{show_loss(best)}): training with this configuration gains nothing. Search "
             "lower learning rates, or longer trials with --examples."
         )
 
@@ -136,9 +142,8 @@ class Verdict:
                 f"It went on from {self.went_on_from}, to {counted(self.examples, 'example')} in all."
             )
         if self.score is not None:
-            beside = (
-                "" if self.default_score is None else f"; the default has {show_loss(self.default_score)}"
-            )
+            known = (("; the default has", self.default_score), ("; the base model has", self.base_score))
+            beside = "".join(f"{has} {show_loss(one)}" for has, one in known if one is not None)
             words = METRICS[self.metric].words
             found.append(f"It was selected by {words}{beside}; trials were stopped early by their loss.")
         found += [comparison.words for comparison in (self.base, self.default) if comparison is not None]
@@ -204,6 +209,7 @@ def verdict(view: StudyView) -> Verdict:
         metric=view.metric.name,
         score=best.score if best else None,
         default_score=_default_score(view, best),
+        base_score=view.base_score,
     )
 
 
@@ -281,7 +287,7 @@ def _ties(view: StudyView, best: TrialRecord | None) -> tuple[int, ...]:
 
     def selected(number: int) -> Evaluation | None:
         found = view.evaluations.get(number)
-        return per_example(view.metric.name, found, view.study.facts)
+        return per_example(view.metric.name, found, view.study.facts.answers)
 
     mine = selected(best.number)
     intervals = ((number, _interval(selected(number), mine)) for number in others)

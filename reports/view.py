@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..errors import ReportError
+from ..metrics.installed import has_scikit_learn
+from ..metrics.scoring import score_of
 from ..spaces.space import SearchSpace
 from ..study.budget import ROUNDS
 from ..study.default_trial import default_trial
@@ -51,11 +53,27 @@ class StudyView(StudyParts):
 
     @functools.cached_property
     def base_evaluation(self) -> Evaluation | None:
-        """The base model's losses on each example of the final evaluation set."""
+        """What was measured of the base model on each example of the final evaluation set."""
         losses, tokens = self.study.facts.base_losses, self.study.facts.eval_tokens
         if not losses or len(losses) != len(tokens):
             return None
-        return Evaluation(losses=np.asarray(losses, np.float32), tokens=np.asarray(tokens, np.int64))
+        answers = self.study.facts.answers
+        correct, labels, marks = answers.base_correct, answers.base_label_losses, answers.base_marks
+        return Evaluation(
+            losses=np.asarray(losses, np.float32),
+            tokens=np.asarray(tokens, np.int64),
+            correct=np.asarray(correct, np.int64) if correct else None,
+            label_losses=np.asarray(labels, np.float32) if labels else None,
+            marks=np.asarray(marks, np.float32) if marks else None,
+        )
+
+    @property
+    def base_score(self) -> float | None:
+        """The base model's metric, that the study selects by; None where it is the loss or is not known."""
+        labels = self.metric.needs == "labels"
+        if labels and not has_scikit_learn():
+            return None
+        return score_of(self.metric.name, self.base_evaluation, self.study.facts.answers)
 
     @property
     def full_examples(self) -> int:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 
+from ..metrics.scoring import score_of
 from ..objectives.base import Done, SlotResult
 from ..study.events import PointRecorded
 from .measure import EndedRound, checkpoint_of, updates_of
 from .outcomes import Arrival, judge
 from .progress import Announcer
 from .pruners.kinds import pruner_of
-from .scoring import score_of
 from .study_state import StudyState
 from .worker_state import WorkerState
 
@@ -100,7 +100,9 @@ class Boundary:
                 final_loss=None if one.update.final is None else one.update.final.loss,
                 diverged=one.diverged,
                 score=score_of(
-                    state.config.objective.metric, one.update.final or one.update.evaluation, state.facts
+                    state.config.objective.metric,
+                    one.update.final or one.update.evaluation,
+                    state.facts.answers,
                 ),
                 # The report compares the best with the default, so that must have a value.
                 never_stopped=state.trials[one.update.trial].source == "default",

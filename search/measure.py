@@ -79,21 +79,19 @@ def evaluations_of(result: SlotResult, facts: Facts) -> tuple[Evaluation | None,
     A smaller evaluation is of the first examples of the final one. What was measured beside the losses
     belongs to the last one that there is.
     """
-    last = None if result.final_losses is None else _evaluation(result.final_losses, facts, result.measures)
+    final, own = result.final_losses, result.eval_losses
+    last = None if final is None else as_evaluation(final, facts.eval_tokens, result.measures)
     measures = result.measures if last is None else None
-    return _evaluation(result.eval_losses, facts, measures), last
+    return None if own is None else as_evaluation(own, facts.eval_tokens, measures), last
 
 
-def _evaluation(
-    losses: tuple[float, ...] | None, facts: Facts, measures: Measures | None
-) -> Evaluation | None:
-    if losses is None:
-        return None
+def as_evaluation(losses: Sequence[float], tokens: Sequence[int], measures: Measures | None) -> Evaluation:
+    """Return what a worker told of some examples; ``tokens``: of these, and maybe of more after them."""
     table = None if measures is None else measures.label_losses
     marks = None if measures is None else measures.marks
     return Evaluation(
         losses=np.asarray(losses, dtype=np.float32),
-        tokens=np.asarray(facts.eval_tokens[: len(losses)], dtype=np.int64),
+        tokens=np.asarray(tokens[: len(losses)], dtype=np.int64),
         correct=None if measures is None else np.asarray(measures.correct, dtype=np.int64),
         label_losses=None if table is None else np.asarray(table, dtype=np.float32),
         marks=None if marks is None else np.asarray(marks, dtype=np.float32),

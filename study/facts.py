@@ -222,6 +222,10 @@ class Answers:
     """``[final_eval_examples]`` each example's answer, as its place in ``labels``."""
     texts: tuple[tuple[str, str], ...] = ()
     """``[final_eval_examples]`` the beginning of each example's prompt and of its answer."""
+    base_label_losses: tuple[tuple[float, ...], ...] = ()
+    """``[k, labels]`` the base model's mean loss over the tokens of each label, of the first k examples."""
+    base_marks: tuple[float, ...] = ()
+    """``[final_eval_examples]`` mark of what the base model writes, where the study selects by marks."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

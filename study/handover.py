@@ -10,6 +10,7 @@ from .format import counted, show_loss, show_share, show_state
 from .full_run import EPOCHS, FullRun
 from .metric import METRICS
 from .parts import StudyParts
+from .ranking import gains_nothing
 from .records import StudyRecord, TrialRecord
 
 
@@ -55,6 +56,8 @@ class Handover(StudyParts):
     """The losses that its own is to be read beside."""
     trained: tuple[str, ...] = ()
     """What there is to say of a trial of full length, in sentences; empty for one of a search."""
+    base_score: float | None = None
+    """What the base model has of what its study selects by; None where that is the loss or is not known."""
     chosen: str = ""
     """How it was chosen, in a sentence."""
 
@@ -78,8 +81,9 @@ class Handover(StudyParts):
 
     @property
     def gains_nothing(self) -> bool:
-        """Whether the trial's final loss is not below the base model's."""
-        return self.trial.value is not None and self.trial.value >= self.base_loss
+        """Whether the trial is no better than the base model, by what its study selects by."""
+        value = self.trial.value
+        return value is not None and gains_nothing(value, self.base_loss, self.trial.score, self.base_score)
 
     def run(self, train: int | None = None) -> FullRun:
         """Return the full run of its configuration, on so many training examples; None: the study's own."""
@@ -95,10 +99,14 @@ class Handover(StudyParts):
 def check_gain(handed: Handover) -> None:
     """Raise ``ReportError`` where the base model is as good as the trial or better."""
     if handed.gains_nothing:
+        trial, base = handed.trial, show_loss(handed.base_loss)
+        own = f"{handed.selected}eval loss" if handed.selected else "an eval loss of"
+        if trial.score is not None and handed.base_score is not None:
+            base = f"{show_loss(handed.base_score)}, {base}"
         raise ReportError(
-            f"trial {handed.trial.number} is the best with an eval loss of {show_loss(handed.trial.value)}, "
-            f"and the base model has {show_loss(handed.base_loss)}: there is nothing to gain from it; search "
-            "lower learning rates or longer trials, or write it --anyway"
+            f"trial {trial.number} is the best with {own} {show_loss(trial.value)}, and the base model has "
+            f"{base}: there is nothing to gain from it; search lower learning rates or longer trials, or "
+            "write it --anyway"
         )
 
 

@@ -24,6 +24,8 @@ class Metric:
     """What it is, in a few words."""
     needs: Needs
     """What must be measured for it."""
+    by_example: bool = True
+    """Whether it is a mean over examples, or over their tokens, so that each example has its share of it."""
 
     @property
     def is_loss(self) -> bool:
@@ -37,7 +39,7 @@ METRICS: dict[MetricName, Metric] = {
         Metric(name="loss", words="eval loss", needs="nothing"),
         Metric(name="token_accuracy", words="token accuracy", needs="nothing"),
         Metric(name="accuracy", words="accuracy of the labels", needs="labels"),
-        Metric(name="f1_macro", words="macro F1 of the labels", needs="labels"),
+        Metric(name="f1_macro", words="macro F1 of the labels", needs="labels", by_example=False),
         Metric(name="exact_match", words="exact match of the written answers", needs="writing"),
         Metric(name="rouge_l", words="ROUGE-L of the written answers", needs="writing"),
     )

@@ -24,6 +24,18 @@ def rank(score: float | None, value: float, number: int) -> Rank:
     return (math.inf if score is None else -score, value, number)
 
 
+def gains_nothing(
+    value: float, base_loss: float, score: float | None = None, base_score: float | None = None
+) -> bool:
+    """Return whether a trial is no better than the base model, by losses where no metric is known of both.
+
+    >>> gains_nothing(0.5, 0.9), gains_nothing(0.5, 0.9, 0.7, 0.8), gains_nothing(0.5, 0.9, 0.8, 0.8)
+    (False, True, False)
+    """
+    known = score is not None and base_score is not None
+    return rank(score if known else None, value, 0) >= rank(base_score if known else None, base_loss, 0)
+
+
 def ranked(trials: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
     """Return the complete trials, the best first, the earliest of equals."""
     placed = [

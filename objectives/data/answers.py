@@ -75,6 +75,13 @@ def find_labels(data: TokenizedData, size: int) -> Labels | None:
     return Labels(tokens=tuple(ordered), of_examples=tuple(places[one] for one in found))
 
 
+def places_of(labels: Labels, split: Split, size: int) -> tuple[int, ...]:
+    """Return each example's answer, as its place among the labels; one past the last where it is none."""
+    places = {one: place for place, one in enumerate(labels.tokens)}
+    answers = (tuple(prompt_and_answer(split, index)[1].tolist()) for index in range(size))
+    return tuple(places.get(answer, len(places)) for answer in answers)
+
+
 def answers_of(
     data: TokenizedData, size: int, tokenizer: Any, *, base_correct: tuple[int, ...] = ()
 ) -> Answers:

@@ -263,14 +263,14 @@ class FakeWorker:
         # Other examples of the same kind: the same surface, other luck.
         luck = hashlib.sha256(f"{state} {part}".encode()).hexdigest() if part == "test" else state
         losses = example_losses(self.plan.surface, params, rounds, luck, size)
-        self._events.append(
-            Evaluated(
-                adapter=adapter,
-                part=part,
-                losses=tuple(losses.tolist()),
-                tokens=tuple(eval_tokens(size).tolist()),
-            )
+        found_there = Evaluated(
+            adapter=adapter,
+            part=part,
+            losses=tuple(losses.tolist()),
+            tokens=tuple(eval_tokens(size).tolist()),
+            measures=measures(luck, size) if self.config and self.config.metric != "loss" else None,
         )
+        self._events.append(found_there)
 
     def generate(self, adapter: Path | None, params: LoraParams, *, count: int, most: int) -> None:
         """Answer in made-up words, which tell of the state that the adapter's file tells of."""

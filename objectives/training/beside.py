@@ -1,24 +1,27 @@
-"""What is measured beside the losses when a trial is evaluated for the last time.
+"""What is measured beside the losses when a trial is evaluated for the last time, or on the test set.
 
 One trial after the other, so that the shapes, and with them the numbers, do not depend on its neighbours.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...metrics.writing import marks
 from ...study.config import ObjectiveConfig
-from ...study.facts import Facts
+from ...study.facts import Answers, Facts
 from ...study.metric import METRICS
-from ..base import Measures, Sample
-from ..data.answers import decoded, find_labels, prompt_and_answer, texts_of
-from ..data.dataset import TokenizedData
+from ..base import Evaluated, Measures, Part, Sample
+from ..data.answers import Labels, decoded, find_labels, places_of, prompt_and_answer, texts_of
+from ..data.dataset import Split, TokenizedData
 from .answering import most_tokens, write
+from .evaluation import EvalSet
 from .label_losses import LabelSet, examples_measured
 from .model import BaseModel, load_tokenizer
 from .pack import Pack
@@ -38,15 +41,55 @@ class Beside:
         self._config, self._facts, self._base, self._data = config, facts, base, data
         self._needs = METRICS[config.metric].needs
         self._size = facts.budget.final_eval_examples
+        self._label_sets: dict[Part, LabelSet | None] = {}
 
-    def measure(self, pack: Pack, row: int, correct: torch.Tensor) -> Measures:
-        """Measure the trial in a row; ``correct`` is what the evaluation itself has counted."""
-        labels = self._labels
+    def measure(self, pack: Pack, row: int, correct: torch.Tensor, part: Part = "validation") -> Measures:
+        """Measure the trial in a row; ``correct`` is what the evaluation itself has counted.
+
+        Of validation that is the final evaluation set, of the test set all of it.
+        """
+        if part not in self._label_sets:
+            self._label_sets[part] = self._label_set(part)
+        labels = self._label_sets[part]
         table = None if labels is None else labels.losses(pack, row)
         return Measures(
             correct=tuple(correct.tolist()),
             label_losses=None if table is None else tuple(tuple(own) for own in table.tolist()),
-            marks=self._marks(pack, row) if self._needs == "writing" else None,
+            marks=self._marks(pack, row, part) if self._needs == "writing" else None,
+        )
+
+    def evaluated(self, pack: Pack, row: int, examples: EvalSet, *, adapter: Path, part: Part) -> Evaluated:
+        """Measure an adapter in a row on a part; of the test set also what the study selects by."""
+        measures, rows = None, slice(row, row + 1)
+        if METRICS[self._config.metric].is_loss or part != "test":
+            (losses,) = examples.losses(pack, rows)
+        else:
+            (losses,), (correct,) = examples.losses_and_correct(pack, rows)
+            measures = self.measure(pack, row, correct, part)
+        return Evaluated(
+            adapter=adapter,
+            part=part,
+            losses=tuple(losses.tolist()),
+            tokens=examples.target_tokens,
+            measures=measures,
+            right=() if measures is None else self._right(part),
+        )
+
+    def _right(self, part: Part) -> tuple[int, ...]:
+        """Return each example's answer, as its place among the labels; empty where none were asked for."""
+        if self._needs != "labels" or self._labels is None:
+            return ()
+        return places_of(self._labels, *self._examples(part))
+
+    def base(self, pack: Pack) -> Answers:
+        """Return what is known of the answers, with what the base model makes of them.
+
+        An empty pack's first row computes as the base model does.
+        """
+        answers = self._facts.answers
+        found = self.measure(pack, 0, torch.tensor(answers.base_correct))
+        return dataclasses.replace(
+            answers, base_label_losses=found.label_losses or (), base_marks=found.marks or ()
         )
 
     def samples(self, pack: Pack, row: int, *, count: int, most: int) -> tuple[Sample, ...]:
@@ -67,17 +110,24 @@ class Beside:
         )
 
     @functools.cached_property
-    def _labels(self) -> LabelSet | None:
+    def _labels(self) -> Labels | None:
+        return find_labels(self._data, self._size) if self._facts.answers.labels else None
+
+    def _examples(self, part: Part) -> tuple[Split, int]:
+        """Return a split, and of how many of its examples, from the first, more than the loss is measured."""
+        if part == "test":
+            return self._data.test, len(self._data.test)
+        return self._data.validation, self._size
+
+    def _label_set(self, part: Part) -> LabelSet | None:
+        split, size = self._examples(part)
         names = self._facts.answers.labels
-        if not names:
-            return None
-        count = examples_measured(self._size, len(names), asked=self._needs == "labels")
-        found = find_labels(self._data, self._size) if count else None
-        if found is None:
+        count = examples_measured(size, len(names), asked=self._needs == "labels") if names else 0
+        if not count or self._labels is None:
             return None
         return LabelSet(
-            self._data.validation,
-            found,
+            split,
+            self._labels,
             count,
             self._facts.geometry.eval_rows,
             self._facts.data.cutoff_len,
@@ -88,21 +138,19 @@ class Beside:
     def _tokenizer(self) -> Any:
         return load_tokenizer(self._config.model)
 
-    @functools.cached_property
-    def _pairs(self) -> list[tuple[Any, Any]]:
-        return [prompt_and_answer(self._data.validation, index) for index in range(self._size)]
-
-    def _marks(self, pack: Pack, row: int) -> tuple[float, ...]:
+    def _marks(self, pack: Pack, row: int, part: Part) -> tuple[float, ...]:
+        split, size = self._examples(part)
+        pairs = [prompt_and_answer(split, index) for index in range(size)]
         written = write(
             pack,
             row,
-            [prompt for prompt, _ in self._pairs],
-            [most_tokens(len(answer)) for _, answer in self._pairs],
+            [prompt for prompt, _ in pairs],
+            [most_tokens(len(answer)) for _, answer in pairs],
             stops_of(self._facts),
             rows=self._facts.geometry.eval_rows,
             room=room_of(self._base),
         )
-        right = [answer.tolist() for _, answer in self._pairs]
+        right = [answer.tolist() for _, answer in pairs]
         return marks(self._config.metric, self._texts(written), self._texts(right))
 
     def _texts(self, answers: Sequence[Sequence[int]]) -> list[str]:

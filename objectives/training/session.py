@@ -113,6 +113,8 @@ class Session:
         self._eval_sets = prepared.eval_sets
         self._pack: Pack = prepared.pack
         self._beside = Beside(config, prepared.facts, prepared.base, prepared.data)
+        if config.geometry is None:  # a study is being made, and what is found is stored with it
+            self.facts = dataclasses.replace(self.facts, answers=self._beside.base(self._pack))
         self._slots: list[Slot] = []
         self._streams: dict[int, Stream] = {}
         self._has_trained = False
@@ -218,10 +220,7 @@ class Session:
         split = getattr(self._data, part)
         examples = EvalSet(split, len(split), self.facts.geometry.eval_rows, self._base.device)
         with loaded(self._pack, adapter, params, self.facts.data.fingerprint) as row:
-            (losses,) = examples.losses(self._pack, slice(row, row + 1))
-        return Evaluated(
-            adapter=adapter, part=part, losses=tuple(losses.tolist()), tokens=examples.target_tokens
-        )
+            return self._beside.evaluated(self._pack, row, examples, adapter=adapter, part=part)
 
     def generate(self, adapter: Path | None, params: LoraParams, *, count: int, most: int) -> Generated:
         """Let an adapter, or the base model where there is none, answer the first validation prompts.

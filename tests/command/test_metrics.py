@@ -37,6 +37,27 @@ def test_a_metric_that_there_is_not_is_answered_with_those_that_there_are(refuse
         assert name in ended.complaint
 
 
+def test_it_is_confirmed_by_the_metric_and_the_test_set_is_measured_by_it(tune, small, parity, tmp_path):
+    flags = ("--trials=2", "--study=labels", "--metric=accuracy")
+    assert tune("search", *flags, *data(parity), *small).code == 0
+    ended = tune("confirm", "labels", "--top=1", "--seeds=2", "--workers=1")
+    assert ended.code == 0, ended.err
+    said = " ".join(ended.out.split())
+    assert "is recommended: mean accuracy of the labels " in said
+    assert "It is judged by accuracy of the labels, of which more is better" in said
+    (found,) = tune("show", "labels", "--json").json["confirmations"]
+    assert (found["metric"], found["tested"]["metric"]) == ("accuracy", "accuracy")
+    for one in found["configurations"]:
+        if one["lost"] is None:
+            assert one["mean"]["value"] == pytest.approx(sum(one["scores"]) / len(one["scores"]))
+    tested = found["tested"]
+    assert 0 <= tested["mean"]["value"] <= 1
+    assert f"accuracy of the labels {tested['mean']['value']:.4f}" in said
+    assert tune("report", "labels", "-o", "page.html").code == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "is recommended: mean accuracy of the labels" in page
+
+
 def test_the_best_goes_by_the_metric_wherever_it_is_shown(tune, small, parity):
     ended = tune("search", "--trials=4", "--study=labels", "--metric=accuracy", *data(parity), *small)
     assert ended.code == 0, ended.err

@@ -56,6 +56,21 @@ def test_base_model_default_and_best_stand_beside_each_other(measured):
     assert base.labels is None
 
 
+def test_labels_of_the_base_model_stand_there_too_where_they_were_measured(measured):
+    rng = np.random.default_rng(5)
+    table = rng.uniform(0, 3, (measured.budget.final_eval_examples, 2)).astype(np.float32)
+    answers = measured.study.facts.answers
+    known = dataclasses.replace(answers, base_label_losses=tuple(map(tuple, table.tolist())))
+    view = with_facts(measured, answers=known)
+    base, *_ = answer_facts(view).answered
+    assert base.labels == label_metrics(table, answers.of_examples, answers.labels)
+    assert base.score is None
+    objective = dataclasses.replace(view.study.config.objective, metric="accuracy")
+    config = dataclasses.replace(view.study.config, objective=objective)
+    view = dataclasses.replace(view, study=dataclasses.replace(view.study, config=config))
+    assert answer_facts(view).answered[0].score == view.base_score == base.labels.accuracy
+
+
 def test_the_worst_examples_are_those_of_the_highest_loss_per_token(measured):
     found = measured.evaluations[measured.best().number]
     means = found.losses / found.tokens

@@ -4,8 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from loratune.reports.confirm_words import headline, row_of, sentences, warnings
+from loratune.metrics.scoring import score_of
+from loratune.reports.confirm_table import header, row_of
+from loratune.reports.confirm_words import headline, sentences, warnings
 from loratune.reports.confirmation import comparison_level, confirmation, recommended, spread
+from loratune.reports.student import t_quantile
+from loratune.study.facts import Answers
+from loratune.study.metric import METRICS
+from loratune.study.records import Evaluation
 from made_up_confirmations import DEFAULT, draw, make_confirmation, make_opening, params
 
 TRIALS = (7, 3, 0)
@@ -225,3 +231,147 @@ def test_train_and_export_are_told_what_the_last_confirmation_recommends(view):
     # In the confirming study it is the trial under the first seed: the default is the third of them.
     own = dataclasses.replace(last, study=dataclasses.replace(last.study, id=9))
     assert recommended((own,), own.study) == (2, own)
+
+
+LABELS = Answers(labels=("yes", "no"), of_examples=tuple(place % 2 for place in range(200)))
+
+
+def labelled(rng, right, *, size=200):
+    """A study's evaluation in which that share of the labels, of either kind, is the likeliest one."""
+    places = np.asarray(LABELS.of_examples[:size])
+    found = np.where(rng.random(size) < right, places, 1 - places)
+    losses = np.where(np.arange(2) == found[:, None], 0.1, 1.0).astype(np.float32)
+    # The better its labels, the worse its loss here: what is judged by the loss comes out the other way.
+    return Evaluation(
+        losses=np.full(size, 10 * right, np.float32) + rng.normal(0, 0.01, size).astype(np.float32),
+        tokens=np.full(size, 10, np.int64),
+        correct=(found == places).astype(np.int64) * 9,
+        label_losses=losses,
+        marks=(found == places).astype(np.float32),
+    )
+
+
+def by_metric(metric, shares, *, seeds=5, seed=0, tested=None, scores=True, **more):
+    """A confirmation whose study selects by a metric, and which was opened on the test set if asked for."""
+    rng = np.random.default_rng(seed)
+    measured = [[labelled(rng, share) for _ in range(seeds)] for share in shares]
+    view = make_confirmation(measured, trials=TRIALS, configurations=CONFIGURATIONS, **more)
+    config = view.study.config
+    study = dataclasses.replace(
+        view.study,
+        config=dataclasses.replace(config, objective=dataclasses.replace(config.objective, metric=metric)),
+        facts=dataclasses.replace(view.study.facts, answers=LABELS),
+    )
+    trials = tuple(
+        dataclasses.replace(one, score=score_of(metric, view.evaluations[one.number], LABELS))
+        for one in view.trials
+    )
+    view = dataclasses.replace(view, study=study, trials=trials)
+    if tested is None:
+        return view
+    found = [[labelled(rng, share) for _ in range(seeds)] for share in tested]
+    opening = make_opening(view, found, (7, 0))
+    told = {number: score_of(metric, one, LABELS) for number, one in opening.evaluations.items()}
+    opening = dataclasses.replace(opening, answers=LABELS, scores=told if scores else {})
+    return dataclasses.replace(view, openings=(opening,))
+
+
+EACH = ("token_accuracy", "accuracy", "f1_macro", "exact_match", "rouge_l")
+
+
+@pytest.mark.parametrize("metric", EACH)
+def test_a_study_that_selects_by_a_metric_is_judged_by_it_and_more_is_better(metric):
+    found = confirmation(by_metric(metric, (0.95, 0.8, 0.6), searched={7: 1.0, 3: 0.5, 0: 0.2}))
+    assert (found.metric, found.best, found.recommended) == (metric, 7, 7)
+    assert [one.trial for one in found.configurations] == [7, 3, 0]
+    assert [one.tied for one in found.configurations] == [True, False, False]
+    first, second, _ = found.configurations
+    assert first.mean.value == pytest.approx(np.mean(first.scores))
+    assert first.mean.value > second.mean.value
+    # Judged by the loss it is the other way round, as the losses were made.
+    assert first.mean_loss > second.mean_loss
+    assert second.difference.value == pytest.approx(first.mean.value - second.mean.value, abs=1e-6)
+    assert second.difference.low > 0
+    words = METRICS[metric].words
+    assert f"Trial 7 is recommended: mean {words} {first.mean.value:.4f}" in headline(found)
+    assert first.mean.high <= 1
+    said = " ".join(sentences(found))
+    assert f"judged by {words}, of which more is better" in said
+    default = found.of(0).mean.value
+    assert f"The default has {default:.4f}, which is {first.mean.value - default:.4f} lower (95 %: −" in said
+    row = dict(zip(header(found), row_of(found, first).cells, strict=True))
+    assert (row["mean"], row["loss"]) == (f"{first.mean.value:.4f}", f"{first.mean_loss:.4f}")
+    assert confirmation(by_metric("loss", (0.95, 0.8, 0.6))).recommended == 0
+
+
+def test_of_those_that_a_metric_cannot_tell_apart_the_cheapest_is_recommended():
+    found = confirmation(by_metric("accuracy", (0.9, 0.9, 0.5)))
+    assert {one.trial for one in found.configurations if one.tied} == {7, 3}
+    assert found.recommended == 3
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1_macro"])
+def test_the_truly_best_is_among_the_tied_in_95_of_100_by_a_metric_too(metric):
+    lost = 0
+    for seed in range(200):
+        lost += not confirmation(by_metric(metric, (0.8, 0.8, 0.8), seed=seed)).of(7).tied
+    assert lost / 200 <= 0.05
+
+
+def test_what_is_no_mean_over_examples_is_judged_over_seeds_alone_and_says_so():
+    found = confirmation(by_metric("f1_macro", (0.95, 0.8, 0.6)))
+    first, second, _ = found.configurations
+    gaps = np.asarray(first.scores) - np.asarray(second.scores)
+    width = t_quantile(0.5 + comparison_level(2) / 2, 4) * gaps.std(ddof=1) / np.sqrt(5)
+    assert second.difference.low == pytest.approx(gaps.mean() - width)
+    said = " ".join(sentences(found))
+    assert "its intervals are over seeds alone" in said
+    assert "A difference is paired, over seeds; those" in said
+    one = confirmation(by_metric("f1_macro", (0.95, 0.8, 0.6), seeds=1))
+    assert [each.tied for each in one.configurations] == [True, True, True]
+    assert "With one seed nothing can be told apart by it" in " ".join(sentences(one))
+
+
+def test_the_test_set_is_measured_by_the_metric():
+    found = confirmation(by_metric("accuracy", (0.95, 0.8, 0.6), tested=(0.9, 0.5)))
+    tested = found.tested
+    assert (tested.metric, tested.disagrees) == ("accuracy", False)
+    assert tested.mean.value > tested.default.value
+    assert tested.difference.value == pytest.approx(tested.mean.value - tested.default.value, abs=1e-6)
+    (said,) = (one for one in sentences(found) if one.startswith("The test set"))
+    assert f"for trial 7: accuracy of the labels {tested.mean.value:.4f}" in said
+    assert f"which is {tested.difference.value:.4f} lower (95 %: −" in said
+    assert warnings(found) == ()
+
+
+def test_where_test_and_validation_disagree_by_the_metric_there_is_a_warning():
+    found = confirmation(by_metric("accuracy", (0.95, 0.8, 0.6), tested=(0.5, 0.9)))
+    assert found.tested.disagrees
+    (said,) = warnings(found)
+    assert "disagree in accuracy of the labels: on the test set the default is better than trial 7" in said
+
+
+def test_a_look_at_the_test_set_of_before_tells_of_losses_alone_and_says_so():
+    found = confirmation(by_metric("accuracy", (0.95, 0.8, 0.6), tested=(0.9, 0.5), scores=False))
+    tested = found.tested
+    assert tested.metric == "loss"
+    # By the loss the default is the better one, on both sets.
+    assert (tested.difference.value < 0, tested.validation.value < 0, tested.disagrees) == (True, True, False)
+    assert any("Its accuracy of the labels was not measured then." in one for one in sentences(found))
+
+
+def test_one_whose_metric_was_not_measured_is_not_recommended_and_says_so():
+    view = by_metric("accuracy", (0.95, 0.8, 0.6))
+    bare = [dataclasses.replace(one, score=None if one.number == 0 else one.score) for one in view.trials]
+    found = confirmation(dataclasses.replace(view, trials=tuple(bare)))
+    assert found.recommended == 3
+    assert found.of(7).lost == "complete without accuracy of the labels under seed 0"
+
+
+def test_the_searchs_most_is_told_beside_the_confirmed_mean():
+    view = dataclasses.replace(
+        by_metric("accuracy", (0.9, 0.9, 0.5)), searched_scores={7: 0.99, 3: 0.95, 0: 0.5}
+    )
+    (said,) = (one for one in sentences(confirmation(view)) if one.startswith("The search had"))
+    assert "The search had trial 7 for the best, with 0.9900" in said
+    assert "picking the most of many" in said

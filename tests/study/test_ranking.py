@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loratune.storage.study_files import best_adapters
-from loratune.study.ranking import best_trial, ranked
+from loratune.study.ranking import best_trial, gains_nothing, ranked
 
 
 def numbers(trials):
@@ -41,3 +41,14 @@ def test_by_a_score_more_is_better_then_the_loss_then_the_number(make_view, chan
     assert numbers(ranked(reversed(view.trials))) == [2, 4, 1, 0, 3]
     assert view.best().number == 2
     assert best_adapters(view.trials, 3) == {1, 2, 4}
+
+
+def test_what_is_gained_over_the_base_model_goes_by_the_metric_where_both_have_one():
+    assert gains_nothing(1.0, 1.0)
+    assert not gains_nothing(0.9, 1.0)
+    # A worse loss with more right labels is a gain, and a better one with fewer is none.
+    assert not gains_nothing(1.2, 1.0, 0.8, 0.5)
+    assert gains_nothing(0.8, 1.0, 0.4, 0.5)
+    assert not gains_nothing(0.8, 1.0, 0.5, 0.5)
+    assert gains_nothing(1.0, 1.0, 0.5, 0.5)
+    assert not gains_nothing(0.8, 1.0, 0.4, None)

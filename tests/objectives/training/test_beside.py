@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 import transformers
 from loratune.errors import StorageError
 from loratune.metrics.labels import predicted
-from loratune.objectives.data.answers import find_labels, prompt_and_answer
+from loratune.objectives.data.answers import find_labels, places_of, prompt_and_answer
 from loratune.objectives.training.answering import write
 from loratune.objectives.training.beside import stops_of
 from loratune.objectives.training.label_losses import LEAST, examples_measured
@@ -82,6 +83,41 @@ def test_the_right_labels_loss_is_that_of_the_answer_itself(session, last):
     expected = np.asarray(last.eval_losses) / np.asarray(session.facts.eval_tokens)
     assert right == pytest.approx(expected, rel=1e-5)
     assert set(predicted(table).tolist()) <= {0, 1}
+
+
+def test_of_the_base_model_the_same_is_measured_when_a_study_is_made(session, tiny_model):
+    answers = session.facts.answers
+    table = np.asarray(answers.base_label_losses)
+    assert table.shape == (session.facts.budget.final_eval_examples, 2)
+    places = np.asarray(answers.of_examples)
+    right = np.asarray(session.facts.base_losses) / np.asarray(session.facts.eval_tokens)
+    assert table[np.arange(len(places)), places] == pytest.approx(right, rel=1e-5)
+    again = Session(dataclasses.replace(session._config, geometry=session.facts.geometry))
+    again.close()
+    assert again.facts.answers.base_label_losses == ()  # it is stored with the study
+
+
+def test_on_the_test_set_labels_are_measured_where_they_are_selected_by(session, tmp_path):
+    (*_, result) = run(session, [1], tmp_path)[1]
+    state = result.file
+    found = session.evaluate(state, PARAMS[1], "test")
+    test = session._data.test
+    assert len(found.losses) == len(found.right) == len(found.measures.label_losses) == len(test)
+    labels = find_labels(session._data, session.facts.budget.final_eval_examples)
+    for index, place in enumerate(found.right):
+        assert labels.tokens[place] == tuple(prompt_and_answer(test, index)[1].tolist())
+    own = np.asarray(found.measures.label_losses)[np.arange(len(test)), np.asarray(found.right)]
+    assert own == pytest.approx(np.asarray(found.losses) / np.asarray(found.tokens), rel=1e-5)
+    assert len(found.measures.correct) == len(test)
+    assert np.all(np.asarray(found.measures.correct) <= np.asarray(found.tokens))
+    assert session.evaluate(state, PARAMS[1], "validation").measures is None
+
+
+def test_an_answer_of_the_test_set_that_is_no_label_is_one_past_the_last(session):
+    labels = find_labels(session._data, session.facts.budget.final_eval_examples)
+    fewer = dataclasses.replace(labels, tokens=labels.tokens[:1])
+    places = places_of(fewer, session._data.test, len(session._data.test))
+    assert set(places) == {0, 1}
 
 
 def test_only_the_final_evaluation_measures_more(session, tmp_path):
