@@ -13,7 +13,8 @@
     │   ├── StaleOwner      this process lost the study to another one
     │   └── DamagedFile     a file holds other bytes than were written
     ├── WorkerError         a training process that cannot start or keeps dying
-    │   └── OutOfMemory     memory ran out while model and data were made ready
+    │   ├── OutOfMemory     memory ran out while model and data were made ready
+    │   └── DeviceLost      a GPU that cannot be used
     └── ReportError         there is too little to plot, report or export
 
 Only the command turns these into exit codes. Knows nothing of any other module.
@@ -83,10 +84,18 @@ class WorkerError(LoratuneError):
 
     killed = False
     """Whether another process ended it, so that trying again may well help."""
+    final = False
+    """Whether trying again is of no use."""
 
 
 class OutOfMemory(WorkerError):  # noqa: N818
     """Memory ran out while a training process made model and data ready; fewer slots may fit."""
+
+
+class DeviceLost(WorkerError):  # noqa: N818
+    """A GPU cannot be used: broken, or taken by a process that shares it with nobody."""
+
+    final = True
 
 
 class ReportError(LoratuneError):

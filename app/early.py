@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import WorkerError
-from ..objectives.machine import count_gpus, free_ram
+from ..objectives.machine import free_ram
 from ..objectives.workers.process import ProcessWorker
 from ..search.concurrency import in_flight_limit
 from .places import cores, threads_on
@@ -69,18 +69,19 @@ class EarlyWorkers:
         return None
 
 
-def devices_beside_the_first(chosen: str, wanted: int | None, trials: int) -> tuple[str, ...]:
+def devices_beside_the_first(chosen: str, wanted: int | None, trials: int, gpus: int) -> tuple[str, ...]:
     """Return the devices of the workers that will probably be wanted beside the first one.
 
     Args:
         chosen: the device that the user chose.
         wanted: how many workers the user wants, None for as many as there is room for.
         trials: how many trials the study is to have.
+        gpus: how many GPUs there are, 0 where none is or nobody can tell.
     """
     if chosen.startswith("cuda:"):
         return ()
-    gpus = (count_gpus() or 0) if threads_on(chosen) > 1 else 0
-    count = min(wanted or gpus or cores(), in_flight_limit(trials), free_ram() // FREE_RAM)
+    most = in_flight_limit(trials, min(wanted or gpus, gpus) or 1)
+    count = min(wanted or gpus or cores(), most, free_ram() // FREE_RAM)
     if gpus:
         return tuple(f"cuda:{index}" for index in range(1, min(count, gpus)))
     return ("cpu",) * (count - 1)

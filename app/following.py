@@ -19,8 +19,8 @@ from ..study.stopping import Stopping
 from ..study.study_config import StudyConfig
 from .options import RunOptions
 from .places import threads_on
-from .preparing import PreparedStudy, bring_up
-from .running import digests_now, run_study
+from .preparing import PreparedStudy, look_on_any
+from .running import digests_now, machine_now, run_study
 from .watched import Begun, Finished, Watch, nobody
 
 
@@ -141,7 +141,8 @@ def _prepare(store: Store, parent: StudyRecord, config: StudyConfig, run: RunOpt
     precheck(objective, sized=False)
     check_files(parent.facts.model, digests_now(store, parent.facts))
     threads = threads_on(parent.facts.model.device)
-    prepared = bring_up(config, objective, store.artifacts / LOGS, threads=threads)
+    gpus = machine_now(parent.facts).gpus or 0
+    prepared = look_on_any(config, objective, store.artifacts / LOGS, threads=threads, gpus=gpus)
     if prepared.facts.data.fingerprint != parent.facts.data.fingerprint:
         prepared.worker.close()
         raise DataError(

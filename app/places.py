@@ -31,19 +31,22 @@ class Places:
 
 def machine_of(chosen: str, facts: Facts) -> Machine:
     """Return the machine as a worker found it when it looked, for a study of that ``--device``."""
-    gpus: int | None = int(facts.environment.get("gpus", "1")) if _on_gpu(facts) else 0
+    gpus: int | None = int(facts.environment.get("gpus", "1")) if on_gpu(facts) else 0
     if chosen.startswith("cuda:"):
         gpus = None  # the worker was shown that one alone
     return Machine(gpus=gpus, ram_bytes=facts.memory.available_bytes)
 
 
-def find_places(chosen: str, facts: Facts, machine: Machine) -> Places:
+def find_places(chosen: str, facts: Facts, machine: Machine, *, first: str | None = None) -> Places:
     """Return where a study's workers run on this machine.
 
     ``--device cuda:N`` means that one alone, ``auto`` and ``cuda`` all that there are. Raises ``ModelError``
     where a study made on a GPU finds none and cannot be repeated on a CPU.
+
+    ``first`` is the GPU of a worker that is there already. Those before it could not be used when it was
+    started, and come last.
     """
-    if not _on_gpu(facts):
+    if not on_gpu(facts):
         return Places(gpus=())  # a GPU, where one has come since, would round otherwise
     before = int(facts.environment.get("gpus", "1"))
     there = before if machine.gpus is None else machine.gpus
@@ -56,7 +59,8 @@ def find_places(chosen: str, facts: Facts, machine: Machine) -> Places:
         if machine.gpus is None or int(chosen.removeprefix("cuda:")) < there:
             return Places(gpus=(chosen,))
         return Places(gpus=("cuda:0",), note=f"{chosen}, chosen for the study, is not here; using cuda:0")
-    gpus = tuple(f"cuda:{index}" for index in range(there))
+    number = 0 if first is None else int(first.removeprefix("cuda:"))
+    gpus = tuple(f"cuda:{index}" for index in (*range(number, there), *range(min(number, there))))
     if there == before:
         return Places(gpus=gpus)
     now = "1 GPU is" if there == 1 else f"{there} GPUs are"
@@ -74,14 +78,19 @@ def count_workers(
     """
     if places.gpus:
         there = len(places.gpus)
-        if wanted is not None and wanted > there:
-            raise UsageError(f"--workers {wanted}: there is one worker per GPU, and {there} can be used")
-    elif _on_gpu(facts):
+        check_count(wanted, there)
+    elif on_gpu(facts):
         there = 1  # how much a slot takes on a CPU was not measured
     else:
         held = facts.memory.worker_bytes + facts.memory.base_bytes + slots * facts.memory.slot_bytes
         there = max(1, min(cores(), machine.ram_bytes // max(1, held)))
-    return max(1, min(wanted or there, in_flight_limit(trials)))
+    return max(1, min(wanted or there, in_flight_limit(trials, max(1, len(places.gpus)))))
+
+
+def check_count(wanted: int | None, gpus: int) -> None:
+    """Raise ``UsageError`` where more workers are wanted than there are GPUs for them."""
+    if wanted is not None and wanted > gpus:
+        raise UsageError(f"--workers {wanted}: there is one worker per GPU, and {gpus} can be used")
 
 
 def check_device(chosen: str, gpus: int | None, visible: str | None) -> None:
@@ -112,9 +121,10 @@ def cores() -> int:
 
 def threads_on(device: str) -> int:
     """One thread on a CPU, where each core has a worker of its own; a GPU's worker has the CPU to itself."""
-    on_gpu = device.startswith("cuda") or (device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")))
-    return min(8, cores()) if on_gpu else 1
+    gpu = device.startswith("cuda") or (device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")))
+    return min(8, cores()) if gpu else 1
 
 
-def _on_gpu(facts: Facts) -> bool:
+def on_gpu(facts: Facts) -> bool:
+    """Return whether a study's workers train on GPUs."""
     return facts.model.device.startswith("cuda")

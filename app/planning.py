@@ -14,6 +14,7 @@ from ..study.facts import Facts
 from ..study.full_run import EPOCHS
 from ..study.stop_tokens import stops_differ
 from ..study.study_config import StudyConfig
+from .places import on_gpu
 
 SHARE_WITH_PRUNING = 0.65
 """Rounds that are trained, of those of as many full trials: two measured studies, docs/log.md."""
@@ -116,7 +117,7 @@ def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int)
         "notes": [*([cut] if cut else []), *budget.notes, *facts.notes],
         "workers": workers,
         "slots": facts.slots,
-        "at_once": min(workers * facts.slots, in_flight_limit(trials)),
+        "at_once": min(workers * facts.slots, in_flight_limit(trials, workers if on_gpu(facts) else 1)),
         "memory_bytes": {
             "base_model": memory.base_bytes,
             "slot": memory.slot_bytes,

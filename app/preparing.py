@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import OutOfMemory, StudyExists
+from ..errors import DeviceLost, OutOfMemory, StudyExists
 from ..objectives import machine
 from ..objectives.precheck import precheck
 from ..objectives.workers.process import ProcessWorker
@@ -22,7 +22,7 @@ from ..study.records import StudyRecord
 from ..study.study_config import StudyConfig
 from .early import EarlyWorkers, devices_beside_the_first
 from .metric_check import check_measurable
-from .places import check_device, count_workers, find_places, machine_of, threads_on
+from .places import check_count, check_device, count_workers, find_places, machine_of, threads_on
 from .request import (
     Request,
     choose_preset,
@@ -51,6 +51,10 @@ class PreparedStudy:
     """What the worker found."""
     worker: ProcessWorker
     """The worker; close it."""
+    gpu: str | None = None
+    """The GPU that it was shown alone, such as ``cuda:1``; None where there is but one, or it was named."""
+    lost: tuple[str, ...] = ()
+    """What was said of GPUs before it that could not be used."""
 
 
 def prepare(
@@ -69,13 +73,15 @@ def prepare(
     chosen = choose_preset(request)
     config = make_config(request, chosen or preset("default"))
     precheck(config.objective, sized=chosen is not None)
-    device = config.objective.model.device
+    device, wanted = config.objective.model.device, request.run.workers_wanted
+    gpus = machine.count_gpus() if device != "cpu" and threads_on(device) > 1 else 0
     if device.startswith("cuda"):
-        check_device(device, machine.count_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        check_device(device, gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        check_count(wanted, 1 if device.startswith("cuda:") else gpus or wanted or 1)
     starting()
     if early is not None:
         import_ahead()
-        early.start(logs, devices_beside_the_first(device, request.run.workers_wanted, request.search.trials))
+        early.start(logs, devices_beside_the_first(device, wanted, request.search.trials, gpus or 0))
 
     def look(config: StudyConfig, device: str) -> PreparedStudy:
         objective = dataclasses.replace(
@@ -84,7 +90,7 @@ def prepare(
             cache_dir=None if cache is None else str(cache),
             deterministic=request.run.deterministic,
         )
-        return bring_up(config, objective, logs, threads=threads_on(device))
+        return look_on_any(config, objective, logs, threads=threads_on(device), gpus=gpus or 0)
 
     prepared = look(config, device)
     try:
@@ -112,14 +118,45 @@ def _in_hours(request: Request, prepared: PreparedStudy, *, logs: Path, cache: P
     return prepare(in_examples(request, examples), logs=logs, cache=cache)
 
 
-def bring_up(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> PreparedStudy:
+def look_on_any(
+    config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int, gpus: int
+) -> PreparedStudy:
+    """Start a worker and let it look: on the first of so many GPUs, else on the next that can be used.
+
+    A GPU that is broken, or whose memory others hold, is left to the last of the workers. Raises what
+    ``bring_up`` does.
+    """
+    if gpus < 2 or objective.model.device.startswith("cuda:"):
+        return bring_up(config, objective, logs, threads=threads)
+    lost: list[str] = []
+    for gpu in (f"cuda:{index}" for index in range(gpus)):
+        try:
+            prepared = bring_up(config, objective, logs, threads=threads, gpu=gpu)
+        except (OutOfMemory, DeviceLost) as error:
+            if len(lost) == gpus - 1:
+                raise
+            lost.append(f"{gpu}: {error}; going on with the next GPU")
+            continue
+        if prepared.facts.model.device.startswith("cuda"):
+            # It saw one of them alone.
+            environment = {**prepared.facts.environment, "gpus": str(gpus)}
+            facts = dataclasses.replace(prepared.facts, environment=environment)
+            prepared = dataclasses.replace(prepared, facts=facts, gpu=gpu, lost=tuple(lost))
+        return prepared
+    raise AssertionError("the last of them raises")
+
+
+def bring_up(
+    config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int, gpu: str | None = None
+) -> PreparedStudy:
     """Start a worker and let it look; again, with half of the slots, where its memory ran out.
 
-    Raises ``OutOfMemory`` where one trial at a time is too much.
+    ``gpu`` is shown to it alone. Raises ``OutOfMemory`` where one trial at a time is too much,
+    ``DeviceLost`` where its GPU cannot be used.
     """
     while True:
         try:
-            return _look_once(config, objective, logs, threads=threads)
+            return _look_once(config, objective, logs, threads=threads, gpu=gpu)
         except OutOfMemory:
             if objective.slots == 1:
                 raise
@@ -127,12 +164,13 @@ def bring_up(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, thr
         objective = dataclasses.replace(objective, slots=slots)
 
 
-def _look_once(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int) -> PreparedStudy:
+def _look_once(
+    config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, threads: int, gpu: str | None
+) -> PreparedStudy:
     """Start a worker, let it look, and start it again where it turns out to need other threads."""
     chosen = objective.model.device
-    worker = make_worker(
-        0, logs / "worker-0.log", threads=threads, device=chosen if chosen.startswith("cuda:") else None
-    )
+    named = chosen if chosen.startswith("cuda:") else None
+    worker = make_worker(0, logs / "worker-0.log", threads=threads, device=named, sees=gpu)
     try:
         facts = worker.prepare(objective)
     except BaseException:
@@ -140,7 +178,7 @@ def _look_once(config: StudyConfig, objective: ObjectiveConfig, logs: Path, *, t
         raise
     if threads != threads_on(facts.model.device):
         worker.close()
-        return _look_once(config, objective, logs, threads=threads_on(facts.model.device))
+        return _look_once(config, objective, logs, threads=threads_on(facts.model.device), gpu=gpu)
     return PreparedStudy(config=config, facts=facts, worker=worker)
 
 
@@ -173,7 +211,7 @@ def planned_workers(request: Request, prepared: PreparedStudy) -> int:
     here = machine_of(device, facts)
     return count_workers(
         request.run.workers_wanted,
-        find_places(device, facts, here),
+        find_places(device, facts, here, first=prepared.gpu),
         facts,
         here,
         wanted_trials(request, prepared.config),

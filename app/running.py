@@ -55,7 +55,9 @@ def run_study(
     logs = store.artifacts / LOGS
     chosen = objective.model.device
     here = machine_now(facts) if prepared is None else machine_of(chosen, prepared.facts)
-    places = find_places(chosen, facts, here)
+    places = find_places(chosen, facts, here, first=None if prepared is None else prepared.gpu)
+    for words in () if prepared is None else prepared.lost:
+        _tell(observers, Notice(about="device", text=words))
     if places.note is not None:
         _tell(observers, Notice(about="device", text=places.note))
 

@@ -10,9 +10,15 @@ _PLAIN = f"{__package__.rpartition('.')[0]}.objectives.training.plain_training:P
 """What a worker serves that trains without adapters."""
 
 
-def make_worker(index: int, log: Path, *, threads: int, device: str | None = None) -> ProcessWorker:
-    """Return a worker process, to be closed; ``device`` is shown to it alone, None shows it all."""
-    return ProcessWorker(index, log, threads=threads, device=device)
+def make_worker(
+    index: int, log: Path, *, threads: int, device: str | None = None, sees: str | None = None
+) -> ProcessWorker:
+    """Return a worker process, to be closed.
+
+    ``device`` is shown to it alone; where that is None the configuration says whether it takes the GPU that
+    it ``sees``, or any.
+    """
+    return ProcessWorker(index, log, threads=threads, device=device, sees=sees)
 
 
 def make_plain_worker(log: Path, *, threads: int, device: str | None) -> ProcessWorker:

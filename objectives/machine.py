@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +58,30 @@ def count_gpus() -> int | None:
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     # AMD's GPUs have another driver, of which PyTorch makes CUDA devices as well.
-    return None if count == 0 and Path("/dev/kfd").exists() else count
+    if count == 0 and Path("/dev/kfd").exists():
+        return None
+    slices = visible_names(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    # However many slices of GPUs are named, a process is given the first; a worker each can have them all.
+    return len(slices) if count and slices and slices[0].startswith("MIG-") else count
+
+
+def visible_names(visible: str) -> tuple[str, ...]:
+    """Return the devices that ``CUDA_VISIBLE_DEVICES`` names, as the driver reads it, in their order.
+
+    What comes after the first that is no device is not looked at, and a list that names one twice names
+    none.
+
+    >>> visible_names("3, GPU-77,-1,5"), visible_names("0,0"), visible_names("")
+    (('3', 'GPU-77'), (), ())
+    """
+    names: list[str] = []
+    for name in (one.strip() for one in visible.split(",")):
+        if not re.match(r"\d|GPU-|MIG-", name):
+            break
+        if name in names:
+            return ()
+        names.append(name)
+    return tuple(names)
 
 
 def free_ram() -> int:

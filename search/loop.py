@@ -142,10 +142,11 @@ class _Search:
         for one, (worker, facts) in zip(self._workers, prepared, strict=False):
             one.seat_worker(worker, facts)
         self._announcer = Announcer(state, self._workers, observers, clock)
-        self._source = TrialSource(state, self._announcer)
+        cards = self._workers if state.facts.model.device.startswith("cuda") and count > 1 else []
+        self._source = TrialSource(state, self._announcer, gpus=len(cards) or 1)
         self._boundary = Boundary(state, self._announcer, together=deterministic or count == 1)
         self._placement = Placement(state, self._source, self._boundary, self._workers)
-        self._recovery = Recovery(state, self._announcer, limits, interrupted=state.running())
+        self._recovery = Recovery(state, self._announcer, limits, interrupted=state.running(), cards=cards)
         self._starting = Starting(state, self._announcer, self._recovery, self._workers)
         self._ending = SearchEnd(
             state,

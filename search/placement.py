@@ -49,7 +49,9 @@ class Placement:
     def _admit(self, worker: WorkerState) -> None:
         """Fill a worker's free slots: first with trials that wait for a place, then with new ones."""
         live = len(self._used())
-        room = share_of_worker(self._state.slots, self._source.limit, live) - len(worker.members)
+        share = share_of_worker(self._state.slots, self._source.limit, live)
+        # Another process may hold a part of one card's memory; then the other cards take more trials.
+        room = min(share, worker.passes.slots) - len(worker.members)
         placed = {number for other in self._workers for number in other.members}
         waiting = [number for number in self._state.running() if number not in placed]
         while room > 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import OutOfMemory, StorageError, WorkerError
@@ -38,8 +38,16 @@ class Recovery:
     """Keeps account of what went wrong."""
 
     def __init__(
-        self, state: StudyState, announcer: Announcer, limits: Limits, *, interrupted: Iterable[int]
+        self,
+        state: StudyState,
+        announcer: Announcer,
+        limits: Limits,
+        *,
+        interrupted: Iterable[int],
+        cards: Sequence[WorkerState] = (),
     ) -> None:
+        self._cards = cards
+        """Workers of which each has a memory of its own, a GPU's; those of a CPU share one."""
         self._interrupted = set(interrupted)
         """Trials whose last attempt did not end by itself: a dead worker may still write their files."""
         self._from_scratch: set[int] = set()
@@ -97,7 +105,12 @@ class Recovery:
         """Leave a worker that did not come up to be started again, or give it up."""
         worker.close()
         out_of_memory = isinstance(error, OutOfMemory)
-        self._recover(worker, NotStarted(reason=str(error), out_of_memory=out_of_memory, killed=error.killed))
+        self._recover(
+            worker,
+            NotStarted(
+                reason=str(error), out_of_memory=out_of_memory, killed=error.killed, final=error.final
+            ),
+        )
 
     def _recover(self, worker: WorkerState, failure: Failure) -> None:
         health = Health(passes=worker.passes, failed_starts=worker.failed_starts, killers=self._killers)
@@ -110,7 +123,10 @@ class Recovery:
     def _do(self, worker: WorkerState, action: Action) -> None:
         match action:
             case LimitSlots(slots=slots, reason=reason):
-                self._state.limit_slots(slots, worker=worker.index, reason=reason)
+                # What one card lacks, the others may have: the study's limit is what the best of them takes.
+                most = max((one.passes.slots for one in self._cards if not one.given_up), default=slots)
+                if not self._cards or most < self._state.slots:
+                    self._state.limit_slots(most, worker=worker.index, reason=reason)
                 self._announcer.tell(SlotsLimited(worker=worker.index, slots=slots, reason=reason))
             case EndTrial(trial=trial, state=state, reason=reason):
                 verdict = Verdict(trial=trial, state=state, reason=reason, value=None)

@@ -49,6 +49,8 @@ class NotStarted:
     """Whether memory ran out."""
     killed: bool = False
     """Whether another process ended it."""
+    final: bool = False
+    """Whether trying again is of no use."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +155,7 @@ def _after_no_start(health: Health, failure: NotStarted, limits: Limits) -> tupl
         return dataclasses.replace(health, passes=fewer), (LimitSlots(slots=fewer.slots, reason=reason),)
     health = dataclasses.replace(health, failed_starts=health.failed_starts + 1)
     patience = limits.killed_starts if failure.killed else limits.starts
-    if failure.out_of_memory or health.failed_starts >= patience:
+    if failure.out_of_memory or failure.final or health.failed_starts >= patience:
         return health, (GiveUp(reason=reason),)
     return health, (TryAgain(reason=reason),)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import OutOfMemory, WorkerError
+from ..errors import LoratuneError, OutOfMemory, WorkerError
 from ..study.events import StudyResumed, WorkerStarted
 from ..study.facts import Facts
 from ..study.sentences import made_elsewhere
@@ -53,6 +53,16 @@ class Starting:
             facts = worker.end_start(timeout)
         except WorkerError as error:
             self._failed(worker, error)
+            self._prepare()
+            return
+        except LoratuneError as error:
+            others = any(not one.given_up for one in self._workers if one is not worker)
+            if self._found is None or not others:
+                raise
+            # Model and data are as another worker found them, so it is this one's device that is different.
+            refused = WorkerError(str(error))
+            refused.final = True
+            self._failed(worker, refused)
             self._prepare()
             return
         if facts is not None:

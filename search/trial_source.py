@@ -18,10 +18,10 @@ from .study_state import StudyState
 class TrialSource:
     """Begins new trials of a study, as many as it wants and as may be in flight."""
 
-    def __init__(self, state: StudyState, announcer: Announcer) -> None:
+    def __init__(self, state: StudyState, announcer: Announcer, *, gpus: int = 1) -> None:
         self.total = state.study.trials
         """How many trials the study is to have."""
-        self.limit = in_flight_limit(self.total) if state.config.stage is None else self.total
+        self.limit = in_flight_limit(self.total, gpus) if state.config.stage is None else self.total
         """How many may run at once."""
         self.exhausted = False
         """Whether no untried configuration was found."""

@@ -46,7 +46,9 @@ def sentence(event: Event) -> str | None:
         case WorkerNotStarted(given_up=False):
             return f"{event.reason}; starting it again"
         case WorkerNotStarted():
-            return f"worker {event.worker} is given up after {event.starts} starts: {event.reason}"
+            return (
+                f"worker {event.worker} is given up after {numbered(event.starts, 'start')}: {event.reason}"
+            )
         case SlotsLimited():
             return f"memory ran out: at most {numbered(event.slots, 'trial')} at once in a worker from now on"
         case Notice():

@@ -9,6 +9,7 @@ import importlib.metadata
 from collections.abc import Mapping
 
 from ...errors import WorkerError
+from ..machine import visible_names
 
 _LAUNCHER = (
     *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "ROLE_WORLD_SIZE"),
@@ -39,10 +40,10 @@ def child_environment(environ: Mapping[str, str], *, threads: int, device: str |
     elif device is not None and device.startswith("cuda:"):
         number = int(device.removeprefix("cuda:"))
         visible = environ.get("CUDA_VISIBLE_DEVICES")
-        names = [str(number)] * (number + 1) if visible is None else visible.split(",")
+        names = (str(number),) * (number + 1) if visible is None else visible_names(visible)
         if number >= len(names):
             raise WorkerError(f"device: {device} is not among CUDA_VISIBLE_DEVICES={visible}; name another")
-        environment["CUDA_VISIBLE_DEVICES"] = names[number].strip()
+        environment["CUDA_VISIBLE_DEVICES"] = names[number]
     return environment
 
 

@@ -76,6 +76,7 @@ class ProcessWorker:
         log_file: where everything that the process prints is appended.
         threads: threads of one operation.
         device: ``cpu``, ``cuda``, ``cuda:N``, or None for what the config says.
+        sees: the GPU, ``cuda:N``, that it is shown alone where the config says whether it takes one.
         session: import path of what is served.
         silence: seconds without any work after which a worker that prepares has hung.
     """
@@ -87,6 +88,7 @@ class ProcessWorker:
         threads: int = 1,
         device: str | None = None,
         *,
+        sees: str | None = None,
         session: str = SESSION,
         silence: float = PREPARE_SILENCE,
     ) -> None:
@@ -98,7 +100,7 @@ class ProcessWorker:
         self._inside: set[int] = set()
         self._running = False
         self._over = False
-        environment = child_environment(os.environ, threads=threads, device=device)
+        environment = child_environment(os.environ, threads=threads, device=device or sees)
         self._oom_kills = _oom_kills()
         log = _open_log(log_file)
         self._connection, theirs = multiprocessing.Pipe()
@@ -156,6 +158,8 @@ class ProcessWorker:
     def _refusal(self, answer: Refused | WorkerFailed, slots: int | None) -> LoratuneError:
         """Return the error for a worker that could not prepare, with so many slots as were asked for."""
         match answer:
+            case Refused(kind="DeviceLost", message=message):
+                return errors.DeviceLost(f"worker {self.index}: {message}; see {self.log_file}")
             case Refused(kind=kind, message=message):
                 refused: LoratuneError = getattr(errors, kind)(message)
                 return refused

@@ -28,6 +28,7 @@ from ...spaces.params import LoraParams
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
 from ..base import Done, Evaluated, Generated, Part, RoundProgress, SlotFailed, WorkerFailed
+from ..device_lost import lost_device
 from ..out_of_memory import ran_out_of_memory
 from .wire import (
     Add,
@@ -157,8 +158,12 @@ class _Service:
     def _prepare(self, config: ObjectiveConfig) -> None:
         try:
             self.session = self.make(config)
-        except LoratuneError as error:
-            if ran_out_of_memory(error):
+        except Exception as error:
+            if (words := lost_device(error)) is not None:
+                log.error("the GPU cannot be used: %s", words, exc_info=not isinstance(error, LoratuneError))
+                self._send(Refused(kind="DeviceLost", message=f"its GPU cannot be used ({words})"))
+                return
+            if ran_out_of_memory(error) or not isinstance(error, LoratuneError):
                 raise
             # A subclass that the parent may not know crosses as the nearest class of the tree.
             known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))

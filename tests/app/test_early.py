@@ -34,36 +34,36 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
 
     monkeypatch.setattr(early, "make_worker", make)
     monkeypatch.setattr(early, "cores", lambda: 3)
-    monkeypatch.setattr(early, "count_gpus", lambda: 4)
     monkeypatch.setattr(early, "free_ram", lambda: 64 * 2**30)
     monkeypatch.setattr(early, "threads_on", lambda device: 8 if device.startswith("cuda") else 1)
     return found
 
 
 @pytest.mark.parametrize(
-    ("chosen", "wanted", "trials", "devices"),
+    ("chosen", "wanted", "trials", "gpus", "devices"),
     [
-        ("cpu", None, 100, ("cpu", "cpu")),
-        ("auto", None, 100, ("cpu", "cpu")),
-        ("cpu", 2, 100, ("cpu",)),
-        ("cpu", 1, 100, ()),
-        ("cpu", None, 6, ("cpu",)),  # two trials at once
-        ("cpu", None, 2, ()),
-        ("cuda", None, 100, ("cuda:1", "cuda:2", "cuda:3")),
-        ("cuda", 2, 100, ("cuda:1",)),
-        ("cuda", 8, 100, ("cuda:1", "cuda:2", "cuda:3")),  # refused once the first one has looked
-        ("cuda:2", None, 100, ()),
+        ("cpu", None, 100, 0, ("cpu", "cpu")),
+        ("auto", None, 100, 0, ("cpu", "cpu")),
+        ("cpu", 2, 100, 0, ("cpu",)),
+        ("cpu", 1, 100, 0, ()),
+        ("cpu", None, 6, 0, ("cpu",)),  # two trials at once
+        ("cpu", None, 2, 0, ()),
+        ("cuda", None, 100, 4, ("cuda:1", "cuda:2", "cuda:3")),
+        ("cuda", 2, 100, 4, ("cuda:1",)),
+        ("cuda", 8, 100, 4, ("cuda:1", "cuda:2", "cuda:3")),  # refused before any starts
+        ("cuda:2", None, 100, 4, ()),
+        ("auto", None, 6, 4, ("cuda:1", "cuda:2")),  # on several GPUs half of the trials at once
     ],
 )
 def test_as_many_start_as_trials_would_run_in(
-    chosen: str, wanted: int | None, trials: int, devices: tuple[str, ...]
+    chosen: str, wanted: int | None, trials: int, gpus: int, devices: tuple[str, ...]
 ) -> None:
-    assert early.devices_beside_the_first(chosen, wanted, trials) == devices
+    assert early.devices_beside_the_first(chosen, wanted, trials, gpus) == devices
 
 
 def test_none_starts_early_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(early, "free_ram", lambda: 7 * 2**30)
-    assert early.devices_beside_the_first("cpu", None, 100) == ()
+    assert early.devices_beside_the_first("cpu", None, 100, 0) == ()
 
 
 def test_each_is_taken_once_and_only_as_it_was_started(made: list[Process], tmp_path: Path) -> None:

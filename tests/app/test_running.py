@@ -31,8 +31,8 @@ class Worker:
 
     made: ClassVar[list] = []
 
-    def __init__(self, index, log_file, threads=1, device=None):
-        self.made.append((index, device, threads))
+    def __init__(self, index, log_file, threads=1, device=None, sees=None):
+        self.made.append((index, device or sees, threads))
         self.closed = False
 
     def prepare(self, objective):

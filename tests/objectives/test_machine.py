@@ -33,6 +33,15 @@ def test_gpus_are_those_that_the_driver_counts(count: int, monkeypatch: pytest.M
     assert machine.count_gpus() == count
 
 
+@pytest.mark.parametrize(("given", "counted"), [(1, 2), (0, 0)])
+def test_slices_of_a_gpu_are_as_many_as_are_named_though_a_process_is_given_one(
+    given: int, counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b,-1,MIG-c")
+    pretend_driver(monkeypatch, count=given)
+    assert machine.count_gpus() == counted
+
+
 def test_a_driver_that_finds_no_device_counts_none(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_driver(monkeypatch, count=8, status=100)
     assert machine.count_gpus() == 0

@@ -15,6 +15,14 @@ def test_about_a_quarter_of_all_trials_is_in_flight(trials: int) -> None:
     assert max(1, trials / 4) <= in_flight_limit(trials) < trials / 4 + 1
 
 
+@given(st.integers(1, 10_000), st.integers(2, 64))
+def test_several_gpus_are_fed_up_to_half_of_all_trials(trials: int, gpus: int) -> None:
+    limit = in_flight_limit(trials, gpus)
+    assert limit >= in_flight_limit(trials)
+    assert limit in (in_flight_limit(trials), 4 * gpus, (trials + 1) // 2)
+    assert limit >= min(4 * gpus, trials / 2)
+
+
 @given(st.integers(1, 64), st.integers(1, 200), st.integers(1, 8))
 def test_workers_share_a_low_limit_and_never_exceed_their_slots(slots: int, limit: int, workers: int) -> None:
     share = share_of_worker(slots, limit, workers)

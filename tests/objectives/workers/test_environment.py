@@ -13,11 +13,17 @@ def test_a_device_is_counted_among_the_visible_ones() -> None:
 
     assert visible("cuda:2") == "2"
     assert visible("cuda:1", CUDA_VISIBLE_DEVICES="3,5") == "5"
+    assert visible("cuda:1", CUDA_VISIBLE_DEVICES="GPU-1, MIG-2/0/1") == "MIG-2/0/1"
     assert visible("cpu", CUDA_VISIBLE_DEVICES="3,5") == ""
     assert visible("cuda") is None
     assert visible(None, CUDA_VISIBLE_DEVICES="3") == "3"
     with pytest.raises(WorkerError, match="cuda:2 is not among CUDA_VISIBLE_DEVICES=3,5"):
         visible("cuda:2", CUDA_VISIBLE_DEVICES="3,5")
+    for none in ("", "-1", "-1,0", "0,0", "none"):
+        with pytest.raises(
+            WorkerError, match=f"cuda:0 is not among CUDA_VISIBLE_DEVICES={none}; name another"
+        ):
+            visible("cuda:0", CUDA_VISIBLE_DEVICES=none)
 
 
 def test_a_workers_memory_on_a_gpu_may_grow_in_place_unless_the_user_said_otherwise() -> None:
