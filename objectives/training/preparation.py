@@ -128,8 +128,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
     )
     final = eval_sets[budget.final_eval_examples]
     if found is None:
-        # Nothing has been added yet, so the first row computes as the base model does.
-        losses, correct = final.losses_and_correct(pack, slice(0, 1))
+        losses, correct = _measure_base(base, geometry, final)
         base_losses, base_loss = tuple(losses[0].tolist()), mean_loss(losses[0], final.target_tokens)
         answers = answers_of(data, final.size, tokenizer, base_correct=tuple(correct[0].tolist()))
     else:
@@ -161,6 +160,17 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         ),
     )
     return Prepared(facts=facts, base=base, data=data, pack=pack, eval_sets=eval_sets)
+
+
+def _measure_base(
+    base: BaseModel, geometry: Geometry, examples: EvalSet
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the base model's losses and right tokens, by a pack of no layers: adding zeros takes time."""
+    bare = Pack(base, dataclasses.replace(geometry, targets=()), 1)
+    try:
+        return examples.losses_and_correct(bare, slice(0, 1))
+    finally:
+        bare.close()
 
 
 def _adapter_features(config: ObjectiveConfig, base: BaseModel, targets: tuple[str, ...]) -> dict[str, int]:

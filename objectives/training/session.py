@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import torch
+from transformers import modeling_utils  # noqa: F401 - loading a model takes it; workers that wait have time
 
 from ...errors import StorageError
 from ...spaces.params import LoraParams

@@ -1,6 +1,8 @@
 """How fast a worker trains with all its slots in use: a few micro-steps that are thrown away.
 
-They are there for the plan's hours and a search's patience, so no more are trained than that needs.
+They are there for the plan's hours and a search's patience, so no more are trained than that needs. On a
+GPU all slots are filled, so that memory runs out here or not at all. On a CPU that arithmetic keeps busy,
+trials do not make each other faster, and filling the slots would take as long as a piece of training.
 """
 
 from __future__ import annotations
@@ -18,47 +20,55 @@ from .replay import SEEN
 from .stream import Stream
 
 LONG_ENOUGH = 0.5
-"""Seconds of a micro-step past which a CPU's speed is read from it alone: warming up is little of it."""
+"""Seconds of one trial's micro-step past which it alone tells a CPU's speed: little of it is warming up."""
+BUSY = 0.05
+"""Seconds of one trial's micro-step past which a CPU is busy with arithmetic: two trials tell the rest."""
 
 
 def measure_speed(
     pack: Pack, data: TokenizedData, budget: Budget, geometry: Geometry, known: float | None = None
 ) -> float:
-    """Return training examples per second with all slots in use, from three micro-steps of middling length.
+    """Return training examples per second with all slots in use.
 
-    The longest goes before them, as a warm-up, so that memory runs out here or not at all; it goes alone
-    where the speed is ``known``, and where it says enough.
+    Measured on three micro-steps of middling length after the longest, which warms up; on a CPU by as few
+    trials as tell. Where the speed is ``known``, only what may run out of memory is tried.
     """
     device = pack.params.device
     order = Stream(data.train.lengths, budget, 0).round(0)
     lengths = geometry.micro_step_lengths
     micro_steps = sorted(range(budget.micro_steps), key=lambda micro_step: lengths[micro_step])
-    longest, chosen = (
-        longest_micro_step(geometry),
-        [micro_steps[len(micro_steps) * share // 4] for share in (1, 2, 3)],
-    )
-    rows = pack.slots * budget.micro_batch
-    pack.fill()
+    longest = longest_micro_step(geometry)
+    chosen = [micro_steps[len(micro_steps) * share // 4] for share in (1, 2, 3)]
 
-    def train(*numbers: int) -> float:
+    def train(trials: int, *numbers: int) -> float:
+        pack.active = trials
         started = time.perf_counter()
         for micro_step in numbers:
-            batch = collate(data.train, [order[micro_step]] * pack.slots, lengths[micro_step], device)
-            pack.accumulate(batch, [None] * pack.slots)[0, 0].item()
+            batch = collate(data.train, [order[micro_step]] * trials, lengths[micro_step], device)
+            pack.accumulate(batch, [None] * trials)[0, 0].item()
         return time.perf_counter() - started
 
-    seconds = train(longest)
-    if known is not None:
-        speed = known
-    elif device.type == "cpu" and seconds > LONG_ENOUGH:
-        speed = rows / seconds * lengths[longest] / statistics.mean(lengths)
-    else:
+    def measure() -> float:
+        if device.type == "cpu":
+            alone = train(1, longest)
+            if alone > LONG_ENOUGH:
+                return budget.micro_batch / alone * lengths[longest] / statistics.mean(lengths)
+            if alone > BUSY:
+                trials = min(2, pack.slots)
+                return trials * budget.micro_batch / train(trials, chosen[1])
+        train(pack.slots, longest)
         if pack.replays is not None:  # as fast as it will be once its shapes have come a few times
             # What is recorded is compared with what was run, and zeros would hide an adapter's part of it.
             pack.params.normal_(std=0.02)
             pack.scales.fill_(1.0)
-            train(*chosen * (SEEN + 1))
-        speed = len(chosen) * rows / train(*chosen)
+            train(pack.slots, *chosen * (SEEN + 1))
+        return len(chosen) * pack.slots * budget.micro_batch / train(pack.slots, *chosen)
+
+    if known is None:
+        speed = measure()
+    else:
+        speed = known
+        train(pack.slots, longest)
     for row in range(pack.slots):
         pack.clear(row)
     pack.active = 0
