@@ -160,7 +160,7 @@ class _Anchored(torch.autograd.Function):
 def main() -> None:
     """Count and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--trials", type=int, nargs="+", default=[1, 8, 16], help="packs to count")
+    parser.add_argument("--trials", type=int, nargs="+", default=[1, 8, 32], help="packs to count")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, bfloat16, {BLOCKS} blocks\n")

@@ -3,6 +3,7 @@
     python benchmarks/gpu.py                             on a machine with a GPU
     python benchmarks/gpu.py --wheels FOLDER             what is missing there comes from a folder of wheels
     python benchmarks/gpu.py --only peers                whole trials beside Trainer, a command of its own
+    python benchmarks/gpu.py --only memory               memory that runs out, a command of its own
     python benchmarks/gpu.py --device cpu --toy          every stage at toy size, to see that it runs
 
 Needs no network, no model and no installed loratune: models are of random weights, made on the device from a
@@ -23,6 +24,7 @@ import dataclasses
 import json
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,13 +63,20 @@ STAGES = (
     Stage(name="versions", seconds=15, question="what is here"),
     Stage(name="right", seconds=75, question="is it right: kill -9 and resume, plain PEFT, K = 1 and 16"),
     Stage(name="shape_small", seconds=40, question="a micro-step at the shape of 0.5B"),
-    Stage(name="shape_large", seconds=40, question="a micro-step at the shape of 8B"),
-    Stage(name="replay", seconds=80, question="a micro-step replayed from a recording"),
-    Stage(name="plain", seconds=30, question="the same step in plain PEFT, one trial at a time"),
-    Stage(name="boundary", seconds=40, question="what a round's end costs"),
-    Stage(name="memory", seconds=110, question="when memory runs out, at the start and in the midst"),
+    Stage(name="shape_large", seconds=60, question="a micro-step at the shapes of 1.5B and 8B"),
+    Stage(name="plain", seconds=45, question="the same steps in plain PEFT, one trial at a time"),
     Stage(name="probes", seconds=40, question="what this GPU and torch would allow"),
-    Stage(name="four_bit", seconds=30, question="a base of 4 bits"),
+    Stage(name="sweep", seconds=60, question="0.5B over trials, batch and length"),
+    Stage(name="profile", seconds=30, question="where the time of a micro-step goes"),
+    Stage(name="four_bit", seconds=40, question="a base of 4 bits"),
+    Stage(name="boundary", seconds=40, question="what a round's end costs"),
+    Stage(name="replay", seconds=80, question="a micro-step replayed from a recording"),
+    Stage(
+        name="memory",
+        seconds=110,
+        question="when memory runs out, at the start and in the midst",
+        by_name=True,
+    ),
     Stage(
         name="peers",
         seconds=400,
@@ -238,6 +247,8 @@ def run_stages(arguments: argparse.Namespace, folder: Path, environment: dict[st
                 for log in sorted(folder.rglob("*.log"))
             ]
             (arguments.output / "logs.txt").write_text("\n".join(logs))
+            for written in sorted(folder.glob("*/profile-*.txt")):
+                shutil.copy(written, arguments.output / written.name)
         print("\n" + text, flush=True)
     return all(end["status"] in ("done", "skipped") for end in runner.ends)
 

@@ -2,6 +2,7 @@
 
     python benchmarks/startup.py                          the demo, 2 workers, median of 3 rounds
     python benchmarks/startup.py --real                   stories260K on disfl_qa, from ../shared
+    python benchmarks/startup.py --large                  36 million random weights on the demo's data
     python benchmarks/startup.py --beside FOLDER          in turn with the package `loratune` in that folder
     python benchmarks/startup.py --words list             seconds of `tune list` and `tune --help` instead
 
@@ -28,6 +29,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import loratune
+from loratune.demo import data_path
+from throughput_parts.large_model import make_large
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REAL_MODEL = SHARED / "models" / "stories260K"
@@ -174,6 +177,7 @@ def main() -> None:
     parser.add_argument(
         "--real", action="store_true", help="stories260K on disfl_qa; skips without ../shared"
     )
+    parser.add_argument("--large", action="store_true", help="36 million random weights")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--beside", type=Path, help="a folder that holds another version of the package")
@@ -193,6 +197,8 @@ def main() -> None:
             measure_words(packages, arguments.words, arguments.rounds)
         else:
             words = [f"--model={REAL_MODEL}", f"--data={REAL_DATA}"] if arguments.real else []
+            if arguments.large:
+                words = [f"--model={make_large(Path(name) / 'large')}", f"--data={data_path()}"]
             measure_start(packages, words, arguments.rounds, arguments.workers)
         print(f"load {os.getloadavg()[0]:.1f} at the end")
 

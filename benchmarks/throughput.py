@@ -2,6 +2,7 @@
 
     python benchmarks/throughput.py                      the embedded demo
     python benchmarks/throughput.py --real               stories260K on disfl_qa, from ../shared
+    python benchmarks/throughput.py --large              36 million random weights on the demo's data
     python benchmarks/throughput.py --model M --data D [--space default] [--device cuda]
 
 Both sides train the same trials in full (no pruning): same configurations, drawn once from the space,
@@ -37,11 +38,11 @@ import yaml
 from loratune.demo import data_path, model_path
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import PRESETS
-from loratune.spaces.range import Range
-from loratune.spaces.space import SearchSpace
 from loratune.storage.store import Store
 from loratune.study.budget import ROUNDS
 from loratune.study.records import Evaluation
+from throughput_parts.drawing import draw
+from throughput_parts.large_model import make_large
 from throughput_parts.report import Round, Side, mib, report
 from throughput_parts.watching import Watched, watch
 
@@ -76,22 +77,6 @@ def peers_of(arguments: argparse.Namespace, cores: int) -> list[Peer]:
         return [Peer(processes=arguments.peer_processes, threads=arguments.peer_threads)]
     shapes = dict.fromkeys(((1, cores), (1, 1), (cores, 1)))
     return [Peer(processes=processes, threads=threads) for processes, threads in shapes]
-
-
-def draw(space: SearchSpace, default: LoraParams, count: int, seed: int, highest: float) -> list[LoraParams]:
-    """Return ``count`` different configurations: the default (trial 0 of every study), then drawn ones."""
-    rates = space["learning_rate"]
-    low, high = rates.bounds
-    calm = space.replace(
-        Range(
-            name="learning_rate", low=low, high=min(high, highest), log=isinstance(rates, Range) and rates.log
-        )
-    )
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    drawn = {default: None}
-    while len(drawn) < count:
-        drawn[calm.decode(study.ask(calm.distributions()).params)] = None
-    return list(drawn)[:count]
 
 
 def job_of(arguments: argparse.Namespace, model: str | Path, data: str | Path) -> dict[str, Any]:
@@ -231,6 +216,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--real", action="store_true", help="stories260K on disfl_qa; skips without ../shared"
     )
+    parser.add_argument(
+        "--large", action="store_true", help="36 million random weights: a CPU that arithmetic keeps busy"
+    )
     parser.add_argument("--trials", type=int, default=64, help="trials of each run (default 64)")
     parser.add_argument("--repeats", type=int, default=3, help="rounds of A and B (default 3)")
     parser.add_argument("--space", default="tiny", choices=sorted(PRESETS), help="preset (default tiny)")
@@ -254,7 +242,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Run the rounds and print what they come to."""
+    """Make ready what was asked for, and compare."""
     arguments = make_parser().parse_args()
     # Ended from outside, it must not leave the side that runs behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
@@ -262,7 +250,13 @@ def main() -> None:
         print(f"skipped: {REAL_DATA} is not there")
         return
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    model = arguments.model or (REAL_MODEL if arguments.real else model_path())
+    with tempfile.TemporaryDirectory(prefix="loratune-large-") as name:
+        compare(arguments, make_large(Path(name)) if arguments.large else None)
+
+
+def compare(arguments: argparse.Namespace, large: Path | None) -> None:
+    """Run the rounds with the model that was asked for, or with the one in ``large``."""
+    model = arguments.model or large or (REAL_MODEL if arguments.real else model_path())
     data = arguments.data or (REAL_DATA if arguments.real else data_path())
     job = job_of(arguments, model, data)
     trials = [LoraParams.from_dict(values) for values in job["configs"]]

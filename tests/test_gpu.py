@@ -26,16 +26,18 @@ RESULTS = {
         "kill -9 and resume": 1,
     },
     "shape_small": {"micro-step": 12},
-    "shape_large": {"micro-step": 4},
-    "replay": {},
-    "plain": {"step": 5},
-    "boundary": {"checkpoint": 1, "all checkpoints": 2, "pinned copy": 1, "evaluation": 1},
-    "memory": {"at the longest micro-step": 1},
+    "shape_large": {"micro-step": 7},
+    "plain": {"step": 6},
     "probes": {
         **{"ceilings": 1, "attention": 3, "baddbmm with out_dtype": 1, "head": 1, "norm": 1},
         **{"operators": 2, "graph capture": 1},
     },
+    "sweep": {"micro-step": 4},
+    "profile": {"operators": 2},
     "four_bit": {"micro-step": 2},
+    "boundary": {"checkpoint": 1, "all checkpoints": 2, "pinned copy": 1, "evaluation": 1},
+    "replay": {},
+    "memory": {"at the longest micro-step": 1},
     "peers": {"whole trials": 2},
 }
 """What each stage tells on a CPU, and how often; ``memory`` fills a GPU's memory and tells one more."""
@@ -104,6 +106,51 @@ def test_the_parts_of_a_micro_step_are_all_of_it(toy) -> None:
         parts = found["forward_ms"] + found["head_ms"] + found["backward_ms"]
         assert 0 < parts <= 1.2 * found["micro_step_ms"] + 1, found
         assert min(found["forward_ms"], found["head_ms"], found["backward_ms"]) > 0
+
+
+def test_a_profile_of_the_heaviest_cases_lies_beside_the_results(toy) -> None:
+    _, _, output = toy
+    for shape in ("0.5B", "8B"):
+        assert "Self CPU" in (output / f"profile-{shape}.txt").read_text()
+    for found in results(toy, "profile", "operators"):
+        assert 0 < sum(found["heaviest"].values()) <= 1.001
+
+
+def test_the_aims_stand_beside_what_was_measured(toy) -> None:
+    _, _, output = toy
+    table = (output / "table.md").read_text().partition("what it aims at")[2]
+    lines = [line for line in table.splitlines() if " at " in line]
+    assert len(lines) == 5
+    assert [line.split(" | ")[2] == "not measured" for line in lines] == [False] * 4 + [True]
+
+
+def test_all_that_runs_unasked_fits_into_nine_minutes(load_benchmark) -> None:
+    gpu = load_benchmark("gpu")
+    assert sum(stage.seconds for stage in gpu.STAGES if not stage.by_name) <= gpu.SECONDS < 540
+
+
+def packed(**values: Any) -> dict[str, Any]:
+    given = {"stage": "sweep", "shape": "0.5B", "trials": 8, "groups_of": 4, "rows": 4, "length": 512}
+    return {**given, "ms_a_trial": 20.0, "layer_tflops": 100.0, "estimate_of_peak": 1.1, **values}
+
+
+def test_an_aim_counts_the_best_number_of_trials_for_each_batch_and_the_worst_batch(load_benchmark) -> None:
+    aims = load_benchmark("gpu").table.aims
+    plain = {"stage": "plain", "shape": "0.5B", "rows": 4, "length": 512, "ms_a_trial": 120.0}
+    large = {**plain, "shape": "8B", "ms_a_trial": 200.0}
+    found = aims(
+        [
+            {"stage": "probes", "bf16_tflops": 400.0},
+            *(plain, {**plain, "rows": 1, "ms_a_trial": 100.0}, {**plain, "rows": 16}, large),
+            *(packed(), packed(trials=1, ms_a_trial=150.0), packed(rows=1, ms_a_trial=10.0)),
+            packed(rows=16, ms_a_trial=100.0, layer_tflops=200.0),
+            packed(shape="8B", ms_a_trial=180.0, layer_tflops=160.0, estimate_of_peak=0.8),
+            packed(shape="8B", ms_a_trial=210.0, layer_tflops=160.0, checkpointed=True),
+        ]
+    )
+    assert [one["measured"] for one in found] == [6.0, 1.11, 0.5, 0.4, 0.2]
+    assert [one["met"] for one in found] == [True, True, True, False, False]
+    assert {one["measured"] for one in aims([])} == {"not measured"}
 
 
 def test_the_table_comes_last_and_says_that_a_toys_figures_mean_nothing(toy) -> None:

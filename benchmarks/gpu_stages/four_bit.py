@@ -36,7 +36,7 @@ def _measure(stage: Stage, shape: str, trials: int, rows: int, length: int) -> N
     pack = steps.make_pack(base, geometry, trials)
     try:
         batch = make_batch(base, trials=trials, rows=rows, length=length)
-        timing = steps.measure(stage, base, [pack], [batch], repeats=3)
+        timing = steps.measure(stage, base, pack, [batch], repeats=3)
         peak = stage.peak()
         stage.tell(
             "micro-step",

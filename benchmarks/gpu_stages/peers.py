@@ -5,17 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import throughput
+import torch
+from gpu_stages import steps
 from gpu_stages.stage import MIB, Stage, make_base, make_config, save_model
 from loratune.demo import data_path
 
-PROCESSES = (8,)
-"""Of Trainer, side by side: a processor of sixteen cores keeps up with about so many."""
+PAYS = 8
+"""Processes of Trainer side by side that a processor of sixteen cores keeps up with."""
+PROCESS_BYTES = 2 * 2**30
+"""Of a GPU that a process takes beside weights and activations: its context, the allocator's holes."""
 
 
 def run(stage: Stage) -> None:
     """Tell each side's trials per hour."""
     base = make_base(stage, make_config(stage, "0.5B"))
     folder = save_model(stage, base)
+    counts = (1,) if stage.toy else processes_that_fit(steps.weight_bytes(base), free_bytes(stage))
     del base
     stage.free()
     trials, examples = 3 if stage.toy else 64, 256
@@ -30,7 +35,7 @@ def run(stage: Stage) -> None:
         ours, evaluations = _ended(throughput.loratune_side, job, arguments)
         same = [throughput.as_trainer_reports(one, arguments.eval_batch) for one in evaluations]
         _tell(stage, "loratune", ours, trials)
-    for processes in (1,) if stage.toy else PROCESSES:
+    for processes in counts:
         peer = throughput.Peer(processes=processes, threads=1 if processes > 1 else None)
         with stage.attempt("whole trials", side=peer.name):
             theirs = _ended(throughput.trainer_side, job, peer)
@@ -39,6 +44,21 @@ def run(stage: Stage) -> None:
             failed = {} if apart < allowed else {"failed": f"losses differ by {apart:.2g}, not the same work"}
             ratio = theirs.seconds / ours.seconds
             _tell(stage, peer.name, theirs, trials, losses_differ_by=apart, ours_times=ratio, **failed)
+
+
+def free_bytes(stage: Stage) -> int:
+    """Return what is free on the GPU; a CPU runs one process."""
+    return int(torch.cuda.mem_get_info(stage.device)[0]) if stage.device.type == "cuda" else 0
+
+
+def processes_that_fit(weights: int, free: int) -> tuple[int, ...]:
+    """Return how many processes of Trainer to run side by side, the number that should be strongest first.
+
+    >>> processes_that_fit(2**30, 140 * 2**30), processes_that_fit(2**30, 16 * 2**30)
+    ((8,), (4,))
+    """
+    # Activations of a batch and the logits of its whole vocabulary are about as large as the weights twice.
+    return (max(1, min(PAYS, free // (3 * weights + PROCESS_BYTES - weights))),)
 
 
 def _ended(call: Any, *given: Any) -> Any:

@@ -11,16 +11,18 @@ import warnings
 
 import peft
 import torch
-from gpu_stages import shape_large, shape_small
+from gpu_stages import shape_large, shape_small, sweep
 from gpu_stages.stage import MIB, Stage, make_base, make_config, random_split
 
 IGNORED = -100
 
 
 def run(stage: Stage) -> None:
-    """Tell each combination of the two shapes."""
+    """Tell each combination of the three shapes."""
     small = [(rows, length) for length in shape_small.lengths(stage) for rows in shape_small.ROWS]
-    for shape, cases in (("0.5B", small), ("8B", [(shape_large.ROWS, shape_large.length(stage))])):
+    small = list(dict.fromkeys([*small, *sweep.batches(stage)]))
+    large = [(shape_large.ROWS, shape_large.length(stage))]
+    for shape, cases in (("0.5B", small), ("1.5B", large), ("8B", large)):
         with stage.attempt("step", shape=shape):
             _measure(stage, shape, cases)
 

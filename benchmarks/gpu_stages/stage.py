@@ -148,6 +148,16 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 2,
         "tie_word_embeddings": True,
     },
+    "1.5B": {
+        "model_type": "qwen2",
+        "vocab_size": 151936,
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    },
     "8B": {
         "model_type": "llama",
         "vocab_size": 128256,
@@ -169,7 +179,7 @@ SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
 }
-"""Those of Qwen2.5-0.5B, of Llama-3.1-8B, and one between for whatever is written to a disk."""
+"""Those of Qwen2.5-0.5B and 1.5B, of Llama-3.1-8B, and one between for whatever is written to a disk."""
 
 TOY = {
     "vocab_size": 1024,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from gpu_stages.stage import MIB, Stage
+from gpu_stages.stage import MIB, Stage, make_batch
 from loratune.objectives import memory
 from loratune.objectives.training.batches import Batch
 from loratune.objectives.training.head import chunk_rows
@@ -19,6 +19,9 @@ from loratune.objectives.training.optimizer import Step, adamw, clip_by_row_norm
 from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.targets import features
 from loratune.study.facts import Geometry
+
+TOKENS = 16_384
+"""Tokens of a pass through the base that keep a large GPU busy; more only take memory."""
 
 HOST_BOUND = 0.9
 """From this share of a step on, handing out the work takes as long as the work."""
@@ -88,21 +91,26 @@ def make_pack(base: BaseModel, geometry: Geometry, slots: int) -> Pack:
     return pack
 
 
-def measure(
-    stage: Stage, base: BaseModel, packs: Sequence[Pack], batches: Sequence[Batch], repeats: int = 5
-) -> Timing:
-    """Time a micro-step: each pack on its own batch, one after another, then the optimizer."""
+def group_of(trials: int, rows: int, length: int) -> int:
+    """Return how many trials go through the base at once: as many as ``TOKENS`` allow, in equal groups."""
+    most = max(1, TOKENS // (rows * length))
+    return max(group for group in range(1, trials + 1) if group <= most and trials % group == 0)
+
+
+def measure(stage: Stage, base: BaseModel, pack: Pack, batches: Sequence[Batch], repeats: int = 5) -> Timing:
+    """Time a micro-step: the trials in as many groups as there are batches, one after another, then AdamW."""
+    group = pack.slots // len(batches)
     parts: dict[str, list[float]] = {
         name: [] for name in ("forward", "head", "backward", "whole", "host", "optimizer")
     }
 
     def once() -> None:
-        for pack, batch in zip(packs, batches, strict=True):
-            pack.accumulate(batch, [None] * pack.slots)
+        for number, batch in enumerate(batches):
+            pack.accumulate(batch, [None] * group, slice(number * group, (number + 1) * group))
 
     for _ in range(1 if stage.toy else 2):
         once()
-        step_optimizer(packs, 1)
+        step_optimizer(pack, 1)
     with noted(stage, base) as moments:
         for number in range(2 if stage.toy else repeats):
             stage.synchronize()
@@ -112,7 +120,7 @@ def measure(
             once()
             end = stage.mark()
             handed = 1000 * (time.perf_counter() - handed)
-            step_optimizer(packs, number + 2)
+            step_optimizer(pack, number + 2)
             after = stage.mark()
             stage.synchronize()
             for name in ("forward", "head", "backward"):
@@ -129,23 +137,45 @@ def measure(
     return Timing(**{name: statistics.median(spans) for name, spans in parts.items()})
 
 
-def step_optimizer(packs: Sequence[Pack], number: int) -> None:
+def step_optimizer(pack: Pack, number: int) -> None:
     """Clip and update every trial, as a session does once a batch is whole."""
-    for pack in packs:
-        clip_by_row_norm(list(pack.grads), 1.0)
-        steps = [
-            Step(number=number, learning_rate=1e-5, weight_decay=0.0, lr_ratio_b=1.0)
-            for _ in range(pack.slots)
-        ]
-        adamw(
-            [pack.params[row] for row in range(pack.slots)],
-            [pack.grads[row] for row in range(pack.slots)],
-            [pack.exp_avg[row] for row in range(pack.slots)],
-            [pack.exp_avg_sq[row] for row in range(pack.slots)],
-            steps,
-            b_start=pack.layout.b_start,
+    clip_by_row_norm(list(pack.grads), 1.0)
+    steps = [
+        Step(number=number, learning_rate=1e-5, weight_decay=0.0, lr_ratio_b=1.0) for _ in range(pack.slots)
+    ]
+    adamw(
+        [pack.params[row] for row in range(pack.slots)],
+        [pack.grads[row] for row in range(pack.slots)],
+        [pack.exp_avg[row] for row in range(pack.slots)],
+        [pack.exp_avg_sq[row] for row in range(pack.slots)],
+        steps,
+        b_start=pack.layout.b_start,
+    )
+    pack.grads.zero_()
+
+
+def micro_step(
+    stage: Stage, base: BaseModel, geometry: Geometry, case: dict[str, Any], repeats: int = 5
+) -> None:
+    """Measure a case (trials, groups of, rows, length) and tell its times, rate and memory."""
+    trials, group, rows, length = (case[name] for name in ("trials", "groups_of", "rows", "length"))
+    stage.reset_peak()
+    pack = make_pack(base, geometry, trials)
+    try:
+        batches = [make_batch(base, trials=group, rows=rows, length=length) for _ in range(trials // group)]
+        timing = measure(stage, base, pack, batches, repeats)
+        # A group's activations, and the rows of all.
+        said = estimate(base, geometry, slots=group, rows=rows, length=length)
+        said += 4 * pack.params.nbytes * (trials - group) // trials
+        stage.tell(
+            "micro-step",
+            **case,
+            **timing.told(stage, trials),
+            **rate(base, geometry, trials * rows * length, timing.whole),
+            **memory_told(stage, said),
         )
-        pack.grads.zero_()
+    finally:
+        free(pack)
 
 
 def estimate(base: BaseModel, geometry: Geometry, *, slots: int, rows: int, length: int) -> int:

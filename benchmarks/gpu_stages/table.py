@@ -9,6 +9,9 @@ from typing import Any
 
 Result = dict[str, Any]
 
+PACKED = ("shape_small", "shape_large", "sweep")
+"""Stages that tell micro-steps of a pack."""
+
 
 def markdown(title: str, questions: dict[str, str], ends: list[Result], results: list[Result]) -> str:
     """Return everything as tables."""
@@ -21,6 +24,7 @@ def markdown(title: str, questions: dict[str, str], ends: list[Result], results:
     compared = compare(results)
     if compared:
         parts += ["a trial's step in the pack beside plain PEFT", _rows(compared)]
+    parts += ["what it aims at", _rows(aims(results))]
     return "\n\n".join(parts)
 
 
@@ -33,13 +37,55 @@ def compare(results: list[Result]) -> list[Result]:
     }
     found = []
     for one in results:
-        if one["stage"] in ("shape_small", "shape_large") and "ms_a_trial" in one:
+        if one["stage"] in PACKED and "ms_a_trial" in one:
             peft = alone.get((one["shape"], one["rows"], one["length"]))
             if peft is not None:
                 keys = ("shape", "trials", "groups_of", "checkpointed", "rows", "length", "ms_a_trial")
                 row = {key: one[key] for key in keys if key in one}
                 found.append({**row, "plain_peft_ms": peft, "times": round(peft / one["ms_a_trial"], 2)})
     return found
+
+
+def aims(results: list[Result]) -> list[Result]:
+    """Return each aim beside what was measured of it: the worst that counts, or that it was not measured."""
+    steps = [one for one in results if one["stage"] in PACKED and "layer_tflops" in one]
+    compared = compare(results)
+
+    def times(shape: str, rows: int) -> list[float]:
+        """Return, for each batch, how many times plain PEFT the best number of trials is."""
+        found: dict[Any, float] = {}
+        for one in compared:
+            if one["shape"] == shape and one["rows"] <= rows and not one.get("checkpointed"):
+                batch = (one["rows"], one["length"])
+                found[batch] = max(found.get(batch, 0.0), one["times"])
+        return list(found.values())
+
+    ceiling = max((one["bf16_tflops"] for one in results if "bf16_tflops" in one), default=None)
+
+    def share(shape: str) -> float | None:
+        rates = [one["layer_tflops"] for one in steps if one["shape"] == shape]
+        return max(rates) / ceiling if rates and ceiling else None
+
+    apart = [abs(one["estimate_of_peak"] - 1) for one in steps if "estimate_of_peak" in one]
+    large = [one["times"] for one in compared if one["shape"] == "8B" and not one.get("checkpointed")]
+    return [
+        _aim(
+            "0.5B, batch of 4 at most: times plain PEFT, worst batch",
+            6.0,
+            min(times("0.5B", 4), default=None),
+        ),
+        _aim("8B: times plain PEFT, worst setting", 1.0, min(large, default=None)),
+        _aim("0.5B: share of the measured product, best", 0.35, share("0.5B")),
+        _aim("8B: share of the measured product, best", 0.45, share("8B")),
+        _aim("memory: model and peak apart, worst", 0.15, max(apart, default=None), at_most=True),
+    ]
+
+
+def _aim(what: str, wanted: float, found: float | None, *, at_most: bool = False) -> Result:
+    said: Result = {"aim": what, "wanted": f"at {'most' if at_most else 'least'} {wanted:g}"}
+    if found is None:
+        return {**said, "measured": "not measured", "met": ""}
+    return {**said, "measured": round(found, 3), "met": found <= wanted if at_most else found >= wanted}
 
 
 def _ends(questions: dict[str, str], ends: list[Result]) -> str:
