@@ -68,7 +68,7 @@ STAGES = (
     Stage(name="probes", seconds=40, question="what this GPU and torch would allow"),
     Stage(name="sweep", seconds=60, question="0.5B over trials, batch and length"),
     Stage(name="profile", seconds=30, question="where the time of a micro-step goes"),
-    Stage(name="four_bit", seconds=40, question="a base of 4 bits"),
+    Stage(name="four_bit", seconds=40, question="a base of 4 and of 8 bits"),
     Stage(name="boundary", seconds=40, question="what a round's end costs"),
     Stage(name="replay", seconds=80, question="a micro-step replayed from a recording"),
     Stage(

@@ -34,7 +34,7 @@ RESULTS = {
     },
     "sweep": {"micro-step": 4},
     "profile": {"operators": 2},
-    "four_bit": {"micro-step": 2},
+    "four_bit": {"micro-step": 3},
     "boundary": {"checkpoint": 1, "all checkpoints": 2, "pinned copy": 1, "evaluation": 1},
     "replay": {},
     "memory": {"at the longest micro-step": 1},

@@ -1,4 +1,8 @@
-"""A base of four bits: does the pack take it, and how fast is a micro-step?"""
+"""A quantized base: does the pack take it, and how fast is a micro-step?
+
+The smaller shape is written and loaded as ``tune --quantization-bit`` does; the larger one, which would take
+too long to write, is quantized where it lies.
+"""
 
 from __future__ import annotations
 
@@ -7,56 +11,78 @@ from typing import Any
 
 import torch
 from gpu_stages import steps
-from gpu_stages.stage import MIB, Skipped, Stage, make_base, make_batch, make_config, make_geometry
-from loratune.objectives.training.model import BaseModel
+from gpu_stages.stage import (
+    MIB,
+    Skipped,
+    Stage,
+    make_base,
+    make_batch,
+    make_config,
+    make_geometry,
+    save_model,
+)
+from loratune.objectives.training.model import BaseModel, load_model
+from loratune.objectives.training.quantized import hold_for_training, weight_bytes
 from loratune.objectives.training.selfcheck import check_pack
+from loratune.study.config import ModelConfig
 
-CASES = (("0.5B", 16, 4, 512), ("8B", 8, 1, 512))
-"""Shape, trials, rows, length."""
+CASES = (("0.5B", 4, 16, 4, 512), ("0.5B", 8, 16, 4, 512), ("8B", 4, 8, 1, 512))
+"""Shape, bits, trials, rows, length."""
 
 
 def run(stage: Stage) -> None:
     """Tell each case."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise Skipped("bitsandbytes is not here")
-    for shape, trials, rows, length in CASES:
-        length = 32 if stage.toy else length
-        with stage.attempt("micro-step", shape=shape):
-            _measure(stage, shape, trials, rows, length)
+    for shape, bits, trials, rows, length in CASES:
+        case = {"shape": shape, "bits": bits, "trials": trials, "groups_of": trials, "rows": rows}
+        case["length"] = 32 if stage.toy else length
+        with stage.attempt("micro-step", **case):
+            _measure(stage, case)
 
 
-def _measure(stage: Stage, shape: str, trials: int, rows: int, length: int) -> None:
-    base = make_base(stage, make_config(stage, shape))
-    before = steps.weight_bytes(base)
-    replaced = quantize(base)
-    stage.free()
-    geometry = make_geometry(base, rank=8 if stage.toy else 16, length=length)
+def _measure(stage: Stage, case: dict[str, Any]) -> None:
+    base, before = _quantized(stage, case["shape"], case["bits"])
+    geometry = make_geometry(base, rank=8 if stage.toy else 16, length=case["length"])
     check_pack(base, geometry)
     stage.reset_peak()
-    pack = steps.make_pack(base, geometry, trials)
+    pack = steps.make_pack(base, geometry, case["trials"])
     try:
-        batch = make_batch(base, trials=trials, rows=rows, length=length)
+        batch = make_batch(base, trials=case["trials"], rows=case["rows"], length=case["length"])
         timing = steps.measure(stage, base, pack, [batch], repeats=3)
         peak = stage.peak()
         stage.tell(
             "micro-step",
-            shape=shape,
-            trials=trials,
-            rows=rows,
-            length=length,
+            **case,
             self_check="passed",
-            layers=replaced,
-            weights_mib=round(steps.weight_bytes(base) / MIB),
+            weights_mib=round(weight_bytes(base.model) / MIB),
             weights_before_mib=round(before / MIB),
-            **timing.told(stage, trials),
+            **timing.told(stage, case["trials"]),
             **({} if peak is None else {"peak_mib": round(peak / MIB)}),
         )
     finally:
         steps.free(pack)
 
 
-def quantize(base: BaseModel) -> int:
-    """Put layers of four bits (nf4) in the place of every linear layer but the head; return how many."""
+def _quantized(stage: Stage, shape: str, bits: Any) -> tuple[BaseModel, int]:
+    """Return a base of so many bits, and the bytes of its weights before."""
+    base = make_base(stage, make_config(stage, shape))
+    before = steps.weight_bytes(base)
+    if shape != "0.5B":
+        quantize(base)
+        stage.free()
+        return base, before
+    folder = save_model(stage, base)
+    del base
+    stage.free()
+    config = ModelConfig(
+        name_or_path=str(folder), device=stage.device.type, dtype="bfloat16", quantization_bit=bits
+    )
+    return load_model(config), before
+
+
+def quantize(base: BaseModel) -> None:
+    """Put layers of four bits (nf4) in the place of every linear layer but the head."""
     from bitsandbytes import nn as quantized
 
     geometry = make_geometry(base, rank=8, length=16)
@@ -78,4 +104,4 @@ def quantize(base: BaseModel) -> int:
             layer.bias = torch.nn.Parameter(plain.bias.detach(), requires_grad=False)
         setattr(parent, name.rpartition(".")[2], layer.to(base.device))
     base.model.requires_grad_(False)
-    return len(geometry.targets)
+    hold_for_training(base.model)

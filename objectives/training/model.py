@@ -25,6 +25,7 @@ from ..folder import check_folder, check_tokenizer, local_folder
 from ..hub import advice_of, causes, not_cached
 from ..quantization import quantized_already
 from .device import device_name, find_device, find_dtype
+from .fitting import card_bytes, check_fits
 from .quantized import check_quantized, check_trainable, hold_for_training, settings_for
 
 
@@ -77,6 +78,13 @@ def load_model(config: ModelConfig) -> BaseModel:
             raise quantized_already(config)
         check_quantized(config.name_or_path, shape)
         settings = settings_for(config.quantization_bit, dtype)
+        check_fits(
+            config,
+            dtype,
+            card_bytes(device),
+            card_name=device_name(device),
+            quantized=getattr(shape, "quantization_config", None) is not None,
+        )
         causal: Any = transformers.AutoModelForCausalLM  # its annotations leave the loading info out
         model, info = causal.from_pretrained(
             str(place),
