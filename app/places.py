@@ -82,7 +82,7 @@ def count_workers(
     elif on_gpu(facts):
         there = 1  # how much a slot takes on a CPU was not measured
     else:
-        held = facts.memory.worker_bytes + facts.memory.base_bytes + slots * facts.memory.slot_bytes
+        held = facts.memory.held(slots)
         there = max(1, min(cores(), machine.ram_bytes // max(1, held)))
     return max(1, min(wanted or there, in_flight_limit(trials, max(1, len(places.gpus)))))
 

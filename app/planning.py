@@ -122,7 +122,7 @@ def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int)
             "base_model": memory.base_bytes,
             "slot": memory.slot_bytes,
             "process": memory.worker_bytes,
-            "worker": memory.base_bytes + memory.worker_bytes + facts.slots * memory.slot_bytes,
+            "worker": memory.held(facts.slots),
             "available": memory.available_bytes,
         },
         "base_loss": facts.base_loss,

@@ -87,6 +87,7 @@ def prepare(
         objective = dataclasses.replace(
             config.objective,
             slots=request.run.slots_wanted,
+            dropout=config.uses_dropout,
             cache_dir=None if cache is None else str(cache),
             deterministic=request.run.deterministic,
         )

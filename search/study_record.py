@@ -60,6 +60,8 @@ def objective_of(
         geometry=facts.geometry,
         cache_dir=None if cache_dir is None else str(cache_dir),
         slots=slots,
+        pass_tokens=facts.pass_tokens,
+        dropout=study.config.uses_dropout,
     )
 
 

@@ -147,6 +147,10 @@ class SearchSpace:
         """Return every ``lora_target`` that may be tried."""
         return tuple(str(choice) for choice in self["lora_target"].values)
 
+    def has_dropout(self) -> bool:
+        """Say whether a trial may use dropout."""
+        return max(self["lora_dropout"].bounds) > 0
+
     def without_batch_sizes_above(self, limit: int) -> SearchSpace:
         """Return the space with the larger batch sizes left out; ``SpaceError`` where none is left."""
         kept = tuple(size for size in self.batch_sizes() if size <= limit)

@@ -110,6 +110,10 @@ class ObjectiveConfig:
     cache_dir: str | None = None
     """Folder for tokenized data, shared by all workers; None tokenizes in memory."""
     slots: int | None = None
-    """K, how many trials train at once in one worker; None lets memory decide."""
+    """K, how many trials a worker holds and trains; None lets memory decide."""
+    pass_tokens: int | None = None
+    """Tokens that go through the base model at once, as of ``Facts``; None while a study is being made."""
+    dropout: bool = True
+    """Whether a trial may use dropout, which takes memory."""
     deterministic: bool = False
     """On a GPU, let every sum end in the same order each time, which is slower."""

@@ -16,6 +16,7 @@ from ..errors import LoratuneError, StorageError
 from ..spaces.params import LoraParams
 from .as_json import to_json
 from .budget import Budget
+from .memory import MemoryFacts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,23 +195,6 @@ class ModelSummary:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MemoryFacts:
-    """What a worker holds."""
-
-    base_bytes: int
-    """Weights of the base model, once per worker."""
-    slot_bytes: int
-    """Bytes of one more slot (its row, its moments, its activations): estimated, on a GPU measured."""
-    available_bytes: int
-    """Memory of the device that a worker may take, its own process included, before anything is loaded."""
-    slots_max: int
-    """Slots that fit."""
-    worker_bytes: int = 0
-    """What a worker holds beside the base model and its slots: libraries, data, a chunk at the head; on a
-    GPU what of it lies there. 0 in studies made before it was counted."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Answers:
     """What is known of the final evaluation set beside losses; nothing in a study of before."""
 
@@ -254,6 +238,9 @@ class Facts:
     """Versions of Python, torch, transformers, peft; the processor's instruction set; the platform."""
     slots: int
     """K that was settled on."""
+    pass_tokens: int = 0
+    """Tokens, padding included, that go through the base model at once at most, one trial's at the least; 0:
+    those of all trials, as in studies made before there were groups."""
     answers: Answers = dataclasses.field(default_factory=Answers)
     """What is known of the final evaluation set's answers."""
     notes: tuple[str, ...] = ()

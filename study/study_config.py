@@ -29,6 +29,8 @@ _LOCAL: Mapping[str, Any] = {
     "found": None,
     "cache_dir": None,
     "slots": None,
+    "pass_tokens": None,
+    "dropout": True,
     "deterministic": False,
 }
 """What of the objective depends on the machine or the run, and what stands for it in the study."""
@@ -78,6 +80,12 @@ class StudyConfig:
         portable = dataclasses.replace(self.objective, **_LOCAL)
         object.__setattr__(self, "objective", portable)
         object.__setattr__(self, "first", tuple(dict.fromkeys(self.first)))
+
+    @property
+    def uses_dropout(self) -> bool:
+        """Whether a trial may use dropout, which takes memory."""
+        listed = () if self.stage is None else tuple(entry.params for entry in self.stage.entries)
+        return self.space.has_dropout() or any(one.lora_dropout > 0 for one in (*self.first, *listed))
 
     def to_json(self) -> dict[str, Any]:
         """Return the configuration as plain dictionaries and lists."""

@@ -18,7 +18,8 @@ from loratune.spaces.space import SearchSpace
 from loratune.storage.progress_note import Progress
 from loratune.study.budget import Budget
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
-from loratune.study.facts import BadRecord, DataSummary, Facts, Geometry, MemoryFacts, ModelSummary
+from loratune.study.facts import BadRecord, DataSummary, Facts, Geometry, ModelSummary
+from loratune.study.memory import MemoryFacts
 from loratune.study.records import (
     CurvePoint,
     Ending,

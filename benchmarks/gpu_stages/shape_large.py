@@ -6,7 +6,7 @@ from typing import Any
 
 from gpu_stages import steps
 from gpu_stages.stage import Stage, make_base, make_config, make_geometry
-from loratune.objectives.training.preparation import recompute_activations
+from loratune.objectives.training.recomputing import recompute_activations
 
 ROWS, LENGTH, RANK = 4, 512, 16
 CASES = (

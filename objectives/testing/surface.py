@@ -15,7 +15,8 @@ import numpy.typing as npt
 from ...spaces.params import LoraParams
 from ...study.budget import EVERY_ROUND, ROUNDS, RUNGS, plan_budget
 from ...study.config import ObjectiveConfig
-from ...study.facts import DataSummary, Facts, Geometry, MemoryFacts, ModelSummary
+from ...study.facts import DataSummary, Facts, Geometry, ModelSummary
+from ...study.memory import MemoryFacts
 
 LAYERS = ("fake.layers.0.q_proj", "fake.layers.0.v_proj")
 

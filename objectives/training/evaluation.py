@@ -58,6 +58,11 @@ class EvalSet:
             batch = collate(split, [filled], padded_length(int(lengths[chosen].max())), device)
             self._chunks.append((torch.from_numpy(chosen), batch))
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of one trial in the longest pass, padding included."""
+        return self._chunks[-1][1].tokens.numel()
+
     def losses(self, pack: Measurable, rows: slice) -> torch.Tensor:
         """Return ``[n, size]`` each trial's summed loss on each example, on the CPU."""
         return self._measure(pack, rows, None)

@@ -31,7 +31,8 @@ from .handed_on import tokens_of
 from .model import load_model, load_tokenizer
 from .optimizer import next_step
 from .plain_model import PlainModel, Tensors, trained_weights
-from .preparation import free_memory, load_examples, peak_memory, recompute_activations
+from .preparation import free_memory, load_examples, peak_memory
+from .recomputing import recompute_activations
 from .session import RoundSums
 from .stream import Stream
 

@@ -17,22 +17,24 @@ import torch
 from ...errors import ModelError, shown
 from ...study.budget import Budget
 from ...study.config import ObjectiveConfig
-from ...study.facts import Facts, Geometry, MemoryFacts
-from .. import identity, memory
+from ...study.facts import Facts, Geometry
+from .. import identity
 from ..data.answers import answers_of
 from ..data.dataset import TokenizedData, load_data
 from ..machine import free_ram, process_memory
 from ..out_of_memory import ran_out_of_memory
-from .attention import keeps_scores
+from .demand import demand_of
 from .determinism import compute_deterministically
 from .device import dtype_note, find_device
 from .evaluation import EvalSet, mean_loss
+from .groups import PASS_TOKENS
 from .handed_on import environment, found_before, tokens_of
-from .head import chunk_rows
 from .model import BaseModel, folder_of, load_model, load_tokenizer
 from .pack import Pack
-from .probe import Footprint, measure, meter_of
-from .quantized import quantization_note, weight_bytes
+from .probe import measure, meter_of
+from .quantized import quantization_note
+from .recomputing import recompute_activations
+from .room import SLOTS_GPU, measured, predicted, takes_twice, with_process
 from .selfcheck import check_pack
 from .speed import measure_speed
 from .stream import micro_step_lengths
@@ -43,7 +45,6 @@ EVAL_ROWS = 8
 RANK_MULTIPLE = 8
 SLOTS_CPU = 8
 """Slots of a worker on a CPU: past this, a single core gains nothing (benchmarks/slots.py)."""
-SLOTS_GPU = 32
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -104,19 +105,29 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         size: EvalSet(data.validation, size, geometry.eval_rows, base.device)
         for size in {budget.eval_examples, budget.final_eval_examples}
     }
-    held = _memory(base, geometry, budget, available)
+    demand = demand_of(base, geometry, budget, data, dropout=config.dropout)
+    pass_tokens = PASS_TOKENS[base.device.type] if config.pass_tokens is None else config.pass_tokens
+    held = predicted(demand, pass_tokens, available)
+    process = 0
     if base.device.type == "cpu":
-        held = _with_process(held, before)
+        # Interpreter, libraries and data; the weights are counted by themselves.
+        process = max(0, process_memory() - demand.weights)
+        held = with_process(held, process, before)
     meter = meter_of(base.device)
     if meter is not None and config.slots is None:
-        held = _measured(held, measure(base, geometry, data, budget, eval_sets, meter))
+        seen = measure(base, geometry, data, budget, eval_sets, meter, dropout=config.dropout)
+        held = measured(held, seen, demand, pass_tokens)
     slots = config.slots or max(1, min(held.slots_max, SLOTS_CPU if base.device.type == "cpu" else SLOTS_GPU))
+    if config.pass_tokens is None:
+        # Memory may take fewer at once than keep the device busy.
+        pass_tokens = min(pass_tokens, max(1, held.together) * demand.tokens)
     pack, rows_per_second = _pack_that_runs(
         base,
         data,
         budget,
         geometry,
         slots,
+        pass_tokens,
         fixed=config.slots is not None,
         known=None if found is None else found.rows_per_second,
         # A recording keeps activations of its own; what is computed again in a backward pass has none.
@@ -124,7 +135,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         replay=base.device.type == "cuda"
         and not config.deterministic
         and not geometry.gradient_checkpointing
-        and 2 * slots <= held.slots_max,
+        and takes_twice(held, slots),
     )
     final = eval_sets[budget.final_eval_examples]
     if found is None:
@@ -141,7 +152,16 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         model=dataclasses.replace(
             base.summary, files=files, adapter_features=_adapter_features(config, base, targets)
         ),
-        memory=held,
+        memory=dataclasses.replace(
+            held,
+            parts=demand.parts(
+                slots=pack.slots,
+                pass_tokens=pass_tokens,
+                # A GPU's own libraries are no part of what is counted there.
+                context=process,
+            ),
+        ),
+        pass_tokens=pass_tokens,
         base_loss=base_loss,
         base_losses=base_losses,
         eval_tokens=final.target_tokens,
@@ -244,65 +264,10 @@ def _geometry(
     )
     if config.model.gradient_checkpointing is not None:
         return geometry
-    # Recomputation costs about a third more time: only where few trials would fit without it.
-    few = _memory(base, geometry, budget, available).slots_max < 4
-    return dataclasses.replace(geometry, gradient_checkpointing=few)
-
-
-def _memory(base: BaseModel, geometry: Geometry, budget: Budget, available: int) -> MemoryFacts:
-    config = base.model.config.get_text_config()
-    shape = memory.ModelShape(
-        hidden_size=config.hidden_size,
-        intermediate_size=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
-        layers=config.num_hidden_layers,
-        heads=config.num_attention_heads,
-        vocab_size=base.summary.vocab_size,
-        dtype_bytes=base.dtype.itemsize,
-    )
-    wrapped = [features(base.model.get_submodule(name)) for name in geometry.targets]
-    activations = memory.activation_bytes(
-        shape,
-        max(geometry.micro_step_lengths),
-        rows=budget.micro_batch,
-        rank_max=geometry.rank_max,
-        targets_per_layer=-(-len(wrapped) // shape.layers),
-        checkpointing=geometry.gradient_checkpointing,
-        dropout=True,
-        eager=geometry.attn_implementation == "eager" or keeps_scores(config, base.device, base.dtype),
-    )
-    slot = memory.slot_bytes(memory.row_parameters(wrapped, geometry.rank_max), activations)
-    weights = weight_bytes(base.model)
-    chunk = chunk_rows(shape.vocab_size, base.device)
-    once = weights + memory.head_bytes(shape, chunk)
-    positions = min(chunk, budget.micro_batch * max(geometry.micro_step_lengths))
-    return MemoryFacts(
-        base_bytes=weights,
-        slot_bytes=slot,
-        available_bytes=available,
-        slots_max=memory.slots_that_fit(available, once, slot),
-        worker_bytes=memory.head_bytes(shape, positions),
-    )
-
-
-def _with_process(held: MemoryFacts, before: int) -> MemoryFacts:
-    """Return what a worker on a CPU holds with its own process in it, which held ``before`` at first."""
-    return dataclasses.replace(
-        held,
-        # Interpreter, libraries and data; the weights are counted by themselves.
-        worker_bytes=held.worker_bytes + max(0, process_memory() - held.base_bytes),
-        available_bytes=held.available_bytes + before,
-    )
-
-
-def _measured(estimated: MemoryFacts, seen: Footprint) -> MemoryFacts:
-    """Return what a worker holds as it was seen, in place of what was estimated."""
-    fits = memory.slots_that_fit(estimated.available_bytes, seen.once_bytes, seen.slot_bytes)
-    return dataclasses.replace(
-        estimated,
-        slot_bytes=seen.slot_bytes,
-        worker_bytes=seen.once_bytes - estimated.base_bytes,
-        slots_max=fits if seen.fits_two else min(1, fits),
-    )
+    # Recomputation costs about a third more time: only where not even one trial fits without it.
+    demand = demand_of(base, geometry, budget, data, dropout=config.dropout)
+    tight = predicted(demand, 1, available).slots_max < 1
+    return dataclasses.replace(geometry, gradient_checkpointing=tight)
 
 
 def _pack_that_runs(
@@ -311,6 +276,7 @@ def _pack_that_runs(
     budget: Budget,
     geometry: Geometry,
     slots: int,
+    pass_tokens: int,
     *,
     fixed: bool,
     known: float | None,
@@ -329,29 +295,13 @@ def _pack_that_runs(
             # What one worker's process took, another's on the same processor takes; a GPU is another card.
             if known is not None and base.device.type == "cpu":
                 return pack, known
-            return pack, measure_speed(pack, data, budget, geometry, known)
+            return pack, measure_speed(pack, data, budget, geometry, pass_tokens, known)
         except (RuntimeError, MemoryError) as error:
             if pack is not None:
                 pack.close()
             if fixed or slots == 1 or not ran_out_of_memory(error):
                 raise
         slots //= 2
-
-
-def recompute_activations(base: BaseModel) -> None:
-    """Switch gradient checkpointing on; Transformers does it in training mode only, so dropout goes to 0."""
-    for module in base.model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0
-    model = base.model
-    # The second name is that of older releases.
-    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable({"use_reentrant": False})
-    # The decoder alone: a multimodal model in training mode may ask for more than tokens.
-    decoder = model.get_decoder()
-    (model if decoder is None else decoder).train()
 
 
 def _replay_note(pack: Pack) -> str | None:

@@ -18,6 +18,7 @@ from ..data.dataset import TokenizedData
 from ..out_of_memory import ran_out_of_memory
 from .batches import collate
 from .evaluation import EvalSet
+from .groups import groups
 from .model import BaseModel
 from .optimizer import Step, adamw
 from .pack import Dropout, Pack
@@ -89,13 +90,25 @@ def measure(
     budget: Budget,
     eval_sets: dict[int, EvalSet],
     meter: Meter,
+    *,
+    dropout: bool = True,
 ) -> Footprint:
     """Live the heaviest moments with one slot, then with two; raises where not even one fits."""
+
+    def peak(slots: int) -> int:
+        meter.reset()
+        pack = Pack(base, geometry, slots)
+        try:
+            live(pack, geometry, data, budget, eval_sets, pass_tokens=0, dropout=dropout)
+            return meter.peak()
+        finally:
+            pack.close()
+
     weights = weight_bytes(base.model)
-    one = _peak(base, geometry, data, budget, eval_sets, meter, slots=1)
+    one = peak(1)
     two = None
     try:
-        two = _peak(base, geometry, data, budget, eval_sets, meter, slots=2)
+        two = peak(2)
     except RuntimeError as error:  # libraries of CUDA say it in words alone
         if not ran_out_of_memory(error):
             raise
@@ -103,40 +116,43 @@ def measure(
     return fit(weights=weights, one=one, two=two)
 
 
-def _peak(
-    base: BaseModel,
+def live(
+    pack: Pack,
     geometry: Geometry,
     data: TokenizedData,
     budget: Budget,
     eval_sets: dict[int, EvalSet],
-    meter: Meter,
     *,
-    slots: int,
-) -> int:
-    """Return the most memory held in the longest micro-step, a step of the optimizer, and an evaluation."""
-    meter.reset()
-    pack = Pack(base, geometry, slots)
-    try:
-        pack.fill()
-        micro_step = longest_micro_step(geometry)
-        chosen = Stream(data.train.lengths, budget, 0).round(0)[micro_step]
-        batch = collate(data.train, [chosen] * slots, geometry.micro_step_lengths[micro_step], base.device)
-        # Dropout keeps a copy of what each layer is given; some trial may use it.
-        pack.accumulate(batch, [Dropout(p=0.1, seed=0, position=0)] * slots)
-        still = Step(number=1, learning_rate=0.0, weight_decay=0.0, lr_ratio_b=1.0)
-        adamw(
-            list(pack.params),
-            list(pack.grads),
-            list(pack.exp_avg),
-            list(pack.exp_avg_sq),
-            [still] * slots,
-            b_start=pack.layout.b_start,
-        )
-        for eval_set in eval_sets.values():
-            eval_set.measure_longest(pack, slice(0, slots))
-        return meter.peak()
-    finally:
-        pack.close()
+    pass_tokens: int,
+    dropout: bool,
+) -> None:
+    """Live a study's heaviest moments with all slots: its longest micro-step, a step, its longest evaluation.
+
+    Slots go through the base model in groups, as in a session.
+    """
+    pack.fill()
+    slots, device = pack.slots, pack.params.device
+    micro_step = longest_micro_step(geometry)
+    chosen = Stream(data.train.lengths, budget, 0).round(0)[micro_step]
+    # Dropout keeps a copy of what each layer is given.
+    own = Dropout(p=0.1, seed=0, position=0) if dropout else None
+    length = geometry.micro_step_lengths[micro_step]
+    for rows in groups(slots, budget.micro_batch * length, pass_tokens):
+        trials = rows.stop - rows.start
+        batch = collate(data.train, [chosen] * trials, length, device)
+        pack.accumulate(batch, [own] * trials, rows)
+    still = Step(number=1, learning_rate=0.0, weight_decay=0.0, lr_ratio_b=1.0)
+    adamw(
+        list(pack.params),
+        list(pack.grads),
+        list(pack.exp_avg),
+        list(pack.exp_avg_sq),
+        [still] * slots,
+        b_start=pack.layout.b_start,
+    )
+    for eval_set in eval_sets.values():
+        for rows in groups(slots, eval_set.tokens, pass_tokens):
+            eval_set.measure_longest(pack, rows)
 
 
 def longest_micro_step(geometry: Geometry) -> int:

@@ -27,74 +27,18 @@ from . import checkpoint
 from .batches import collate
 from .beside import Beside
 from .evaluation import EvalSet, Measured, mean_loss
+from .groups import groups
 from .kept import Kept
 from .loaded import loaded
 from .optimizer import adamw, clip_by_row_norm, next_step
-from .pack import Dropout, Pack
+from .pack import Pack
 from .preparation import peak_memory, prepare
+from .slot import RoundSums, Slot
 from .stream import Stream
 
 PROGRESS_SECONDS = 0.5
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(kw_only=True)
-class RoundSums:
-    """What has been added up of one trial since its round began; made anew for each round."""
-
-    loss: float = 0.0
-    """Summed loss."""
-    target_tokens: int = 0
-    """Tokens that it was taken over."""
-    tokens: int = 0
-    """Real tokens."""
-    norms: float = 0.0
-    """Summed gradient norms."""
-    steps: int = 0
-    """Optimizer steps."""
-
-    @property
-    def mean_loss(self) -> float:
-        """Mean loss over the target tokens so far."""
-        return self.loss / self.target_tokens if self.target_tokens else math.nan
-
-    @property
-    def mean_norm(self) -> float:
-        """Mean norm of the gradient before clipping."""
-        return self.norms / self.steps if self.steps else math.nan
-
-
-@dataclasses.dataclass(kw_only=True)
-class Slot:
-    """One trial in the pack, at the row of its place in the session's list."""
-
-    trial: int
-    """The trial's number."""
-    params: LoraParams
-    """Its hyperparameters."""
-    seed: int
-    """Seed of its data order, initial adapter and dropout."""
-    attempt: int
-    """Names its files."""
-    rounds: int = 0
-    """Rounds done."""
-    steps: int = 0
-    """Optimizer steps taken."""
-    examples: int = 0
-    """Training examples seen."""
-    diverged: str | None = None
-    """Why it cannot go on."""
-    pending_tokens: int = 0
-    """Target tokens whose gradients wait for the step."""
-    learning_rate: float = 0.0
-    """Of the last step."""
-    norm: float = math.nan
-    """Gradient norm of the last step."""
-    sums: RoundSums = dataclasses.field(default_factory=RoundSums)
-    """Of this round."""
-    kept: Kept | None = None
-    """What a trial of full length carries; None for all others."""
 
 
 class Session:
@@ -175,24 +119,25 @@ class Session:
             slot.sums = RoundSums()
         orders = [self._stream(slot.seed).round(slot.rounds) for slot in self._slots]
         for micro_step, length in enumerate(self._lengths):
-            batch = collate(
-                self._data.train, [order[micro_step] for order in orders], length, self._base.device
-            )
-            dropout = [
-                Dropout(p=slot.params.lora_dropout, seed=slot.seed, position=slot.examples)
-                if slot.params.lora_dropout > 0 and slot.diverged is None
-                else None
-                for slot in self._slots
-            ]
-            losses = self._pack.accumulate(batch, dropout).sum(dim=1).tolist()
+            batches, found = [], []
+            for rows in groups(len(self._slots), self._budget.micro_batch * length, self.facts.pass_tokens):
+                chosen = [order[micro_step] for order in orders[rows]]
+                batch = collate(self._data.train, chosen, length, self._base.device)
+                dropout = [slot.dropout for slot in self._slots[rows]]
+                batches.append(batch)
+                found.append(self._pack.accumulate(batch, dropout, rows).sum(dim=1))
+            # Read once, so that a GPU has the next group before the last one's losses are waited for.
+            losses = torch.cat(found).tolist()
+            real_tokens = [count for batch in batches for count in batch.real_tokens]
+            target_tokens = [count for batch in batches for count in batch.target_tokens]
             if not self._has_trained:
                 self._has_trained = True
                 _logger.info("the first micro-step has ended")
             for row, slot in enumerate(self._slots):
                 slot.examples += self._budget.micro_batch
-                slot.sums.tokens += batch.real_tokens[row]
-                slot.sums.target_tokens += batch.target_tokens[row]
-                slot.pending_tokens += batch.target_tokens[row]
+                slot.sums.tokens += real_tokens[row]
+                slot.sums.target_tokens += target_tokens[row]
+                slot.pending_tokens += target_tokens[row]
                 slot.sums.loss += losses[row]
                 if not math.isfinite(losses[row]):
                     self._diverge(row, "loss")
@@ -310,12 +255,13 @@ class Session:
     def _measure(self, size: int, rows: slice, *, final: bool) -> Iterator[Measured]:
         """Measure the trials in some rows, of a ``final`` evaluation more than the losses."""
         examples = self._eval_sets[size]
-        if not final:
-            yield from (Measured(losses=losses) for losses in examples.losses(self._pack, rows))
-            return
-        losses, correct = examples.losses_and_correct(self._pack, rows)
-        for row, own, right in zip(range(rows.start, rows.stop), losses, correct, strict=True):
-            yield Measured(losses=own, measures=self._beside.measure(self._pack, row, right))
+        for group in groups(rows.stop - rows.start, examples.tokens, self.facts.pass_tokens, rows.start):
+            if not final:
+                yield from (Measured(losses=losses) for losses in examples.losses(self._pack, group))
+                continue
+            losses, correct = examples.losses_and_correct(self._pack, group)
+            for row, own, right in zip(range(group.start, group.stop), losses, correct, strict=True):
+                yield Measured(losses=own, measures=self._beside.measure(self._pack, row, right))
 
     def _due(self, slot: Slot) -> tuple[int, bool]:
         """Return on how many examples a trial is measured, and whether that is its final evaluation."""

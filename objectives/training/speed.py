@@ -14,6 +14,7 @@ from ...study.budget import Budget
 from ...study.facts import Geometry
 from ..data.dataset import TokenizedData
 from .batches import collate
+from .groups import groups
 from .pack import Pack
 from .probe import longest_micro_step
 from .replay import SEEN
@@ -26,7 +27,12 @@ BUSY = 0.05
 
 
 def measure_speed(
-    pack: Pack, data: TokenizedData, budget: Budget, geometry: Geometry, known: float | None = None
+    pack: Pack,
+    data: TokenizedData,
+    budget: Budget,
+    geometry: Geometry,
+    pass_tokens: int,
+    known: float | None = None,
 ) -> float:
     """Return training examples per second with all slots in use.
 
@@ -44,8 +50,12 @@ def measure_speed(
         pack.active = trials
         started = time.perf_counter()
         for micro_step in numbers:
-            batch = collate(data.train, [order[micro_step]] * trials, lengths[micro_step], device)
-            pack.accumulate(batch, [None] * trials)[0, 0].item()
+            length = lengths[micro_step]
+            for rows in groups(trials, budget.micro_batch * length, pass_tokens):
+                together = rows.stop - rows.start
+                batch = collate(data.train, [order[micro_step]] * together, length, device)
+                losses = pack.accumulate(batch, [None] * together, rows)
+            losses[0, 0].item()
         return time.perf_counter() - started
 
     def measure() -> float:

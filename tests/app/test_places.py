@@ -8,7 +8,7 @@ from loratune.app.request import choose_preset, make_config, make_request
 from loratune.errors import ModelError, UsageError
 from loratune.objectives.machine import Machine
 from loratune.objectives.testing.fake import FakeWorker
-from loratune.study.facts import MemoryFacts
+from loratune.study.memory import MemoryFacts
 
 
 def facts_on(device, *, gpus=None, dtype="bfloat16", **memory):

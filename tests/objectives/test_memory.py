@@ -1,15 +1,18 @@
 import dataclasses
 
 import pytest
-from loratune.objectives import memory
 from loratune.objectives.memory import (
+    Load,
     ModelShape,
     activation_bytes,
     head_bytes,
+    layer_bytes,
+    predict,
+    predict_plain,
     row_bytes,
     row_parameters,
     slot_bytes,
-    slots_that_fit,
+    slots_and_groups,
 )
 
 QWEN = ModelShape(
@@ -29,12 +32,54 @@ def test_a_row_holds_a_and_b_of_every_layer_four_times():
 
 def test_one_block_by_hand():
     shape = ModelShape(hidden_size=10, intermediate_size=20, layers=1, heads=2, vocab_size=50, dtype_bytes=4)
-    per_token = 4 * 2 * 10 + 4 * (8 * 10 + 4 * 20) + 4 * 8 * 7
-    assert (
-        memory.layer_bytes(shape, 3, rank_max=8, targets_per_layer=7, dropout=False, eager=False)
-        == 3 * per_token
+    norms = 4 * 2 * 10 + 4 * 2  # inputs, and a number a token
+    inputs = 4 * (10 + 10 + 20)  # of queries, keys and values; of gate and up; of down
+    attention = 4 * 4 * 10 + 4 * 2  # queries, keys, values, output; a number a token and head
+    mlp = 4 * 3 * 20  # gate, activated, up
+    low = 4 * 8 * 7
+    load = Load(slots=1, together=1, rows=2, length=3, rank=8)
+    assert layer_bytes(shape, load) == 3 * (norms + inputs + attention + mlp + low)
+    # Twice the stream past the last block; on the way back six norms' worth, which is more than the MLP's.
+    assert activation_bytes(shape, 3, rows=2, rank_max=8) == 2 * (
+        layer_bytes(shape, load) + 3 * 4 * (2 * 10 + 6 * 10)
     )
-    assert activation_bytes(shape, 3, rows=2, rank_max=8) == 2 * (2 * 3 * per_token + 3 * 4 * 10 * 3)
+
+
+def test_what_is_different_about_a_model_costs_what_it_keeps():
+    load = Load(slots=1, together=1, rows=1, length=512, rank=8)
+    plain = layer_bytes(QWEN, load)
+    shared = dataclasses.replace(QWEN, key_size=128)
+    assert plain - layer_bytes(shared, load) == 512 * 2 * 2 * (1024 - 128), "fewer keys and values"
+    assert layer_bytes(dataclasses.replace(QWEN, normed_heads=True), load) - plain == 512 * 4 * 2 * 1024
+    assert plain - layer_bytes(dataclasses.replace(QWEN, gated=False), load) == 512 * 2 * 2 * 3072
+    windowed = dataclasses.replace(shared, window=256, windowed_layers=28)
+    more = layer_bytes(windowed, load) - layer_bytes(shared, load)
+    assert more == 512 * (2 * 2 * (1024 - 128) + 2 * 512), "keys for every head, and a mask"
+    longer = dataclasses.replace(windowed, window=1024)
+    assert layer_bytes(longer, load) == layer_bytes(shared, load), "a window that is never reached"
+
+
+def test_a_prediction_is_a_value_with_a_name_for_each_part():
+    load = Load(
+        slots=8, together=2, rows=4, length=512, rank=64, head_positions=100, eval_rows=8, eval_length=256
+    )
+    parts = predict(QWEN, load, weights=1000, parameters=10, context=7)
+    assert (parts.weights, parts.adapters, parts.gradients, parts.moments) == (1000, 320, 320, 640)
+    assert parts.optimizer == 320
+    assert parts.always == 1000 + 4 * 320 + 7
+    assert parts.peak == parts.always + parts.activations + max(parts.backward, parts.head)
+    alone = predict(QWEN, dataclasses.replace(load, slots=2), weights=1000, parameters=10)
+    assert alone.activations == parts.activations, "trials that wait keep no activations"
+    assert predict(QWEN, dataclasses.replace(load, together=4), weights=0, parameters=0).activations == (
+        2 * parts.activations
+    )
+
+
+def test_a_plain_run_has_no_adapters_but_gradients_and_moments_of_what_it_trains():
+    load = Load(slots=1, together=1, rows=4, length=512, rank=64)
+    parts = predict_plain(QWEN, load, weights=1000, trained=500)
+    assert (parts.adapters, parts.gradients, parts.moments) == (0, 1000, 2000)
+    assert predict_plain(QWEN, load, weights=1000, trained=500, moment_bytes=4).moments == 4000
 
 
 def test_activations_grow_with_rows_and_length_and_blocks():
@@ -54,7 +99,7 @@ def test_eager_attention_and_dropout_cost_more():
 
 
 def test_the_head_costs_by_positions_and_vocabulary():
-    assert head_bytes(QWEN, 16) == 16 * 151_936 * 14
+    assert head_bytes(QWEN, 16) == 16 * 151_936 * 16
 
 
 def test_a_slot_is_its_row_and_its_activations():
@@ -62,8 +107,16 @@ def test_a_slot_is_its_row_and_its_activations():
 
 
 @pytest.mark.parametrize(
-    ("available", "base", "per_slot", "slots"),
-    [(100, 10, 20, 4), (100, 10, 81, 0), (100, 10, 80, 1), (100, 95, 1, 0), (0, 0, 0, 0)],
+    ("available", "once", "at_once", "found"),
+    [
+        (125, 20, 1, (7, 1)),
+        (125, 20, 2, (6, 2)),
+        (125, 20, 99, (4, 4)),
+        (125, 81, 99, (0, 0)),
+        (125, 80, 99, (1, 1)),
+        (0, 0, 1, (0, 0)),
+    ],
 )
-def test_slots_fit_beside_the_base_with_a_tenth_left_free(available, base, per_slot, slots):
-    assert slots_that_fit(available, base, per_slot) == slots
+def test_slots_fit_beside_the_base_with_a_fifth_left_free(available, once, at_once, found):
+    """A row takes 10, and 10 more while it trains: the fewer train at once, the more there may be."""
+    assert slots_and_groups(available, once, row=10, training=10, at_once=at_once) == found

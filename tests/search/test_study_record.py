@@ -78,7 +78,9 @@ def test_a_worker_of_a_study_is_given_its_geometry(bench, config: StudyConfig, t
     objective = objective_of(study, cache_dir=tmp_path, slots=3)
     assert objective.geometry == bench.facts(config).geometry
     assert (objective.slots, objective.cache_dir) == (3, str(tmp_path))
-    assert dataclasses.replace(objective, geometry=None, slots=None, cache_dir=None) == config.objective
+    assert objective.pass_tokens == bench.facts(config).pass_tokens
+    found = {"geometry": None, "slots": None, "cache_dir": None, "pass_tokens": None}
+    assert dataclasses.replace(objective, **found, dropout=True) == config.objective
 
 
 def test_the_same_name_and_configuration_is_the_same_study(bench, config: StudyConfig) -> None:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 REGISTER = "spaces/params.py"
 
 SPELLED = {
-    "spaces/space.py": {"batch_size", "lora_alpha", "lora_rank", "lora_target"},
+    "spaces/space.py": {"batch_size", "lora_alpha", "lora_dropout", "lora_rank", "lora_target"},
     "spaces/parse.py": {"lora_alpha", "lora_rank"},
     "spaces/arguments.py": {"lora_alpha"},
     "spaces/presets.py": {"learning_rate", "batch_size", "lora_rank", "lora_alpha_ratio", "warmup_ratio"},
@@ -62,7 +62,7 @@ USED = {
     },
     "lora_alpha": {"integrations/trainer_keys.py", "spaces/arguments.py"},
     "warmup_ratio": {REFERENCE, SURFACE, "spaces/arguments.py", "study/handover.py", "search/outcomes.py"},
-    "lora_dropout": {*SESSION, SURFACE},
+    "lora_dropout": {"objectives/training/slot.py", REFERENCE, SURFACE},
     "weight_decay": {*STEPPED, PLAIN},
     "lora_target": {
         "integrations/llamafactory.py",

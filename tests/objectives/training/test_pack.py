@@ -14,7 +14,7 @@ from loratune.objectives.training.batches import Batch, Supervised, collate, rep
 from loratune.objectives.training.head import head_loss
 from loratune.objectives.training.model import hold
 from loratune.objectives.training.pack import Dropout, Pack
-from loratune.objectives.training.preparation import recompute_activations
+from loratune.objectives.training.recomputing import recompute_activations
 from tiny_packs import BASE, VOCAB, make_base, make_geometry, make_params, make_split, shake
 
 torch.set_num_threads(1)

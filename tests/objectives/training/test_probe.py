@@ -52,13 +52,14 @@ class PretendedMeter:
         class Watched(Pack):
             def __init__(self, base: object, geometry: object, slots: int) -> None:
                 super().__init__(base, geometry, slots)
-                meter.packs.append(slots)
+                if geometry.targets:  # the base model alone is measured without adapters
+                    meter.packs.append(slots)
 
-            def accumulate(self, batch: object, dropout: object) -> torch.Tensor:
+            def accumulate(self, batch: object, dropout: object, rows: slice | None = None) -> torch.Tensor:
                 if self.slots > most:
                     raise says
                 meter.lengths.append(tuple(batch.tokens.shape))
-                return super().accumulate(batch, dropout)
+                return super().accumulate(batch, dropout, rows)
 
         monkeypatch.setattr(probe, "Pack", Watched)
         monkeypatch.setattr(preparation, "Pack", Watched)
@@ -88,7 +89,7 @@ def test_where_two_do_not_fit_one_has_all_that_it_added() -> None:
     assert fit(weights=100, one=130, two=None) == Footprint(once_bytes=100, slot_bytes=30, fits_two=False)
 
 
-@pytest.mark.parametrize(("free", "slots"), [(10 * GIB, 7), (20 * GIB, 16), (100 * GIB, 32), (2 * GIB, 1)])
+@pytest.mark.parametrize(("free", "slots"), [(10 * GIB, 6), (20 * GIB, 14), (100 * GIB, 32), (2 * GIB, 1)])
 def test_slots_are_chosen_from_what_was_seen(
     config: ObjectiveConfig, monkeypatch: pytest.MonkeyPatch, free: int, slots: int
 ) -> None:
@@ -119,7 +120,8 @@ def test_one_and_two_slots_live_the_longest_micro_step(
     assert meter.packs == [1, 2, prepared.facts.slots]
     # And once more with all slots in use, before the time is taken.
     slots = prepared.facts.slots
-    assert meter.lengths[:3] == [(m, longest), (2 * m, longest), (slots * m, longest)]
+    assert meter.lengths[:2] == [(m, longest), (2 * m, longest)]
+    assert (slots * m, longest) in meter.lengths[2:]
     assert meter.resets == 3
     assert not bool(prepared.pack.params.any())
     assert not bool(prepared.pack.exp_avg.any())
@@ -188,6 +190,9 @@ def test_a_worker_on_a_cpu_counts_its_own_process(
     facts = prepare(config).facts
     memory = facts.memory
     assert memory.available_bytes == 8 * GIB + 300 * 2**20
-    head = memory.base_bytes + memory.worker_bytes - 500 * 2**20
-    rows = facts.budget.micro_batch * max(facts.geometry.micro_step_lengths)
-    assert head == rows * facts.model.vocab_size * 16
+    assert memory.parts is not None
+    assert memory.parts.context == 500 * 2**20 - memory.base_bytes
+    once = memory.base_bytes + memory.worker_bytes - 500 * 2**20
+    assert 0 <= once < memory.slot_bytes, "what is there once beside the process is a part of one micro-step"
+    # What each slot adds is the same for all of them, but for the head, which they pass one by one.
+    assert memory.held(facts.slots) == pytest.approx(memory.parts.peak, rel=0.1)

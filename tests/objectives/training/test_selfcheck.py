@@ -11,7 +11,7 @@ import transformers
 from loratune.errors import ModelError
 from loratune.objectives.training import selfcheck
 from loratune.objectives.training.model import BaseModel, hold
-from loratune.objectives.training.preparation import recompute_activations
+from loratune.objectives.training.recomputing import recompute_activations
 from loratune.objectives.training.selfcheck import check_pack
 from loratune.objectives.training.targets import resolve_targets
 from loratune.study.facts import Geometry

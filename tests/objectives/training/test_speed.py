@@ -46,15 +46,15 @@ def test_the_longer_a_micro_step_takes_the_fewer_trials_say_how_fast_it_is(
     real = Pack.accumulate
     geometry, budget = prepared.facts.geometry, prepared.facts.budget
 
-    def takes(pack: Pack, batch: Any, dropout: Any) -> Any:
+    def takes(pack: Pack, batch: Any, dropout: Any, rows: Any) -> Any:
         time[0] += seconds
         lengths.append(batch.tokens.shape[1])
         tried.append(batch.tokens.shape[0] // budget.micro_batch)
-        return real(pack, batch, dropout)
+        return real(pack, batch, dropout, rows)
 
     monkeypatch.setattr(Pack, "accumulate", takes)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: time[0])
-    found = speed.measure_speed(prepared.pack, prepared.data, budget, geometry, known)
+    found = speed.measure_speed(prepared.pack, prepared.data, budget, geometry, 0, known)
     assert tried == trials
     assert lengths[0] == max(geometry.micro_step_lengths)
     assert prepared.pack.active == 0
