@@ -286,7 +286,11 @@ def noise_jobs(random: int) -> Iterator[Job]:
 
 
 def pack(bench: Bench, to: Path) -> None:
-    """Write every finished trial as a row of a Parquet file, without the losses of single examples."""
+    """Write every finished trial as a row of a Parquet file.
+
+    The losses of single examples, as float16, are kept of the shortest trials at the rungs that may stop one;
+    the target tokens of those examples are in the file's metadata.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -298,14 +302,20 @@ def pack(bench: Bench, to: Path) -> None:
         tokens = np.asarray(found["tokens"], dtype=np.float64)
         for rung in RUNGS:
             row[f"loss_{rung}"] = None
+        for rung in RUNGS[:-1]:
+            row[f"each_{rung}"] = None
         for point in curve:
             if "each" in point and point["diverged"] is None:
-                losses = np.frombuffer(base64.b64decode(point["each"]), np.float16).astype(np.float64)
+                each = base64.b64decode(point["each"])
+                losses = np.frombuffer(each, np.float16).astype(np.float64)
                 row[f"loss_{point['round']}"] = float(losses.sum() / tokens[: len(losses)].sum())
+                if found["level"] == 0 and f"each_{point['round']}" in row:
+                    row[f"each_{point['round']}"] = each
         row |= {"train": [point["train"] for point in curve], "norm": [point["norm"] for point in curve]}
         rows.append(row)
     rows.sort(key=lambda row: (row["scheduler"], row["level"], row["seed"], row["config"], row["nudge"]))
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), to, compression="zstd")
+    table = pyarrow.Table.from_pylist(rows).replace_schema_metadata({"tokens": json.dumps(tokens.tolist())})
+    pyarrow.parquet.write_table(table, to, compression="zstd")
     print(f"{to}: {len(rows)} trials")
 
 
