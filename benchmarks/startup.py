@@ -2,7 +2,7 @@
 
     python benchmarks/startup.py                          the demo, 2 workers, median of 3 rounds
     python benchmarks/startup.py --real                   stories260K on disfl_qa, from ../shared
-    python benchmarks/startup.py --large                  36 million random weights on the demo's data
+    python benchmarks/startup.py --large                  34 million random weights on the demo's data
     python benchmarks/startup.py --beside FOLDER          in turn with the package `loratune` in that folder
     python benchmarks/startup.py --words list             seconds of `tune list` and `tune --help` instead
 
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument(
         "--real", action="store_true", help="stories260K on disfl_qa; skips without ../shared"
     )
-    parser.add_argument("--large", action="store_true", help="36 million random weights")
+    parser.add_argument("--large", action="store_true", help="34 million random weights")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--beside", type=Path, help="a folder that holds another version of the package")

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py                      the embedded demo
     python benchmarks/throughput.py --real               stories260K on disfl_qa, from ../shared
-    python benchmarks/throughput.py --large              36 million random weights on the demo's data
+    python benchmarks/throughput.py --large              34 million random weights on the demo's data
     python benchmarks/throughput.py --model M --data D [--space default] [--device cuda]
 
 Both sides train the same trials in full (no pruning): same configurations, drawn once from the space,
@@ -21,7 +21,6 @@ same at any rate.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import math
 import os
@@ -43,6 +42,8 @@ from loratune.study.budget import ROUNDS
 from loratune.study.records import Evaluation
 from throughput_parts.drawing import draw
 from throughput_parts.large_model import make_large
+from throughput_parts.llamafactory import first_record, llamafactory_side, why_not
+from throughput_parts.peers import Peer, peers_of
 from throughput_parts.report import Round, Side, mib, report
 from throughput_parts.watching import Watched, watch
 
@@ -52,31 +53,6 @@ REAL_DATA = SHARED / "data" / "disfl_qa" / "train_alpaca.jsonl"
 SAME = {"cpu": 1e-3, "cuda": 5e-3}
 """Final losses that differ by more than this share come from different work. A GPU trains in bfloat16, where
 PEFT keeps the adapters in float32 and the pack multiplies them in the base's type."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Peer:
-    """How many processes of Trainer share the trials, and the threads of each."""
-
-    processes: int
-    """Side by side on this machine."""
-    threads: int | None
-    """Of each process; None takes as many as torch does by itself."""
-
-    @property
-    def name(self) -> str:
-        """In words."""
-        processes = "1 process" if self.processes == 1 else f"{self.processes} processes"
-        threads = "torch's threads" if self.threads is None else f"{self.threads} thread"
-        return f"Trainer, {processes} of {threads}{'s' if (self.threads or 0) > 1 else ''}"
-
-
-def peers_of(arguments: argparse.Namespace, cores: int) -> list[Peer]:
-    """Return the peers to measure: the one that was asked for, or those of whom the strongest counts."""
-    if not arguments.strongest:
-        return [Peer(processes=arguments.peer_processes, threads=arguments.peer_threads)]
-    shapes = dict.fromkeys(((1, cores), (1, 1), (cores, 1)))
-    return [Peer(processes=processes, threads=threads) for processes, threads in shapes]
 
 
 def job_of(arguments: argparse.Namespace, model: str | Path, data: str | Path) -> dict[str, Any]:
@@ -217,7 +193,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--real", action="store_true", help="stories260K on disfl_qa; skips without ../shared"
     )
     parser.add_argument(
-        "--large", action="store_true", help="36 million random weights: a CPU that arithmetic keeps busy"
+        "--large", action="store_true", help="34 million random weights: a CPU that arithmetic keeps busy"
     )
     parser.add_argument("--trials", type=int, default=64, help="trials of each run (default 64)")
     parser.add_argument("--repeats", type=int, default=3, help="rounds of A and B (default 3)")
@@ -235,6 +211,9 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="in turns with 1 process of all cores' threads, 1 of 1 thread, and one of 1 thread per core;\n"
         "the claim is against the one that is fastest",
+    )
+    parser.add_argument(
+        "--llamafactory", action="store_true", help="LLaMA-Factory too, a process a configuration"
     )
     parser.add_argument("--workers", type=int, help="loratune's workers (default: as tune search)")
     parser.add_argument("--slots", type=int, help="loratune's slots a worker (default: as tune search)")
@@ -262,7 +241,10 @@ def compare(arguments: argparse.Namespace, large: Path | None) -> None:
     trials = [LoraParams.from_dict(values) for values in job["configs"]]
     if arguments.strongest and (arguments.peer_threads or arguments.peer_processes != 1):
         sys.exit("--strongest measures peers of its own; leave --peer-threads and --peer-processes out")
-    peers = peers_of(arguments, len(os.sched_getaffinity(0)))
+    if arguments.llamafactory and (why := why_not(arguments.examples, first_record(Path(data)))):
+        sys.exit(why)
+    cores = len(os.sched_getaffinity(0))
+    peers = peers_of(arguments, cores)
     rounds: list[Round] = []
     different = set()
     for number in range(arguments.repeats):
@@ -283,6 +265,8 @@ def compare(arguments: argparse.Namespace, large: Path | None) -> None:
                 if not one < SAME[arguments.device.partition(":")[0]]:
                     different.add(trial)
                     print(f"NOT THE SAME WORK: trial {trial} differs by {one:.1e}: {trials[trial]}")
+        if arguments.llamafactory:
+            theirs[f"LLaMA-Factory, {cores} processes of 1 thread"] = llamafactory_side(job, cores)
         rounds.append(Round(ours=ours, peers=theirs))
     print("\n" + report(f"{Path(model).name} on {Path(data).name}, {arguments.device}", len(trials), rounds))
     if different:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import yaml
 from loratune.spaces.presets import PRESETS
 from loratune.study.records import Evaluation
 
@@ -231,3 +233,54 @@ def test_the_table_of_priors_has_every_candidate_and_model(
     monkeypatch.setattr(sys, "argv", ["priors.py", str(sweep), "--below", "10"])
     with pytest.raises(SystemExit, match="fewer than two models"):
         load_benchmark("priors").main()
+
+
+@pytest.fixture(name="peer")
+def pretend_llamafactory(load_benchmark: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Pretend an installed LLaMA-Factory that notes the configuration files that it is called with."""
+    throughput = load_benchmark("throughput")
+    peer = sys.modules[throughput.llamafactory_side.__module__]
+    package = tmp_path / "site" / "llamafactory"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "cli.py").write_text(
+        "import sys, shutil, pathlib\n"
+        "command, file = sys.argv[1:]\n"
+        "assert command == 'train'\n"
+        f"shutil.copy(file, pathlib.Path({str(tmp_path)!r}) / pathlib.Path(file).name)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr(peer.importlib.metadata, "version", lambda _: "0.9.5")
+    return peer
+
+
+def test_llamafactory_trains_each_configuration_in_a_process_of_its_own(
+    load_benchmark: Load, peer: ModuleType, tmp_path: Path
+) -> None:
+    throughput = load_benchmark("throughput")
+    words = ["--trials=3", "--examples=96", "--eval-examples=16"]
+    job = throughput.job_of(throughput.make_parser().parse_args(words), "model", tmp_path / "data.jsonl")
+    side = peer.llamafactory_side(job, 2)
+    assert side.losses == ()
+    assert side.seconds == side.watched.wall > 0
+    for number, values in enumerate(job["configs"]):
+        written = yaml.safe_load((tmp_path / f"trial-{number}.yaml").read_text())
+        assert written["learning_rate"] == pytest.approx(values["learning_rate"])
+        assert written["lora_rank"] == values["lora_rank"]
+        assert written["max_steps"] * written["per_device_train_batch_size"] == 96
+        assert written["output_dir"].endswith(f"out-{number}")
+
+
+def test_llamafactory_is_refused_in_a_line_where_it_cannot_be_measured(
+    load_benchmark: Load, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    throughput = load_benchmark("throughput")
+    alpaca = {"instruction": "a", "output": "b"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert throughput.why_not(96, alpaca).startswith("LLaMA-Factory is not installed here")
+    monkeypatch.undo()
+    request.getfixturevalue("peer")
+    assert throughput.why_not(None, alpaca).startswith("--llamafactory needs --examples")
+    assert "alpaca's fields" in throughput.why_not(96, {"messages": []})
+    assert throughput.why_not(96, alpaca) is None
