@@ -70,6 +70,7 @@ def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int)
             "device": model.device_name,
             "gpu": model.device.startswith("cuda"),
             "dtype": facts.geometry.dtype,
+            "bits": model.bits,
             "adapted_layers": len(facts.geometry.targets),
             "gradient_checkpointing": facts.geometry.gradient_checkpointing,
         },

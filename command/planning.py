@@ -12,7 +12,7 @@ from ..reports.data_words import column_lines, cut_words, reason_line
 from ..reports.paired import MIN_EXAMPLES
 from ..study.budget import LEAST_EVAL_EXAMPLES
 from ..study.facts import ColumnUse, Endings, LeftOut
-from ..study.format import counted, show_bytes, show_count, show_loss, show_seconds, show_short
+from ..study.format import counted, show_bytes, show_count, show_loss, show_numbers, show_seconds, show_short
 from ..study.stop_tokens import ending_sentence, ending_warnings
 
 REASONS_SHOWN = 8
@@ -39,7 +39,8 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "model",
             f"{model['name_or_path']}  ({model['architecture']}, {show_short(model['parameters'])} weights, "
-            f"{model['dtype']} on {model['device']}, {numbered(model['adapted_layers'], 'layer')} adapted"
+            f"{show_numbers(model['dtype'], model['bits'])} on {model['device']}, "
+            f"{numbered(model['adapted_layers'], 'layer')} adapted"
             + (", activations recomputed)" if model["gradient_checkpointing"] else ")"),
         ),
         (

@@ -15,6 +15,7 @@ from ..study.format import (
     have_ended,
     show_count,
     show_loss,
+    show_numbers,
     show_share,
     show_source,
     show_value,
@@ -65,8 +66,9 @@ def print_study(out: Console, facts: StudyFacts) -> None:
     files = [file for _, file in facts.data_files]
     settings, model = dict(facts.settings), facts.model
     space = "; ".join(f"{name} {words}" for name, words in facts.space)
+    numbers = show_numbers(model.dtype, model.bits)
     pairs = [
-        ("model", f"{model.name_or_path}  ({model.architecture}, {model.dtype} on {model.device})"),
+        ("model", f"{model.name_or_path}  ({model.architecture}, {numbers} on {model.device})"),
         ("data", f"{', '.join(files) or 'not known'}  ({show_count(facts.data.train)} training examples)"),
         ("sampler", settings["sampler"]),
         ("pruner", settings["pruner"]),

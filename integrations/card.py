@@ -34,6 +34,7 @@ def card(handed: Handover, *, title: str, front: Mapping[str, Any], load: str) -
         f"# {title}\n",
         f"{what} {share}\n",
         *([f"{handed.chosen}\n"] if handed.chosen else []),
+        *([f"{handed.quantized}\n"] if handed.quantized else []),
         *([] if handed.trained else [f"{SHORT}\n"]),
         f"## Load\n\n```python\n{load}```\n",
         f"## Losses\n\n{_losses(handed)}\n",

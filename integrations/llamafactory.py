@@ -129,6 +129,12 @@ def _model(handed: Handover) -> dict[str, Any]:
         found["model_revision"] = handed.revision
     if handed.objective.model.trust_remote_code:
         found["trust_remote_code"] = True
+    bits = handed.objective.model.quantization_bit
+    if bits is not None:
+        # Its quantization_method is bitsandbytes by default, under a name that has changed.
+        found["quantization_bit"] = bits
+        if bits == 4:
+            found |= {"quantization_type": "nf4", "double_quantization": True}
     return found
 
 

@@ -30,6 +30,7 @@ def configuration(handed: Handover) -> dict[str, Any]:
             "name_or_path": model.name_or_path,
             "revision": handed.revision,
             "dtype": handed.geometry.dtype,
+            **({} if model.quantization_bit is None else {"quantization_bit": model.quantization_bit}),
         },
         "data": {
             "train": data.train,

@@ -61,6 +61,11 @@ def notes(handed: Handover, trainer: str) -> list[str]:
             f"{trainer} draws a validation split of its own: it is not the study's, and examples of "
             "the study's test set are trained on."
         )
+    if handed.objective.model.quantization_bit == 8:
+        found.append(
+            f"{trainer} keeps columns with outliers in 16 bits (LLM.int8), which the study did not, since "
+            "these are chosen over a whole batch: the base is another one by a little."
+        )
     return found
 
 

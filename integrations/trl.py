@@ -29,6 +29,12 @@ FIELDS_OF = {
 BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 """Endings of data files → what the library ``datasets`` reads them with."""
 
+QUANTIZED: dict[int | None, dict[str, Any]] = {
+    4: {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "use_bnb_nested_quant": True},
+    8: {"load_in_8bit": True},
+}
+"""Bits of the base → how TRL is told of them."""
+
 
 def export(handed: Handover, path: Path, force: bool = False) -> Export:
     """Write the YAML to ``path``; raises ``ReportError``, also for data that TRL does not read."""
@@ -49,6 +55,7 @@ def trl(handed: Handover) -> str:
         **({"model_revision": handed.revision} if handed.revision else {}),
         **({"trust_remote_code": True} if handed.objective.model.trust_remote_code else {}),
         "dtype": handed.geometry.dtype,
+        **QUANTIZED.get(handed.objective.model.quantization_bit, {}),
         "use_peft": True,
         **_lora(handed),
         **data,

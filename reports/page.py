@@ -20,7 +20,16 @@ import plotly.offline
 
 from ..errors import ReportError
 from ..spaces.params import HYPERPARAMETERS, value_of
-from ..study.format import counted, have_ended, show_count, show_loss, show_share, show_source, show_value
+from ..study.format import (
+    counted,
+    have_ended,
+    show_count,
+    show_loss,
+    show_numbers,
+    show_share,
+    show_source,
+    show_value,
+)
 from ..study.stop_tokens import ending_sentence, ending_warnings
 from ..whole_files import check_ours, is_there, write_text
 from .answer_words import answer_rows
@@ -232,9 +241,10 @@ def _example(rendered: str) -> list[tuple[str, bool]]:
 def _how(facts: StudyFacts) -> list[tuple[str, str]]:
     model = facts.model
     name = model.name_or_path + (f" at {model.revision}" if model.revision else "")
+    numbers = show_numbers(model.dtype, model.bits)
     return [
         ("base model", name),
-        ("architecture", f"{model.architecture}, {counted(model.parameters, 'weight')}, {model.dtype}"),
+        ("architecture", f"{model.architecture}, {counted(model.parameters, 'weight')}, {numbers}"),
         ("layers that can carry an adapter", show_count(len(model.targets))),
         ("device", f"{model.device_name} ({model.device})"),
         *facts.settings,

@@ -184,6 +184,8 @@ class ModelSummary:
     """The device in words."""
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     """SHA-256 of each file that its numbers depend on, by name; empty in a study of before."""
+    bits: int | None = None
+    """Bits of its linear layers, where bitsandbytes quantized them; None where they are as the others."""
     adapter_features: dict[str, int] = dataclasses.field(default_factory=dict)
     """For each ``lora_target`` that may be tried, the features that go into and come out of its layers, added
     up; empty in a study of before."""

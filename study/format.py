@@ -83,6 +83,11 @@ def show_bytes(number: float) -> str:
     return _scaled(number, (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)), " ") or f"{number:.0f} bytes"
 
 
+def show_numbers(dtype: str, bits: int | None) -> str:
+    """Return in what a base model is held: ``float32``, ``bfloat16, linear layers in 4 bits``."""
+    return dtype if bits is None else f"{dtype}, linear layers in {bits} bits"
+
+
 def show_short(number: int) -> str:
     """Return a large number in short: ``260K``, ``7.6B``."""
     return _scaled(number, (("B", 10**9), ("M", 10**6), ("K", 10**3)), "") or str(number)

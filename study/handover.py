@@ -80,6 +80,17 @@ class Handover(StudyParts):
         return "" if score is None else f"{words} {show_loss(score)}, "
 
     @property
+    def quantized(self) -> str:
+        """What there is to say of a base that was quantized on loading, as a sentence; else empty."""
+        bits = self.objective.model.quantization_bit
+        if bits is None:
+            return ""
+        return (
+            f"It was trained on the base model in {bits} bits (quantized on loading, by bitsandbytes): its "
+            "losses are of that, and are a little otherwise on the unquantized weights."
+        )
+
+    @property
     def gains_nothing(self) -> bool:
         """Whether the trial is no better than the base model, by what its study selects by."""
         value = self.trial.value
@@ -131,9 +142,10 @@ def provenance(handed: Handover, run: FullRun | None = None) -> tuple[str, ...]:
     per_token = (
         "The loss is the mean over all target tokens of the set; Trainer averages the means of its batches."
     )
+    quantized = (handed.quantized,) if handed.quantized else ()
     if handed.trained:
         gain = (no_gain,) if handed.gains_nothing else ()
-        return f"{what}: {loss}", " ".join(handed.trained), *gain, per_token
+        return f"{what}: {loss}", " ".join(handed.trained), *gain, *quantized, per_token
     return (
         f"{what}: {loss}",
         *((no_gain,) if handed.gains_nothing else ()),
@@ -141,5 +153,6 @@ def provenance(handed: Handover, run: FullRun | None = None) -> tuple[str, ...]:
         f"{show_share(run.share)} of a run of {run.epochs:g} {'epoch' if run.epochs == 1 else 'epochs'} of "
         f"{counted(run.train_examples, 'example')}.",
         "The best learning rate of a short trial runs high: before a long run, try a lower one too.",
+        *quantized,
         per_token,
     )

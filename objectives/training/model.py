@@ -39,8 +39,6 @@ class BaseModel:
     """Where it lies."""
     dtype: torch.dtype
     """Its number type."""
-    bits: int | None = None
-    """Bits of its linear layers where bitsandbytes quantized them, else None."""
     summary: ModelSummary
     """What it is, in words and numbers."""
 
@@ -152,7 +150,6 @@ def hold(
         model=model,
         device=device,
         dtype=dtype,
-        bits=hold_for_training(model),
         summary=ModelSummary(
             name_or_path=name_or_path,
             revision=revision,
@@ -161,6 +158,7 @@ def hold(
             vocab_size=int(model.get_input_embeddings().weight.shape[0]),
             device=str(device),
             device_name=device_name(device),
+            bits=hold_for_training(model),
         ),
     )
 

@@ -166,14 +166,14 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         base_losses=base_losses,
         eval_tokens=final.target_tokens,
         rows_per_second=rows_per_second,
-        environment=environment(quantized=base.bits is not None),
+        environment=environment(quantized=base.summary.bits is not None),
         slots=pack.slots,
         answers=answers,
         notes=tuple(
             note
             for note in (
                 dtype_note(config.model.dtype, base.device),
-                quantization_note(base.bits, base.device),
+                quantization_note(base.summary.bits, base.device),
                 _replay_note(pack),
             )
             if note

@@ -354,3 +354,17 @@ def test_where_llama_factory_ends_answers_otherwise_a_sentence_says_so(study, te
     ]
     assert len(found) == (words is not None)
     assert words is None or words in found[0]
+
+
+def test_a_base_of_few_bits_is_told_as_llama_factory_says_it(study):
+    found = {
+        bits: llamafactory(study(model={"quantization_bit": bits}), None, Path("out"))
+        for bits in (None, 4, 8)
+    }
+    told = {bits: {k: v for k, v in it.arguments.items() if "quantiz" in k} for bits, it in found.items()}
+    assert told == {
+        None: {},
+        4: {"quantization_bit": 4, "quantization_type": "nf4", "double_quantization": True},
+        8: {"quantization_bit": 8},
+    }
+    assert ["in 4 bits" in " ".join(found[bits].notes) for bits in (None, 4)] == [False, True]

@@ -26,7 +26,7 @@ OPTIONS = {
     *("max_length", "packing", "output_dir", "learning_rate", "weight_decay", "lr_scheduler_type"),
     *("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "warmup_steps"),
     *("max_grad_norm", "optim", "seed", "logging_steps", "save_strategy", "eval_strategy", "report_to"),
-    *("bf16", "fp16"),
+    *("bf16", "fp16", "load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "use_bnb_nested_quant"),
 }
 """Keys that trl sft knows, of TRL 0.21 to 1.16 as documented."""
 
@@ -168,3 +168,21 @@ def test_trls_own_parser_takes_it(handed, tmp_path, kind):
     assert (training.learning_rate, training.max_length) == (0.002, 512)
     assert (model.lora_r, model.lora_alpha, model.lora_target_modules) == (8, 16, "all-linear")
     assert data.datasets[0].data_files == str(tmp_path / "train.jsonl")
+
+
+def words(handed):
+    return " ".join(trl(handed).replace("#", "").split())
+
+
+def test_a_base_of_few_bits_is_told_as_trl_says_it(handed):
+    four, eight = (handed(model={"quantization_bit": bits}) for bits in (4, 8))
+    loaded = read(four)
+    assert loaded.keys() <= OPTIONS
+    assert (loaded["load_in_4bit"], loaded["bnb_4bit_quant_type"]) == (True, "nf4")
+    assert loaded["use_bnb_nested_quant"] is True
+    assert "trained on the base model in 4 bits" in words(four)
+    assert "LLM.int8" not in words(four)
+    assert read(eight)["load_in_8bit"] is True
+    assert "load_in_4bit" not in read(eight)
+    assert "TRL keeps columns with outliers in 16 bits" in words(eight)
+    assert not {name for name in read(handed()) if "bit" in name or "bnb" in name}

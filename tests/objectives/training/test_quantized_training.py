@@ -46,7 +46,7 @@ def layers(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
 def test_the_linear_layers_are_quantized_and_head_embeddings_and_norms_are_not(tiny_model: Path) -> None:
     base = load_model(ModelConfig(name_or_path=str(tiny_model), device="cpu", quantization_bit=4))
     found = layers(base.model)
-    assert base.bits == 4
+    assert base.summary.bits == 4
     assert type(found.pop("lm_head")) is torch.nn.Linear
     assert {type(it).__name__ for it in found.values()} == {"Linear4bit"}
     states = [it.weight.quant_state for it in found.values()]
@@ -57,7 +57,7 @@ def test_the_linear_layers_are_quantized_and_head_embeddings_and_norms_are_not(t
     assert {base.model.get_parameter(name).dtype for name in others} == {torch.float32}
     assert not [name for name in others if "proj" in name]
     whole = load_model(ModelConfig(name_or_path=str(tiny_model), device="cpu"))
-    assert whole.bits is None
+    assert whole.summary.bits is None
     assert base.summary.parameters == whole.summary.parameters
 
 
@@ -75,7 +75,7 @@ def test_the_bytes_foretold_are_those_that_are_held(tiny_model: Path, bits: int)
 def test_a_pack_of_three_trains_as_peft_does_on_the_same_quantized_weights(
     session: Session, tiny_model: Path, tmp_path: Path
 ) -> None:
-    bits = session._base.bits
+    bits = session.facts.model.bits
     settings = (
         transformers.BitsAndBytesConfig(
             load_in_4bit=True,
@@ -123,7 +123,7 @@ def test_a_trial_goes_on_in_another_session_as_if_nothing_had_happened(
     session: Session, tiny_model: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     whole = run(session, [2], tmp_path / "whole")[2]
-    config = in_bits(tiny_model, tiny_data, session._base.bits, geometry=session.facts.geometry)
+    config = in_bits(tiny_model, tiny_data, session.facts.model.bits, geometry=session.facts.geometry)
     other = Session(config)
     other.add(2, PARAMS[2], seed=0, attempt=1, resume_from=whole[3].file)
     for index in range(4, ROUNDS):
