@@ -34,7 +34,8 @@ class ModelConfig:
     revision: str | None = None
     """The Hub's branch, tag or commit; the commit that it meant is stored with the study."""
     dtype: str = "auto"
-    """``auto`` (bfloat16 on a GPU with its own, else float32), ``float32``, ``bfloat16`` or ``float16``."""
+    """``float32``, ``bfloat16``, ``float16`` or ``auto``: on a GPU bfloat16, or float16 where it has none of
+    its own, and float32 on a CPU."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     attn_implementation: str = "sdpa"

@@ -40,12 +40,26 @@ def find_device(device: str) -> torch.device:
 
 
 def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the number type that ``dtype`` means on the device; raises ``ModelError``."""
+    """Return the number type that ``dtype`` means on the device; raises ``ModelError``.
+
+    What is trained stays in float32 in each case, and in float16 losses are scaled (``loss_scale.py``).
+    """
     if dtype == "auto":
-        return torch.bfloat16 if _has_bfloat16(device) else torch.float32
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if _has_bfloat16(device) else torch.float16
     if dtype not in DTYPES:
         raise ModelError(f"dtype: {dtype!r} is not one of auto, {', '.join(DTYPES)}")
     return DTYPES[dtype]
+
+
+def stored_dtype(dtype: str, device: torch.device, before: str) -> str:
+    """Return what ``dtype`` means on the device for a study that was made in the number type ``before``.
+
+    Where a GPU has no bfloat16 of its own, ``auto`` has meant float32 in studies of before.
+    """
+    old = device.type == "cuda" and not _has_bfloat16(device)
+    return before if dtype == "auto" and old and before in ("float32", "float16") else dtype
 
 
 def gpu_count() -> int:
@@ -57,19 +71,20 @@ def gpu_count() -> int:
 
 def dtype_note(dtype: str, device: torch.device) -> str | None:
     """Return what the user should know of the number type that ``dtype`` means on the device."""
+    limit = (
+        "float16 holds no number above 65504: a trial whose loss passes it ends as diverged, though in "
+        "float32 or bfloat16 it might have gone on"
+    )
     if dtype == "float16":
-        return (
-            "float16 holds no number above 65504: a trial whose numbers pass it ends as diverged, though in "
-            "float32 or bfloat16 it might have gone on"
-        )
+        return limit
     if device.type != "cuda" or _has_bfloat16(device):
         return None
     if dtype == "bfloat16":
         return f"{device_name(device)} only emulates bfloat16, which is slow; try --dtype float32 or float16"
     if dtype == "auto":
         return (
-            f"{device_name(device)} has no bfloat16 of its own, so it trains in float32; --dtype float16 is "
-            "faster and takes half the memory, where the model's numbers fit into it"
+            f"{device_name(device)} has no bfloat16 of its own, so the base is held in float16, each trial's "
+            f"losses scaled; --dtype float32 takes twice the memory and is slower. {limit}"
         )
     return None
 

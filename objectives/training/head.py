@@ -28,6 +28,7 @@ def head_loss(
     vocab_size: int,
     want_gradient: bool,
     correct: torch.Tensor | None = None,
+    factors: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return the losses and, where wanted, the gradient of their sum.
 
@@ -37,6 +38,7 @@ def head_loss(
         supervised: where the loss is taken.
         vocab_size: width of the logits; sets the size of a chunk.
         want_gradient: whether a backward pass follows.
+        factors: ``[n]`` what the gradient of each trial is multiplied by before it is rounded; None: one.
         correct: ``[n · m]``; where given, each example's tokens that are the likeliest are added to it.
 
     Returns:
@@ -54,7 +56,12 @@ def head_loss(
             logits = head(picked)[: len(labels)].float()
             loss = functional.cross_entropy(logits, labels, reduction="none")
         if gradient is not None:
-            (back,) = torch.autograd.grad(loss.sum(), picked)
+            total = (
+                loss.sum()
+                if factors is None
+                else (loss * _of_rows(factors, rows)[supervised.rows[cut]]).sum()
+            )
+            (back,) = torch.autograd.grad(total, picked)
             gradient.index_copy_(0, positions, back[: len(labels)])
         losses.index_add_(0, supervised.rows[cut], loss.detach())
         if correct is not None:
@@ -83,6 +90,11 @@ def _chunks(counts: tuple[int, ...], vocab_size: int, device: torch.device) -> I
         stop = start + count
         yield from (slice(first, min(first + limit, stop)) for first in range(start, stop, limit))
         start = stop
+
+
+def _of_rows(factors: torch.Tensor, rows: int) -> torch.Tensor:
+    """Return ``[n · m]`` what belongs to each row, of ``[n]`` that belongs to each trial."""
+    return factors.repeat_interleave(rows // len(factors))
 
 
 def _padded(rows: torch.Tensor) -> torch.Tensor:

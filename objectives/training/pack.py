@@ -80,6 +80,8 @@ class Pack:
         self._anchor = torch.zeros((), device=base.device, requires_grad=True)
         self._rows = slice(0, 0)
         self._dropout: Sequence[Dropout | None] = ()
+        self.loss_factors: torch.Tensor | None = None
+        """``[active]`` what each trial's gradient is multiplied by; None: nothing (``loss_scale.py``)."""
         self.replays: Replays | None = None
         """Where a GPU replays training passes that it has run before; the numbers are the same."""
         self._hooks = [
@@ -168,11 +170,18 @@ class Pack:
             dropout: ``[n]`` their dropout.
             rows: trials that lie together; all that are in use where it is left out.
         """
-        with self._using(rows or slice(0, self.active), dropout):
+        rows = rows or slice(0, self.active)
+        factors = None if self.loss_factors is None else self.loss_factors[rows]
+        with self._using(rows, dropout):
             replay = self._replay(batch.tokens, dropout)
             hidden = self._hidden(batch.tokens) if replay is None else replay.forward(batch.tokens)
             losses, gradient = head_loss(
-                self._head, hidden, batch.supervised, vocab_size=self._vocab_size, want_gradient=True
+                self._head,
+                hidden,
+                batch.supervised,
+                vocab_size=self._vocab_size,
+                want_gradient=True,
+                factors=factors,
             )
             if replay is None:
                 hidden.backward(gradient)  # type: ignore[no-untyped-call]

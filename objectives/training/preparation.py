@@ -25,7 +25,7 @@ from ..machine import free_ram, process_memory
 from ..out_of_memory import ran_out_of_memory
 from .demand import demand_of
 from .determinism import compute_deterministically
-from .device import dtype_note, find_device
+from .device import dtype_note, find_device, stored_dtype
 from .evaluation import EvalSet, mean_loss
 from .groups import PASS_TOKENS
 from .handed_on import environment, found_before, tokens_of
@@ -76,7 +76,10 @@ def prepare(config: ObjectiveConfig) -> Prepared:
     data = None if found is None else tokens_of(found, config)
     tokenizer = load_tokenizer(config.model) if data is None else None
     available, before = free_memory(str(device)), process_memory()
-    base = load_model(config.model)
+    dtype = config.model.dtype
+    if config.geometry is not None:
+        dtype = stored_dtype(dtype, device, config.geometry.dtype)
+    base = load_model(dataclasses.replace(config.model, dtype=dtype))
     if data is None:
         data = load_examples(config, base, tokenizer)
     summary = data.summary if found is None else found.data
@@ -172,7 +175,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         notes=tuple(
             note
             for note in (
-                dtype_note(config.model.dtype, base.device),
+                dtype_note(dtype, base.device),
                 quantization_note(base.summary.bits, base.device),
                 _replay_note(pack),
             )

@@ -30,6 +30,7 @@ from .evaluation import EvalSet, Measured, mean_loss
 from .groups import groups
 from .kept import Kept
 from .loaded import loaded
+from .loss_scale import LossScaling
 from .optimizer import adamw, clip_by_row_norm, next_step
 from .pack import Pack
 from .preparation import peak_memory, prepare
@@ -51,15 +52,13 @@ class Session:
         prepared = prepare(config)
         self.facts: Facts = prepared.facts
         self._config = config
-        self._base = prepared.base
-        self._data = prepared.data
-        self._budget = prepared.facts.budget
-        self._lengths = prepared.facts.geometry.micro_step_lengths
-        self._eval_sets = prepared.eval_sets
-        self._pack: Pack = prepared.pack
+        self._base, self._data = prepared.base, prepared.data
+        self._budget, self._lengths = self.facts.budget, self.facts.geometry.micro_step_lengths
+        self._eval_sets, self._pack = prepared.eval_sets, prepared.pack
         self._beside = Beside(config, prepared.facts, prepared.base, prepared.data)
         if config.geometry is None:  # a study is being made, and what is found is stored with it
             self.facts = dataclasses.replace(self.facts, answers=self._beside.base(self._pack))
+        self._scaling = LossScaling(self._base, self._data.train)
         self._slots: list[Slot] = []
         self._streams: dict[int, Stream] = {}
         self._has_trained = False
@@ -76,6 +75,7 @@ class Session:
         stopping = self._config.stopping
         slot.kept = None if stopping is None else Kept(stopping=stopping)
         tensors = None
+        self._scaling.begin(trial, params.batch_size, {})
         if resume_from is not None:
             whose = checkpoint.owner(trial, seed, params, self.facts.data.fingerprint)
             tensors, metadata = checkpoint.read(resume_from, whose)
@@ -85,6 +85,7 @@ class Session:
                 slot.rounds, within = divmod(slot.examples, self._budget.round_examples)
                 if within:
                     raise ValueError(f"{slot.examples} examples are no whole rounds")
+                self._scaling.begin(trial, params.batch_size, metadata)
                 if stopping is not None:
                     slot.kept = Kept.from_file(stopping, tensors, metadata)
             except (KeyError, ValueError) as error:
@@ -119,6 +120,7 @@ class Session:
             slot.sums = RoundSums()
         orders = [self._stream(slot.seed).round(slot.rounds) for slot in self._slots]
         for micro_step, length in enumerate(self._lengths):
+            self._pack.loss_factors = self._scaling.factors([slot.trial for slot in self._slots])
             batches, found = [], []
             for rows in groups(len(self._slots), self._budget.micro_batch * length, self.facts.pass_tokens):
                 chosen = [order[micro_step] for order in orders[rows]]
@@ -184,21 +186,24 @@ class Session:
 
     def _step(self) -> None:
         """Update every trial whose effective batch is complete."""
-        pack = self._pack
+        pack, slots, scaling = self._pack, self._slots, self._scaling
         ready = [
             row
-            for row, slot in enumerate(self._slots)
+            for row, slot in enumerate(slots)
             if slot.diverged is None and slot.examples % slot.params.batch_size == 0
         ]
         if not ready:
             return
         gradients = [pack.grads[row] for row in ready]
-        torch._foreach_div_(gradients, [float(self._slots[row].pending_tokens) for row in ready])
+        by = [scaling.factor(slots[row].trial) * slots[row].pending_tokens for row in ready]
+        torch._foreach_div_(gradients, by)
         norms = clip_by_row_norm(gradients, self._config.max_grad_norm)
         rows, steps = [], []
         for row, norm in zip(ready, norms, strict=True):
-            slot = self._slots[row]
+            slot = slots[row]
             slot.pending_tokens = 0
+            if scaling.leaves_out(slot.trial, norm):
+                continue
             slot.norm = norm
             slot.sums.norms += norm
             slot.sums.steps += 1
@@ -210,17 +215,15 @@ class Session:
             slot.steps, slot.learning_rate = step.number, step.learning_rate
             rows.append(row)
             steps.append(step)
-        gradients = [pack.grads[row] for row in rows]
         adamw(
             [pack.params[row] for row in rows],
-            gradients,
+            [pack.grads[row] for row in rows],
             [pack.exp_avg[row] for row in rows],
             [pack.exp_avg_sq[row] for row in rows],
             steps,
             b_start=pack.layout.b_start,
         )
-        if gradients:
-            torch._foreach_zero_(gradients)
+        torch._foreach_zero_([pack.grads[row] for row in ready])  # of steps that were left out as well
 
     def _diverge(self, row: int, what: str) -> None:
         """End a trial that lost its numbers; its row runs on as the plain base model."""
@@ -302,6 +305,7 @@ class Session:
             metadata = checkpoint.owner(slot.trial, slot.seed, slot.params, self.facts.data.fingerprint)
             metadata |= {"quantum": str(slot.rounds), "attempt": str(slot.attempt)}
             metadata |= {"steps": str(slot.steps), "examples": str(slot.examples)}
+            metadata |= self._scaling.to_file(slot.trial)
             tensors = checkpoint.row_to_tensors(self._pack, row, slot.params)
             if slot.kept is not None and final is None:
                 carried, losses_so_far = slot.kept.to_file()

@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 from loratune.errors import ModelError
-from loratune.objectives.training.device import dtype_note, find_device, find_dtype
+from loratune.objectives.training.device import dtype_note, find_device, find_dtype, stored_dtype
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 
@@ -81,18 +81,30 @@ def test_auto_takes_bfloat16_only_on_a_gpu_that_has_it_of_its_own(monkeypatch: p
     pretend_gpus(monkeypatch, 1)
     assert find_dtype("auto", GPU) == torch.bfloat16
     pretend_gpus(monkeypatch, 1, bfloat16="emulated")
-    assert find_dtype("auto", GPU) == torch.float32
+    assert find_dtype("auto", GPU) == torch.float16
     assert find_dtype("bfloat16", GPU) == torch.bfloat16
     assert find_dtype("float16", GPU) == torch.float16
     with pytest.raises(ModelError, match="'int8' is not one of auto, float32"):
         find_dtype("int8", GPU)
 
 
+def test_a_study_of_before_keeps_its_number_type_on_an_old_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 1, bfloat16="emulated")
+    assert stored_dtype("auto", GPU, "float32") == "float32"
+    assert stored_dtype("auto", GPU, "float16") == "float16"
+    assert stored_dtype("auto", GPU, "bfloat16") == "auto"  # made on another GPU, which is told
+    assert stored_dtype("bfloat16", GPU, "float32") == "bfloat16"
+    assert stored_dtype("auto", CPU, "float16") == "auto"
+    pretend_gpus(monkeypatch, 1)
+    assert stored_dtype("auto", GPU, "float32") == "auto"
+
+
 def test_what_an_old_gpu_does_without_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_gpus(monkeypatch, 1, bfloat16="emulated")
     said = str(dtype_note("auto", GPU))
-    assert said.startswith("Tesla T4 has no bfloat16 of its own, so it trains in float32")
-    assert "--dtype float16 is faster" in said
+    assert said.startswith("Tesla T4 has no bfloat16 of its own, so the base is held in float16")
+    assert "--dtype float32 takes twice the memory" in said
+    assert "no number above 65504" in said
     assert "only emulates bfloat16" in str(dtype_note("bfloat16", GPU))
     assert dtype_note("float32", GPU) is None
     assert dtype_note("auto", CPU) is None
