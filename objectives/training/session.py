@@ -32,7 +32,6 @@ from .kept import Kept
 from .loaded import loaded
 from .loss_scale import LossScaling
 from .optimizer import adamw, clip_by_row_norm, next_step
-from .pack import Pack
 from .preparation import peak_memory, prepare
 from .slot import RoundSums, Slot
 from .stream import Stream
