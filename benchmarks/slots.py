@@ -2,6 +2,7 @@
 
     python benchmarks/slots.py                       the embedded demo
     python benchmarks/slots.py --real                stories260K on disfl_qa, from ../shared
+    python benchmarks/slots.py --ranks 8 16 32 64    what rank groups save where these ranks share a pack
 
 One process, one thread, and processor time instead of the clock, so that a busy machine matters little.
 A row is one example of one trial: forward, backward and its share of the optimizer step and of a checkpoint.
@@ -13,6 +14,7 @@ Python knows of: those of its shape and its values, in its number type.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
 import os
 import statistics
@@ -25,7 +27,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 from loratune.demo import data_path, model_path
+from loratune.objectives.training.batches import collate, repeated
+from loratune.objectives.training.pack import Pack
+from loratune.objectives.training.preparation import prepare
 from loratune.objectives.training.session import Session
+from loratune.objectives.training.stream import Stream
 from loratune.spaces.presets import PRESETS
 from loratune.study.budget import ROUNDS
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
@@ -64,6 +70,53 @@ def measure(session: Session, slots: int, numbers: range) -> tuple[float, float]
     return slots * budget.round_examples / ordinary, slots * evaluated_rows / evaluating
 
 
+def beside_rank_max(config: ObjectiveConfig, ranks: list[int], repeats: int) -> None:
+    """Print what a micro-step takes with each trial at its rank group, and with all at the highest rank."""
+    prepared = prepare(config)
+    prepared.pack.close()
+    facts, base = prepared.facts, prepared.base
+    longest = sorted(facts.geometry.micro_step_lengths)[facts.budget.micro_steps // 2]
+    examples = Stream(prepared.data.train.lengths, facts.budget, 0).ranked(0)[facts.budget.micro_steps // 2]
+    slots = config.slots or len(ranks)
+    batch = repeated(collate(prepared.data.train, [examples], longest, base.device), slots)
+    packs = {}
+    for name, groups in (("to the highest rank", ()), ("to rank groups", facts.geometry.rank_groups)):
+        pack = Pack(base, dataclasses.replace(facts.geometry, rank_groups=groups), slots)
+        for slot in range(slots):
+            rank = ranks[slot % len(ranks)]
+            pack.add(dataclasses.replace(PRESETS["tiny"].default, lora_rank=rank, lora_alpha=2.0 * rank), 0)
+        pack.arrange([0] * slots)
+        pack.accumulate(batch, [None] * slots)
+        packs[name] = pack, list[float]()
+    for _ in range(repeats):
+        for pack, seconds in packs.values():
+            began = time.process_time()
+            for _ in range(10):
+                pack.accumulate(batch, [None] * slots)
+            seconds.append((time.process_time() - began) / 10)
+    tokens = batch.tokens.numel() // slots
+    shapes = [(layer.in_features, layer.out_features) for layer in pack.layout.layers]
+    print(f"{slots} trials of ranks {', '.join(map(str, ranks))} in turn, {tokens} tokens each\n")
+    print(
+        "| adapters computed | their multiply-adds | those of the base's wrapped layers | ms | of the first |"
+    )
+    print("|---|---|---|---|---|")
+    first = packs["to the highest rank"][1]
+    for name, (pack, seconds) in packs.items():
+        # Forward: A, B. Backward: through B and A, and the gradients of both.
+        ours = 3 * tokens * sum(pack.groups) * sum(inputs + outputs for inputs, outputs in shapes)
+        theirs = 2 * tokens * slots * sum(inputs * outputs for inputs, outputs in shapes)
+        share = statistics.median(one / other for one, other in zip(seconds, first, strict=True))
+        cells = (
+            name,
+            f"{ours / 1e6:.0f} M",
+            f"{theirs / 1e6:.0f} M",
+            f"{1e3 * statistics.median(seconds):.1f}",
+        )
+        print(f"| {' | '.join(cells)} | {share:.2f} |")
+        pack.close()
+
+
 def copies_of_base() -> int:
     """Return how many tensors in memory hold the values of the base's largest weight matrix."""
     with warnings.catch_warnings():
@@ -83,6 +136,7 @@ def main() -> None:
         "--real", action="store_true", help="stories260K on disfl_qa; skips without ../shared"
     )
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="packs to measure")
+    parser.add_argument("--ranks", type=int, nargs="+", help="measure rank groups with these ranks")
     parser.add_argument(
         "--examples", type=int, default=512, help="training examples of a trial (default 512)"
     )
@@ -94,17 +148,20 @@ def main() -> None:
     torch.set_num_threads(1)
     space = PRESETS["tiny"].space
     model, data = (REAL_MODEL, REAL_DATA) if arguments.real else (model_path(), data_path())
-    session = Session(
-        ObjectiveConfig(
-            model=ModelConfig(name_or_path=str(model), device="cpu"),
-            data=DataConfig(train=str(data)),
-            batch_sizes=space.batch_sizes(),
-            lora_ranks=space.lora_ranks(),
-            lora_targets=space.lora_targets(),
-            examples=arguments.examples,
-            slots=max(arguments.slots),
-        )
+    config = ObjectiveConfig(
+        model=ModelConfig(name_or_path=str(model), device="cpu"),
+        data=DataConfig(train=str(data)),
+        batch_sizes=space.batch_sizes(),
+        lora_ranks=space.lora_ranks(),
+        lora_targets=space.lora_targets(),
+        examples=arguments.examples,
+        slots=max(arguments.slots),
     )
+    if arguments.ranks:
+        ranks = tuple(arguments.ranks)
+        beside_rank_max(dataclasses.replace(config, lora_ranks=ranks, slots=8), arguments.ranks, 12)
+        return
+    session = Session(config)
     facts = session.facts
     rows: dict[int, list[tuple[float, float]]] = {slots: [] for slots in arguments.slots}
     copies: dict[int, int] = {}

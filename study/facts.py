@@ -40,6 +40,9 @@ class Geometry:
     """``sdpa`` or ``eager``."""
     gradient_checkpointing: bool
     """Whether activations are recomputed in the backward pass."""
+    rank_groups: tuple[int, ...] = ()
+    """Ranks that adapters are computed to, each to the least that holds its own, ascending; empty in a study
+    of before, which computes all to ``rank_max``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Where each layer's A and B lie in a trial's row.
 
 A row holds all A matrices, then all B matrices, so that whatever treats them differently (LoRA+)
-cuts it once. Knows shapes only; holds no numbers.
+cuts it once. Knows shapes only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import torch
 
 from ...spaces.params import LoraParams
+from .rank_groups import Run
 from .targets import selects
 
 
@@ -32,13 +33,31 @@ class LayerSlice:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RunViews:
+    """One layer's part of the rows of n trials that are computed to one rank; views, which copy nothing."""
+
+    a: torch.Tensor
+    """``[n, rank, in]``."""
+    a_transposed: torch.Tensor
+    """``[n, in, rank]`` the same numbers."""
+    b: torch.Tensor
+    """``[n, out, rank]``."""
+    b_transposed: torch.Tensor
+    """``[n, rank, out]`` the same numbers."""
+    grad_a: torch.Tensor
+    """``[n, rank, in]`` where A's gradient is added."""
+    grad_b: torch.Tensor
+    """``[n, out, rank]`` where B's gradient is added."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RowLayout:
     """The layout of every row of a pack."""
 
     layers: tuple[LayerSlice, ...]
     """Every wrapped layer, in the model's order."""
     rank_max: int
-    """Rank that every A and B is padded to with zeros."""
+    """Rank that every A and B has room for; what a trial does not use of it is zeros."""
     width: int
     """Numbers in a row (P)."""
     b_start: int
@@ -74,6 +93,19 @@ class RowLayout:
         """View ``[..., P]`` as one layer's B ``[..., out, rank_max]``."""
         size = self.rank_max * layer.out_features
         return rows.narrow(-1, layer.b_start, size).view(*rows.shape[:-1], layer.out_features, self.rank_max)
+
+    def run(self, params: torch.Tensor, grads: torch.Tensor, layer: LayerSlice, run: Run) -> RunViews:
+        """Return the views of one layer that a run of trials computes with, of rows ``[K, P]``."""
+        a, grad_a = (self.a(rows[run.rows], layer)[:, : run.rank] for rows in (params, grads))
+        b, grad_b = (self.b(rows[run.rows], layer)[:, :, : run.rank] for rows in (params, grads))
+        return RunViews(
+            a=a,
+            a_transposed=a.transpose(1, 2),
+            b=b,
+            b_transposed=b.transpose(1, 2),
+            grad_a=grad_a,
+            grad_b=grad_b,
+        )
 
     def live(self, params: LoraParams) -> tuple[LayerSlice, ...]:
         """Return the layers that a trial trains; all others stay zero in its row."""

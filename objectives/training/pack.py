@@ -8,7 +8,7 @@ W is in memory once and multiplies the rows of all trials together; A_k and B_k 
 ``params[K, P]``. Gradients are accumulated by the layer's own backward pass into ``grads[K, P]``,
 the optimizer's moments are ``[K, P]`` as well, so pausing, moving and refilling a trial is copying
 a row. A lower rank, or a layer that a trial does not train, is zeros: zero rows of A and B have
-zero gradients and stay exactly zero.
+zero gradients and stay exactly zero. Products are taken to a trial's rank group (``rank_groups.py``).
 
 The first ``active`` rows are in use. Nothing here knows of optimizers, schedules, data or files.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,9 +29,10 @@ from ...study.facts import Geometry
 from .attention import never_packed
 from .batches import Batch
 from .head import head_loss, next_tokens
-from .layout import LayerSlice, RowLayout
+from .layout import LayerSlice, RowLayout, RunViews
 from .model import BaseModel
 from .quantized import never_reads_output
+from .rank_groups import Run, group_of, runs
 from .replay import Replay, Replays
 from .rng import dropout_mask, initial_a
 from .targets import features
@@ -54,12 +55,39 @@ class Dropout:
     """Examples that the trial had seen before the micro-step."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Pass:
+    """One forward and backward pass through the base: for which trials the hooks compute, and with what."""
+
+    rows: slice
+    """Their rows of the pack; none between passes."""
+    scales: torch.Tensor
+    """``[n, 1, 1]`` float32: rounded, it would be another alpha."""
+    dropout: Sequence[Dropout | None] = ()
+    """``[n]`` their dropout."""
+    runs: tuple[Run, ...] = ()
+    """The rows, cut by the ranks that they are computed to."""
+    views: Mapping[str, tuple[RunViews, ...]] = dataclasses.field(default_factory=dict)
+    """By layer: what each run computes with."""
+
+    @property
+    def rank(self) -> int:
+        """The highest rank in it."""
+        return max(run.rank for run in self.runs)
+
+    @property
+    def cuts(self) -> tuple[slice, ...]:
+        """The runs as places among the pass's own rows."""
+        before = self.rows.start
+        return tuple(slice(run.start - before, run.stop - before) for run in self.runs)
+
+
 class Pack:
     """K adapters on one frozen base model.
 
     Args:
         base: the base model; its wrapped layers get a forward hook until ``close``.
-        geometry: which layers are wrapped, and the rank of the pack.
+        geometry: which layers are wrapped, the rank of the pack, and to which ranks it computes.
         slots: K, the most trials at once.
     """
 
@@ -72,16 +100,20 @@ class Pack:
             torch.zeros(slots, self.layout.width, device=base.device) for _ in range(4)
         )
         self.scales = torch.zeros(slots, device=base.device)
+        self._rank_groups = geometry.rank_groups or (geometry.rank_max,)
+        self.groups = [geometry.rank_max] * slots
+        """``[K]`` the rank that each row is computed to; the highest, where no trial says less."""
         self._device = base.device
         self._decoder = base.model.get_decoder()
         self._head = base.model.get_output_embeddings()
         self._vocab_size = base.summary.vocab_size
         # Makes autograd call the adapters' backward where the layer's input needs no gradient.
         self._anchor = torch.zeros((), device=base.device, requires_grad=True)
-        self._rows = slice(0, 0)
-        self._dropout: Sequence[Dropout | None] = ()
         self.loss_factors: torch.Tensor | None = None
         """``[active]`` what each trial's gradient is multiplied by; None: nothing (``loss_scale.py``)."""
+        self._idle = self._pass = _Pass(rows=slice(0, 0), scales=self.scales[:0])
+        self._views: dict[tuple[Run, ...], Mapping[str, tuple[RunViews, ...]]] = {}
+        """Of the passes since the rows were filled otherwise."""
         self.replays: Replays | None = None
         """Where a GPU replays training passes that it has run before; the numbers are the same."""
         self._hooks = [
@@ -92,6 +124,7 @@ class Pack:
     def close(self) -> None:
         """Take the pack off the base model."""
         self.replays = None
+        self._views.clear()
         for hook in self._hooks:
             hook.remove()
 
@@ -110,6 +143,7 @@ class Pack:
         assert row < self.slots, "the pack is full"
         self.active += 1
         self.clear(row)
+        self._regroup(row, group_of(params.lora_rank, self._rank_groups))
         for layer in self.layout.live(params):
             a = initial_a(seed, layer.name, params.lora_rank, layer.in_features)
             self.layout.a(self.params[row], layer)[: params.lora_rank] = a.to(self._device)
@@ -132,9 +166,44 @@ class Pack:
         if row != last:
             for rows in (self.params, self.grads, self.exp_avg, self.exp_avg_sq, self.scales):
                 rows[row] = rows[last]
+            self._regroup(row, self.groups[last])
         self.clear(last)
+        self._regroup(last, self.layout.rank_max)
         self.active = last
         return last if row != last else None
+
+    def arrange(self, together: Sequence[Any]) -> list[int]:
+        """Bring rows next to each other that are alike, and of those the ones of a rank group.
+
+        Args:
+            together: ``[active]`` what is compared.
+
+        Returns:
+            ``[active]`` where each row was before.
+        """
+        order = sorted(range(self.active), key=lambda row: (together[row], self.groups[row]))
+        groups = [self.groups[row] for row in order]
+        for rows in (self.params, self.grads, self.exp_avg, self.exp_avg_sq, self.scales):
+            moved: set[int] = set()
+            for first in range(self.active):
+                if first in moved or order[first] == first:
+                    continue
+                held = rows[first].clone()
+                row = first
+                while order[row] != first:
+                    rows[row] = rows[order[row]]
+                    moved.add(row)
+                    row = order[row]
+                rows[row] = held
+                moved.add(row)
+        for row, group in enumerate(groups):
+            self._regroup(row, group)
+        return order
+
+    def _regroup(self, row: int, group: int) -> None:
+        if self.groups[row] != group:
+            self.groups[row] = group
+            self._views.clear()
 
     # Computing: losses alone, or losses and gradients.
 
@@ -193,7 +262,7 @@ class Pack:
         """Return what replays the pass; None where it runs as it is. Dropout is drawn anew each time."""
         if self.replays is None or any(dropout):
             return None
-        return self.replays.of(tokens, (self._rows.start, self._rows.stop))
+        return self.replays.of(tokens, (self._pass.rows.start, self._pass.rows.stop, self._pass.rank))
 
     def _hidden(self, tokens: torch.Tensor) -> torch.Tensor:
         with never_packed():
@@ -203,15 +272,27 @@ class Pack:
     @contextlib.contextmanager
     def _using(self, rows: slice, dropout: Sequence[Dropout | None]) -> Iterator[None]:
         """Let the hooks serve these rows for one forward and backward pass, and nothing after it."""
-        self._rows, self._dropout = rows, dropout
+        cut = runs(self.groups, rows, together=self._device.type == "cuda")
+        if cut not in self._views:
+            self._views[cut] = {
+                layer.name: tuple(self.layout.run(self.params, self.grads, layer, run) for run in cut)
+                for layer in self.layout.layers
+            }
+        self._pass = _Pass(
+            rows=rows,
+            dropout=dropout,
+            scales=self.scales[rows, None, None],
+            runs=cut,
+            views=self._views[cut],
+        )
         try:
             yield
         finally:
-            self._rows, self._dropout = slice(0, 0), ()
+            self._pass = self._idle
 
     def _hook(self, layer: LayerSlice) -> Any:
         def add_update(module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> Any:
-            trials = self._rows.stop - self._rows.start
+            trials = self._pass.rows.stop - self._pass.rows.start
             if trials == 0:
                 return output
             if args[0].numel() % (trials * layer.in_features):
@@ -225,18 +306,10 @@ class Pack:
                 # Its own backward may have made it as a view, or may need it as it was.
                 output = output.clone()
             return _Update.apply(  # type: ignore[no-untyped-call]
-                output, args[0], self._anchor, self, layer, self._rows, self._dropout
+                output, args[0], self._anchor, layer, self._pass
             )
 
         return add_update
-
-    def a(self, layer: LayerSlice, rows: slice, like: torch.Tensor) -> torch.Tensor:
-        """Return ``[n, rank_max, in]`` the A of a layer, in the number type of ``like``."""
-        return self.layout.a(self.params[rows], layer).to(like.dtype)
-
-    def b(self, layer: LayerSlice, rows: slice, like: torch.Tensor) -> torch.Tensor:
-        """Return ``[n, out, rank_max]`` the B of a layer, in the number type of ``like``."""
-        return self.layout.b(self.params[rows], layer).to(like.dtype)
 
 
 class _Update(torch.autograd.Function):
@@ -252,39 +325,41 @@ class _Update(torch.autograd.Function):
         output: torch.Tensor,
         inputs: torch.Tensor,
         _anchor: torch.Tensor,
-        pack: Pack,
         layer: LayerSlice,
-        rows: slice,
-        dropout: Sequence[Dropout | None],
+        used: _Pass,
     ) -> torch.Tensor:
-        trials = rows.stop - rows.start
+        trials = used.rows.stop - used.rows.start
         x = inputs.reshape(trials, -1, layer.in_features)
-        x = _dropped(x, layer, dropout, length=inputs.shape[-2])
-        scale = pack.scales[rows][:, None, None]  # stays float32: rounded, it would be another alpha
-        a, b = pack.a(layer, rows, x), pack.b(layer, rows, x)
-        low = torch.bmm(x, a.transpose(1, 2)).mul_(scale)  # [n, m T, rank_max]
-        # In place: nobody needs the plain output any more, and it is as large as the activations.
-        output.view(trials, -1, layer.out_features).baddbmm_(low, b.transpose(1, 2))
+        x = _dropped(x, layer, used.dropout, length=inputs.shape[-2])
+        y = output.view(trials, -1, layer.out_features)
+        lows = []
+        for cut, views in zip(used.cuts, used.views[layer.name], strict=True):
+            low = torch.bmm(x[cut], views.a_transposed.to(x.dtype)).mul_(used.scales[cut])  # [n, m T, rank]
+            # In place: nobody needs the plain output any more, and it is as large as the activations.
+            y[cut].baddbmm_(low, views.b_transposed.to(x.dtype))
+            lows.append(low)
         ctx.mark_dirty(output)
-        ctx.save_for_backward(x, low)
-        ctx.call = pack, layer, rows, dropout, scale, inputs.shape
+        ctx.save_for_backward(x, *lows)
+        ctx.call = layer, used, inputs.shape
         return output
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (grad_output,) = grad_outputs
-        x, low = ctx.saved_tensors
-        pack, layer, rows, dropout, scale, shape = ctx.call
-        a, b = pack.a(layer, rows, x), pack.b(layer, rows, x)
+        x, *lows = ctx.saved_tensors
+        layer, used, shape = ctx.call
         grad = grad_output.reshape(len(x), -1, layer.out_features)
-        grad_low = torch.bmm(grad, b).mul_(scale)  # [n, m T, rank_max]
-        _accumulate(pack.layout.b(pack.grads[rows], layer), grad.transpose(1, 2), low)
-        _accumulate(pack.layout.a(pack.grads[rows], layer), grad_low.transpose(1, 2), x)
+        back = torch.empty_like(x) if ctx.needs_input_grad[1] else None
+        for cut, views, low in zip(used.cuts, used.views[layer.name], lows, strict=True):
+            grad_low = torch.bmm(grad[cut], views.b.to(x.dtype)).mul_(used.scales[cut])  # [n, m T, rank]
+            _accumulate(views.grad_b, grad[cut].transpose(1, 2), low)
+            _accumulate(views.grad_a, grad_low.transpose(1, 2), x[cut])
+            if back is not None:
+                torch.bmm(grad_low, views.a.to(x.dtype), out=back[cut])
         grad_inputs = None
-        if ctx.needs_input_grad[1]:
-            back = torch.bmm(grad_low, a)
-            grad_inputs = _dropped(back, layer, dropout, length=shape[-2], owned=True).reshape(shape)
-        return grad_output, grad_inputs, None, None, None, None, None
+        if back is not None:
+            grad_inputs = _dropped(back, layer, used.dropout, length=shape[-2], owned=True).reshape(shape)
+        return grad_output, grad_inputs, None, None, None
 
 
 def _accumulate(into: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:

@@ -33,6 +33,7 @@ from .model import BaseModel, folder_of, load_model, load_tokenizer
 from .pack import Pack
 from .probe import measure, meter_of
 from .quantized import quantization_note
+from .rank_groups import rank_groups
 from .recomputing import recompute_activations
 from .room import SLOTS_GPU, measured, predicted, takes_twice, with_process
 from .selfcheck import check_pack
@@ -256,14 +257,16 @@ def _geometry(
     targets: tuple[str, ...],
     available: int,
 ) -> Geometry:
+    rank_max = -(-max(config.lora_ranks) // RANK_MULTIPLE) * RANK_MULTIPLE
     geometry = Geometry(
-        rank_max=-(-max(config.lora_ranks) // RANK_MULTIPLE) * RANK_MULTIPLE,
+        rank_max=rank_max,
         micro_step_lengths=micro_step_lengths(data.train.lengths, budget, config.seed),
         eval_rows=EVAL_ROWS,
         targets=targets,
         dtype=_dtype_name(base),
         attn_implementation=config.model.attn_implementation,
         gradient_checkpointing=bool(config.model.gradient_checkpointing),
+        rank_groups=rank_groups(rank_max),
     )
     if config.model.gradient_checkpointing is not None:
         return geometry

@@ -53,7 +53,7 @@ def check_pack(base: BaseModel, geometry: Geometry) -> None:
     try:
         logits = _check_head(base, tokens)
         _check_no_look_ahead(base, tokens, logits, tolerance)
-        pack = Pack(base, dataclasses.replace(geometry, rank_max=8), SLOTS)
+        pack = Pack(base, dataclasses.replace(geometry, rank_max=8, rank_groups=()), SLOTS)
         try:
             _check_slots(base, pack, tokens, logits, tolerance)
         finally:

@@ -115,6 +115,9 @@ class Session:
         Yields ``RoundProgress`` about twice a second, and ``Done`` last.
         """
         started = told = time.monotonic()
+        # Those together that are measured together after this round.
+        order = self._pack.arrange([self._due(slot, slot.rounds + 1) for slot in self._slots])
+        self._slots = [self._slots[row] for row in order]
         for slot in self._slots:
             slot.sums = RoundSums()
         orders = [self._stream(slot.seed).round(slot.rounds) for slot in self._slots]
@@ -235,11 +238,12 @@ class Session:
         """Measure the trials that are due, neighbours of one set together; return what was found by trial."""
         found: dict[int, Measured] = {}
         told = time.monotonic()
+        due = [self._due(slot, slot.rounds) for slot in self._slots]
         row = 0
         while row < len(self._slots):
-            size, ends = due = self._due(self._slots[row])
+            size, ends = due[row]
             stop = row + 1
-            while stop < len(self._slots) and self._due(self._slots[stop]) == due:
+            while stop < len(due) and due[stop] == due[row]:
                 stop += 1
             if size:
                 measured = self._measure(size, slice(row, stop), final=ends)
@@ -265,14 +269,14 @@ class Session:
             for row, own, right in zip(range(group.start, group.stop), losses, correct, strict=True):
                 yield Measured(losses=own, measures=self._beside.measure(self._pack, row, right))
 
-    def _due(self, slot: Slot) -> tuple[int, bool]:
-        """Return on how many examples a trial is measured, and whether that is its final evaluation."""
+    def _due(self, slot: Slot, rounds: int) -> tuple[int, bool]:
+        """Return on how many examples a trial of so many rounds is measured, and whether that is the end."""
         if slot.diverged is not None:
             return 0, False
         if slot.kept is not None:
             # The same examples after each round, so that a trial's own losses can be compared.
             return self._budget.eval_examples, False
-        return self._budget.eval_size(slot.rounds), slot.rounds == ROUNDS
+        return self._budget.eval_size(rounds), rounds == ROUNDS
 
     def _end_if_over(self, row: int, kept: Kept, losses: torch.Tensor) -> Measured | None:
         """Measure what a trial of full length keeps on the whole set, if it has ended; its row holds that."""

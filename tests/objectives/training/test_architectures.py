@@ -64,7 +64,7 @@ BUDGET = Budget(
     micro_batch=2, round_examples=8, batch_sizes=(2, 4, 8), eval_examples=5, final_eval_examples=11
 )
 SEED = 3
-RANK_MAX = 16
+RANK_GROUPS = (16, 32)
 
 
 def make_base(name: str, config: Any, attention: str = "sdpa") -> BaseModel:
@@ -79,13 +79,14 @@ ATTENTION = "q_proj,k_proj,v_proj,o_proj"
 def make_geometry(base: BaseModel, lengths: Any, target: str = "") -> Geometry:
     target = target or (ATTENTION if has_experts(base.model) else "all")
     return Geometry(
-        rank_max=RANK_MAX,
+        rank_max=RANK_GROUPS[-1],
         micro_step_lengths=micro_step_lengths(lengths, BUDGET, SEED),
         eval_rows=4,
         targets=resolve_targets(base.model, [target]),
         dtype="float32",
         attn_implementation="sdpa",
         gradient_checkpointing=False,
+        rank_groups=RANK_GROUPS,
     )
 
 
@@ -105,9 +106,6 @@ def make_trials(geometry: Geometry) -> dict[str, LoraParams]:
         "plain": plain,
         "rank 1, linear": trial(batch_size=2, lora_rank=1, lora_alpha=1.5, lr_scheduler_type="linear"),
         "dropout": trial(batch_size=4, lora_dropout=0.25, lr_scheduler_type="constant_with_warmup"),
-        "decay, two targets": trial(
-            batch_size=8, lora_rank=16, weight_decay=0.3, lora_target=f"{names[0]},{names[-1]}"
-        ),
         "loraplus": trial(lora_rank=3, loraplus_lr_ratio=4.0, warmup_ratio=0.0, learning_rate=5e-4),
         "one target, rslora": trial(
             batch_size=8, lora_rank=8, lora_target=names[1], warmup_ratio=0.3, use_rslora=True
@@ -121,6 +119,10 @@ def make_trials(geometry: Geometry) -> dict[str, LoraParams]:
             weight_decay=0.1,
             lr_scheduler_type="linear",
             loraplus_lr_ratio=8.0,
+        ),
+        # Of another rank group, and so the last row of its pack.
+        "decay, two targets": trial(
+            batch_size=8, lora_rank=24, weight_decay=0.3, lora_target=f"{names[0]},{names[-1]}"
         ),
     }
 
@@ -292,7 +294,7 @@ def test_a_trial_alone_ends_with_the_same_bits(
     check_pack(base, geometry)
     trials = make_trials(geometry)
     chosen = {5: trials["dropout"]}
-    beside = dict(enumerate([trials["unstable"], trials["one target, rslora"]])) | chosen
+    beside = dict(enumerate([trials["unstable"], trials["decay, two targets"]])) | chosen
     *_, alone = train(make_session(base, data, geometry, 1, monkeypatch), chosen, tmp_path / "alone")
     *_, among = train(make_session(base, data, geometry, 3, monkeypatch), beside, tmp_path / "among")
     assert alone[5].eval_losses == among[5].eval_losses

@@ -36,6 +36,18 @@ def test_a_workers_memory_on_a_gpu_may_grow_in_place_unless_the_user_said_otherw
         assert allocator(**{name: "max_split_size_mb:64"}) == {name: "max_split_size_mb:64"}
 
 
+def test_a_worker_on_a_cpu_keeps_the_memory_that_a_micro_step_frees_unless_the_user_said_otherwise() -> None:
+    def keeping(device: str | None, **environ: str) -> dict[str, str]:
+        environment = child_environment(environ, threads=1, device=device)
+        return {name: value for name, value in environment.items() if name.startswith(("MALLOC_", "GLIBC"))}
+
+    assert keeping("cpu") == keeping(None)
+    assert set(keeping("cpu")) == {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"}
+    assert keeping("cuda:0") == {}
+    for own in ({"MALLOC_ARENA_MAX": "2"}, {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}):
+        assert keeping("cpu", **own) == own
+
+
 @pytest.mark.parametrize(
     ("version", "name"),
     [
