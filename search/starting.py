@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import LoratuneError, OutOfMemory, WorkerError
+from ..errors import DeviceLost, LoratuneError, OutOfMemory, WorkerError
 from ..study.events import StudyResumed, WorkerStarted
 from ..study.facts import Facts
 from ..study.sentences import made_elsewhere
@@ -60,9 +60,7 @@ class Starting:
             if self._found is None or not others:
                 raise
             # Model and data are as another worker found them, so it is this one's device that is different.
-            refused = WorkerError(str(error))
-            refused.final = True
-            self._failed(worker, refused)
+            self._failed(worker, DeviceLost(str(error)))
             self._prepare()
             return
         if facts is not None:

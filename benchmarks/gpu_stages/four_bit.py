@@ -22,7 +22,7 @@ from gpu_stages.stage import (
     save_model,
 )
 from loratune.objectives.training.model import BaseModel, load_model
-from loratune.objectives.training.quantized import hold_for_training, weight_bytes
+from loratune.objectives.training.quantized import hold_for_training
 from loratune.objectives.training.selfcheck import check_pack
 from loratune.study.config import ModelConfig
 
@@ -50,15 +50,16 @@ def _measure(stage: Stage, case: dict[str, Any]) -> None:
     try:
         batch = make_batch(base, trials=case["trials"], rows=case["rows"], length=case["length"])
         timing = steps.measure(stage, base, pack, [batch], repeats=3)
-        peak = stage.peak()
+        trials, rows, length = (case[name] for name in ("trials", "rows", "length"))
+        said = steps.estimate(base, geometry, slots=trials, together=trials, rows=rows, length=length)
         stage.tell(
             "micro-step",
             **case,
             self_check="passed",
-            weights_mib=round(weight_bytes(base.model) / MIB),
+            weights_mib=round(steps.weight_bytes(base) / MIB),
             weights_before_mib=round(before / MIB),
             **timing.told(stage, case["trials"]),
-            **({} if peak is None else {"peak_mib": round(peak / MIB)}),
+            **steps.memory_told(stage, said),
         )
     finally:
         steps.free(pack)

@@ -88,8 +88,8 @@ def _write_model(stage: Stage) -> tuple[Path, int, int]:
     length = 64 if stage.toy else LONG
     geometry = make_geometry(base, rank=8, length=length)
     weights = steps.weight_bytes(base)
-    slot = steps.estimate(base, geometry, slots=1, rows=ROWS, length=length)
-    slot -= steps.estimate(base, geometry, slots=0, rows=ROWS, length=length)
+    slot = steps.estimate(base, geometry, slots=2, together=2, rows=ROWS, length=length)
+    slot -= steps.estimate(base, geometry, slots=1, together=1, rows=ROWS, length=length)
     folder = save_model(stage, base)
     del base
     stage.free()

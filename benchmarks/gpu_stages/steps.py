@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from gpu_stages.stage import MIB, Stage, make_batch
 from loratune.objectives import memory
+from loratune.objectives.training import quantized
 from loratune.objectives.training.batches import Batch
+from loratune.objectives.training.demand import shape_of
+from loratune.objectives.training.groups import PASS_TOKENS, at_once
 from loratune.objectives.training.head import chunk_rows
 from loratune.objectives.training.model import BaseModel
 from loratune.objectives.training.optimizer import Step, adamw, clip_by_row_norm
 from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.targets import features
 from loratune.study.facts import Geometry
-
-TOKENS = 16_384
-"""Tokens of a pass through the base that keep a large GPU busy; more only take memory."""
 
 HOST_BOUND = 0.9
 """From this share of a step on, handing out the work takes as long as the work."""
@@ -92,9 +92,9 @@ def make_pack(base: BaseModel, geometry: Geometry, slots: int) -> Pack:
 
 
 def group_of(trials: int, rows: int, length: int) -> int:
-    """Return how many trials go through the base at once: as many as ``TOKENS`` allow, in equal groups."""
-    most = max(1, TOKENS // (rows * length))
-    return max(group for group in range(1, trials + 1) if group <= most and trials % group == 0)
+    """Return how many trials go through the base at once: as a search has it, but in equal groups."""
+    most = at_once(trials, rows * length, PASS_TOKENS["cuda"])
+    return max(group for group in range(1, most + 1) if trials % group == 0)
 
 
 def measure(stage: Stage, base: BaseModel, pack: Pack, batches: Sequence[Batch], repeats: int = 5) -> Timing:
@@ -164,9 +164,7 @@ def micro_step(
     try:
         batches = [make_batch(base, trials=group, rows=rows, length=length) for _ in range(trials // group)]
         timing = measure(stage, base, pack, batches, repeats)
-        # A group's activations, and the rows of all.
-        said = estimate(base, geometry, slots=group, rows=rows, length=length)
-        said += 4 * pack.params.nbytes * (trials - group) // trials
+        said = estimate(base, geometry, slots=trials, together=group, rows=rows, length=length)
         stage.tell(
             "micro-step",
             **case,
@@ -178,37 +176,39 @@ def micro_step(
         free(pack)
 
 
-def estimate(base: BaseModel, geometry: Geometry, *, slots: int, rows: int, length: int) -> int:
-    """Return the bytes that ``objectives/memory.py`` says a worker takes, as for a trial without dropout."""
-    config = base.model.config.get_text_config()
-    shape = memory.ModelShape(
-        hidden_size=config.hidden_size,
-        intermediate_size=config.intermediate_size,
-        layers=config.num_hidden_layers,
-        heads=config.num_attention_heads,
-        vocab_size=base.summary.vocab_size,
-        dtype_bytes=base.dtype.itemsize,
-    )
+def estimate(
+    base: BaseModel, geometry: Geometry, *, slots: int, together: int, rows: int, length: int
+) -> int:
+    """Return the bytes that ``objectives/memory.py`` says training takes at its height, without dropout.
+
+    Args:
+        base: the base model.
+        geometry: which layers carry adapters, of what rank.
+        slots: trials whose rows are held (K).
+        together: how many of them go through the base at once (G).
+        rows: examples of each (m).
+        length: tokens of each (T), half of which are supervised.
+    """
+    shape = shape_of(base)
     wrapped = [features(base.model.get_submodule(name)) for name in geometry.targets]
-    activations = memory.activation_bytes(
-        shape,
-        length,
+    chunk = chunk_rows(shape.vocab_size, base.device)
+    load = memory.Load(
+        slots=slots,
+        together=together,
         rows=rows,
-        rank_max=geometry.rank_max,
+        length=length,
+        rank=geometry.rank_max,
         targets_per_layer=-(-len(wrapped) // shape.layers),
         checkpointing=geometry.gradient_checkpointing,
+        head_positions=min(chunk, together * rows * length // 2),
     )
-    slot = memory.slot_bytes(memory.row_parameters(wrapped, geometry.rank_max), activations)
-    return (
-        weight_bytes(base)
-        + memory.head_bytes(shape, chunk_rows(shape.vocab_size, base.device))
-        + slots * slot
-    )
+    parameters = memory.row_parameters(wrapped, geometry.rank_max)
+    return memory.predict(shape, load, weights=weight_bytes(base), parameters=parameters).peak
 
 
 def weight_bytes(base: BaseModel) -> int:
-    """Return the bytes of the base model's weights."""
-    return sum(weight.numel() * weight.element_size() for weight in base.model.parameters())
+    """Return the bytes of the base model's weights, quantized or not."""
+    return quantized.weight_bytes(base.model)
 
 
 def rate(base: BaseModel, geometry: Geometry, tokens: int, milliseconds: float) -> dict[str, float]:
