@@ -122,8 +122,10 @@ def _study_of(
     """
     for number in itertools.count(1):
         name = step_name(search.name, level, number)
-        if not store.holds(name):
+        if store.is_free(name):
             return name, None
+        if not store.holds(name):
+            continue  # a study of Optuna's own has it
         found = store.study(name)
         stage = found.config.stage
         if stage is not None and (stage.kind, stage.parent) == ("longer", below.name):

@@ -190,9 +190,9 @@ def _name(store: Store, parent: StudyRecord, stage: Stage) -> tuple[str, bool]:
     """Return the name of the confirming study, and whether it is there: of the same trials and seeds."""
     for number in itertools.count(1):
         name = child_name(parent.name, "confirm", number)
-        if not store.holds(name):
+        if store.is_free(name):
             return name, False
-        if store.study(name).config.stage == stage:
+        if store.holds(name) and store.study(name).config.stage == stage:
             return name, True
     raise AssertionError("there are names without end")
 

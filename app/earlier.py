@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from ..errors import StorageError, UsageError
+from ..spaces.params import LoraParams
 from ..storage.store import Store
 from ..study.facts import Facts, ModelSummary
 from ..study.format import counted
@@ -66,7 +67,9 @@ def check_given(store: Store, given: str | None) -> None:
         _best(store, store.study(given))
 
 
-def learn(store: Store, given: str | None, config: StudyConfig, facts: Facts) -> Learned:
+def learn(
+    store: Store, given: str | None, config: StudyConfig, facts: Facts, *, name: str | None = None
+) -> Learned:
     """Take over the best trials of an earlier study, or say that it could be done.
 
     Args:
@@ -74,6 +77,7 @@ def learn(store: Store, given: str | None, config: StudyConfig, facts: Facts) ->
         given: the earlier study's name, ``auto``, or None: then nothing is taken over.
         config: the new study.
         facts: what was found for it.
+        name: the new study's, where the user gave one.
 
     Raises:
         LoratuneError: the study that was named is not there or has no complete trial.
@@ -82,8 +86,12 @@ def learn(store: Store, given: str | None, config: StudyConfig, facts: Facts) ->
     if given is None:
         if any(not study.config.differences(config) for study in studies):
             return Learned(config=config, words=None)  # the same study goes on
-        found = _most_like(store, facts, studies)
+        found = _most_like(store, facts, studies, config)
         return Learned(config=config, words=None if found is None else _offer(*found))
+    if given == AUTO and any(
+        name in (None, study.name) and not study.config.differences(config) for study in studies
+    ):
+        return Learned(config=config, words=None)  # it found nothing to learn, and goes on without
     before = _learned_before(given, config, facts, studies)
     if before is not None:
         return Learned(config=before, words=None)
@@ -92,14 +100,18 @@ def learn(store: Store, given: str | None, config: StudyConfig, facts: Facts) ->
         best, like = _best(store, study), likeness(facts, study.facts)
         words = "another model" if like is None else like[1]
     else:
-        found = _most_like(store, facts, studies)
+        found = _most_like(store, facts, studies, config)
         if found is None:
-            none = "no earlier study of this model or one like it has a complete trial: nothing is taken over"
+            none = (
+                "no earlier study of this model or one like it has a trial that did better than trial 0: "
+                "nothing is taken over"
+            )
             return Learned(config=config, words=none)
         study, best, words = found
-    # What comes anyway, such as trial 0 itself, or what two trials are moved to, is taken once.
-    moved = dict.fromkeys(config.space.closest(trial.params) for trial in best)
-    taken = tuple(params for params in moved if params not in config.first)[:TAKEN]
+    taken = _new(config, best)
+    if not taken:
+        nothing = f"study {study.name} ({words}) has nothing to teach: what it holds is tried anyway"
+        return Learned(config=config, words=nothing)
     count = counted(len(taken), "trial")
     return Learned(
         config=dataclasses.replace(config, first=(*config.first, *taken), learned_from=study.name),
@@ -123,14 +135,30 @@ def _searches(store: Store) -> Iterator[StudyRecord]:
             yield study
 
 
+def _new(config: StudyConfig, best: tuple[TrialRecord, ...]) -> tuple[LoraParams, ...]:
+    """Return what of an earlier study's trials is not tried anyway, each once, moved into the new space."""
+    moved = dict.fromkeys(config.space.closest(trial.params) for trial in best)
+    return tuple(params for params in moved if params not in config.first)[:TAKEN]
+
+
+def _teaches(config: StudyConfig, best: tuple[TrialRecord, ...]) -> bool:
+    """Return whether an earlier study found anything better than the new one's trial 0."""
+    if not best or config.space.closest(best[0].params) == config.first[0]:
+        return False
+    return bool(_new(config, best))
+
+
 def _most_like(
-    store: Store, facts: Facts, studies: tuple[StudyRecord, ...]
+    store: Store, facts: Facts, studies: tuple[StudyRecord, ...], config: StudyConfig
 ) -> tuple[StudyRecord, tuple[TrialRecord, ...], str] | None:
-    """Return the study most like the new one, the latest of equals, with its best trials and the likeness."""
+    """Return the study most like the new one that has something to teach, the latest of equals.
+
+    With it come its trials, the best first, and the likeness.
+    """
     placed = [(like, study) for study in studies if (like := likeness(facts, study.facts)) is not None]
     for (_, words), study in sorted(placed, key=lambda pair: pair[0][0]):
         best = ranked(store.trials(study.id))
-        if best:
+        if _teaches(config, best):
             return study, best, words
     return None
 

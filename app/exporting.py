@@ -13,11 +13,12 @@ from typing import Literal
 from ..errors import ReportError, UsageError, nearest
 from ..integrations.registry import EXPORTERS
 from ..objectives.identity import find_folder
+from ..reports.comparison import beside
 from ..reports.confirmation import recommended
 from ..reports.load import load_view
 from ..reports.paired import paired_interval
 from ..reports.trained import trained
-from ..reports.verdict import beside
+from ..reports.verdict import went_on_from
 from ..reports.view import StudyView
 from ..search.study_record import objective_of
 from ..storage.store import Store
@@ -145,8 +146,20 @@ def handover(view: StudyView, number: int | None = None, *, epochs: float = EPOC
         epochs=epochs,
         compared=_compared(view, trial),
         base_score=view.base_score,
-        trained=() if (full := trained(view, trial)) is None else full.sentences,
+        trained=_as_trained(view, trial),
     )
+
+
+def _as_trained(view: StudyView, trial: TrialRecord) -> tuple[str, ...]:
+    """Return what there is to say of a trial that was trained to the end; nothing of one that was not."""
+    full, came = trained(view, trial), went_on_from(view, trial)
+    if full is not None:
+        return full.sentences
+    # Only the last step's trials keep no state for longer ones.
+    if came is None or view.study.config.keep_held or trial.value is None:
+        return ()
+    examples = counted(view.full_examples, "example")
+    return (f"It went on from {came}, to {examples} in all, {view.epochs:.3g} epochs.",)
 
 
 def _compared(view: StudyView, trial: TrialRecord) -> tuple[Compared, ...]:
@@ -179,7 +192,8 @@ def _how_chosen(where: str, view: StudyView, handed: Handover) -> str:
     best = best_trial(trials)
     if best is None or best.number != number:
         return f"Its configuration is trial {number}{of}, which is not the best of {ended} there."
-    return f"Its configuration was chosen as the best of {ended}{of} by the loss on validation examples."
+    words = "the loss" if view.metric.is_loss else view.metric.words
+    return f"Its configuration was chosen as the best of {ended}{of} by {words} on validation examples."
 
 
 @contextlib.contextmanager

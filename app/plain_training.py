@@ -135,9 +135,11 @@ def full_length_of(store: Store, study: str | None) -> StudyRecord:
     found = None
     for number in itertools.count(1):
         name = child_name(record.name, "train", number)
-        if not store.holds(name):
+        if store.is_free(name):
             break
-        found = store.study(name)
+        stage = store.study(name).config.stage if store.holds(name) else None
+        if stage is not None and (stage.kind, stage.parent) == ("train", record.name):
+            found = store.study(name)
     if found is None:
         raise ReportError(
             f"nothing was trained at full length from study {record.name!r} that another method could be "

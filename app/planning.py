@@ -47,10 +47,12 @@ class Plan:
 def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:
     """Return the plan of a study as plain values, for ``--json``."""
     budget, data, model, memory = facts.budget, facts.data, facts.model, facts.memory
+    # No configuration is trained twice, so a search ends where there are no more.
+    trials = min(trials, config.space.size or trials)
     share = SHARE_WITH_PRUNING if config.pruner.stops else 1.0
     evaluated = budget.eval_examples * (len(budget.rungs) - 1) + budget.final_eval_examples
     rows = trials * share * (budget.examples + EVAL_COST * evaluated)
-    steps = () if config.ladder is None else config.ladder.planned()
+    steps = () if config.ladder is None else config.ladder.planned(trials)
     # Above the search each trial is evaluated at its end and after its fourth round.
     above = (
         sum(step.count for step in steps) * EVAL_COST * (budget.eval_examples + budget.final_eval_examples)

@@ -67,7 +67,7 @@ def _would_learn(request: Request, config: StudyConfig, facts: Facts) -> Learned
     if path is None or not path.exists() or foreign.look(path).whose != "ours":
         return Learned(config=config, words=None)
     with Store.open(request.storage, mode="read") as store:
-        return learn(store, request.search.learn_from, config, facts)
+        return learn(store, request.search.learn_from, config, facts, name=request.search.study)
 
 
 def start(
@@ -105,7 +105,13 @@ def start(
             workers = planned_workers(request, prepared)
             early.keep(workers)
             with Store.open(request.storage, mode="create") as store:
-                learned = learn(store, request.search.learn_from, prepared.config, prepared.facts)
+                learned = learn(
+                    store,
+                    request.search.learn_from,
+                    prepared.config,
+                    prepared.facts,
+                    name=request.search.study,
+                )
                 prepared = dataclasses.replace(prepared, config=learned.config)
                 study = make_study(store, request, prepared)
                 planned = Plan(

@@ -87,7 +87,7 @@ def train(
     _check_within("examples", examples, bounds.EXAMPLES)
     _check_within("seed", seed, bounds.SEED)
     if epochs is not None and examples is not None:
-        raise UsageError(f"epochs {epochs:g} and examples {examples} both say how long; give one of them")
+        raise UsageError(f"--epochs {epochs:g} and --examples {examples} both say how long; give one of them")
     if beside not in (None, "default"):
         raise UsageError(f"beside: {beside!r} is not known; it takes 'default'")
     with Store.open(storage or default_storage(), mode="write") as store:
@@ -200,10 +200,9 @@ def _name(
     config = configuration(
         parent, stage, examples=examples, eval_examples=eval_examples, keep_held=0, stopping=stopping
     )
-    known = {head.name for head in store.studies()}
     for number in itertools.count(1):
         name = child_name(parent.name, "train", number)
-        if name not in known or not store.study(name).config.differences(config):
+        if store.is_free(name) or (store.holds(name) and not store.study(name).config.differences(config)):
             return name
     raise AssertionError("there are names without end")
 

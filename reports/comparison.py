@@ -1,11 +1,13 @@
-"""The best trial against something else, in words: by how much it is better, and how sure that is."""
+"""The best trial against base model and default: by how much it is better, how sure that is, and in words."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from ..study.format import counted, show_loss
-from .paired import Interval
+from ..study.records import Evaluation, TrialRecord
+from .paired import Interval, paired_interval
+from .view import StudyView
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,3 +45,66 @@ class Comparison:
 def show_signed(value: float) -> str:
     """Return a difference of losses with its sign, a true minus: ``−0.0041``, ``+0.0113``."""
     return f"{value:+.4f}".replace("-", "−")
+
+
+def against_base(view: StudyView, best: TrialRecord | None) -> Comparison | None:
+    """Compare the best with the base model; None where there is no best."""
+    if best is None or best.value is None:
+        return None
+    return Comparison(
+        against="the base model",
+        loss=view.base_loss,
+        best_loss=best.value,
+        interval=interval_of(view.base_evaluation, view.evaluations.get(best.number)),
+    )
+
+
+def against_default(view: StudyView, best: TrialRecord | None) -> tuple[Comparison | None, str | None]:
+    """Compare with the default, or say why that cannot be done."""
+    if best is None or best.value is None:
+        return None, None
+    default, name = beside(view, best)
+    if default is None:
+        return None, None
+    if default.number == best.number:
+        if view.study.trials == 1:
+            return None, "It has the default configuration."
+        ended = sum(trial.state != "running" for trial in view.trials)
+        others = "no other trial did better" if ended > 1 else "no other trial has ended"
+        return None, f"It is trial {default.number}, the {default.source} configuration: {others}."
+    if default.value is None:
+        if default.state == "running":
+            stands = f"Trial {default.number} is {view.state_of(default)}"
+            return None, f"{stands}, so there is no final loss to compare with yet."
+        seen = counted(view.examples_seen(default), "example")
+        ended_as = f"Trial {default.number} ended as {default.state} after {seen}"
+        return None, f"{ended_as}: no final loss to compare with."
+    comparison = Comparison(
+        against=name,
+        loss=default.value,
+        best_loss=best.value,
+        interval=interval_of(view.evaluations.get(default.number), view.evaluations.get(best.number)),
+    )
+    return comparison, None
+
+
+def beside(view: StudyView, best: TrialRecord) -> tuple[TrialRecord | None, str]:
+    """Return the trial that another one is compared with, and what it is called.
+
+    That is the default; at full length it is the other one that was trained.
+    """
+    stage = view.study.config.stage
+    if stage is None or stage.kind != "train":
+        default = view.default()
+        return default, "" if default is None else f"trial {default.number} ({default.source})"
+    for trial in view.trials:
+        if trial.number != best.number:
+            repeated = stage.entries[trial.number].trial
+            words = " (default)" if view.is_default(trial) else ""
+            return trial, f"trial {repeated} of study {stage.parent}{words}"
+    return None, ""
+
+
+def interval_of(other: Evaluation | None, best: Evaluation | None) -> Interval | None:
+    """Return the interval of the paired difference of two losses; None where it cannot be had."""
+    return paired_interval(other, best) if other is not None and best is not None else None

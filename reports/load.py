@@ -40,8 +40,10 @@ def confirming(store: Store, study: StudyRecord) -> Iterator[StudyRecord]:
         return
     for number in itertools.count(1):
         name = child_name(study.name, "confirm", number)
-        if not store.holds(name):
+        if store.is_free(name):
             return
+        if not store.holds(name):
+            continue  # a study of Optuna's own has it
         found = store.study(name)
         stage = found.config.stage
         if stage is not None and stage.kind == "confirm" and stage.parent == study.name:

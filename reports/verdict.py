@@ -10,8 +10,7 @@ from ..study.format import counted, join, show_count, show_loss, show_share
 from ..study.metric import METRICS, MetricName
 from ..study.ranking import gains_nothing, ranked
 from ..study.records import Evaluation, TrialRecord
-from .comparison import Comparison
-from .paired import Interval, paired_interval
+from .comparison import Comparison, against_base, against_default, interval_of
 from .trained import Trained, trained
 from .view import StudyView
 
@@ -115,20 +114,39 @@ class Verdict:
             of = f"None of {self.trials} trials" if self.trials > 1 else "The one trial that ended"
             return f"{of} has completed: there is no best configuration yet."
         so_far = " so far" if self.running else ""
+        gained = ", but no better than the base model" if self.worse else ""
+        on = f"on {counted(self.eval_examples, 'validation example')}"
         if self.trained is not None and self.trials == 1:
-            gained = ", but no better than the base model" if self.worse else ""
-            on = counted(self.eval_examples, "validation example")
-            return f"Trained at full length{gained}: eval loss {show_loss(self.loss)} on {on}."
-        place = f"the best of {self.trials}" if self.trials > 1 else "the only one that has ended"
-        so_far += ", but no better than the base model" if self.worse else ""
+            return f"Trained at full length{gained}: {self._selected}eval loss {show_loss(self.loss)} {on}."
+        if self.went_on_from is not None and self.wanted == 1:
+            length = f"Trained on {counted(self.examples, 'example')} in all"
+            return f"{length}{gained}: {self._selected}eval loss {show_loss(self.loss)} {on}."
+        only = "the only one that has ended" if self.running else "the only one"
+        place = f"the best of {self.trials}" if self.trials > 1 else only
         return (
-            f"Trial {self.number} is {place}{so_far}: {self._selected}eval loss {show_loss(self.loss)} "
-            f"on {counted(self.eval_examples, 'validation example')}."
+            f"Trial {self.number} is {place}{so_far}{gained}: {self._selected}eval loss "
+            f"{show_loss(self.loss)} {on}."
         )
 
     @property
     def _selected(self) -> str:
         return "" if self.score is None else f"{METRICS[self.metric].words} {show_loss(self.score)}, "
+
+    @property
+    def _length(self) -> str:
+        """Say how long the best trial was trained."""
+        alone = self.went_on_from is not None and self.wanted == 1
+        seen, there = counted(self.examples, "example"), show_count(self.train_examples)
+        if self.epochs < 1:
+            did = "was trained for" if alone else "was selected at"
+            share = show_share(self.epochs)
+            return (
+                f"It {did} {share} of one epoch: a trial sees {show_count(self.examples)} of {there} "
+                "training examples."
+            )
+        did, epochs = "was trained for" if alone else "was selected after", f"{self.epochs:.3g}"
+        noun = "epoch" if self.epochs == 1 else "epochs"
+        return f"It {did} {epochs} {noun}: a trial sees {seen}, of {there} that there are to train on."
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -164,14 +182,7 @@ class Verdict:
             return (
                 (*found, LUCK) if self.base is not None and self.base.interval is not None else tuple(found)
             )
-        found.append(
-            f"It was selected at {show_share(self.epochs)} of one epoch: a trial sees "
-            f"{show_count(self.examples)} of {show_count(self.train_examples)} training examples."
-            if self.epochs < 1
-            else f"It was selected after {self.epochs:.3g} {'epoch' if self.epochs == 1 else 'epochs'}: "
-            f"a trial sees {counted(self.examples, 'example')}, of {show_count(self.train_examples)} that "
-            "there are to train on."
-        )
+        found.append(self._length)
         compared = [one for one in (self.base, self.default) if one is not None and one.interval is not None]
         if self.trials > 1 and (compared or self.ties):
             words = CONFIRMED if self.confirmed else SELECTION
@@ -185,7 +196,7 @@ def verdict(view: StudyView) -> Verdict:
     """Judge a study: pure, from its rows alone."""
     best = view.best()
     ended = sum(trial.state != "running" for trial in view.trials)
-    default, note = _against_default(view, best)
+    default, note = against_default(view, best)
     return Verdict(
         study=view.study.name,
         running=ended < view.study.trials and not view.exhausted,
@@ -196,7 +207,7 @@ def verdict(view: StudyView) -> Verdict:
         params=best.params if best else None,
         source=best.source if best else None,
         eval_examples=view.budget.final_eval_examples,
-        base=_against_base(view, best),
+        base=against_base(view, best),
         default=default,
         default_note=note,
         ties=_ties(view, best),
@@ -205,7 +216,7 @@ def verdict(view: StudyView) -> Verdict:
         train_examples=view.data.train,
         confirmed=bool(view.confirmations),
         trained=trained(view, best) if best else None,
-        went_on_from=_went_on_from(view, best),
+        went_on_from=went_on_from(view, best),
         metric=view.metric.name,
         score=best.score if best else None,
         default_score=_default_score(view, best),
@@ -213,7 +224,8 @@ def verdict(view: StudyView) -> Verdict:
     )
 
 
-def _went_on_from(view: StudyView, best: TrialRecord | None) -> str | None:
+def went_on_from(view: StudyView, best: TrialRecord | None) -> str | None:
+    """Return where the trial of a step began, as ``trial 3 of study demo``; None of any other."""
     stage = view.study.config.stage
     if best is None or stage is None or stage.kind != "longer":
         return None
@@ -223,61 +235,6 @@ def _went_on_from(view: StudyView, best: TrialRecord | None) -> str | None:
 def _default_score(view: StudyView, best: TrialRecord | None) -> float | None:
     default = view.default()
     return None if default is None or best is None or default.number == best.number else default.score
-
-
-def _against_base(view: StudyView, best: TrialRecord | None) -> Comparison | None:
-    if best is None or best.value is None:
-        return None
-    return Comparison(
-        against="the base model",
-        loss=view.base_loss,
-        best_loss=best.value,
-        interval=_interval(view.base_evaluation, view.evaluations.get(best.number)),
-    )
-
-
-def _against_default(view: StudyView, best: TrialRecord | None) -> tuple[Comparison | None, str | None]:
-    """Compare with the default, or say why that cannot be done."""
-    if best is None or best.value is None:
-        return None, None
-    default, name = beside(view, best)
-    if default is None:
-        return None, None
-    if default.number == best.number:
-        ended = sum(trial.state != "running" for trial in view.trials)
-        others = "no other trial did better" if ended > 1 else "no other trial has ended"
-        return None, f"It is trial {default.number}, the {default.source} configuration: {others}."
-    if default.value is None:
-        if default.state == "running":
-            stands = f"Trial {default.number} is {view.state_of(default)}"
-            return None, f"{stands}, so there is no final loss to compare with yet."
-        seen = counted(view.examples_seen(default), "example")
-        ended_as = f"Trial {default.number} ended as {default.state} after {seen}"
-        return None, f"{ended_as}: no final loss to compare with."
-    comparison = Comparison(
-        against=name,
-        loss=default.value,
-        best_loss=best.value,
-        interval=_interval(view.evaluations.get(default.number), view.evaluations.get(best.number)),
-    )
-    return comparison, None
-
-
-def beside(view: StudyView, best: TrialRecord) -> tuple[TrialRecord | None, str]:
-    """Return the trial that another one is compared with, and what it is called.
-
-    That is the default; at full length it is the other one that was trained.
-    """
-    stage = view.study.config.stage
-    if stage is None or stage.kind != "train":
-        default = view.default()
-        return default, "" if default is None else f"trial {default.number} ({default.source})"
-    for trial in view.trials:
-        if trial.number != best.number:
-            repeated = stage.entries[trial.number].trial
-            words = " (default)" if view.is_default(trial) else ""
-            return trial, f"trial {repeated} of study {stage.parent}{words}"
-    return None, ""
 
 
 def _ties(view: StudyView, best: TrialRecord | None) -> tuple[int, ...]:
@@ -290,11 +247,7 @@ def _ties(view: StudyView, best: TrialRecord | None) -> tuple[int, ...]:
         return per_example(view.metric.name, found, view.study.facts.answers)
 
     mine = selected(best.number)
-    intervals = ((number, _interval(selected(number), mine)) for number in others)
+    intervals = ((number, interval_of(selected(number), mine)) for number in others)
     return tuple(
         number for number, interval in intervals if interval is not None and not interval.distinguishable
     )
-
-
-def _interval(other: Evaluation | None, best: Evaluation | None) -> Interval | None:
-    return paired_interval(other, best) if other is not None and best is not None else None

@@ -190,12 +190,26 @@ class StudyState:
     def start_over(self, number: int, reason: str) -> int:
         """Let a trial whose checkpoint is lost go on from the one before, or else from its beginning.
 
+        A step's trial began from a state of the study below, and goes back to that.
+
         Returns the rounds that it has then. What is recorded of it stays, and is repeated.
         """
-        after = self._files.rounds_of_older(number)
+        after, state = self._files.rounds_of_older(number), None
+        if not after and (state := self._taken_over_again(number)) is not None:
+            after = study_files.round_of(state)
         self.store.add_event(self.study.id, "started_over", trial=number, reason=reason, rounds=after)
-        self._files.set_back(number)
+        self._files.set_back(number, state)
         return after
+
+    def _taken_over_again(self, number: int) -> str | None:
+        """Copy the state that a step's trial began from once more; None where it is lost or was in vain."""
+        stage = self.config.stage
+        if stage is None or number not in self.trials or not stage.entries[number].start:
+            return None
+        if not self.store.holds(stage.parent):
+            return None
+        parent = self.store.study_dir(self.store.study(stage.parent).id)
+        return self._files.take_over_again(parent, stage.entries[number], number)
 
     def repeat(self, number: int, checkpoint: str | None) -> None:
         """Note a round that the record already has, done again by a trial that started over."""

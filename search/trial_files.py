@@ -38,9 +38,9 @@ class TrialFiles:
         older = self._older(number)
         return 0 if older is None else study_files.round_of(older)
 
-    def set_back(self, number: int) -> None:
-        """Let a trial go on from the state before its last one, or else from its beginning."""
-        self._set_back[number] = self._older(number)
+    def set_back(self, number: int, to: str | None = None) -> None:
+        """Let a trial go on from a state, by default the one before its last, or else from its beginning."""
+        self._set_back[number] = self._older(number) if to is None else to
 
     def repeated(self, number: int, checkpoint: str | None) -> None:
         """Take the state of a round that the record already has; the one it came from may go."""
@@ -87,6 +87,12 @@ class TrialFiles:
         except DamagedFile:
             return None
         return name
+
+    def take_over_again(self, parent: Path, entry: Entry, number: int) -> str | None:
+        """Do so for a trial whose own states are lost; None where it was set back to that state already."""
+        if self._set_back.get(number) == study_files.checkpoint_file(number, entry.start, 0):
+            return None
+        return self.take_over(parent, entry, number)
 
     def _held(self, number: int) -> Path:
         return self._folder / study_files.held_name(number)

@@ -166,6 +166,12 @@ class SearchSpace:
         kept = tuple(dimension for dimension in self.dimensions if dimension.name not in names)
         return SearchSpace(dimensions=kept + dimensions)
 
+    @property
+    def size(self) -> int | None:
+        """How many configurations there are; None where they cannot be counted."""
+        counts = [len(dimension.values) for dimension in self.dimensions]
+        return math.prod(counts) if all(counts) else None
+
     def describe(self) -> tuple[tuple[str, str], ...]:
         """Return each dimension's name and what it may be, in words."""
         return tuple((dimension.name, dimension.words) for dimension in self.dimensions)

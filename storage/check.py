@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import sqlalchemy
@@ -16,7 +17,7 @@ from .. import digest
 from ..errors import DamagedFile, LoratuneError, StorageError
 from ..nouns import numbered, plural
 from ..study.records import CurvePoint, StudyHead, TrialRecord
-from . import database_errors, progress_note, queries, rows, tables
+from . import database_errors, progress_note, queries, rows, study_files, tables
 from .store import Store
 from .to_optuna import NUMBER, names
 
@@ -106,6 +107,7 @@ def _study(store: Store, study: StudyHead) -> Iterator[str]:
             f"the database holds {reached.words}, but {noted.words} were recorded: "
             "it is older than its files; put its log (-wal) or the newer file back"
         )
+    yield from _held(folder)
     for trial in trials:
         for name in (trial.checkpoint, trial.adapter):
             if name is None:
@@ -123,6 +125,21 @@ def _study(store: Store, study: StudyHead) -> Iterator[str]:
                     else "tune export trains it again"
                 )
                 yield f"trial {trial.number}: {folder / name} {words}; {cure}"
+
+
+def _held(folder: Path) -> Iterator[str]:
+    """Yield which states before a decay are damaged; that one is not there may be as it should be."""
+    for path in sorted((folder / study_files.HELD).glob("trial-*.safetensors")):
+        try:
+            digest.check(path)
+        except FileNotFoundError:
+            continue  # a climb deletes those that nobody goes on from
+        except (DamagedFile, OSError):
+            number = int(path.stem.removeprefix("trial-"))
+            yield (
+                f"trial {number}: {path}, from which a longer trial goes on, is damaged; that trial would "
+                "begin anew"
+            )
 
 
 def _each(

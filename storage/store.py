@@ -140,6 +140,11 @@ class Store:
         with self._connections.reading() as connection:
             return name in queries.names(connection)
 
+    def is_free(self, name: str) -> bool:
+        """Return whether a study may be made under that name: none has it, of ours or of Optuna's alone."""
+        with self._connections.reading() as connection:
+            return name not in queries.names(connection) and not queries.optuna_has(connection, name)
+
     def study(self, name: str | None) -> StudyRecord:
         """Return a study by its name, or the one last worked on; raises ``StudyNotFound``."""
         with self._connections.reading() as connection:

@@ -89,14 +89,17 @@ class Ladder:
         """How many trials the search has at most: as many as it can pay if the usual share is stopped."""
         return max(2, math.ceil(self.searching / (USUAL_SHARE * self.trial)))
 
-    def planned(self) -> tuple[Step, ...]:
-        """Return every step as it comes where the search takes all that it may."""
-        levels = range(1, self.steps + 1)
+    def planned(self, trials: int) -> tuple[Step, ...]:
+        """Return every step as it comes where the search takes all that it may and has so many trials."""
         return tuple(
             Step(
-                level=up, count=self._count(self.steps - up), examples=self._length(up), last=up == self.steps
+                level=up,
+                # More cannot go up than there are below.
+                count=min(self._count(self.steps - up), trials),
+                examples=self._length(up),
+                last=up == self.steps,
             )
-            for up in levels
+            for up in range(1, self.steps + 1)
         )
 
     def next_step(self, *, level: int, spent: int, candidates: int) -> Step | None:

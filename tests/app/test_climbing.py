@@ -9,6 +9,7 @@ import safetensors
 from loratune import app
 from loratune.app import retraining, workers
 from loratune.app.climbing import came_from, climb, step_name
+from loratune.app.exporting import handover
 from loratune.errors import UsageError
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.reports.load import load_view
@@ -17,6 +18,7 @@ from loratune.search.interrupt import StopSignal
 from loratune.storage import study_files
 from loratune.storage.store import Store
 from loratune.study.events import PointRecorded, StudyStarted
+from loratune.study.handover import provenance
 from loratune.study.ladder import BEGINS
 from loratune.study.ranking import ranked
 
@@ -305,3 +307,58 @@ def test_a_flag_goes_over_what_the_file_says_of_how_much_is_trained(tmp_path):
     found = make_request(file, {"trials": 3}).search
     assert (found.trials, found.hours, found.examples_in_all) == (3, None, None)
     assert make_request(file, {}).search.hours == 1
+
+
+def test_a_name_that_optunas_tables_alone_have_is_passed_over(tmp_path):
+    import optuna
+
+    with Store.open("tune.db", mode="create"):
+        pass
+    optuna.create_study(study_name="demo.x2", storage=f"sqlite:///{tmp_path / 'tune.db'}")
+    done = app.start(search(), ONE)
+    with Store.open("tune.db", mode="read") as store:
+        names = [head.name for head in store.studies()]
+        assert "demo.x2-2" in names
+        assert "demo.x2" not in names
+        assert store.study(done.study).config.keep_held == 0  # it came to its last step
+
+
+def test_a_finished_last_step_is_spoken_of_as_trained_and_not_as_a_winner_among_one():
+    done = app.start(search(), ONE)
+    with Store.open("tune.db", mode="read") as store:
+        view = load_view(store, done.study)
+    found = verdict(view)
+    examples = view.full_examples
+    assert found.headline.replace("\u202f", "").startswith(f"Trained on {examples} examples in all")
+    said = " ".join(found.sentences)
+    assert "It was trained for" in said
+    assert "selected" not in said
+    handed = handover(view)
+    assert handed.trained[0].startswith("It went on from trial ")
+    assert not any("short trial runs high" in words for words in provenance(handed))
+    with Store.open("tune.db", mode="read") as store:
+        first = load_view(store, step_name("demo", 1))
+    # A step on the way is no end: its configuration was chosen, and goes on to be trained.
+    assert handover(first).trained == ()
+    assert "is the best of" in verdict(first).headline
+
+
+def test_the_plan_of_a_climb_names_no_more_trials_than_there_are():
+    options = search(
+        set={
+            "learning_rate": "0.001,0.01",
+            "lora_rank": "8",
+            "lora_alpha": "16",
+            "batch_size": "8",
+            "warmup_ratio": "0.1",
+        }
+    )
+    plan = app.plan(options, ONE)
+    values = plan.values()
+    done = app.start(options, ONE)
+    assert done.ended.why in ("complete", "exhausted")
+    assert values["trials"] == 2
+    assert all(step["trials"] <= 2 for step in values["steps"])
+    with Store.open("tune.db", mode="read") as store:
+        ran = [len(store.trials(number)) for number in store.study_ids()]
+    assert ran == [values["trials"], *(step["trials"] for step in values["steps"])]

@@ -49,7 +49,7 @@ def start(study, trials=6, **more):
 
 
 def test_without_a_word_a_study_is_offered_and_nothing_is_taken():
-    config, _, said = start("one")
+    config, _, said = start("one", trials=12)
     assert (said, len(config.first)) == (None, 1)
     config, second, said = start("two", seed=1)
     assert said == (
@@ -89,10 +89,10 @@ def test_what_is_taken_over_is_moved_to_the_nearest_point_of_the_space():
 
 @pytest.mark.parametrize("given", ["one", "auto"])
 def test_the_same_command_goes_on_with_the_study_that_it_made(given):
-    start("one", trials=6)
+    start("one", trials=12)
     config, before, _ = start("two", trials=4, seed=1, learn_from=given)
     # The earlier study has gone on meanwhile, and has other best trials.
-    start("one", trials=12)
+    start("one", trials=18)
     again, after, said = start("two", trials=6, seed=1, learn_from=given)
     assert again == config
     assert said is None
@@ -103,8 +103,36 @@ def test_the_same_command_goes_on_with_the_study_that_it_made(given):
 
 def test_where_no_study_is_like_it_auto_says_so_and_goes_on():
     config, trials, said = start("one", learn_from="auto")
-    assert said.startswith("no earlier study of this model or one like it has a complete trial")
+    assert said.startswith(
+        "no earlier study of this model or one like it has a trial that did better than trial 0"
+    )
     assert (config.learned_from, len(trials)) == (None, 6)
+
+
+def test_a_study_whose_best_is_trial_0_teaches_nothing_and_is_passed_over():
+    start("one", trials=12)
+    # The later one is as like, but its only trial is the default.
+    start("two", trials=1, seed=1)
+    config, _, said = start("three", seed=2, learn_from="auto")
+    assert config.learned_from == "one"
+    assert said.startswith("the best 3 trials of study one")
+
+
+def test_what_found_nothing_to_learn_goes_on_without_once_there_is_something():
+    start("one", trials=1)
+    config, before, _ = start("two", trials=4, seed=1, learn_from="auto")
+    assert config.learned_from is None
+    start("one", trials=12)
+    again, after, _ = start("two", trials=6, seed=1, learn_from="auto")
+    assert again == config
+    assert [trial.params for trial in after][:4] == [trial.params for trial in before]
+
+
+def test_a_named_study_that_holds_nothing_new_is_said_to_teach_nothing():
+    start("one", trials=1)
+    config, _, said = start("two", trials=2, seed=1, learn_from="one")
+    assert said == ("study one (the same model and data) has nothing to teach: what it holds is tried anyway")
+    assert config.learned_from is None
 
 
 def test_a_study_to_learn_from_that_is_not_there_is_refused_before_a_model_is_loaded(monkeypatch):
@@ -129,7 +157,7 @@ def test_a_study_without_a_complete_trial_has_nothing_to_teach(monkeypatch):
 
 
 def test_a_plan_says_what_would_be_taken_over_and_writes_nothing():
-    start("one", trials=6)
+    start("one", trials=12)
     before = Path("tune.db").read_bytes()
     plan = app.plan(SearchOptions(seed=1, learn_from="auto"))
     assert len(plan.config.first) > 1

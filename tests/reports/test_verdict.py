@@ -105,7 +105,7 @@ def test_a_study_without_a_complete_trial_has_no_best(make_view):
 
 def test_one_trial_alone_is_no_winner_among_others(make_view):
     found = verdict(make_view(1))
-    assert found.headline.startswith("Trial 0 is the only one that has ended: eval loss")
+    assert found.headline.startswith("Trial 0 is the only one: eval loss")
     assert found.default_note == "It is trial 0, the default configuration: no other trial has ended."
     assert not any("picking the best" in sentence for sentence in found.sentences)
 

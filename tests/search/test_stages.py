@@ -118,6 +118,35 @@ def test_a_trial_whose_state_is_lost_begins_anew_and_says_so(bench) -> None:
     assert "before its decay is lost" in event["reason"]
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_where_both_of_its_states_are_lost_a_trial_goes_back_to_the_one_that_it_came_with(
+    new_bench, gone: bool
+) -> None:
+    whole, hurt = new_bench(), new_bench()
+    for bench in (whole, hurt):
+        follow(bench, parent_study(bench), going_on(bench, 1))
+    whole.run(PLAN, name="b")
+    # Killed after three of its own five rounds.
+    assert hurt.run(PLAN, name="b", crash=(4, True)) is None
+    with hurt.store as store:
+        (trial,) = store.trials(store.study("b").id)
+        folder = store.study_dir(store.study("b").id) / study_files.CHECKPOINTS
+        kept = store.study_dir(store.study("a").id) / study_files.HELD
+    assert BEGINS + 1 < trial.rounds < ROUNDS
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    if gone:
+        for path in kept.iterdir():
+            path.unlink()
+    assert hurt.run(PLAN, name="b").counts["complete"] == 1
+    rounds = [event["rounds"] for event in hurt.events("started_over", "b")]
+    if gone:
+        assert rounds[-1] == 0
+    else:
+        assert rounds[-1] == BEGINS
+        assert hurt.sequence("b") == whole.sequence("b")
+
+
 def test_its_configuration_is_read_as_it_was_written(bench) -> None:
     config = parent_study(bench)
     made = follow(bench, config, going_on(bench, 2))

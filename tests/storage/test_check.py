@@ -246,3 +246,16 @@ def test_one_is_spoken_of_as_one(study):
     assert list(trial_findings(trials[1:], []))[:1] == ["trial 0 is missing"]
     assert list(trial_findings(trials[2:], []))[:1] == ["trials 0, 1 are missing"]
     assert progress_of(trials[:1]).words == "1 trial, 1 ended, 1 round"
+
+
+def test_a_damaged_state_that_a_longer_trial_goes_on_from_is_named(study):
+    store, made = study
+    held = store.study_dir(made.id) / "held" / "trial-00002.safetensors"
+    sealed(held)
+    assert findings(store) == ()
+    held.write_bytes(held.read_bytes()[:-1])
+    (found,) = findings(store)
+    assert found == (
+        f"study first: trial 2: {held}, from which a longer trial goes on, is damaged; that trial would "
+        "begin anew"
+    )

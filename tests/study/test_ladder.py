@@ -103,7 +103,7 @@ def test_it_is_read_as_it_was_written(ladder: Ladder, hours: float | None) -> No
 
 def test_a_length_that_was_given_is_rounded_up_as_a_budget_is_so_that_each_step_is_whole_rounds_of_the_last():
     ladder = plan_ladder(400_000, trial=1000, multiple=256, given=True)
-    lengths = [ladder.trial, *(step.examples for step in ladder.planned())]
+    lengths = [ladder.trial, *(step.examples for step in ladder.planned(99))]
     budgets = [
         plan_budget([8, 16, 32], train_examples=10**6, validation_examples=500, examples=length).examples
         for length in lengths
