@@ -67,7 +67,7 @@ def against_default(view: StudyView, best: TrialRecord | None) -> tuple[Comparis
     if default is None:
         return None, None
     if default.number == best.number:
-        if view.study.trials == 1:
+        if view.study.config.stage is not None and view.study.trials == 1:
             return None, "It has the default configuration."
         ended = sum(trial.state != "running" for trial in view.trials)
         others = "no other trial did better" if ended > 1 else "no other trial has ended"
