@@ -26,7 +26,7 @@ _KEEPING = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 """What glibc reads. A micro-step frees what the next one asks for again; given back to the system in between,
-every page of it is cleared anew, which took 6 to 9 % of a small model's time (docs/benchmarks.md). Other C
+every page of it is cleared anew, which took about a tenth of a small model's time (docs/log.md). Other C
 libraries ignore it."""
 
 
