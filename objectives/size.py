@@ -17,13 +17,17 @@ def count_parameters(name_or_path: str) -> int | None:
 
     None where it cannot be told without loading or downloading the model.
     """
-    folder = Path(name_or_path)
-    if not is_folder(folder):
-        folder = cached_snapshot(name_or_path)
+    folder = _folder_here(name_or_path)
     files = sorted(folder.glob("*.safetensors")) if is_folder(folder) else []
     counts = [_count(file) for file in files]
     known = [count for count in counts if count is not None]
     return sum(known) if known and len(known) == len(counts) else None
+
+
+def shapes_here(name_or_path: str) -> dict[str, tuple[int, ...]]:
+    """Return ``weight_shapes`` of a model where ``count_parameters`` looks for it; none if it is not here."""
+    folder = _folder_here(name_or_path)
+    return weight_shapes(folder) if is_folder(folder) else {}
 
 
 def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -65,6 +69,12 @@ def is_file(path: Path) -> bool:
         return path.exists() and not path.is_dir()
     except OSError:
         return False
+
+
+def _folder_here(name_or_path: str) -> Path:
+    """Return a model's folder, or its snapshot in the cache; it may not exist."""
+    folder = Path(name_or_path)
+    return folder if is_folder(folder) else cached_snapshot(name_or_path)
 
 
 def _count(file: Path) -> int | None:

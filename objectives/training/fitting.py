@@ -12,10 +12,9 @@ import torch
 from ...errors import ModelError
 from ...study.config import ModelConfig
 from .. import size
+from ..quantization import bytes_of_base
 
 GIB = 2**30
-QUANTIZED = 0.6
-"""Bytes of a weight in four bits, with its share of scales and of the layers that stay as they are."""
 
 
 def card_bytes(device: torch.device) -> int | None:
@@ -37,17 +36,15 @@ def check_fits(
     """
     if card is None or quantized:
         return
-    weights = size.count_parameters(config.name_or_path)
-    if weights is None:
-        return  # not on this machine yet
+    shapes = size.shapes_here(config.name_or_path)  # none of a model that is not on this machine yet
     bits = config.quantization_bit
-    needed = weights * (dtype.itemsize if bits is None else bits / 8)
+    needed = bytes_of_base(shapes, dtype.itemsize, bits)
     if needed <= card:
         return
     held = f"in {str(dtype).removeprefix('torch.')}" if bits is None else f"in {bits} bits"
     smaller = "choose a smaller model or a larger card"
-    if bits is None and weights * QUANTIZED <= card:
-        smaller += f", or --quantization-bit 4, in which they take about {weights * QUANTIZED / GIB:.0f} GiB"
+    if bits is None and (four := bytes_of_base(shapes, dtype.itemsize, 4)) <= card:
+        smaller += f", or --quantization-bit 4, in which they take {four / GIB:.1f} GiB"
     raise ModelError(
         f"{config.name_or_path}: its weights take {needed / GIB:.1f} GiB {held}, and {card_name} has "
         f"{card / GIB:.1f}; a base model must fit on one GPU, however many there are: {smaller}"

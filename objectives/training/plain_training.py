@@ -33,7 +33,7 @@ from .optimizer import next_step
 from .plain_model import PlainModel, Tensors, trained_weights
 from .preparation import free_memory, load_examples, peak_memory
 from .recomputing import recompute_activations
-from .session import RoundSums
+from .slot import RoundSums
 from .stream import Stream
 
 NUMBER_BYTES = 4

@@ -67,9 +67,10 @@ def settings_for(bits: Bits | None, dtype: torch.dtype) -> Any:
     """
     if bits is None:
         return None
+    make: Any = transformers.BitsAndBytesConfig
     if bits == 8:
-        return transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
-    return transformers.BitsAndBytesConfig(
+        return make(load_in_8bit=True, llm_int8_threshold=0.0)
+    return make(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
@@ -95,7 +96,8 @@ def hold_for_training(model: Any) -> int | None:
         found = bits
         module.train()
         if bits == 8:
-            module.state.threshold = 0.0
+            state: Any = module.state
+            state.threshold = 0.0
     return found
 
 
@@ -112,8 +114,8 @@ def weight_bytes(model: Any) -> int:
     """Return the bytes of a model's weights, with the scales that quantized ones have beside them."""
     held = [one for weight in model.parameters() for one in (weight, *_scales(weight))]
     # Of eight bits, a layer takes the scales over from its weight when it first computes.
-    states = (getattr(module, "state", None) for module in model.modules())
-    held += [state.SCB for state in states if isinstance(getattr(state, "SCB", None), torch.Tensor)]
+    scales = (getattr(getattr(module, "state", None), "SCB", None) for module in model.modules())
+    held += [one for one in scales if isinstance(one, torch.Tensor)]
     return sum(one.numel() * one.element_size() for one in held)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from loratune.errors import BudgetError, DataError, LoratuneError, ModelError
+from loratune.objectives import quantization
 from loratune.objectives.precheck import precheck
 from loratune.objectives.training.preparation import prepare
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
@@ -43,6 +44,16 @@ def _file(folder: Path, content: str | bytes, name: str = "train.jsonl") -> str:
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return str(path)
+
+
+def test_a_base_that_cannot_be_quantized_is_told_before_a_worker_starts(
+    config: ObjectiveConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantization, "LIBRARY", "no-such-library")
+    model = dataclasses.replace(config.model, quantization_bit=4)
+    kind, said = _complaint(precheck, dataclasses.replace(config, model=model))
+    assert kind is ModelError
+    assert "pip install 'loratune[quantized]'" in said
 
 
 def _lines(records: list[Any]) -> str:

@@ -24,7 +24,10 @@ def check(
     *,
     quantized: bool = False,
 ) -> None:
-    monkeypatch.setattr(size, "count_parameters", lambda _: int(weights * 1e9))
+    # A thousandth of them the output head's, which is not quantized.
+    rows = int(weights * 1e6)
+    shapes = {"lm_head.weight": (rows, 1), "layers.0.up_proj.weight": (rows, 999)}
+    monkeypatch.setattr(size, "shapes_here", lambda _: shapes)
     fitting.check_fits(
         ModelConfig(name_or_path="big/model", quantization_bit=bits),
         torch.bfloat16,
@@ -42,9 +45,9 @@ def test_weights_that_a_card_cannot_hold_are_refused_and_four_bits_offered_where
     assert str(error.value) == (
         "big/model: its weights take 59.6 GiB in bfloat16, and NVIDIA L4 has 24.0; a base model must fit on "
         "one GPU, however many there are: choose a smaller model or a larger card, or --quantization-bit 4, "
-        "in which they take about 18 GiB"
+        "in which they take 15.4 GiB"
     )
-    with pytest.raises(ModelError, match=r"take 32.6 GiB in 4 bits, and NVIDIA L4 has 24.0; .* larger card$"):
+    with pytest.raises(ModelError, match=r"take 33.7 GiB in 4 bits, and NVIDIA L4 has 24.0; .* larger card$"):
         check(monkeypatch, weights=70, card=24, bits=4)
 
 

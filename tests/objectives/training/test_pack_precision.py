@@ -92,9 +92,31 @@ class _Quantized(torch.nn.Linear):
         return _AsQuantized.apply(inputs, self.weight, self.bias)
 
 
-def test_a_quantized_layers_own_view_is_not_written_to() -> None:
+class _OwnOutput(torch.autograd.Function):
+    """A product whose backward pass goes by its own output, kept where autograd does not look."""
+
+    @staticmethod
+    def forward(ctx, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        ctx.output = torch.nn.functional.linear(inputs, weight, bias).clone()  # no view of another
+        ctx.before = ctx.output.clone()
+        ctx.weight = weight
+        return ctx.output
+
+    @staticmethod
+    def backward(ctx, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        kept = (ctx.output == ctx.before).to(gradients[0].dtype)  # 1 everywhere, unless it was written to
+        return (gradients[0] * kept) @ ctx.weight, None, None
+
+
+class _Keeping(torch.nn.Linear):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return _OwnOutput.apply(inputs, self.weight, self.bias)
+
+
+@pytest.mark.parametrize("other", [_Quantized, _Keeping])
+def test_what_a_quantized_layer_may_need_again_is_not_written_to(other: type[torch.nn.Linear]) -> None:
     found = []
-    for kind in (torch.nn.Linear, _Quantized):
+    for kind in (torch.nn.Linear, other):
         base = make_base()
         for block in base.model.get_decoder().layers:
             plain = block.mlp.up_proj

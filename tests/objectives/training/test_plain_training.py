@@ -218,6 +218,16 @@ def test_what_just_fits_is_taken():
         check_fits("m", "full", 10, 39)
 
 
+def test_of_a_study_on_few_bits_the_base_is_trained_as_it_was_before(make):
+    pytest.importorskip("bitsandbytes")
+    plain = make()
+    model = dataclasses.replace(plain._config.model, quantization_bit=4)
+    other = PlainSession(dataclasses.replace(plain._config, model=model))
+    assert other._base.summary.bits is None
+    weights = plain._base.model.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in other._base.model.state_dict().items())
+
+
 def test_other_data_are_refused(make, session):
     data = dataclasses.replace(session.facts.data, fingerprint="0" * 64)
     session_facts = dataclasses.replace(session.facts, data=data)
