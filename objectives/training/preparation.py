@@ -31,6 +31,7 @@ from .groups import PASS_TOKENS
 from .handed_on import environment, found_before, tokens_of
 from .model import BaseModel, folder_of, load_model, load_tokenizer
 from .pack import Pack
+from .paying import most_that_pays
 from .probe import measure, meter_of
 from .quantized import quantization_note
 from .rank_groups import rank_groups
@@ -125,6 +126,19 @@ def prepare(config: ObjectiveConfig) -> Prepared:
     if config.pass_tokens is None:
         # Memory may take fewer at once than keep the device busy.
         pass_tokens = min(pass_tokens, max(1, held.together) * demand.tokens)
+    known = None if found is None else found.rows_per_second
+    # A recording keeps activations of its own; what is computed again in a backward pass has none.
+    # Which passes are replayed differs after an interruption, which may not change the last bits then.
+    replay = (
+        base.device.type == "cuda"
+        and not config.deterministic
+        and not geometry.gradient_checkpointing
+        and takes_twice(held, slots)
+    )
+    if meter is not None and config.slots is None:
+        slots, known = most_that_pays(
+            slots, lambda trials: _rate(base, data, budget, geometry, trials, pass_tokens, replay=replay)
+        )
     pack, rows_per_second = _pack_that_runs(
         base,
         data,
@@ -133,13 +147,8 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         slots,
         pass_tokens,
         fixed=config.slots is not None,
-        known=None if found is None else found.rows_per_second,
-        # A recording keeps activations of its own; what is computed again in a backward pass has none.
-        # Which passes are replayed differs after an interruption, which may not change the last bits then.
-        replay=base.device.type == "cuda"
-        and not config.deterministic
-        and not geometry.gradient_checkpointing
-        and takes_twice(held, slots),
+        known=known,
+        replay=replay,
     )
     final = eval_sets[budget.final_eval_examples]
     if found is None:
@@ -274,6 +283,32 @@ def _geometry(
     demand = demand_of(base, geometry, budget, data, dropout=config.dropout)
     tight = predicted(demand, 1, available).slots_max < 1
     return dataclasses.replace(geometry, gradient_checkpointing=tight)
+
+
+def _rate(
+    base: BaseModel,
+    data: TokenizedData,
+    budget: Budget,
+    geometry: Geometry,
+    slots: int,
+    pass_tokens: int,
+    *,
+    replay: bool,
+) -> float | None:
+    """Return the examples per second of so many trials; None where memory runs out with more than one."""
+    pack = None
+    try:
+        pack = Pack(base, geometry, slots)
+        if replay:
+            pack.replay_passes()
+        return measure_speed(pack, data, budget, geometry, pass_tokens)
+    except (RuntimeError, MemoryError) as error:
+        if slots == 1 or not ran_out_of_memory(error):
+            raise
+        return None
+    finally:
+        if pack is not None:
+            pack.close()
 
 
 def _pack_that_runs(

@@ -12,6 +12,7 @@ from loratune.objectives.training import preparation, probe
 from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.preparation import prepare
 from loratune.objectives.training.probe import Footprint, fit
+from loratune.objectives.training.speed import measure_speed
 from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
 
 GIB = 2**30
@@ -32,7 +33,10 @@ def make_config(tiny_model: Path, tiny_data: Path) -> ObjectiveConfig:
 
 
 class PretendedMeter:
-    """Says that a worker holds a base and so many bytes for each slot of the pack that was made last."""
+    """Says that a worker holds a base and so many bytes for each slot of the pack that was made last.
+
+    Of its slots ``most`` run, and ``pays`` are worth it.
+    """
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class PretendedMeter:
         slot: int,
         most: int = 99,
         says: Exception = OUT_OF_MEMORY,
+        pays: int = 99,
     ) -> None:
         self.packs: list[int] = []
         self.lengths: list[tuple[int, ...]] = []
@@ -64,6 +69,12 @@ class PretendedMeter:
         monkeypatch.setattr(probe, "Pack", Watched)
         monkeypatch.setattr(preparation, "Pack", Watched)
         monkeypatch.setattr(preparation, "meter_of", lambda device: self)
+
+        def as_fast_as_many(pack: Pack, *args: object) -> float:
+            measure_speed(pack, *args)
+            return float(min(pack.slots, pays))
+
+        monkeypatch.setattr(preparation, "measure_speed", as_fast_as_many)
 
     def reset(self) -> None:
         self.resets += 1
@@ -117,7 +128,7 @@ def test_one_and_two_slots_live_the_longest_micro_step(
     longest = max(prepared.facts.geometry.micro_step_lengths)
     assert min(prepared.facts.geometry.micro_step_lengths) < longest
     m = prepared.facts.budget.micro_batch
-    assert meter.packs == [1, 2, prepared.facts.slots]
+    assert meter.packs == [1, 2, 1, prepared.facts.slots, prepared.facts.slots]
     # And once more with all slots in use, before the time is taken.
     slots = prepared.facts.slots
     assert meter.lengths[:2] == [(m, longest), (2 * m, longest)]
@@ -146,8 +157,17 @@ def test_slots_are_halved_until_they_run(
     meter = PretendedMeter(monkeypatch, base=GIB, slot=GIB, most=2, says=says)
     monkeypatch.setattr(preparation, "free_memory", lambda device: 100 * GIB)
     prepared = prepare(config)
-    assert meter.packs == [1, 2, 8, 4, 2]
+    assert meter.packs == [1, 2, 1, 2, 4, 2], "what was seen, what pays, what is used"
     assert prepared.facts.slots == prepared.pack.slots == 2
+
+
+def test_no_more_slots_are_used_than_pay(config: ObjectiveConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = PretendedMeter(monkeypatch, base=GIB, slot=GIB, pays=3)
+    monkeypatch.setattr(preparation, "free_memory", lambda device: 100 * GIB)
+    prepared = prepare(config)
+    assert meter.packs == [1, 2, 1, 2, 4, 8, 4], "eight were no faster than four"
+    assert (prepared.facts.slots, prepared.facts.rows_per_second) == (4, 3.0)
+    assert prepared.facts.memory.slots_max > 8
 
 
 def test_slots_that_the_user_chose_are_neither_probed_nor_halved(
