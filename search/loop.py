@@ -12,6 +12,7 @@ have ended the round, in however many passes and whoever died meanwhile. So with
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -135,7 +136,8 @@ class _Search:
         self._now = clock
         self._begun = clock()
         if objective.slots is not None and objective.slots != state.slots:
-            state.limit_slots(objective.slots, worker=None, reason="asked for")
+            state.limit_slots(objective.slots, state.pass_tokens, worker=None, reason="asked for")
+        objective = dataclasses.replace(objective, pass_tokens=state.pass_tokens)
         self._workers = [
             WorkerState(index, factory, objective, limits, state.slots) for index in range(count)
         ]

@@ -124,9 +124,12 @@ class Recovery:
         match action:
             case LimitSlots(slots=slots, reason=reason):
                 # What one card lacks, the others may have: the study's limit is what the best of them takes.
-                most = max((one.passes.slots for one in self._cards if not one.given_up), default=slots)
+                worker.halve_pass()
+                cards = [one for one in self._cards if not one.given_up] or [worker]
+                most = max(one.passes.slots for one in cards)
                 if not self._cards or most < self._state.slots:
-                    self._state.limit_slots(most, worker=worker.index, reason=reason)
+                    tokens = max(one.pass_tokens for one in cards)
+                    self._state.limit_slots(most, tokens, worker=worker.index, reason=reason)
                 self._announcer.tell(SlotsLimited(worker=worker.index, slots=slots, reason=reason))
             case EndTrial(trial=trial, state=state, reason=reason):
                 verdict = Verdict(trial=trial, state=state, reason=reason, value=None)

@@ -71,6 +71,13 @@ def last_slots(store: Store, study: StudyRecord) -> int:
     return int(found[-1].detail["slots"]) if found else study.facts.slots
 
 
+def last_pass_tokens(store: Store, study: StudyRecord) -> int:
+    """Return the tokens that go through the base model at once: as the study was made, or recorded since."""
+    details = [event.detail for event in store.events(study.id, "slots")]
+    found = [detail["pass_tokens"] for detail in details if "pass_tokens" in detail]
+    return int(found[-1]) if found else study.facts.pass_tokens
+
+
 def check_files(stored: ModelSummary, found: Mapping[str, str]) -> None:
     """Raise ``ModelError`` where a file of the base model is another one now; ``found``: digests by name."""
     if (changed := changed_file(stored.files, found)) is not None:

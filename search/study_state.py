@@ -24,7 +24,7 @@ from ..study.study_config import StudyConfig
 from .known_trials import KnownTrials
 from .outcomes import Verdict
 from .samplers.base import Past
-from .study_record import last_slots
+from .study_record import last_pass_tokens, last_slots
 from .trial_files import TrialFiles
 
 
@@ -56,6 +56,8 @@ class StudyState:
         self._files = TrialFiles(self.folder, self.trials.values())
         self.slots = last_slots(store, study)
         """K: the most trials at once in a worker, as the study was made or memory has allowed since."""
+        self.pass_tokens = last_pass_tokens(store, study)
+        """Tokens that go through the base model at once in a worker, likewise; 0: those of all its trials."""
         self._with_adapter = {trial.number for trial in trials if trial.adapter is not None}
         self._uncopied = {trial.number for trial in trials if trial.state != "running"}
         """Ended trials that Optuna's tables may lack."""
@@ -182,10 +184,12 @@ class StudyState:
             self.store.set_trials(self.study.id, len(self.trials))
             self.study = dataclasses.replace(self.study, trials=len(self.trials))
 
-    def limit_slots(self, slots: int, *, worker: int | None, reason: str) -> None:
-        """Record that from now on at most so many trials are trained at once in a worker."""
-        self.store.add_event(self.study.id, "slots", slots=slots, worker=worker, reason=reason)
-        self.slots = slots
+    def limit_slots(self, slots: int, pass_tokens: int, *, worker: int | None, reason: str) -> None:
+        """Record that from now on at most so many trials are trained at once in a worker, and in a pass."""
+        self.store.add_event(
+            self.study.id, "slots", slots=slots, pass_tokens=pass_tokens, worker=worker, reason=reason
+        )
+        self.slots, self.pass_tokens = slots, pass_tokens
 
     def start_over(self, number: int, reason: str) -> int:
         """Let a trial whose checkpoint is lost go on from the one before, or else from its beginning.

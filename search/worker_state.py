@@ -67,6 +67,11 @@ class WorkerState:
         return self._passes
 
     @property
+    def pass_tokens(self) -> int:
+        """Tokens that go through its base model at once; 0: those of all its trials."""
+        return self._objective.pass_tokens or 0
+
+    @property
     def members(self) -> tuple[int, ...]:
         """The trials that are its own, in the worker or waiting for a later pass."""
         return self._members
@@ -234,6 +239,10 @@ class WorkerState:
     def go_on(self, passes: Passes, *, failed_starts: int) -> None:
         """Go on after a failure as was decided."""
         self._passes, self._failed_starts = passes, failed_starts
+
+    def halve_pass(self) -> None:
+        """From its next start on let half as many tokens go through the base model at once."""
+        self._objective = dataclasses.replace(self._objective, pass_tokens=-(-self.pass_tokens // 2))
 
     def give_up(self) -> None:
         """Use it no more; its trials wait for another."""

@@ -118,6 +118,7 @@ LIGHT = {
     "objectives.precheck",
     "objectives.quantization",
     "objectives.workers.environment",
+    "objectives.workers.oom_kills",
     "objectives.workers.process",
     "objectives.workers.wire",
     "objectives.data.readers",

@@ -30,6 +30,7 @@ from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
 from ..base import Done, Part, SlotFailed, WorkerEvent, WorkerFailed, says_out_of_memory
 from .environment import child_environment
+from .oom_kills import oom_kills
 from .wire import (
     Add,
     Answer,
@@ -101,7 +102,7 @@ class ProcessWorker:
         self._running = False
         self._over = False
         environment = child_environment(os.environ, threads=threads, device=device or sees)
-        self._oom_kills = _oom_kills()
+        self._oom_kills = oom_kills()
         log = _open_log(log_file)
         self._connection, theirs = multiprocessing.Pipe()
         # The kernel counts the *thread* that starts a process as its parent; another one may end early.
@@ -329,7 +330,7 @@ class ProcessWorker:
             how = "closed its pipe and was killed"
         elif code < 0:
             how = f"was killed by {_signal_name(-code)}"
-            out_of_memory = -code == signal.SIGKILL and _oom_kills() != self._oom_kills
+            out_of_memory = -code == signal.SIGKILL and oom_kills() != self._oom_kills
             # Without a counter, the kernel's is the likeliest SIGKILL.
             out_of_memory |= -code == signal.SIGKILL and self._oom_kills is None
             killed = not out_of_memory and -code in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
@@ -366,16 +367,6 @@ def _open_log(file: Path) -> BinaryIO:
             f"{file}: cannot be written ({error.strerror}); make its folder writable, "
             "or name a database elsewhere with --storage"
         ) from error
-
-
-def _oom_kills() -> int | None:
-    """Return how many processes the kernel has killed for memory, None where it does not say."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
-                return int(count)
-    return None
 
 
 def _telling_line(file: Path, start: int) -> str | None:

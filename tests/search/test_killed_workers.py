@@ -45,7 +45,7 @@ def test_a_deterministic_study_is_the_same_whoever_is_killed(
 ) -> None:
     monkeypatch.syspath_prepend(HERE.parent / "objectives" / "workers")
     # Who runs out of memory elsewhere on this machine is none of this test's business.
-    monkeypatch.setattr("loratune.objectives.workers.process._oom_kills", lambda: 0)
+    monkeypatch.setattr("loratune.objectives.workers.process.oom_kills", lambda: 0)
     found = []
     for disturbed in (False, True):
         bench, fleet, over = new_bench(), Processes(tmp_path / str(disturbed)), threading.Event()

@@ -6,7 +6,9 @@ import dataclasses
 
 import pytest
 from loratune.errors import OutOfMemory
-from loratune.objectives.testing.fake import FakeFleet, FakePlan, Fault
+from loratune.objectives.testing.fake import FakeFleet, FakePlan, FakeWorker, Fault
+from loratune.study.config import ObjectiveConfig
+from loratune.study.facts import Facts
 
 TRIALS = 10
 
@@ -73,3 +75,26 @@ def test_a_trial_that_does_not_fit_alone_is_infeasible(bench) -> None:
     assert [trial.number for trial in trials if trial.state == "infeasible"] == [2]
     assert "does not fit into memory, even alone" in trials[2].reason
     assert len(trials) == 8
+
+
+def test_half_as_much_goes_through_the_base_model_at_once_after_memory_ran_out_also_on_a_resume(
+    bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials that wait their turn keep no activations: fewer of them alone would hardly help."""
+    asked: list[tuple[int | None, int | None]] = []
+    real = FakeWorker.prepare
+
+    def watched(worker: FakeWorker, config: ObjectiveConfig) -> Facts:
+        asked.append((config.slots, config.pass_tokens))
+        return dataclasses.replace(real(worker, config), pass_tokens=config.pass_tokens or 4096)
+
+    monkeypatch.setattr(FakeWorker, "prepare", watched)
+    plan = dataclasses.replace(PLAN, faults=(Fault(kind="out_of_memory", slots_above=1, times=None),))
+    bench.create(TRIALS)
+    bench.run(plan, crash=(25, True))
+    bench.run(plan)
+    assert [(event["slots"], event["pass_tokens"]) for event in bench.events("slots")] == [(1, 2048)]
+    assert asked[0] == (None, None)
+    assert asked[1][1] == 4096
+    assert set(asked[2:]) == {(1, 2048)}, "also after the resume"
+    bench.assert_whole(plan, TRIALS)

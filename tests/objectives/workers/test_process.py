@@ -157,10 +157,10 @@ class TestProcess:
         kills: list[int | None],
         said: bool,
     ) -> None:
-        monkeypatch.setattr("loratune.objectives.workers.process._oom_kills", lambda: kills[0])
+        monkeypatch.setattr("loratune.objectives.workers.process.oom_kills", lambda: kills[0])
         worker = tiny()
         self.start(worker, "hang", tmp_path)
-        monkeypatch.setattr("loratune.objectives.workers.process._oom_kills", lambda: kills[1])
+        monkeypatch.setattr("loratune.objectives.workers.process.oom_kills", lambda: kills[1])
         os.kill(worker.pid, signal.SIGKILL)
         event = next_event(worker)
         assert isinstance(event, WorkerFailed)
