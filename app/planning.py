@@ -8,16 +8,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ..objectives.memory import HEADROOM
 from ..reports.data_words import cut_note
 from ..search.concurrency import in_flight_limit
 from ..study.facts import Facts
 from ..study.full_run import EPOCHS
+from ..study.memory import RULE_BYTES
 from ..study.stop_tokens import stops_differ
 from ..study.study_config import StudyConfig
 from .places import on_gpu
-
-SHARE_WITH_PRUNING = 0.65
-"""Rounds that are trained, of those of as many full trials: two measured studies, docs/log.md."""
 
 EVAL_COST = 1 / 3
 """A forward pass takes about a third of a training step."""
@@ -49,7 +48,7 @@ def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int)
     budget, data, model, memory = facts.budget, facts.data, facts.model, facts.memory
     # No configuration is trained twice, so a search ends where there are no more.
     trials = min(trials, config.space.size or trials)
-    share = SHARE_WITH_PRUNING if config.pruner.stops else 1.0
+    share = config.pruner.trained_share(trials)
     evaluated = budget.eval_examples * (len(budget.rungs) - 1) + budget.final_eval_examples
     rows = trials * share * (budget.examples + EVAL_COST * evaluated)
     steps = () if config.ladder is None else config.ladder.planned(trials)
@@ -128,7 +127,39 @@ def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int)
             "worker": memory.held(facts.slots),
             "available": memory.available_bytes,
         },
+        "methods": _methods(facts),
+        "recommended": _recommended(facts),
         "base_loss": facts.base_loss,
         "examples_per_second": facts.rows_per_second * workers,
         "hours": rows / (facts.rows_per_second * workers) / 3600,
     }
+
+
+def _methods(facts: Facts) -> list[dict[str, Any]]:
+    """Return what each way of training the model would take, part by part, beside a rule of thumb."""
+    room = _room(facts)
+    return [
+        {
+            "name": one.name,
+            "trained_weights": one.trained,
+            "bytes": dataclasses.asdict(one.parts),
+            "peak_bytes": one.parts.peak,
+            "rule_of_thumb_bytes": round(RULE_BYTES[one.name] * facts.model.parameters),
+            "fits": one.parts.peak <= room,
+        }
+        for one in facts.memory.methods
+    ]
+
+
+def _recommended(facts: Facts) -> str | None:
+    """Return the method that is advised: LoRA where it fits, else on a base of 4 bits; None where none fits.
+
+    Every weight at once may be a little better and costs many times as much, and is not what is searched.
+    """
+    fitting = {one.name for one in facts.memory.methods if one.parts.peak <= _room(facts)}
+    return next((name for name in ("lora", "qlora") if name in fitting), None)
+
+
+def _room(facts: Facts) -> float:
+    """Return the bytes that may be used: what was free, less what is left for holes between tensors."""
+    return facts.memory.available_bytes * (1 - HEADROOM)

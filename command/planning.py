@@ -74,6 +74,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
             f"{show_bytes(memory['worker'])} per worker of {show_bytes(memory['available'])} free"
             + ("" if fits else ": does not fit, lower --slots or --workers"),
         ),
+        *_method_lines(values),
         *_step_lines(values),
         (
             "search",
@@ -83,6 +84,36 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         *([("earlier", values["earlier"])] if values.get("earlier") else []),
         ("base model", f"eval loss {show_loss(values['base_loss'])}"),
     ]
+
+
+_METHODS = {
+    "full": "full: every weight, in float32",
+    "freeze": "freeze: the last layers, in float32",
+    "lora": "LoRA",
+    "qlora": "QLoRA: a base of 4 bits",
+}
+
+
+def _method_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what each way of training takes beside the rule of thumb, and which is advised."""
+    methods = values["methods"]
+    if not methods:
+        return []
+    lines = [
+        (
+            "one run takes" if not index else "",
+            f"{show_bytes(one['peak_bytes'])} {_METHODS[one['name']]} "
+            f"({show_short(one['trained_weights'])} weights trained; rule of thumb "
+            f"{show_bytes(one['rule_of_thumb_bytes'])})" + ("" if one["fits"] else ": does not fit"),
+        )
+        for index, one in enumerate(methods)
+    ]
+    advice = {
+        "lora": "LoRA, which fits as it is",
+        "qlora": "QLoRA (--quantization-bit 4), since LoRA on the base as it is does not fit",
+        None: "none of them fits: a smaller model, a shorter --cutoff-len, or a device with more memory",
+    }
+    return [*lines, ("recommended", advice[values["recommended"]])]
 
 
 def _step_lines(values: dict[str, Any]) -> list[tuple[str, str]]:

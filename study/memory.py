@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,26 @@ class MemoryParts:
         return self.always + self.height + self.slack
 
 
+MethodName = Literal["full", "freeze", "lora", "qlora"]
+"""Every weight; those of the last layers; adapters; adapters on a base of 4 bits."""
+
+RULE_BYTES: Mapping[MethodName, float] = {"full": 18, "freeze": 2, "lora": 2, "qlora": 0.5}
+"""Rule of thumb: bytes of memory for each weight of the model, from the hardware table of LLaMA-Factory's
+README (``18x``, ``2x``, ``2x`` and ``x/2`` GB for x billions)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodMemory:
+    """What one way of training a model is predicted to take, a run of it alone."""
+
+    name: MethodName
+    """Which."""
+    trained: int
+    """Weights that are trained."""
+    parts: MemoryParts
+    """What its memory goes to."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MemoryFacts:
     """What a worker holds."""
@@ -72,6 +94,8 @@ class MemoryFacts:
     parts: MemoryParts | None = None
     """What the peak is made of that is predicted for the slots that were settled on; None in studies of
     before."""
+    methods: tuple[MethodMemory, ...] = ()
+    """What other ways of training this model would take; empty in studies of before."""
 
     def held(self, slots: int) -> int:
         """Return the bytes that a worker of so many slots is expected to hold at its height."""

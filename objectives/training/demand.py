@@ -13,9 +13,10 @@ import torch
 
 from ...study.budget import Budget
 from ...study.facts import Geometry
-from ...study.memory import MemoryParts
+from ...study.memory import MemoryParts, MethodMemory
 from .. import memory
 from ..data.dataset import Split, TokenizedData
+from ..methods import methods
 from .attention import head_shape, keeps_scores
 from .groups import at_once
 from .head import chunk_rows
@@ -70,6 +71,20 @@ class Demand:
             context=context,
             slack=self.slack,
         )
+
+
+def ways_to_train(base: BaseModel, demand: Demand, *, context: int) -> tuple[MethodMemory, ...]:
+    """Return what other ways to train the base model would take, on the same data."""
+    load = dataclasses.replace(demand.load, head_positions=min(demand.chunk, demand.positions))
+    config = base.model.config.get_text_config()
+    return methods(
+        demand.shape,
+        load,
+        numbers=base.summary.parameters,
+        tied=bool(getattr(config, "tie_word_embeddings", False)),
+        parameters=demand.parameters,
+        context=context,
+    )
 
 
 def demand_of(

@@ -23,7 +23,7 @@ from ..data.answers import answers_of
 from ..data.dataset import TokenizedData, load_data
 from ..machine import free_ram, process_memory
 from ..out_of_memory import ran_out_of_memory
-from .demand import demand_of
+from .demand import demand_of, ways_to_train
 from .determinism import compute_deterministically
 from .device import dtype_note, find_device, stored_dtype
 from .evaluation import EvalSet, mean_loss
@@ -173,6 +173,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
                 # A GPU's own libraries are no part of what is counted there.
                 context=process,
             ),
+            methods=ways_to_train(base, demand, context=process),
         ),
         pass_tokens=pass_tokens,
         base_loss=base_loss,

@@ -6,6 +6,8 @@ import pytest
 from loratune.app.planning import plan_values as plan
 from loratune.app.request import choose_preset, make_config, make_request
 from loratune.command.planning import plan_lines, share
+from loratune.objectives.memory import Load, ModelShape
+from loratune.objectives.methods import methods
 from loratune.objectives.testing.fake import FakePlan, FakeWorker
 from loratune.study.facts import BadRecord, ColumnUse, Endings, LeftOut
 from loratune.study.pruners import PRUNERS
@@ -276,3 +278,68 @@ def test_many_examples_that_are_cut_are_a_note_and_few_are_none(planned, length,
     assert notes(10) == []
     (note,) = notes(2000)
     assert cure in note
+
+
+def test_each_pruner_trains_its_own_share_and_none_trains_all(planned):
+    hours = {
+        name: planned(pruner=name)[0]["hours"] for name in ("none", "halving", "halving:factor=4", "median")
+    }
+    assert hours["halving"] / hours["none"] == pytest.approx(0.65)
+    assert hours["halving:factor=4"] < hours["halving"]
+    assert hours["median"] / hours["none"] == pytest.approx(0.36 + 0.64 * 0.12)
+    # Before others are complete nobody is stopped.
+    few = planned(pruner="hyperband", trials=5)[0]["hours"]
+    assert few == pytest.approx(planned(pruner="none", trials=5)[0]["hours"])
+
+
+SHAPE = ModelShape(hidden_size=64, intermediate_size=172, layers=4, heads=4, vocab_size=512, dtype_bytes=4)
+LOAD = Load(slots=1, together=1, rows=4, length=64, rank=16, head_positions=64)
+
+
+def with_methods(available, numbers=200_000):
+    """Facts of a model whose ways of training were reckoned, on a device of so many bytes."""
+    found = methods(SHAPE, LOAD, numbers=numbers, tied=True, parameters=5_000, context=0)
+
+    def changes(facts):
+        memory = dataclasses.replace(facts.memory, methods=found, available_bytes=available)
+        return {"memory": memory, "model": dataclasses.replace(facts.model, parameters=numbers)}
+
+    return changes, {one.name: one for one in found}
+
+
+def test_the_ways_of_training_stand_beside_the_rule_of_thumb_with_what_fits_and_one_advice(planned):
+    changes, found = with_methods(10**9)
+    values, _ = planned(changes)
+    assert [one["name"] for one in values["methods"]] == ["full", "freeze", "lora", "qlora"]
+    assert all(one["fits"] for one in values["methods"])
+    assert values["recommended"] == "lora"
+    full, freeze, lora, qlora = values["methods"]
+    assert full["bytes"]["weights"] == full["bytes"]["gradients"] == 4 * 200_000
+    assert full["bytes"]["moments"] == 8 * 200_000
+    assert freeze["trained_weights"] == 2 * (200_000 - 512 * 64) // 4
+    assert lora["bytes"]["weights"] == 4 * 200_000
+    assert lora["peak_bytes"] == found["lora"].parts.peak
+    assert qlora["bytes"]["weights"] == round((200_000 - 512 * 64) * 4.127 / 8) + 4 * 512 * 64
+    assert full["rule_of_thumb_bytes"] == 18 * 200_000
+    text = "\n".join(words for _, words in plan_lines(values))
+    assert "LoRA, which fits as it is" in text
+    assert "does not fit" not in text
+
+
+def test_where_lora_does_not_fit_the_base_is_advised_in_4_bits_and_else_another_model(planned):
+    _, found = with_methods(0)
+    between = (found["lora"].parts.peak + found["qlora"].parts.peak) / 2
+    values, _ = planned(with_methods(int(between / 0.8))[0])
+    assert values["recommended"] == "qlora"
+    assert ("recommended", "QLoRA (--quantization-bit 4), since LoRA on the base as it is does not fit") in (
+        plan_lines(values)
+    )
+    values, _ = planned(with_methods(1000)[0])
+    assert values["recommended"] is None
+    assert any("none of them fits" in words for _, words in plan_lines(values))
+
+
+def test_a_study_of_before_has_no_table_of_methods(planned):
+    values, _ = planned()
+    assert values["methods"] == []
+    assert "recommended" not in [name for name, _ in plan_lines(values)]

@@ -1,0 +1,58 @@
+"""What each way of training a model would take, one run of each: full, freeze, LoRA and QLoRA.
+
+Pure arithmetic on what ``memory.py`` counts. Plain training (full, freeze) is reckoned as ours does it, in
+float32. Knows nothing of models or devices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..study.memory import MemoryParts, MethodMemory
+from ..study.plain_method import FREEZE_LAYERS
+from . import memory
+
+NF4_BITS = 4.127
+"""Bits of a weight in nf4, double quantised, with its share of the scales: Dettmers et al., "QLoRA", 2023,
+section 3."""
+
+
+def methods(
+    shape: memory.ModelShape, load: memory.Load, *, numbers: int, tied: bool, parameters: int, context: int
+) -> tuple[MethodMemory, ...]:
+    """Return what each method takes, the most demanding first.
+
+    Args:
+        shape: the base model.
+        load: one trial, alone.
+        numbers: weights of the base model.
+        tied: whether its head is its embedding.
+        parameters: P, the numbers in one adapter.
+        context: bytes of libraries and of the process.
+    """
+    embedding = shape.vocab_size * shape.hidden_size
+    # Embedding and head are never quantised, nor is there one in a layer.
+    outside = min(numbers, embedding * (1 if tied else 2))
+    inside = numbers - outside
+    layers = min(FREEZE_LAYERS, shape.layers)
+
+    def plain(trained: int, reaching: int) -> MemoryParts:
+        # Below the first layer that is trained nothing is kept for a backward pass.
+        held = dataclasses.replace(shape, dtype_bytes=memory.FLOAT32, layers=reaching)
+        weights = memory.FLOAT32 * numbers
+        found = memory.predict_plain(held, load, weights=weights, trained=trained, context=context)
+        # The optimizer goes through one tensor at a time, the largest of which is the embedding.
+        return dataclasses.replace(found, optimizer=memory.FLOAT32 * min(trained, embedding))
+
+    def packed(weights: int) -> MemoryParts:
+        return memory.predict(shape, load, weights=weights, parameters=parameters, context=context)
+
+    frozen = shape.dtype_bytes * numbers
+    quantized = round(inside * NF4_BITS / 8) + shape.dtype_bytes * outside
+    freeze = inside // max(1, shape.layers) * layers
+    return (
+        MethodMemory(name="full", trained=numbers, parts=plain(numbers, shape.layers)),
+        MethodMemory(name="freeze", trained=freeze, parts=plain(freeze, layers)),
+        MethodMemory(name="lora", trained=parameters, parts=packed(frozen)),
+        MethodMemory(name="qlora", trained=parameters, parts=packed(quantized)),
+    )
