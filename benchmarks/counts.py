@@ -111,6 +111,7 @@ def _session(trials: int, model: ModelConfig, folder: Path) -> Counts:
             examples=32 * ROWS,
             eval_examples=16,
             slots=trials,
+            pass_tokens=0,  # all at once, as on a GPU, where more tokens go together
             cache_dir=str(folder / "tokens"),
         )
     )
