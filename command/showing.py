@@ -77,6 +77,7 @@ def print_study(out: Console, facts: StudyFacts) -> None:
             "space",
             f"preset {settings['preset']}: {space}",
         ),
+        *([("memory", facts.memory.words)] if facts.memory is not None else []),
     ]
     console.say_pairs(out, pairs)
 

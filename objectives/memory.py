@@ -23,8 +23,8 @@ HEADROOM = 0.2
 """Share of the available memory that is left free: holes between tensors, and what is no tensor."""
 
 CPU_SLACK = 0.5
-"""On a CPU, what comes and goes takes so much more: glibc keeps freed blocks that lie between others. Of
-thirty per cent to twice as much, over ten settings (docs/benchmarks.md)."""
+"""On a CPU, what comes and goes takes so much more: glibc keeps freed blocks that lie between others.
+Measured, 33 to 83 % over ten settings (docs/benchmarks.md)."""
 
 CPU_LIBRARIES = 60 * 2**20
 """Bytes that computing itself adds to a process on a CPU: code that is run for the first time, and the

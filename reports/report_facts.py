@@ -16,6 +16,7 @@ from .confirm_facts import Confirmation
 from .confirmation import confirmation
 from .curve_counts import CurveCounts, curve_counts
 from .importance import Importance, importance
+from .memory_facts import MemoryUse, memory_use
 from .trial_ends import Outcomes, outcomes
 from .verdict import Verdict, verdict
 from .view import StudyView
@@ -104,6 +105,8 @@ class StudyFacts:
     """(name, value) of how the search was run."""
     environment: dict[str, str]
     """Versions and hardware."""
+    memory: MemoryUse | None
+    """What a worker was predicted and seen to hold; None where that is not known."""
 
     @property
     def confirms_another(self) -> bool:
@@ -148,6 +151,7 @@ def study_facts(view: StudyView) -> StudyFacts:
         notes=view.budget.notes,
         settings=_settings(view),
         environment=view.study.facts.environment,
+        memory=memory_use(view),
     )
 
 
