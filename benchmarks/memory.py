@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py                      ten shapes and settings, a process each
 
-A CPU only, one thread, random weights and tokens. Each process loads its libraries first; from there on the
-growth of its resident size is measured, at its height in a study's heaviest moments: all slots filled, the
-longest micro-step, a step of the optimizer, the longest evaluation. It is a matter of bytes, so that a busy
-machine does not matter.
+A CPU only, in the environment of a worker with one thread, random weights and tokens. Each process loads its
+libraries first; from there on the growth of its resident size is measured, at its height in a study's
+heaviest moments: all slots filled, the longest micro-step, a step of the optimizer, the longest evaluation.
+It is a matter of bytes, so that a busy machine does not matter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.recomputing import recompute_activations
 from loratune.objectives.training.stream import micro_step_lengths
 from loratune.objectives.training.targets import resolve_targets
+from loratune.objectives.workers.environment import child_environment
 from loratune.study.budget import plan_budget
 from loratune.study.facts import Geometry
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -211,7 +212,8 @@ def _status(name: str) -> int:
 def in_a_process(setting: Setting) -> dict[str, int]:
     """Measure a setting in a process of its own."""
     command = [sys.executable, __file__, "--one", json.dumps(dataclasses.asdict(setting))]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = child_environment(os.environ, threads=1, device="cpu")
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise SystemExit(f"{setting.words}: {ended.stderr.strip().splitlines()[-1]}")
     found: dict[str, int] = json.loads(ended.stdout.splitlines()[-1])

@@ -9,10 +9,12 @@ import sys
 
 import torch
 
+from ..workers.environment import KEEPING
 from .model import BaseModel
 
 _MMAP_THRESHOLD = -3
-"""``M_MMAP_THRESHOLD`` of glibc's ``mallopt``."""
+_TRIM_THRESHOLD = -1
+"""``M_MMAP_THRESHOLD`` and ``M_TRIM_THRESHOLD`` of glibc's ``mallopt``."""
 
 
 def recompute_activations(base: BaseModel) -> None:
@@ -36,9 +38,13 @@ def recompute_activations(base: BaseModel) -> None:
 def _hand_back_at_once() -> None:
     """Let glibc hand freed blocks of more than 128 KiB back to the system, for time (Linux).
 
-    By itself it keeps them for the next ones, and the blocks' inputs that lie in between keep it from
-    joining them: recomputing took four times the memory that was in use. Not where the user has chosen.
+    A worker is told to keep them for the next ones, and the blocks' inputs that lie in between keep it from
+    joining them: recomputing took more than three times the memory that was in use. Not where the user has
+    chosen.
     """
-    if sys.platform == "linux" and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+    chosen = os.environ.get("MALLOC_MMAP_THRESHOLD_", KEEPING["MALLOC_MMAP_THRESHOLD_"])
+    if sys.platform == "linux" and chosen == KEEPING["MALLOC_MMAP_THRESHOLD_"]:
         with contextlib.suppress(OSError, AttributeError):  # another C library has no such setting
-            ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 128 * 1024)
+            library = ctypes.CDLL(None)
+            library.mallopt(_MMAP_THRESHOLD, 128 * 1024)
+            library.mallopt(_TRIM_THRESHOLD, 128 * 1024)

@@ -20,7 +20,7 @@ _LAUNCHER = (
 _ALLOCATORS = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 """Names of the setting of PyTorch's allocator: since 2.9, and before. What the user set stays as it is."""
 
-_KEEPING = {
+KEEPING = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
@@ -46,7 +46,7 @@ def child_environment(environ: Mapping[str, str], *, threads: int, device: str |
     environment["TOKENIZERS_PARALLELISM"] = "false"
     on_gpu = device is not None and device.startswith("cuda")
     if not on_gpu and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in environ):
-        environment |= _KEEPING
+        environment |= KEEPING
     if device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     elif device is not None and device.startswith("cuda:"):
