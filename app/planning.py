@@ -16,6 +16,7 @@ from ..study.full_run import EPOCHS
 from ..study.memory import RULE_BYTES
 from ..study.stop_tokens import stops_differ
 from ..study.study_config import StudyConfig
+from .pace import Pace
 from .places import on_gpu
 
 EVAL_COST = 1 / 3
@@ -36,21 +37,28 @@ class Plan:
     """Worker processes."""
     earlier: str | None = None
     """What an earlier study gives to it, or could, in a sentence."""
+    pace: Pace | None = None
+    """How fast a search of this model and data went before; None where there was none."""
 
     def values(self) -> dict[str, Any]:
         """Return the plan as plain values: examples, steps, memory, hours."""
-        values = plan_values(self.config, self.facts, trials=self.trials, workers=self.workers)
+        values = plan_values(
+            self.config, self.facts, trials=self.trials, workers=self.workers, pace=self.pace
+        )
         return {**values, "earlier": self.earlier}
 
 
-def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int) -> dict[str, Any]:
+def plan_values(
+    config: StudyConfig, facts: Facts, *, trials: int, workers: int, pace: Pace | None = None
+) -> dict[str, Any]:
     """Return the plan of a study as plain values, for ``--json``."""
     budget, data, model, memory = facts.budget, facts.data, facts.model, facts.memory
     # No configuration is trained twice, so a search ends where there are no more.
     trials = min(trials, config.space.size or trials)
     share = config.pruner.trained_share(trials)
     evaluated = budget.eval_examples * (len(budget.rungs) - 1) + budget.final_eval_examples
-    rows = trials * share * (budget.examples + EVAL_COST * evaluated)
+    seen = trials * share * budget.examples
+    rows = seen + trials * share * EVAL_COST * evaluated
     steps = () if config.ladder is None else config.ladder.planned(trials)
     # Above the search each trial is evaluated at its end and after its fourth round.
     above = (
@@ -59,6 +67,10 @@ def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int)
     if config.ladder is not None:
         rows = min(rows, config.ladder.searching * (1 + EVAL_COST * evaluated / budget.examples))
         rows += config.ladder.examples - config.ladder.searching + above
+        seen = min(seen, config.ladder.searching) + config.ladder.examples - config.ladder.searching
+    # A pace that was seen has evaluations in it.
+    speed = facts.rows_per_second * workers
+    seconds = rows / speed if pace is None else seen / pace.examples_per_second
     examples = data.train + data.validation + data.test
     shorter = data.cutoff_len < config.objective.data.cutoff_len
     cut = cut_note(data.truncated, examples, data.cutoff_len, is_context=shorter)
@@ -130,8 +142,9 @@ def plan_values(config: StudyConfig, facts: Facts, *, trials: int, workers: int)
         "methods": _methods(facts),
         "recommended": _recommended(facts),
         "base_loss": facts.base_loss,
-        "examples_per_second": facts.rows_per_second * workers,
-        "hours": rows / (facts.rows_per_second * workers) / 3600,
+        "examples_per_second": speed if pace is None else pace.examples_per_second,
+        "hours": seconds / 3600,
+        "hours_as_in": None if pace is None else pace.study,
     }
 
 

@@ -21,6 +21,7 @@ from .earlier import Learned, learn
 from .early import EarlyWorkers
 from .looking import as_begun, look_first
 from .options import RunOptions, SearchOptions
+from .pace import Pace, measured_pace
 from .planning import Plan
 from .preparing import make_study, planned_workers, prepare
 from .request import Request, wanted_trials
@@ -51,23 +52,25 @@ def plan(
         prepared = prepare(request, logs=folder, cache=None, starting=preparing)
         prepared.worker.close()
     workers = planned_workers(request, prepared)
-    learned = _would_learn(request, prepared.config, prepared.facts)
+    learned, pace = _known_before(request, prepared.config, prepared.facts)
     return Plan(
         config=learned.config,
         facts=prepared.facts,
         trials=wanted_trials(request, prepared.config),
         workers=workers,
         earlier=learned.words,
+        pace=pace,
     )
 
 
-def _would_learn(request: Request, config: StudyConfig, facts: Facts) -> Learned:
-    """Return what a search would take over from the database, where that is there and ours."""
+def _known_before(request: Request, config: StudyConfig, facts: Facts) -> tuple[Learned, Pace | None]:
+    """Return what a search would take over from the database, and how fast one went, where that is ours."""
     path = engine.parse(request.storage).path
     if path is None or not path.exists() or foreign.look(path).whose != "ours":
-        return Learned(config=config, words=None)
+        return Learned(config=config, words=None), None
     with Store.open(request.storage, mode="read") as store:
-        return learn(store, request.search.learn_from, config, facts, name=request.search.study)
+        given, name = request.search.learn_from, request.search.study
+        return learn(store, given, config, facts, name=name), measured_pace(store, facts)
 
 
 def start(

@@ -79,11 +79,18 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "search",
             f"{_at_once(values)}, about {show_seconds(3600 * values['hours'], about=True)} "
-            f"(rough, from {values['examples_per_second']:.0f} examples/s)",
+            + _how_known(values),
         ),
         *([("earlier", values["earlier"])] if values.get("earlier") else []),
         ("base model", f"eval loss {show_loss(values['base_loss'])}"),
     ]
+
+
+def _how_known(values: dict[str, Any]) -> str:
+    """Say where the time comes from: a study that was run, or an estimate."""
+    speed = f"{values['examples_per_second']:.0f} examples/s"
+    study = values["hours_as_in"]
+    return f"(rough, an estimate from {speed})" if study is None else f"(as study {study} went: {speed})"
 
 
 _METHODS = {

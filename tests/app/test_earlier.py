@@ -7,6 +7,7 @@ import pytest
 from loratune import app
 from loratune.app import earlier, searching, workers
 from loratune.app.options import RunOptions, SearchOptions
+from loratune.app.pace import measured_pace
 from loratune.errors import StorageError, StudyExists, UsageError
 from loratune.objectives.testing.fake import FakeWorker
 from loratune.storage.store import Store
@@ -192,3 +193,22 @@ def test_without_digests_a_model_is_the_same_by_its_name_and_commit():
     one, other = (facts(name_or_path="org/model", revision=commit).model for commit in ("abc", "def"))
     assert earlier.same_model(one, one)
     assert not earlier.same_model(one, other)
+
+
+def test_a_plan_goes_by_the_pace_of_a_search_that_was_run_and_says_so():
+    estimated = app.plan(SearchOptions(seed=1)).values()
+    assert estimated["hours_as_in"] is None
+    start("one", trials=12)
+    with Store.open("tune.db", mode="read") as store:
+        study = store.study("one")
+        seconds = sum(event.detail["seconds"] for event in store.events(study.id) if event.kind == "finished")
+        examples = sum(trial.rounds for trial in store.trials(study.id)) * study.facts.budget.round_examples
+    values = app.plan(SearchOptions(seed=1, trials=10)).values()
+    assert values["hours_as_in"] == "one"
+    assert values["examples_per_second"] == pytest.approx(examples / seconds)
+    seen = 10 * 0.65 * values["examples"]
+    assert values["hours"] == pytest.approx(seen / (examples / seconds) / 3600)
+    # Other data went at another pace.
+    known = facts(fingerprint="other")
+    with Store.open("tune.db", mode="read") as store:
+        assert measured_pace(store, known) is None

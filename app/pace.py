@@ -1,0 +1,45 @@
+"""How fast a search of this model and data went before, on this device: better known than any estimate."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..errors import StorageError
+from ..storage.store import Store
+from ..study.facts import Facts
+from .earlier import same_model
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pace:
+    """What was measured."""
+
+    study: str
+    """Of which study."""
+    examples_per_second: float
+    """Training examples over the seconds of its runs: all workers together, with evaluation and starts."""
+
+
+def measured_pace(store: Store, facts: Facts) -> Pace | None:
+    """Return the pace of the latest search of the same model and data on such a device; None without one."""
+    for study_id in reversed(store.study_ids()):
+        try:
+            study = store.study(store.head(study_id).name)
+        except StorageError:
+            continue  # who plans another study has no need to know; tune db check says more
+        known = study.facts
+        if (
+            study.config.stage is not None
+            or known.data.fingerprint != facts.data.fingerprint
+            or known.model.device_name != facts.model.device_name
+            or not same_model(known.model, facts.model)
+        ):
+            continue
+        events = store.events(study.id)
+        ended = [event for event in events if event.kind in ("finished", "interrupted")]
+        seconds = sum(float(event.detail["seconds"]) for event in ended)
+        rounds = sum(trial.rounds for trial in store.trials(study.id))
+        if seconds > 0 and rounds:
+            examples = rounds * known.budget.round_examples
+            return Pace(study=study.name, examples_per_second=examples / seconds)
+    return None
