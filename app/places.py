@@ -121,8 +121,12 @@ def cores() -> int:
 
 def threads_on(device: str) -> int:
     """One thread on a CPU, where each core has a worker of its own; a GPU's worker has the CPU to itself."""
-    gpu = device.startswith("cuda") or (device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")))
-    return min(8, cores()) if gpu else 1
+    return min(8, cores()) if may_take_gpu(device) else 1
+
+
+def may_take_gpu(device: str) -> bool:
+    """Return whether a worker of that device trains on a GPU, as far as can be told without torch."""
+    return device.startswith("cuda") or (device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def on_gpu(facts: Facts) -> bool:

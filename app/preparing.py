@@ -22,7 +22,15 @@ from ..study.records import StudyRecord
 from ..study.study_config import StudyConfig
 from .early import EarlyWorkers, devices_beside_the_first
 from .metric_check import check_measurable
-from .places import check_count, check_device, count_workers, find_places, machine_of, threads_on
+from .places import (
+    check_count,
+    check_device,
+    count_workers,
+    find_places,
+    machine_of,
+    may_take_gpu,
+    threads_on,
+)
 from .request import (
     Request,
     choose_preset,
@@ -74,7 +82,7 @@ def prepare(
     config = make_config(request, chosen or preset("default"))
     precheck(config.objective, sized=chosen is not None)
     device, wanted = config.objective.model.device, request.run.workers_wanted
-    gpus = machine.count_gpus() if device != "cpu" and threads_on(device) > 1 else 0
+    gpus = machine.count_gpus() if may_take_gpu(device) else 0
     if device.startswith("cuda"):
         check_device(device, gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
         check_count(wanted, 1 if device.startswith("cuda:") else gpus or wanted or 1)

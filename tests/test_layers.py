@@ -94,6 +94,7 @@ LIGHT = {
     "__init__",
     "demo.__init__",
     "objectives.__init__",
+    "objectives.allocator",
     "objectives.base",
     "objectives.data.__init__",
     "objectives.testing.__init__",

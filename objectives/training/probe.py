@@ -21,9 +21,10 @@ from .evaluation import EvalSet
 from .groups import groups
 from .model import BaseModel
 from .optimizer import Step, adamw
-from .pack import Dropout, Pack
+from .pack import Pack
 from .quantized import weight_bytes
 from .stream import Stream
+from .update import Dropout
 
 
 class Meter(Protocol):

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
-import sys
-
 import torch
 
-from ..workers.environment import KEEPING
+from ..allocator import hand_back_at_once
 from .model import BaseModel
-
-_MMAP_THRESHOLD = -3
-_TRIM_THRESHOLD = -1
-"""``M_MMAP_THRESHOLD`` and ``M_TRIM_THRESHOLD`` of glibc's ``mallopt``."""
 
 
 def recompute_activations(base: BaseModel) -> None:
@@ -32,19 +23,4 @@ def recompute_activations(base: BaseModel) -> None:
     decoder = model.get_decoder()
     (model if decoder is None else decoder).train()
     if base.device.type == "cpu":
-        _hand_back_at_once()
-
-
-def _hand_back_at_once() -> None:
-    """Let glibc hand freed blocks of more than 128 KiB back to the system, for time (Linux).
-
-    A worker is told to keep them for the next ones, and the blocks' inputs that lie in between keep it from
-    joining them: recomputing took more than three times the memory that was in use. Not where the user has
-    chosen.
-    """
-    chosen = os.environ.get("MALLOC_MMAP_THRESHOLD_", KEEPING["MALLOC_MMAP_THRESHOLD_"])
-    if sys.platform == "linux" and chosen == KEEPING["MALLOC_MMAP_THRESHOLD_"]:
-        with contextlib.suppress(OSError, AttributeError):  # another C library has no such setting
-            library = ctypes.CDLL(None)
-            library.mallopt(_MMAP_THRESHOLD, 128 * 1024)
-            library.mallopt(_TRIM_THRESHOLD, 128 * 1024)
+        hand_back_at_once()

@@ -7,7 +7,7 @@ import math
 
 from ...spaces.params import LoraParams
 from .kept import Kept
-from .pack import Dropout
+from .update import Dropout
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -9,6 +9,7 @@ import importlib.metadata
 from collections.abc import Mapping
 
 from ...errors import WorkerError
+from .. import allocator
 from ..machine import visible_names
 
 _LAUNCHER = (
@@ -19,15 +20,6 @@ _LAUNCHER = (
 
 _ALLOCATORS = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 """Names of the setting of PyTorch's allocator: since 2.9, and before. What the user set stays as it is."""
-
-KEEPING = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
-"""What glibc reads. A micro-step frees what the next one asks for again; given back to the system in between,
-every page of it is cleared anew, which took about a tenth of a small model's time (docs/log.md). Other C
-libraries ignore it."""
 
 
 def child_environment(environ: Mapping[str, str], *, threads: int, device: str | None) -> dict[str, str]:
@@ -45,8 +37,8 @@ def child_environment(environ: Mapping[str, str], *, threads: int, device: str |
         environment[name + suffix] = str(threads)
     environment["TOKENIZERS_PARALLELISM"] = "false"
     on_gpu = device is not None and device.startswith("cuda")
-    if not on_gpu and not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in environ):
-        environment |= KEEPING
+    if not on_gpu and not allocator.is_chosen(environ):
+        environment |= allocator.KEEPING
     if device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     elif device is not None and device.startswith("cuda:"):

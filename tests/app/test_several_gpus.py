@@ -45,6 +45,7 @@ def pretend_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         for module in (preparing, early, places):
             if hasattr(module, "threads_on"):
                 monkeypatch.setattr(module, "threads_on", lambda device: 2 if device != "cpu" else 1)
+        monkeypatch.setattr(preparing, "may_take_gpu", lambda device: device != "cpu")
         monkeypatch.setattr(running, "threads_on", lambda _: 2)
         monkeypatch.setattr("loratune.objectives.machine.count_gpus", lambda: gpus)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -78,6 +79,14 @@ def test_a_gpu_that_was_named_is_the_only_one(machine: Machine) -> None:
     app.start(app.SearchOptions(trials=4, device="cuda:1"))
     assert seen(0) == [("GPU-77", "cuda", "False", "None")]
     assert not Path("tune-artifacts/logs/worker-1.log").exists()
+
+
+def test_a_single_core_hides_no_gpu(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(2, "5,GPU-77")
+    for module in (preparing, early, places, running):
+        monkeypatch.setattr(module, "threads_on", lambda _: 1)
+    app.start(app.SearchOptions(trials=4, device="cuda:1"))
+    assert [name for name, *_ in seen(0)] == ["GPU-77"]
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("cuda", 2), ("cuda:1", 1)])

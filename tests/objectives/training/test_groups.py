@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loratune.objectives.training.batches import collate
 from loratune.objectives.training.groups import at_once, groups
-from loratune.objectives.training.pack import Dropout, Pack
+from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.session import Session
+from loratune.objectives.training.update import Dropout
 from loratune.study.budget import ROUNDS
 from loratune.study.config import ObjectiveConfig
 from tiny_packs import BASE, make_geometry, make_params, make_split, shake

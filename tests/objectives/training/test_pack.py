@@ -13,8 +13,9 @@ from loratune.objectives.training import head as head_module
 from loratune.objectives.training.batches import Batch, Supervised, collate, repeated
 from loratune.objectives.training.head import head_loss
 from loratune.objectives.training.model import hold
-from loratune.objectives.training.pack import Dropout, Pack
+from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.recomputing import recompute_activations
+from loratune.objectives.training.update import Dropout
 from tiny_packs import BASE, VOCAB, make_base, make_geometry, make_params, make_split, shake
 
 torch.set_num_threads(1)

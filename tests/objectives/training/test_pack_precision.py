@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from loratune.objectives.training import pack as packing
+from loratune.objectives.training import update
 from loratune.objectives.training.batches import collate
 from loratune.objectives.training.pack import Pack
 from tiny_packs import make_base, make_geometry, make_params, make_split, shake
@@ -22,7 +22,7 @@ def test_a_step_sums_half_precision_micro_batches_without_rounding_them(dtype: t
     for _ in range(64):
         left = torch.randn(2, 8, 40, generator=generator).to(dtype)
         right = torch.randn(2, 40, 24, generator=generator).to(dtype)
-        packing._accumulate(into, left, right)
+        update._accumulate(into, left, right)
         exact += left.double() @ right.double()
     error = float((into.double() - exact).abs().max() / exact.abs().max())
     assert error < 1e-6  # rounded to bfloat16 on the way it would be near 1e-3
@@ -69,7 +69,7 @@ def test_on_a_gpu_half_precision_is_multiplied_into_float32_by_one_kernel() -> N
         left = torch.zeros(2, 8, 40, device="cuda", dtype=torch.bfloat16)
         right = torch.zeros(2, 40, 24, device="cuda", dtype=torch.bfloat16)
         seen.clear()
-        packing._accumulate(into, left, right)
+        update._accumulate(into, left, right)
     assert seen == ["aten.bmm.dtype", "aten.add_.Tensor"]
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from loratune.objectives.training import pack as packing
 from loratune.objectives.training.batches import collate, repeated
 from loratune.objectives.training.layout import RowLayout, RunViews
-from loratune.objectives.training.pack import Dropout, Pack
+from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.rank_groups import Run, group_of, rank_groups, runs
+from loratune.objectives.training.update import Dropout
 from tiny_packs import BASE, VOCAB, make_geometry, make_params, make_split, shake
 
 SLOTS = 6
