@@ -138,13 +138,13 @@ def load(path: Path, level: int = 0) -> Table:
 
 
 class Nearest:
-    """See ``World``; a search takes each configuration once."""
+    """See ``World``; a search takes each configuration once, under a seed that all were trained under."""
 
     def __init__(self, table: Table, seed: int) -> None:
         self.table = table
-        self.observed = seed % SEEDS
-        there = ~np.isnan(table.losses[:, self.observed, -1])
-        self._free = there.copy()
+        everywhere = np.flatnonzero(~np.isnan(table.losses[:, :, -1]).any(axis=0))
+        self.observed = int(everywhere[seed % len(everywhere)])
+        self._free = np.ones(len(table.params), dtype=bool)
         others = np.delete(table.bounded[:, :, -1], self.observed, axis=1)
         alone = np.isnan(others).all(axis=1)
         with warnings.catch_warnings():
