@@ -31,6 +31,7 @@ from ..whole_files import is_there
 from . import retraining
 from .default_storage import default_storage
 from .settling import scratch
+from .unlocking import times_opened
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,10 @@ def export(
         if exporter.needs_weights:
             folder = stack.enter_context(scratch())
             handed = _with_weights(where, handed, folder, tell, training)
-            handed = dataclasses.replace(handed, chosen=_how_chosen(where, view, handed))
+            with Store.open(where, mode="read") as store:
+                openings = times_opened(store, handed.data.fingerprint)
+            chosen_how = _how_chosen(where, view, handed)
+            handed = dataclasses.replace(handed, chosen=chosen_how, test_openings=openings)
         there = output is not None and is_there(output)
         if exporter.needs_folded and output is not None:
             tell(ExportNotice(text="folding the adapter into the base model …", kind="progress"))

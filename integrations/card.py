@@ -59,11 +59,13 @@ def _losses(handed: Handover) -> str:
         return "It has no final loss."
     this = ("this one", show_loss(handed.trial.value), "")
     rows = [this, *((one.name, show_loss(one.loss), _difference(one)) for one in handed.compared)]
+    opened = handed.test_openings
+    looked = f"was opened {counted(opened, 'time')} on these data" if opened else "was not looked at"
     on = counted(handed.budget.final_eval_examples, "validation example")
     return (
         f"Mean loss per target token on {on}; the intervals (95 %) are of the paired difference over these "
         "examples, and know nothing of the luck of one training run. The validation set was chosen by; the "
-        "test set was not looked at.\n\n" + _table(("", "eval loss", "higher than this one by"), rows)
+        f"test set {looked}.\n\n" + _table(("", "eval loss", "higher than this one by"), rows)
     )
 
 

@@ -60,6 +60,8 @@ class Handover(StudyParts):
     """What the base model has of what its study selects by; None where that is the loss or is not known."""
     chosen: str = ""
     """How it was chosen, in a sentence."""
+    test_openings: int = 0
+    """How often the test set of its data was looked at, by whichever study of the database."""
 
     @property
     def model_name(self) -> str:

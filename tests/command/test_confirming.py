@@ -79,6 +79,14 @@ def test_it_says_beforehand_what_it_will_do_and_afterwards_what_it_found(confirm
     assert "stable across seeds here" in " ".join(said.split())
 
 
+def test_a_model_card_written_after_it_knows_of_the_look(confirmed, tune, tmp_path):
+    folder = tmp_path / "in"
+    shutil.copytree(confirmed, folder)
+    assert tune("export", "done", "--format", "peft", "-o", "best", cwd=folder).code == 0
+    card = (folder / "best" / "README.md").read_text(encoding="utf-8")
+    assert "the test set was opened 1 time on these data" in card
+
+
 def test_killed_at_any_time_it_ends_with_the_same_numbers(confirmed, finished, begin, tmp_path):
     folder = tmp_path / "in"
     shutil.copytree(finished, folder)

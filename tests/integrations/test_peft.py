@@ -165,6 +165,7 @@ def test_its_card_says_at_what_share_of_a_full_run_it_was_selected(study, adapte
     card = (export_peft(study(), 0, path, tmp_path / "best") / "README.md").read_text(encoding="utf-8")
     assert "18\u00a0% of a run of 3 epochs of 2\u202f800 examples." in card
     assert "below" not in card
+    assert "test set was not looked at" in card
 
 
 def test_every_field_of_the_config_is_one_that_peft_has(study, adapter, tmp_path):
