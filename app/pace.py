@@ -28,18 +28,26 @@ def measured_pace(store: Store, facts: Facts) -> Pace | None:
         except StorageError:
             continue  # who plans another study has no need to know; tune db check says more
         known = study.facts
-        if (
-            study.config.stage is not None
-            or known.data.fingerprint != facts.data.fingerprint
-            or known.model.device_name != facts.model.device_name
-            or not same_model(known.model, facts.model)
-        ):
+        if study.config.stage is not None or not _as_fast(known, facts):
             continue
         events = store.events(study.id)
         ended = [event for event in events if event.kind in ("finished", "interrupted")]
+        if len(ended) <= sum(event.kind == "resumed" for event in events):
+            continue  # a run of it was killed, or goes on now, and nobody knows for how long it trained
         seconds = sum(float(event.detail["seconds"]) for event in ended)
         rounds = sum(trial.rounds for trial in store.trials(study.id))
         if seconds > 0 and rounds:
             examples = rounds * known.budget.round_examples
             return Pace(study=study.name, examples_per_second=examples / seconds)
     return None
+
+
+def _as_fast(one: Facts, other: Facts) -> bool:
+    """Return whether two studies train the same model on the same data, held alike on such a device."""
+    mine, theirs = one.model, other.model
+    return (
+        same_model(mine, theirs)
+        and one.data.fingerprint == other.data.fingerprint
+        and (mine.device_name, mine.bits) == (theirs.device_name, theirs.bits)
+        and one.geometry.dtype == other.geometry.dtype
+    )
