@@ -2,8 +2,8 @@
 
 Pure arithmetic on a decoder of ordinary build (pre-norm, as Llama is), counted tensor by tensor from what
 autograd keeps of Transformers' layers and of the pack's own; ``benchmarks/memory.py`` holds it against what
-processes were seen to take. Left out: the allocator's slack, for which ``HEADROOM`` leaves a share free, and
-experts, whose tokens nobody can tell beforehand. Knows nothing of models or devices.
+processes were seen to take. Left out: what a GPU's allocator keeps beside tensors, for which ``HEADROOM``
+leaves a share free, and experts, whose tokens nobody can tell beforehand. Knows nothing of models or devices.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from ..study.memory import MemoryParts
 FLOAT32 = 4
 """Bytes of the numbers in an adapter's row, and of those that are computed with more care."""
 
-ROW_COPIES = 4
-"""Parameters, gradients and Adam's two moments."""
-
 HEADROOM = 0.2
 """Share of the available memory that is left free: holes between tensors, and what is no tensor."""
 
@@ -29,9 +26,6 @@ Measured, 33 to 83 % over ten settings (docs/benchmarks.md)."""
 CPU_LIBRARIES = 60 * 2**20
 """Bytes that computing itself adds to a process on a CPU: code that is run for the first time, and the
 libraries' own buffers."""
-
-CUDA_CONTEXT = 600 * 2**20
-"""Bytes that CUDA takes on a card for a process before it holds a tensor: context, kernels, workspaces."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,13 +144,14 @@ def predict_plain(
 
     Args:
         shape: the base model.
-        load: one trial; its rank and slots do not matter.
+        load: one trial; its rank, slots and adapted layers do not matter.
         weights: bytes of the base model.
         trained: how many of its numbers are trained.
         moment_bytes: bytes of a moment's number; 0: as the weights.
         context: bytes of libraries.
     """
-    plain = dataclasses.replace(load, slots=0, together=1, rank=0, dropout=False)
+    # Weights are trained by the inputs of all layers, whichever carry adapters.
+    plain = dataclasses.replace(load, slots=0, together=1, rank=0, dropout=False, inputs=None)
     parts = predict(shape, plain, weights=weights, parameters=0, context=context)
     gradients = trained * shape.dtype_bytes
     moments = 2 * trained * (moment_bytes or shape.dtype_bytes)
@@ -171,11 +166,6 @@ def row_parameters(shapes: Sequence[tuple[int, int]], rank_max: int) -> int:
     2912
     """
     return sum(rank_max * (inputs + outputs) for inputs, outputs in shapes)
-
-
-def row_bytes(parameters: int) -> int:
-    """Return the bytes of one trial's training state: 4 numbers of 4 bytes per parameter."""
-    return ROW_COPIES * FLOAT32 * parameters
 
 
 def layer_bytes(shape: ModelShape, load: Load) -> int:
@@ -241,52 +231,9 @@ def forward_bytes(shape: ModelShape) -> int:
     return shape.dtype_bytes * max(8 * shape.hidden_size, 3 * shape.intermediate_size + 4 * shape.hidden_size)
 
 
-def activation_bytes(
-    shape: ModelShape,
-    length: int,
-    *,
-    rows: int,
-    rank_max: int,
-    targets_per_layer: int = 7,
-    checkpointing: bool = False,
-    dropout: bool = False,
-    eager: bool = False,
-) -> int:
-    """Return the bytes of a slot's activations at their height, in the backward pass of one micro-step.
-
-    Args:
-        shape: the base model.
-        length: longest padded length in tokens.
-        rows: examples of the slot in one micro-step (m).
-        rank_max: rank of the packed adapters.
-        targets_per_layer: wrapped linear layers in one block.
-        checkpointing: only the blocks' inputs are kept, and one block is computed again.
-        dropout: whether a trial may use dropout.
-        eager: whether attention keeps its scores.
-    """
-    load = Load(
-        slots=1,
-        together=1,
-        rows=rows,
-        length=length,
-        rank=rank_max,
-        targets_per_layer=targets_per_layer,
-        checkpointing=checkpointing,
-        dropout=dropout,
-        eager=eager,
-    )
-    parts = predict(shape, load, weights=0, parameters=0)
-    return parts.activations + parts.backward
-
-
 def head_bytes(shape: ModelShape, positions: int) -> int:
     """Return the bytes of one chunk at the head: float32 logits, log-softmax, both gradients."""
     return positions * shape.vocab_size * 4 * FLOAT32
-
-
-def slot_bytes(parameters: int, activations: int) -> int:
-    """Return the bytes of one more slot: its row, the optimizer's temporary for it, and its activations."""
-    return row_bytes(parameters) + activations
 
 
 def slots_and_groups(available: int, once: int, *, row: int, training: int, at_once: int) -> tuple[int, int]:

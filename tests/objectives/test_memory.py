@@ -4,14 +4,11 @@ import pytest
 from loratune.objectives.memory import (
     Load,
     ModelShape,
-    activation_bytes,
     head_bytes,
     layer_bytes,
     predict,
     predict_plain,
-    row_bytes,
     row_parameters,
-    slot_bytes,
     slots_and_groups,
 )
 
@@ -21,13 +18,15 @@ QWEN = ModelShape(
 
 
 def of(shape=QWEN, length=512, **other):
-    return activation_bytes(shape, length, **{"rows": 4, "rank_max": 64} | other)
+    """Return what comes and goes in the backward pass of one trial's micro-step."""
+    load = Load(slots=1, together=1, length=length, **{"rows": 4, "rank": 64} | other)
+    parts = predict(shape, load, weights=0, parameters=0)
+    return parts.activations + parts.backward
 
 
-def test_a_row_holds_a_and_b_of_every_layer_four_times():
+def test_a_row_holds_a_and_b_of_every_layer():
     # rank 8 on a 64 -> 172 layer: A is 8 x 64, B is 172 x 8.
     assert row_parameters([(64, 172)], 8) == 8 * 64 + 172 * 8
-    assert row_bytes(1000) == 16_000
 
 
 def test_one_block_by_hand():
@@ -40,9 +39,7 @@ def test_one_block_by_hand():
     load = Load(slots=1, together=1, rows=2, length=3, rank=8)
     assert layer_bytes(shape, load) == 3 * (norms + inputs + attention + mlp + low)
     # Twice the stream past the last block; on the way back six norms' worth, which is more than the MLP's.
-    assert activation_bytes(shape, 3, rows=2, rank_max=8) == 2 * (
-        layer_bytes(shape, load) + 3 * 4 * (2 * 10 + 6 * 10)
-    )
+    assert of(shape, 3, rows=2, rank=8) == 2 * (layer_bytes(shape, load) + 3 * 4 * (2 * 10 + 6 * 10))
 
 
 def test_what_is_different_about_a_model_costs_what_it_keeps():
@@ -80,6 +77,9 @@ def test_a_plain_run_has_no_adapters_but_gradients_and_moments_of_what_it_trains
     parts = predict_plain(QWEN, load, weights=1000, trained=500)
     assert (parts.adapters, parts.gradients, parts.moments) == (0, 1000, 2000)
     assert predict_plain(QWEN, load, weights=1000, trained=500, moment_bytes=4).moments == 4000
+    # Which layers carry adapters, and a trial's dropout, say nothing of it.
+    adapted = dataclasses.replace(load, inputs=1024, dropout=True)
+    assert predict_plain(QWEN, adapted, weights=1000, trained=500) == parts
 
 
 def test_activations_grow_with_rows_and_length_and_blocks():
@@ -100,10 +100,6 @@ def test_eager_attention_and_dropout_cost_more():
 
 def test_the_head_costs_by_positions_and_vocabulary():
     assert head_bytes(QWEN, 16) == 16 * 151_936 * 16
-
-
-def test_a_slot_is_its_row_and_its_activations():
-    assert slot_bytes(1000, 5) == 16_005
 
 
 @pytest.mark.parametrize(
