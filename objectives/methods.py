@@ -18,7 +18,15 @@ section 3."""
 
 
 def methods(
-    shape: memory.ModelShape, load: memory.Load, *, numbers: int, tied: bool, parameters: int, context: int
+    shape: memory.ModelShape,
+    load: memory.Load,
+    *,
+    numbers: int,
+    tied: bool,
+    parameters: int,
+    context: int,
+    slack: float = 0.0,
+    plain_scores: bool = False,
 ) -> tuple[MethodMemory, ...]:
     """Return what each method takes, the most demanding first.
 
@@ -29,6 +37,8 @@ def methods(
         tied: whether its head is its embedding.
         parameters: P, the numbers in one adapter.
         context: bytes of libraries and of the process.
+        slack: share of what comes and goes that the allocator keeps beside it.
+        plain_scores: whether attention keeps its scores in float32, as plain training has it.
     """
     embedding = shape.vocab_size * shape.hidden_size
     # Embedding and head are never quantised, nor is there one in a layer.
@@ -40,12 +50,16 @@ def methods(
         # Below the first layer that is trained nothing is kept for a backward pass.
         held = dataclasses.replace(shape, dtype_bytes=memory.FLOAT32, layers=reaching)
         weights = memory.FLOAT32 * numbers
-        found = memory.predict_plain(held, load, weights=weights, trained=trained, context=context)
+        own = dataclasses.replace(load, eager=load.eager or plain_scores)
+        found = memory.predict_plain(held, own, weights=weights, trained=trained, context=context)
         # The optimizer goes through one tensor at a time, the largest of which is the embedding.
-        return dataclasses.replace(found, optimizer=memory.FLOAT32 * min(trained, embedding))
+        found = dataclasses.replace(found, optimizer=memory.FLOAT32 * min(trained, embedding))
+        return dataclasses.replace(found, slack=int(slack * found.height))
 
     def packed(weights: int) -> MemoryParts:
-        return memory.predict(shape, load, weights=weights, parameters=parameters, context=context)
+        return memory.predict(
+            shape, load, weights=weights, parameters=parameters, context=context, slack=slack
+        )
 
     frozen = shape.dtype_bytes * numbers
     quantized = round(inside * NF4_BITS / 8) + shape.dtype_bytes * outside

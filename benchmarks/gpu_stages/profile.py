@@ -43,9 +43,11 @@ def _profile(stage: Stage, shape: str, trials: int, group: int, rows: int, lengt
         with torch.profiler.profile(activities=activities) as profile:
             once()
             stage.synchronize()
-        found: Any = profile.key_averages()
-        table = found.table(sort_by=key, row_limit=WRITTEN, max_name_column_width=70)
+        averages: Any = profile.key_averages()
+        table = averages.table(sort_by=key, row_limit=WRITTEN, max_name_column_width=70)
         (stage.folder / f"profile-{shape}.txt").write_text(table + "\n")
+        # A kernel's time is told of the operator that called it and, beside it, of the kernel itself.
+        found = [one for one in averages if one.device_type == torch.autograd.DeviceType.CPU]
         whole = sum(getattr(one, key) for one in found)
         heaviest = sorted(found, key=lambda one: -getattr(one, key))[:SHOWN]
         stage.tell(

@@ -1,6 +1,6 @@
 """What is measured beside the losses when a trial is evaluated for the last time, or on the test set.
 
-One trial after the other, so that the shapes, and with them the numbers, do not depend on its neighbours.
+And of the base model, once, when a study is made. One trial after the other, so that the shapes, and with them the numbers, do not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .pack import Pack
 
 
 class Beside:
-    """What a study measures; nothing is made before the first trial has come to its end.
+    """What a study measures; nothing is made before it is asked for.
 
     Args:
         config: what the study selects by.

@@ -84,6 +84,8 @@ def ways_to_train(base: BaseModel, demand: Demand, *, context: int) -> tuple[Met
         tied=bool(getattr(config, "tie_word_embeddings", False)),
         parameters=demand.parameters,
         context=context,
+        slack=demand.slack,
+        plain_scores=keeps_scores(config, base.device, torch.float32),
     )
 
 
