@@ -1,6 +1,7 @@
 """What is measured beside the losses when a trial is evaluated for the last time, or on the test set.
 
-And of the base model, once, when a study is made. One trial after the other, so that the shapes, and with them the numbers, do not depend on its neighbours.
+And of the base model, once, when a study is made. One trial after the other, so that the shapes, and with
+them the numbers, do not depend on its neighbours.
 """
 
 from __future__ import annotations
