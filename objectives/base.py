@@ -43,6 +43,8 @@ class RoundProgress:
     """Real tokens of all its trials."""
     memory_bytes: int
     """Peak memory so far."""
+    passes: int = 0
+    """Forward passes of evaluations so far, by which a long one is told from a worker that hangs."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -228,6 +228,7 @@ class _Search:
             ended = self._boundary.end_whole([worker for worker in self._workers if not worker.given_up])
         if ended:
             self._announcer.show(self._rounds)
+        self._announcer.show_again(self._rounds)
 
     def _hear(self, worker: WorkerState, timeout: float) -> None:
         """Take what a worker that trains has to say, or end it where it has been silent for too long."""

@@ -16,6 +16,9 @@ from .measure import finite
 from .study_state import StudyState
 from .worker_state import WorkerState
 
+QUIET_SECONDS = 5.0
+"""Seconds after which it is told again where a search stands, whatever its workers say."""
+
 
 class Announcer:
     """Tells observers what happens and where the search stands."""
@@ -31,7 +34,7 @@ class Announcer:
         self._workers = workers
         self._observers = tuple(observers)
         self._clock = clock
-        self._begun = clock()
+        self._begun = self._shown = clock()
         searched = [one.name for one in state.config.space.dimensions if not one.fixed]
         self._varied = tuple(HYPERPARAMETERS[name].stands_for or name for name in searched)
 
@@ -42,7 +45,13 @@ class Announcer:
 
     def show(self, rounds: int) -> None:
         """Tell where the search stands after so many rounds of this run."""
+        self._shown = self._clock()
         self.tell(self.progress(rounds))
+
+    def show_again(self, rounds: int) -> None:
+        """Tell it again where it was last told a while ago: a long evaluation gives no sign of life."""
+        if self._clock() - self._shown >= QUIET_SECONDS:
+            self.show(rounds)
 
     def progress(self, rounds: int) -> StudyProgress:
         """Return where the search stands."""

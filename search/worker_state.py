@@ -304,8 +304,8 @@ class WorkerState:
         return rows / self._facts.rows_per_second
 
 
-def _seen(progress: RoundProgress) -> int:
-    return sum(slot.examples for slot in progress.slots)
+def _seen(progress: RoundProgress) -> tuple[int, int]:
+    return sum(slot.examples for slot in progress.slots), progress.passes
 
 
 def _without(numbers: tuple[int, ...], gone: int) -> tuple[int, ...]:

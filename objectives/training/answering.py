@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .evaluation import Passes
 from .pack import Pack
 from .stream import padded_length
 
@@ -29,7 +30,7 @@ def most_tokens(answer: int) -> int:
     return min(LONGEST, 2 * answer + SLACK)
 
 
-def write(
+def writing(
     pack: Pack,
     row: int,
     prompts: Sequence[Any],
@@ -38,7 +39,7 @@ def write(
     *,
     rows: int,
     room: int | None,
-) -> list[list[int]]:
+) -> Passes[list[list[int]]]:
     """Return the tokens that the trial in a row writes after each prompt, without the one that stops.
 
     Args:
@@ -70,6 +71,7 @@ def write(
                 and len(written[index]) < most[index]
                 and (room is None or len(texts[index]) < room)
             ]
+            yield
     return written
 
 

@@ -21,8 +21,8 @@ from ...study.metric import METRICS
 from ..base import Evaluated, Measures, Part, Sample
 from ..data.answers import Labels, decoded, find_labels, places_of, prompt_and_answer, texts_of
 from ..data.dataset import Split, TokenizedData
-from .answering import most_tokens, write
-from .evaluation import EvalSet
+from .answering import most_tokens, writing
+from .evaluation import EvalSet, Passes, finished
 from .label_losses import LabelSet, examples_measured
 from .model import BaseModel, load_tokenizer
 from .pack import Pack
@@ -44,7 +44,9 @@ class Beside:
         self._size = facts.budget.final_eval_examples
         self._label_sets: dict[Part, LabelSet | None] = {}
 
-    def measure(self, pack: Pack, row: int, correct: torch.Tensor, part: Part = "validation") -> Measures:
+    def measuring(
+        self, pack: Pack, row: int, correct: torch.Tensor, part: Part = "validation"
+    ) -> Passes[Measures]:
         """Measure the trial in a row; ``correct`` is what the evaluation itself has counted.
 
         Of validation that is the final evaluation set, of the test set all of it.
@@ -52,11 +54,12 @@ class Beside:
         if part not in self._label_sets:
             self._label_sets[part] = self._label_set(part)
         labels = self._label_sets[part]
-        table = None if labels is None else labels.losses(pack, row)
+        table = None if labels is None else (yield from labels.measuring(pack, row))
+        marked = (yield from self._marks(pack, row, part)) if self._needs == "writing" else None
         return Measures(
             correct=tuple(correct.tolist()),
             label_losses=None if table is None else tuple(tuple(own) for own in table.tolist()),
-            marks=self._marks(pack, row, part) if self._needs == "writing" else None,
+            marks=marked,
         )
 
     def evaluated(self, pack: Pack, row: int, examples: EvalSet, *, adapter: Path, part: Part) -> Evaluated:
@@ -66,7 +69,7 @@ class Beside:
             (losses,) = examples.losses(pack, rows)
         else:
             (losses,), (correct,) = examples.losses_and_correct(pack, rows)
-            measures = self.measure(pack, row, correct, part)
+            measures = finished(self.measuring(pack, row, correct, part))
         return Evaluated(
             adapter=adapter,
             part=part,
@@ -88,7 +91,7 @@ class Beside:
         An empty pack's first row computes as the base model does.
         """
         answers = self._facts.answers
-        found = self.measure(pack, 0, torch.tensor(answers.base_correct))
+        found = finished(self.measuring(pack, 0, torch.tensor(answers.base_correct)))
         return dataclasses.replace(
             answers, base_label_losses=found.label_losses or (), base_marks=found.marks or ()
         )
@@ -100,7 +103,7 @@ class Beside:
         room = room_of(self._base)
         limits = [most if room is None else min(most, room - len(prompt)) for prompt in prompts]
         rows, stops = self._facts.geometry.eval_rows, stops_of(self._facts)
-        written = write(pack, row, prompts, limits, stops, rows=rows, room=None)
+        written = finished(writing(pack, row, prompts, limits, stops, rows=rows, room=None))
         # One that stops by itself is shorter than it might have been.
         cut = [len(own) >= limit for own, limit in zip(written, limits, strict=True)]
         texts = decoded(written, self._tokenizer)
@@ -139,10 +142,10 @@ class Beside:
     def _tokenizer(self) -> Any:
         return load_tokenizer(self._config.model)
 
-    def _marks(self, pack: Pack, row: int, part: Part) -> tuple[float, ...]:
+    def _marks(self, pack: Pack, row: int, part: Part) -> Passes[tuple[float, ...]]:
         split, size = self._examples(part)
         pairs = [prompt_and_answer(split, index) for index in range(size)]
-        written = write(
+        written = yield from writing(
             pack,
             row,
             [prompt for prompt, _ in pairs],

@@ -7,7 +7,8 @@ set is the mean over its target tokens, whatever the chunks.
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from collections.abc import Generator
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,21 @@ from ..base import Measures
 from ..data.dataset import Split
 from .batches import Batch, collate, repeated
 from .stream import padded_length
+
+T = TypeVar("T")
+
+Passes = Generator[None, None, T]
+"""Work that yields after each forward pass, so that who waits sees that it goes on, and returns a value."""
+
+
+def finished(passes: Passes[T]) -> T:
+    """Do such work to its end and return what it found."""
+    while True:
+        try:
+            next(passes)
+        except StopIteration as stop:
+            found: T = stop.value
+            return found
 
 
 class Measurable(Protocol):
@@ -65,15 +81,22 @@ class EvalSet:
 
     def losses(self, pack: Measurable, rows: slice) -> torch.Tensor:
         """Return ``[n, size]`` each trial's summed loss on each example, on the CPU."""
-        return self._measure(pack, rows, None)
+        return finished(self.measuring(pack, rows))
 
     def losses_and_correct(self, pack: Measurable, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the losses, and ``[n, size]`` how many target tokens of each example are the likeliest."""
-        correct = torch.zeros(rows.stop - rows.start, self.size, dtype=torch.int64)
-        return self._measure(pack, rows, correct), correct
+        return finished(self.measuring_both(pack, rows))
 
-    def _measure(self, pack: Measurable, rows: slice, correct: torch.Tensor | None) -> torch.Tensor:
-        """Return the losses; where ``correct`` is given, it is filled."""
+    def measuring_both(self, pack: Measurable, rows: slice) -> Passes[tuple[torch.Tensor, torch.Tensor]]:
+        """Do what ``losses_and_correct`` does, a pass at a time."""
+        correct = torch.zeros(rows.stop - rows.start, self.size, dtype=torch.int64)
+        losses = yield from self.measuring(pack, rows, correct)
+        return losses, correct
+
+    def measuring(
+        self, pack: Measurable, rows: slice, correct: torch.Tensor | None = None
+    ) -> Passes[torch.Tensor]:
+        """Do what ``losses`` does, a pass at a time; where ``correct`` is given, it is filled."""
         trials = rows.stop - rows.start
         losses = torch.zeros(trials, self.size)
         for chosen, batch in self._chunks:
@@ -86,6 +109,7 @@ class EvalSet:
             losses[:, chosen] = measured[:, : len(chosen)].cpu()
             if correct is not None and counted is not None:
                 correct[:, chosen] = counted.view(trials, -1)[:, : len(chosen)].cpu()
+            yield
         return losses
 
     def measure_longest(self, pack: Measurable, rows: slice) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from ..data.answers import Labels, prompt_and_answer
 from ..data.dataset import Split
-from .evaluation import EvalSet
+from .evaluation import EvalSet, Passes
 from .pack import Pack
 
 LEAST = 32
@@ -51,9 +51,9 @@ class LabelSet:
         variants = _variants(split, labels, count, room)
         self._examples = EvalSet(variants, len(variants), rows, device)
 
-    def losses(self, pack: Pack, row: int) -> torch.Tensor:
+    def measuring(self, pack: Pack, row: int) -> Passes[torch.Tensor]:
         """Return ``[count, labels]`` the mean loss of each label's tokens for the trial in a row."""
-        (summed,) = self._examples.losses(pack, slice(row, row + 1))
+        (summed,) = yield from self._examples.measuring(pack, slice(row, row + 1))
         tokens = torch.tensor(self._examples.target_tokens)
         mean: torch.Tensor = summed / tokens
         return mean.view(self.count, self.labels)

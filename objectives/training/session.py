@@ -26,7 +26,7 @@ from ..base import Done, Evaluated, Generated, Part, RoundProgress, SlotProgress
 from . import checkpoint
 from .batches import collate
 from .beside import Beside
-from .evaluation import EvalSet, Measured, mean_loss
+from .evaluation import EvalSet, Measured, Passes, T, mean_loss
 from .groups import groups
 from .kept import Kept
 from .loaded import loaded
@@ -61,6 +61,7 @@ class Session:
         self._slots: list[Slot] = []
         self._streams: dict[int, Stream] = {}
         self._has_trained = False
+        self._passes = 0
 
     def close(self) -> None:
         """Take the pack off the base model."""
@@ -154,12 +155,14 @@ class Session:
         yield self._progress("eval", time.monotonic() - started)
         measured = yield from self._evaluate(started)
         with checkpoint.Writer(checkpoint.writing_threads(self._base.device)) as writer:
-            results = tuple(
-                self._finish(row, measured.get(slot.trial), save_to, writer)
-                for row, slot in enumerate(self._slots)
-            )
+            results = []
+            for row, slot in enumerate(self._slots):
+                ending = self._finish(row, measured.get(slot.trial), save_to, writer)
+                results.append((yield from self._told(ending, started)))
         yield Done(
-            results=results, seconds=time.monotonic() - started, memory_bytes=peak_memory(self._base.device)
+            results=tuple(results),
+            seconds=time.monotonic() - started,
+            memory_bytes=peak_memory(self._base.device),
         )
 
     def evaluate(self, adapter: Path, params: LoraParams, part: Part) -> Evaluated:
@@ -237,7 +240,6 @@ class Session:
     def _evaluate(self, started: float) -> Generator[RoundProgress, None, dict[int, Measured]]:
         """Measure the trials that are due, neighbours of one set together; return what was found by trial."""
         found: dict[int, Measured] = {}
-        told = time.monotonic()
         due = [self._due(slot, slot.rounds) for slot in self._slots]
         row = 0
         while row < len(self._slots):
@@ -246,28 +248,40 @@ class Session:
             while stop < len(due) and due[stop] == due[row]:
                 stop += 1
             if size:
-                measured = self._measure(size, slice(row, stop), final=ends)
-                for slot in self._slots[row:stop]:
-                    found[slot.trial] = next(measured)
-                    if time.monotonic() - told > PROGRESS_SECONDS:
-                        told = time.monotonic()
-                        yield self._progress("eval", told - started)
+                measured = yield from self._told(self._measure(size, slice(row, stop), final=ends), started)
+                found.update(
+                    (slot.trial, one) for slot, one in zip(self._slots[row:stop], measured, strict=True)
+                )
             row = stop
+        return found
+
+    def _told(self, passes: Passes[T], started: float) -> Generator[RoundProgress, None, T]:
+        """Do work that goes on by passes, and tell now and then that it does: it may take minutes."""
+        told = time.monotonic()
+        while True:
+            try:
+                next(passes)
+            except StopIteration as stop:
+                found: T = stop.value
+                return found
+            self._passes += 1
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
                 yield self._progress("eval", told - started)
-        return found
 
-    def _measure(self, size: int, rows: slice, *, final: bool) -> Iterator[Measured]:
+    def _measure(self, size: int, rows: slice, *, final: bool) -> Passes[list[Measured]]:
         """Measure the trials in some rows, of a ``final`` evaluation more than the losses."""
-        examples = self._eval_sets[size]
+        examples, found = self._eval_sets[size], list[Measured]()
         for group in groups(rows.stop - rows.start, examples.tokens, self.facts.pass_tokens, rows.start):
             if not final:
-                yield from (Measured(losses=losses) for losses in examples.losses(self._pack, group))
+                losses = yield from examples.measuring(self._pack, group)
+                found += [Measured(losses=own) for own in losses]
                 continue
-            losses, correct = examples.losses_and_correct(self._pack, group)
+            losses, correct = yield from examples.measuring_both(self._pack, group)
             for row, own, right in zip(range(group.start, group.stop), losses, correct, strict=True):
-                yield Measured(losses=own, measures=self._beside.measure(self._pack, row, right))
+                beside = yield from self._beside.measuring(self._pack, row, right)
+                found.append(Measured(losses=own, measures=beside))
+        return found
 
     def _due(self, slot: Slot, rounds: int) -> tuple[int, bool]:
         """Return on how many examples a trial of so many rounds is measured, and whether that is the end."""
@@ -278,7 +292,7 @@ class Session:
             return self._budget.eval_examples, False
         return self._budget.eval_size(rounds), rounds == ROUNDS
 
-    def _end_if_over(self, row: int, kept: Kept, losses: torch.Tensor) -> Measured | None:
+    def _end_if_over(self, row: int, kept: Kept, losses: torch.Tensor) -> Passes[Measured | None]:
         """Measure what a trial of full length keeps on the whole set, if it has ended; its row holds that."""
         slot = self._slots[row]
         tokens = self._eval_sets[len(losses)].target_tokens
@@ -286,19 +300,19 @@ class Session:
         if not kept.is_over(slot.rounds, ROUNDS):
             return None
         kept.restore(self._pack, row, slot.params)
-        (found,) = self._measure(self._budget.final_eval_examples, slice(row, row + 1), final=True)
+        (found,) = yield from self._measure(self._budget.final_eval_examples, slice(row, row + 1), final=True)
         return found
 
     def _finish(
         self, row: int, measured: Measured | None, save_to: Path, writer: checkpoint.Writer
-    ) -> SlotResult:
+    ) -> Passes[SlotResult]:
         slot = self._slots[row]
         losses = None if measured is None else measured.losses
         final: Measured | None = None
         if losses is not None:
             finite = bool(torch.isfinite(losses).all())
             if finite and slot.kept is not None:
-                final = self._end_if_over(row, slot.kept, losses)
+                final = yield from self._end_if_over(row, slot.kept, losses)
                 finite = final is None or bool(torch.isfinite(final.losses).all())
             if not finite:
                 slot.diverged = f"the eval loss was no longer finite after {slot.examples} examples"
@@ -342,6 +356,7 @@ class Session:
                 for slot in self._slots
             ),
             phase=phase,
+            passes=self._passes,
             tokens_per_second=sum(slot.sums.tokens for slot in self._slots) / max(seconds, 1e-9),
             memory_bytes=peak_memory(self._base.device),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import random
 from typing import Any
@@ -358,6 +359,16 @@ def test_patience_can_be_set(bench) -> None:
     bench.create(4)
     bench.run(plan, clock=clock.now, limits=Limits(silence=30.0))
     assert 30 < clock.now() < 40
+
+
+def test_where_a_search_stands_is_told_while_its_workers_say_nothing(bench) -> None:
+    clock = ManualClock()
+    plan = FakePlan(slots=2, clock=clock, round_seconds=100.0, progress=0)
+    bench.create(1)
+    bench.run(plan, clock=clock.now)
+    at = [progress.elapsed for progress in bench.onlooker.progress]
+    assert clock.now() >= 8 * 100
+    assert max(later - earlier for earlier, later in itertools.pairwise(at)) < 7
 
 
 def test_a_worker_that_cannot_even_be_made_is_given_up_after_three_tries(bench) -> None:

@@ -215,6 +215,31 @@ def test_a_slow_worker_that_goes_on_is_left_alone(bench) -> None:
     assert not bench.events("worker")
 
 
+def test_an_evaluation_that_goes_on_is_left_alone_however_long_it_takes(bench) -> None:
+    clock = ManualClock()
+
+    class Evaluating(FakeWorker):
+        passes = 0
+
+        def poll(self, timeout: float) -> WorkerEvent | None:
+            clock.sleep(40.0)
+            self.passes += 1
+            if self.slots and self.passes % 6:
+                return dataclasses.replace(self._progress_event(1.0), phase="eval", passes=self.passes)
+            return super().poll(timeout)
+
+    class Fleet(FakeFleet):
+        def __call__(self, index: int) -> FakeWorker:
+            return Evaluating(index, fleet=self)
+
+    bench.create(1)
+    limits = Limits(silence=50.0, silence_factor=0.0)
+    outcome = bench.run(fleet=Fleet(FakePlan(clock=clock)), clock=clock.now, limits=limits)
+    assert outcome.why == "complete"
+    assert clock.now() > 8 * 200
+    assert not bench.events("worker")
+
+
 def test_a_resumed_trial_writes_under_another_name(bench) -> None:
     bench.create(TRIALS)
     bench.run(PLAN, crash=(7, True))

@@ -13,11 +13,14 @@ import torch
 import transformers
 from loratune.errors import StorageError
 from loratune.metrics.labels import predicted
+from loratune.objectives.base import RoundProgress
 from loratune.objectives.data.answers import find_labels, places_of, prompt_and_answer
-from loratune.objectives.training.answering import write
+from loratune.objectives.training.answering import writing
 from loratune.objectives.training.beside import stops_of
+from loratune.objectives.training.evaluation import finished
 from loratune.objectives.training.label_losses import LEAST, examples_measured
 from loratune.objectives.training.session import Session
+from loratune.study.budget import ROUNDS
 from trained_trials import PARAMS, make_config, run
 
 
@@ -136,7 +139,9 @@ def test_the_likeliest_answer_is_written_as_the_model_itself_would(session, tiny
     pairs = [prompt_and_answer(session._data.validation, index) for index in range(5)]
     stops = sorted(stops_of(session.facts))
     assert stops
-    written = write(session._pack, 0, [prompt for prompt, _ in pairs], [9] * 5, stops, rows=3, room=128)
+    written = finished(
+        writing(session._pack, 0, [prompt for prompt, _ in pairs], [9] * 5, stops, rows=3, room=128)
+    )
     for (prompt, _), own in zip(pairs, written, strict=True):
         ids = torch.tensor(prompt.astype(np.int64))[None]
         with torch.no_grad():
@@ -178,11 +183,11 @@ def test_an_adapter_writes_what_its_trial_would_and_leaves_the_slot_free(session
 
 def test_an_answer_that_stops_or_has_no_room_is_as_long_as_it_can_be(session):
     prompt, _ = prompt_and_answer(session._data.validation, 0)
-    (whole,) = write(session._pack, 0, [prompt], [6], [], rows=2, room=None)
+    (whole,) = finished(writing(session._pack, 0, [prompt], [6], [], rows=2, room=None))
     assert len(whole) == 6
-    (cut,) = write(session._pack, 0, [prompt], [6], [whole[0]], rows=2, room=None)
+    (cut,) = finished(writing(session._pack, 0, [prompt], [6], [whole[0]], rows=2, room=None))
     assert cut == []
-    (short,) = write(session._pack, 0, [prompt], [6], [], rows=2, room=len(prompt) + 2)
+    (short,) = finished(writing(session._pack, 0, [prompt], [6], [], rows=2, room=len(prompt) + 2))
     assert short == whole[:2]
 
 
@@ -214,3 +219,33 @@ def test_answers_of_many_kinds_are_no_labels(tiny_model, tiny_data):
     assert session.facts.answers.labels == ()
     assert session.facts.answers.of_examples == ()
     assert len(session.facts.answers.texts) == session.facts.budget.final_eval_examples
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "exact_match"])
+def test_a_last_evaluation_tells_after_every_pass_that_it_goes_on(
+    tiny_model, labelled, tmp_path, monkeypatch, metric
+):
+    """Labels and answers take many passes, and whoever hears of none takes the worker for hung."""
+    session = Session(make_config(tiny_model, labelled, metric=metric))
+    session.add(1, PARAMS[1], seed=0, attempt=1)
+    for _ in range(ROUNDS - 1):
+        list(session.train_round(tmp_path))
+    monkeypatch.setattr("loratune.objectives.training.session.PROGRESS_SECONDS", -1.0)
+    begun, calls, pack = session._passes, [], session._pack
+
+    def count(name):
+        method = getattr(pack, name)
+
+        def counted(*given):
+            calls.append(name)
+            return method(*given)
+
+        monkeypatch.setattr(pack, name, counted)
+
+    count("losses")
+    count("next_tokens")
+    told = [event for event in session.train_round(tmp_path) if isinstance(event, RoundProgress)]
+    session.close()
+    evaluating = [event.passes for event in told if event.phase == "eval"]
+    assert evaluating == list(range(begun, begun + len(calls) + 1))
+    assert len(calls) >= 6  # two of the losses, and those of labels or of what is written
