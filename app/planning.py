@@ -13,11 +13,14 @@ from ..reports.data_words import cut_note
 from ..search.concurrency import in_flight_limit
 from ..study.facts import Facts
 from ..study.full_run import EPOCHS
-from ..study.memory import RULE_BYTES
+from ..study.memory import RULE_BYTES, MethodMemory
 from ..study.stop_tokens import stops_differ
 from ..study.study_config import StudyConfig
 from .pace import Pace
 from .places import on_gpu
+
+METHOD_BITS = 4
+"""Bits of the base that QLoRA is reckoned for."""
 
 EVAL_COST = 1 / 3
 """A forward pass takes about a third of a training step."""
@@ -139,8 +142,8 @@ def plan_values(
             "worker": memory.held(facts.slots),
             "available": memory.available_bytes,
         },
-        "methods": _methods(facts),
-        "recommended": _recommended(facts),
+        "methods": _methods(config, facts),
+        "recommended": _recommended(config, facts),
         "base_loss": facts.base_loss,
         "examples_per_second": speed if pace is None else pace.examples_per_second,
         "hours": seconds / 3600,
@@ -148,7 +151,17 @@ def plan_values(
     }
 
 
-def _methods(facts: Facts) -> list[dict[str, Any]]:
+def _possible(config: StudyConfig, facts: Facts) -> tuple[MethodMemory, ...]:
+    """Return the ways of training that there are: weights that lie there in few bits leave adapters alone."""
+    as_it_lies = facts.model.bits if config.objective.model.quantization_bit is None else None
+    return tuple(
+        one
+        for one in facts.memory.methods
+        if as_it_lies is None or (as_it_lies == METHOD_BITS and one.name == "qlora")
+    )
+
+
+def _methods(config: StudyConfig, facts: Facts) -> list[dict[str, Any]]:
     """Return what each way of training the model would take, part by part, beside a rule of thumb."""
     room = _room(facts)
     return [
@@ -160,16 +173,16 @@ def _methods(facts: Facts) -> list[dict[str, Any]]:
             "rule_of_thumb_bytes": round(RULE_BYTES[one.name] * facts.model.parameters),
             "fits": one.parts.peak <= room,
         }
-        for one in facts.memory.methods
+        for one in _possible(config, facts)
     ]
 
 
-def _recommended(facts: Facts) -> str | None:
+def _recommended(config: StudyConfig, facts: Facts) -> str | None:
     """Return the method that is advised: LoRA where it fits, else on a base of 4 bits; None where none fits.
 
     Every weight at once may be a little better and costs many times as much, and is not what is searched.
     """
-    fitting = {one.name for one in facts.memory.methods if one.parts.peak <= _room(facts)}
+    fitting = {one.name for one in _possible(config, facts) if one.parts.peak <= _room(facts)}
     return next((name for name in ("lora", "qlora") if name in fitting), None)
 
 

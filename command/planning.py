@@ -12,7 +12,16 @@ from ..reports.data_words import column_lines, cut_words, reason_line
 from ..reports.paired import MIN_EXAMPLES
 from ..study.budget import LEAST_EVAL_EXAMPLES
 from ..study.facts import ColumnUse, Endings, LeftOut
-from ..study.format import counted, show_bytes, show_count, show_loss, show_numbers, show_seconds, show_short
+from ..study.format import (
+    counted,
+    show_bytes,
+    show_count,
+    show_loss,
+    show_numbers,
+    show_seconds,
+    show_share,
+    show_short,
+)
 from ..study.stop_tokens import ending_sentence, ending_warnings
 
 REASONS_SHOWN = 8
@@ -57,7 +66,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "a trial",
             f"{numbered(values['examples'], 'example')}, {share(values['epochs'])} of the training data, "
-            f"{100 * values['share_of_full_run']:.0f} % of a run of {EPOCHS:g} epochs; "
+            f"{_percent(values['share_of_full_run'])} of a run of {EPOCHS:g} epochs; "
             f"{steps} {plural(last, 'step')}",
         ),
         (
@@ -115,9 +124,12 @@ def _method_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         )
         for index, one in enumerate(methods)
     ]
+    alone = len(methods) == 1
     advice = {
         "lora": "LoRA, which fits as it is",
-        "qlora": "QLoRA (--quantization-bit 4), since LoRA on the base as it is does not fit",
+        "qlora": "QLoRA, which alone can train weights that lie there in 4 bits"
+        if alone
+        else "QLoRA (--quantization-bit 4), since LoRA on the base as it is does not fit",
         None: "none of them fits: a smaller model, a shorter --cutoff-len, or a device with more memory",
     }
     return [*lines, ("recommended", advice[values["recommended"]])]
@@ -144,7 +156,7 @@ def _step_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _reads(epochs: float) -> str:
     if epochs < 1:
-        return f"{100 * epochs:.0f} % of the training data"
+        return f"{_percent(epochs)} of the training data"
     times = f"{epochs:.2g}"
     return "the training data once" if times == "1" else f"the training data {times} times"
 
@@ -205,8 +217,13 @@ def _data_lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
+def _percent(share: float) -> str:
+    """Return a share in percent, as plain text; one below 1 % is not 0 %."""
+    return show_share(share).replace("\u00a0", " ")
+
+
 def share(epochs: float) -> str:
     """Return a share of the training data: ``35 %`` or ``2.2 times all``."""
     if epochs < 1:
-        return f"{100 * epochs:.0f} %"
+        return _percent(epochs)
     return f"{epochs:.2g} times all" if epochs < 10 else f"{epochs:.0f} times all"

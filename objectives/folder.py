@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ..errors import ModelError, nearest
 from .size import cached_snapshot, is_file, is_folder
@@ -96,12 +97,18 @@ def check_tokenizer(name_or_path: str, folder: Path) -> None:
 
 def is_quantized(folder: Path) -> bool:
     """Return whether a folder's configuration says that its weights are quantized."""
+    return bool(quantizations(folder))
+
+
+def quantizations(folder: Path) -> list[dict[str, Any]]:
+    """Return how a folder's weights are quantized, as its configuration says; nothing where they are not."""
     try:
         shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # whoever loads it says what is wrong
-        return False
+        return []
     parts = (shape, shape.get("text_config")) if isinstance(shape, dict) else ()
-    return any(isinstance(part, dict) and part.get("quantization_config") is not None for part in parts)
+    found = [part.get("quantization_config") for part in parts if isinstance(part, dict)]
+    return [one if isinstance(one, dict) else {} for one in found if one is not None]
 
 
 def _missing(folder: Path) -> str:

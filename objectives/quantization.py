@@ -10,10 +10,11 @@ import importlib.metadata
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import ModelError
 from ..study.config import ModelConfig
-from .folder import is_quantized
+from .folder import is_quantized, quantizations
 
 LIBRARY = "bitsandbytes"
 LEAST = (0, 50)
@@ -39,22 +40,44 @@ def check_quantization(model: ModelConfig, folder: Path | None) -> None:
     """
     bits = model.quantization_bit
     if bits is None:
+        if folder is not None and any(
+            quantized_by(settings) == LIBRARY for settings in quantizations(folder)
+        ):
+            check_library(f"{model.name_or_path}: is quantized and", "give the unquantized model")
         return
+    check_library(f"quantization_bit: {bits}", "leave it out")
+    if folder is not None and is_quantized(folder):
+        raise quantized_already(model)
+
+
+def check_library(what: str, otherwise: str) -> None:
+    """Raise ``ModelError`` where the library that layers of few bits are of is missing or too old.
+
+    Args:
+        what: what needs it, the beginning of the sentence.
+        otherwise: what else can be done where it is missing.
+    """
     try:
         version = importlib.metadata.version(LIBRARY)
     except importlib.metadata.PackageNotFoundError:
         raise ModelError(
-            f"quantization_bit: {bits} needs {LIBRARY}, which is not installed; "
-            "pip install 'loratune[quantized]', or leave it out"
+            f"{what} needs {LIBRARY}, which is not installed; "
+            f"pip install 'loratune[quantized]', or {otherwise}"
         ) from None
     if _release(version) < LEAST:
         least = ".".join(map(str, LEAST))
         raise ModelError(
-            f"quantization_bit: {bits} needs {LIBRARY} {least} or later, and {version} is installed; "
+            f"{what} needs {LIBRARY} {least} or later, and {version} is installed; "
             "pip install --upgrade 'loratune[quantized]'"
         )
-    if folder is not None and is_quantized(folder):
-        raise quantized_already(model)
+
+
+def quantized_by(settings: Mapping[str, Any]) -> str | None:
+    """Return the library that a checkpoint's ``quantization_config`` names; None where it names none."""
+    method = getattr(settings.get("quant_method"), "value", settings.get("quant_method"))
+    if method is None and (settings.get("load_in_8bit") or settings.get("load_in_4bit")):
+        return LIBRARY  # checkpoints from before the method was named
+    return None if method is None else str(method)
 
 
 def quantized_already(model: ModelConfig) -> ModelError:

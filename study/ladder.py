@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BudgetError
+from ..nouns import numbered
 from .budget import BEFORE_DECAY, ROUNDS
 
 FACTOR = 2
@@ -187,7 +188,15 @@ def plan_ladder(
     ]
     enough = [one for one in found if one.searching >= max(2 * one.trial, LEAST_SEARCHING * examples)]
     if not enough:
+        least = 2 * lengths[0]
+        said = numbered(examples, "training example")
+        if hours is None:
+            raise BudgetError(
+                f"{said} in all: a search of two trials takes {least}; give at least as many "
+                "(--examples-in-all), or a number of --trials"
+            )
         raise BudgetError(
-            f"{examples} training examples in all are too few: a search of two trials takes {2 * lengths[0]}"
+            f"{hours:g} hours come to {said}, and a search of two trials takes {least}; give about "
+            f"{hours * least / examples:.1g} hours or more (--hours), or a number of --trials"
         )
     return min(enough, key=lambda one: abs(math.log(one.final / (FINAL * examples))))

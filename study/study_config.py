@@ -23,6 +23,7 @@ from .samplers import SAMPLERS, SamplerSettings
 from .stage import Stage
 
 _OBJECTIVE = pydantic.TypeAdapter(ObjectiveConfig)
+_UNSET = repr(None)
 _LOCAL: Mapping[str, Any] = {
     "plain": None,
     "geometry": None,
@@ -139,9 +140,10 @@ class StudyConfig:
 
     def differences(self, other: StudyConfig) -> tuple[str, ...]:
         """Return a clause for each thing that ``other`` has otherwise: ``seed is 0, not 1``."""
+
         mine, theirs = self._words(), other._words()
         return tuple(
-            f"{name} is {mine.get(name, 'not set')}, not {theirs.get(name, 'set')}"
+            _otherwise(name, mine.get(name, _UNSET), theirs.get(name, _UNSET))
             for name in dict.fromkeys([*mine, *theirs])
             if mine.get(name) != theirs.get(name)
         )
@@ -162,6 +164,18 @@ class StudyConfig:
             ", ".join(f"{name} {value}" for name, value in params.to_dict().items()) for params in self.first
         )
         return words
+
+
+def _otherwise(name: str, there: str, here: str) -> str:
+    """Return what one thing is in a study and what it is not, which would be misread of what is not set.
+
+    >>> _otherwise("seed", "0", "1"), _otherwise("model.quantization_bit", "4", "None")
+    ('seed is 0, not 1', 'model.quantization_bit is 4 there and not set here')
+    """
+    if _UNSET in (there, here):
+        there, here = ("not set" if one == _UNSET else one for one in (there, here))
+        return f"{name} is {there} there and {here} here"
+    return f"{name} is {there}, not {here}"
 
 
 def _with_rules(objective: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import transformers
 
 from ...errors import ModelError
 from ...study.offered import Bits
+from ..quantization import LIBRARY, check_library, quantized_by
 
 CURE = "give the unquantized model, for which --quantization-bit 4 saves as much"
 
@@ -37,6 +38,7 @@ def check_quantized(name: str, shape: Any) -> None:
         why = _why_not(settings)
         if why is not None:
             raise ModelError(f"{name}: {why}; {CURE}")
+        check_library(f"{name}: is quantized and", "give the unquantized model")
 
 
 def check_trainable(name: str, model: Any) -> None:
@@ -51,10 +53,8 @@ def check_trainable(name: str, model: Any) -> None:
 
 def _why_not(settings: Mapping[str, Any]) -> str | None:
     """Return why a quantization is refused, None where it is known to train rightly."""
-    method = getattr(settings.get("quant_method"), "value", settings.get("quant_method"))
-    if method is None and (settings.get("load_in_8bit") or settings.get("load_in_4bit")):
-        method = "bitsandbytes"  # checkpoints from before the method was named
-    if method == "bitsandbytes":
+    method = quantized_by(settings)
+    if method == LIBRARY:
         return None
     return f"is quantized by {method}, through which training is not known to be right"
 

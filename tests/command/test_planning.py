@@ -245,6 +245,7 @@ def test_a_plan_that_does_not_fit_into_memory_says_so(planned):
     ("call", "words"),
     [
         (lambda: share(0.354), "35 %"),
+        (lambda: share(0.0042), "0.42 %"),
         (lambda: share(2.24), "2.2 times all"),
         (lambda: share(1.0), "1 times all"),
         (lambda: share(262.4), "262 times all"),
@@ -349,6 +350,28 @@ def test_where_lora_does_not_fit_the_base_is_advised_in_4_bits_and_else_another_
     values, _ = planned(with_methods(1000)[0])
     assert values["recommended"] is None
     assert any("none of them fits" in words for _, words in plan_lines(values))
+
+
+@pytest.mark.parametrize(
+    ("bits", "asked", "names", "advice"),
+    [
+        (4, None, ["qlora"], "QLoRA, which alone can train weights that lie there in 4 bits"),
+        (8, None, [], None),
+        (4, 4, ["full", "freeze", "lora", "qlora"], "LoRA, which fits as it is"),
+    ],
+)
+def test_weights_that_lie_there_in_few_bits_are_trained_by_adapters_alone(
+    planned, bits, asked, names, advice
+):
+    changes, _ = with_methods(10**9)
+
+    def quantized(facts):
+        found = changes(facts)
+        return {**found, "model": dataclasses.replace(found["model"], bits=bits)}
+
+    values, _ = planned(quantized, quantization_bit=asked)
+    assert [one["name"] for one in values["methods"]] == names
+    assert dict(plan_lines(values)).get("recommended") == advice
 
 
 def test_a_study_of_before_has_no_table_of_methods(planned):

@@ -52,6 +52,24 @@ def test_what_is_quantized_already_is_not_quantized_again(monkeypatch, tmp_path)
         check_quantization(MODEL, tmp_path)
 
 
+@pytest.mark.parametrize("settings", [{"quant_method": "bitsandbytes"}, {"load_in_8bit": True}])
+def test_a_folder_that_the_library_quantized_needs_it_before_anything_is_loaded(
+    monkeypatch, tmp_path, settings
+):
+    model = dataclasses.replace(MODEL, quantization_bit=None)
+    config = tmp_path / "config.json"
+    having(monkeypatch, None)
+    config.write_text(json.dumps({"quantization_config": {"quant_method": "gptq"}}))
+    check_quantization(model, tmp_path)  # refused by its own name, when it is loaded
+    config.write_text(json.dumps({"quantization_config": settings}))
+    with pytest.raises(
+        ModelError, match=r"is quantized and needs bitsandbytes, .*give the unquantized model"
+    ):
+        check_quantization(model, tmp_path)
+    having(monkeypatch, "0.50.2")
+    check_quantization(model, tmp_path)
+
+
 def test_four_bits_take_half_a_byte_and_the_scales_of_linear_layers_alone():
     shapes = {
         "model.embed_tokens.weight": (1000, 64),

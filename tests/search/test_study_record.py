@@ -62,7 +62,12 @@ def test_a_study_stored_before_rules_were_counted_keeps_the_first(bench, config:
 def test_columns_are_of_a_study_s_identity(bench, config: StudyConfig) -> None:
     data = dataclasses.replace(config.objective.data, columns=("prompt=a", "completion=b"))
     other = dataclasses.replace(config, objective=dataclasses.replace(config.objective, data=data))
-    assert other.differences(config) == ("data.columns is ['prompt=a', 'completion=b'], not None",)
+    assert other.differences(config) == (
+        "data.columns is ['prompt=a', 'completion=b'] there and not set here",
+    )
+    assert config.differences(other) == (
+        "data.columns is not set there and ['prompt=a', 'completion=b'] here",
+    )
     assert StudyConfig.from_json(json.loads(json.dumps(other.to_json()))) == other
 
 

@@ -90,8 +90,17 @@ def test_who_has_no_candidate_or_no_examples_left_takes_no_step() -> None:
 
 @given(st.integers(1, 1_535))
 def test_examples_for_less_than_two_short_trials_are_refused(examples: int) -> None:
-    with pytest.raises(BudgetError, match=rf"{examples} training examples in all are too few"):
+    with pytest.raises(BudgetError, match=rf"^{examples} training examples? in all: .* takes 1536; give"):
         plan_ladder(examples, trial=1536, multiple=MULTIPLE)
+
+
+def test_hours_that_are_too_short_are_told_in_hours_with_those_that_do() -> None:
+    with pytest.raises(
+        BudgetError, match=r"^0\.5 hours come to 768 training examples, .* about 1 hours or more"
+    ):
+        plan_ladder(768, trial=1536, multiple=MULTIPLE, hours=0.5)
+    with pytest.raises(BudgetError, match=r"^1e-09 hours come to 1 training example, and"):
+        plan_ladder(1, trial=1536, multiple=MULTIPLE, hours=1e-9)
 
 
 @given(ladders(), st.one_of(st.none(), st.floats(0.1, 1e4)))
