@@ -11,10 +11,7 @@ import dataclasses
 from ..study.memory import MemoryParts, MethodMemory
 from ..study.plain_method import FREEZE_LAYERS
 from . import memory
-
-NF4_BITS = 4.127
-"""Bits of a weight in nf4, double quantised, with its share of the scales: Dettmers et al., "QLoRA", 2023,
-section 3."""
+from .quantization import nf4_bytes
 
 
 def methods(
@@ -62,7 +59,7 @@ def methods(
         )
 
     frozen = shape.dtype_bytes * numbers
-    quantized = round(inside * NF4_BITS / 8) + shape.dtype_bytes * outside
+    quantized = nf4_bytes(inside) + shape.dtype_bytes * outside
     freeze = inside // max(1, shape.layers) * layers
     return (
         MethodMemory(name="full", trained=numbers, parts=plain(numbers, shape.layers)),

@@ -114,12 +114,17 @@ def is_linear(name: str, shape: tuple[int, ...]) -> bool:
     return len(shape) == 2 and name.endswith(".weight") and not any(part in name for part in _WHOLE)
 
 
+def nf4_bytes(count: int) -> int:
+    """Return the bytes of so many weights in nf4 whose scales are quantized too (QLoRA, section 3)."""
+    blocks = math.ceil(count / BLOCK)
+    return math.ceil(count / 2) + blocks + FLOAT32 * math.ceil(blocks / SCALES)
+
+
 def _quantized_bytes(shape: tuple[int, ...], bits: int) -> int:
     count = math.prod(shape)
     if bits == 8:
         return count + FLOAT32 * shape[0]
-    blocks = math.ceil(count / BLOCK)
-    return math.ceil(count / 2) + blocks + FLOAT32 * math.ceil(blocks / SCALES)
+    return nf4_bytes(count)
 
 
 def _release(version: str) -> tuple[int, ...]:

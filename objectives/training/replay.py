@@ -18,6 +18,9 @@ SEEN = 2
 """A shape is recorded when it comes for the third time: some never come again."""
 MOST_SHAPES = 64
 """Shapes that are recorded; each takes some megabytes for its kernels."""
+UNUSED = 256
+"""Passes that went by without a recording before it makes way for another. Of shapes that come in turn, more
+than are kept, each would else be recorded again and again, which takes as long as several passes."""
 MOST_TOKENS = 16384
 """Tokens of a pass that is recorded; a larger one keeps a GPU busy as it is."""
 
@@ -109,6 +112,9 @@ class Replays:
         self._seen: collections.Counter[tuple[int, ...]] = collections.Counter()
         self._made: dict[tuple[int, ...], Replay] = {}
         """The one that was used last comes last."""
+        self._used: dict[tuple[int, ...], int] = {}
+        """Of each of them, after how many passes it was last used."""
+        self._passes = 0
         self._pool: Any = None
 
     def of(self, tokens: torch.Tensor, which: tuple[int, ...]) -> Replay | None:
@@ -121,16 +127,20 @@ class Replays:
             which: what a pass reads and writes beside it, such as the first and the last row of the pack.
         """
         shape = (*which, *tokens.shape)
+        self._passes += 1
         made = self._made.pop(shape, None)
         if made is not None:
             self._made[shape] = made
+            self._used[shape] = self._passes
             return made
         self._seen[shape] += 1
         if self.failed is not None or self._seen[shape] <= SEEN or tokens.numel() > MOST_TOKENS:
             return None
         if len(self._made) == MOST_SHAPES:
             unused = next(iter(self._made))
-            del self._made[unused], self._seen[unused]
+            if self._passes - self._used[unused] <= UNUSED:
+                return None
+            del self._made[unused], self._used[unused], self._seen[unused]
         return self._record(shape, tokens)
 
     def _record(self, shape: tuple[int, ...], tokens: torch.Tensor) -> Replay | None:
@@ -138,10 +148,12 @@ class Replays:
             self._pool = torch.cuda.graph_pool_handle()
         try:
             self._made[shape] = Replay(self._run, tokens, self._gradients, self._pool)
+            self._used[shape] = self._passes
             return self._made[shape]
         except RuntimeError as error:  # memory has run out, or the model waits for the GPU in its midst
             self.failed = " ".join(str(error).split())[:120]
         # The error is gone by now, and with it what it held.
         self._made.clear()
+        self._used.clear()
         torch.cuda.empty_cache()
         return None

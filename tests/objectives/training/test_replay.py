@@ -61,6 +61,7 @@ def test_of_more_shapes_than_the_most_the_one_that_was_not_used_longest_is_forgo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(replay, "MOST_SHAPES", 2)
+    monkeypatch.setattr(replay, "UNUSED", 3)
     replays = Replays(lambda given: given, GRADIENTS)
 
     def come(length: int) -> Any:
@@ -73,6 +74,17 @@ def test_of_more_shapes_than_the_most_the_one_that_was_not_used_longest_is_forgo
     assert replays.of(tokens(4, 32), (0, 1)) is third
     assert replays.of(tokens(4, 24), (0, 1)) is None, "it has to come again as if it were new"
     assert come(24) is not second
+
+
+def test_more_shapes_in_turn_than_are_kept_are_not_recorded_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replay, "MOST_SHAPES", 2)
+    replays = Replays(lambda given: given, GRADIENTS)
+    for _ in range(10):
+        found = [replays.of(tokens(4, length), (0, 1)) for length in (16, 24, 32)]
+    assert [one is not None for one in found] == [True, True, False]
+    assert len(Recorded.made) == 2
 
 
 @pytest.mark.parametrize(
