@@ -1,6 +1,6 @@
 """What a search would do, before it does: examples, steps, share of a full run, memory, hours.
 
-Pure: from a configuration and a worker's facts to plain values.
+Pure, but for the count of this process's cores: from a configuration and a worker's facts to plain values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..study.memory import RULE_BYTES, MethodMemory
 from ..study.stop_tokens import stops_differ
 from ..study.study_config import StudyConfig
 from .pace import Pace
-from .places import on_gpu
+from .places import cores, on_gpu
 
 METHOD_BITS = 4
 """Bits of the base that QLoRA is reckoned for."""
@@ -72,7 +72,8 @@ def plan_values(
         rows += config.ladder.examples - config.ladder.searching + above
         seen = min(seen, config.ladder.searching) + config.ladder.examples - config.ladder.searching
     # A pace that was seen has evaluations in it.
-    speed = facts.rows_per_second * workers
+    # Workers beyond the cores that this process may use take turns on them.
+    speed = facts.rows_per_second * (workers if on_gpu(facts) else min(workers, cores()))
     seconds = rows / speed if pace is None else seen / pace.examples_per_second
     examples = data.train + data.validation + data.test
     shorter = data.cutoff_len < config.objective.data.cutoff_len

@@ -14,8 +14,10 @@ from loratune.study.pruners import PRUNERS
 
 
 @pytest.fixture
-def planned():
+def planned(monkeypatch):
     """Make a plan of the demo's flags on made-up facts: ``planned(pruner="none")``."""
+
+    monkeypatch.setattr("loratune.app.planning.cores", lambda: 8)
 
     def make(facts_changes=None, trials=100, workers=2, **flags):
         if "pruner" in flags:
@@ -41,6 +43,16 @@ def test_the_time_grows_with_trials_and_shrinks_with_workers(planned):
     assert planned(trials=200)[0]["hours"] == pytest.approx(2 * usual)
     assert planned(workers=4)[0]["hours"] == pytest.approx(usual / 2)
     assert planned(pruner="none")[0]["hours"] > 1.5 * usual
+
+
+def test_workers_beyond_the_cores_shorten_nothing_but_each_gpu_counts(planned, monkeypatch):
+    monkeypatch.setattr("loratune.app.planning.cores", lambda: 2)
+    assert planned(workers=9)[0]["hours"] == planned(workers=2)[0]["hours"]
+
+    def gpu(facts):
+        return {"model": dataclasses.replace(facts.model, device="cuda:0")}
+
+    assert planned(gpu, workers=4)[0]["hours"] == pytest.approx(planned(gpu, workers=2)[0]["hours"] / 2)
 
 
 def test_the_time_is_that_of_every_example_trained_and_evaluated(planned):
