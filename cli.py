@@ -73,6 +73,8 @@ def search(as_json: bool, config: Path | None, **flags: Any) -> None:
       tune search --trials 100
       tune search --model Qwen/Qwen3-0.6B --data train.jsonl --trials 24
       tune search --set learning_rate=1e-5..1e-3:log --set lora_rank=8,16 --set batch_size=8
+      tune search --model Qwen/Qwen3-8B --data train.jsonl --quantization-bit 4
+      tune search --model Qwen/Qwen3-0.6B --data train.jsonl --hours 8
     """
     from .app.request import make_request
     from .app.searching import start
