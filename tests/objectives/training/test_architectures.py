@@ -148,9 +148,9 @@ class Recorder:
         monkeypatch.setattr(pack, "accumulate", self.accumulate)
         monkeypatch.setattr(session, "adamw", self.adamw)
 
-    def accumulate(self, batch: Any, dropout: Any) -> torch.Tensor:
-        losses = self._accumulate(batch, dropout)
-        for row, own in enumerate(losses.sum(dim=1).tolist()):
+    def accumulate(self, batch: Any, dropout: Any, rows: slice) -> torch.Tensor:
+        losses = self._accumulate(batch, dropout, rows)
+        for row, own in enumerate(losses.sum(dim=1).tolist(), rows.start):
             self._pending[row].append(own)
         return losses
 
@@ -190,6 +190,7 @@ def make_session(
             geometry=geometry,
             data=SimpleNamespace(fingerprint="made up"),
             answers=Answers(),
+            pass_tokens=0,
         ),
         base=base,
         data=data,
@@ -200,7 +201,9 @@ def make_session(
         },
     )
     monkeypatch.setattr(session, "prepare", lambda _config: prepared)
-    return session.Session(SimpleNamespace(max_grad_norm=1.0, stopping=None, metric="loss"))
+    return session.Session(
+        SimpleNamespace(max_grad_norm=1.0, stopping=None, metric="loss", geometry=geometry)
+    )
 
 
 def distance(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> float:
