@@ -41,6 +41,12 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 stops = GenerationConfig.from_pretrained(folder)  # for model.generate(generation_config=stops)
 """
 
+AS_TRAINED = {
+    4: 'BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)',
+    8: "BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)",
+}
+"""By its bits, how a base model was quantized."""
+
 Tensors = dict[str, npt.NDArray[np.generic]]
 
 
@@ -182,4 +188,14 @@ def _readme(handed: Handover, config: dict[str, Any]) -> str:
         "library_name": "peft",
         "tags": ["lora", "loratune"],
     }
-    return card(handed, title="LoRA adapter", front=front, load=LOAD)
+    return card(handed, title="LoRA adapter", front=front, load=_load(handed))
+
+
+def _load(handed: Handover) -> str:
+    """Return how the folder is loaded, on a base of as few bits as it was trained on."""
+    bits = handed.objective.model.quantization_bit
+    if bits is None:
+        return LOAD
+    return LOAD.replace("import AutoTokenizer, G", "import AutoTokenizer, BitsAndBytesConfig, G").replace(
+        "from_pretrained(folder)", f"from_pretrained(folder, quantization_config={AS_TRAINED[bits]})", 1
+    )

@@ -22,6 +22,8 @@ class Comparison:
     """The best trial's loss."""
     interval: Interval | None
     """Other minus best: positive where the best is better; None where it cannot be had."""
+    measure: str = ""
+    """``eval loss`` with a space after it, where the study selects by something else; else empty."""
 
     @property
     def words(self) -> str:
@@ -29,7 +31,8 @@ class Comparison:
         other = self.against[0].upper() + self.against[1:]
         gain = self.loss - self.best_loss
         direction = "lower" if gain >= 0 else "higher"
-        text = f"{other} has {show_loss(self.loss)}: the best trial is {show_loss(abs(gain))} {direction}"
+        by = f"{show_loss(abs(gain))} {direction}"
+        text = f"{other} has {self.measure}{show_loss(self.loss)}: the best trial is {by}"
         if self.interval is None:
             return text + "; there are too few common examples for an interval."
         ends = sorted((abs(self.interval.low), abs(self.interval.high)))
@@ -56,6 +59,7 @@ def against_base(view: StudyView, best: TrialRecord | None) -> Comparison | None
         loss=view.base_loss,
         best_loss=best.value,
         interval=interval_of(view.base_evaluation, view.evaluations.get(best.number)),
+        measure=_measure(view),
     )
 
 
@@ -84,8 +88,13 @@ def against_default(view: StudyView, best: TrialRecord | None) -> tuple[Comparis
         loss=default.value,
         best_loss=best.value,
         interval=interval_of(view.evaluations.get(default.number), view.evaluations.get(best.number)),
+        measure=_measure(view),
     )
     return comparison, None
+
+
+def _measure(view: StudyView) -> str:
+    return "" if view.objective.metric == "loss" else "eval loss "
 
 
 def beside(view: StudyView, best: TrialRecord) -> tuple[TrialRecord | None, str]:

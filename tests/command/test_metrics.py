@@ -66,7 +66,10 @@ def test_the_best_goes_by_the_metric_wherever_it_is_shown(tune, small, parity):
     complete = [trial for trial in trials if trial["state"] == "complete"]
     best = max(complete, key=lambda trial: (trial["score"], -trial["value"]))
     assert (row["best_trial"], row["best"], row["score"]) == (best["number"], best["value"], best["score"])
-    shown = tune("show").out
-    assert f"accuracy of the labels {best['score']:.4f}" in " ".join(shown.split())
+    shown = " ".join(tune("show").out.split())
+    assert f"accuracy of the labels {best['score']:.4f}" in shown
+    # Two measures of one model, each by its name.
+    assert "; the base model has 0." in shown
+    assert "The base model has eval loss " in shown
     exported = tune("export").out.splitlines()[0]
     assert f"Trial {best['number']} of study labels, the best: accuracy of the labels" in exported

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import math
+import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -166,6 +168,33 @@ def test_its_card_says_at_what_share_of_a_full_run_it_was_selected(study, adapte
     assert "18\u00a0% of a run of 3 epochs of 2\u202f800 examples." in card
     assert "below" not in card
     assert "test set was not looked at" in card
+
+
+@pytest.mark.parametrize("bits", [None, 4, 8])
+def test_its_card_loads_the_base_as_it_was_trained_on(study, adapter, tmp_path, bits):
+    path, _ = adapter([("q_proj", 8, 8)])
+    folder = export_peft(study(model={"quantization_bit": bits}), 0, path, tmp_path / "best")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    code = card.split("```python\n")[1].split("```")[0]
+    names: dict[str, object] = {}
+    calls = []
+    stand_in = SimpleNamespace(from_pretrained=lambda *_, **given: calls.append(given))
+    modules = {
+        "peft": SimpleNamespace(AutoPeftModelForCausalLM=stand_in),
+        "transformers": SimpleNamespace(
+            AutoTokenizer=stand_in, GenerationConfig=stand_in, BitsAndBytesConfig=dict
+        ),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in modules.items():
+            patch.setitem(sys.modules, name, module)
+        exec(code, names)
+    wanted = {
+        None: {},
+        4: {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
+        8: {"load_in_8bit": True, "llm_int8_threshold": 0.0},
+    }
+    assert calls[0].get("quantization_config", {}) == wanted[bits]
 
 
 def test_every_field_of_the_config_is_one_that_peft_has(study, adapter, tmp_path):
