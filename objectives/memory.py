@@ -251,7 +251,7 @@ def slots_and_groups(available: int, once: int, *, row: int, training: int, at_o
     >>> slots_and_groups(1000, 300, row=20, training=100, at_once=2)
     (15, 2)
     >>> slots_and_groups(1000, 300, row=20, training=100, at_once=8)
-    (4, 4)
+    (5, 4)
     """
     room = int(available * (1 - HEADROOM)) - once
     together = min(at_once, room // max(1, row + training))
