@@ -22,7 +22,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from loratune.objectives import memory
 from loratune.objectives.data.dataset import Split, TokenizedData
 from loratune.objectives.training import demand, probe
 from loratune.objectives.training.evaluation import EvalSet
@@ -118,6 +117,11 @@ SETTINGS = (
 )
 
 
+LIBRARIES = 60 * 2**20
+"""Bytes that computing itself adds to a process: code that is run for the first time, and the libraries' own
+buffers. A worker has computed before its process is looked at."""
+
+
 def measure(setting: Setting) -> dict[str, int]:
     """Return what one process was predicted and seen to take, beyond its libraries."""
     torch.set_num_threads(1)
@@ -163,7 +167,7 @@ def measure(setting: Setting) -> dict[str, int]:
     eval_sets = {32: EvalSet(data.validation, 32, geometry.eval_rows, base.device)}
     asked = demand.demand_of(base, geometry, budget, data, dropout=setting.dropout)
     pass_tokens = setting.together * asked.tokens
-    parts = asked.parts(slots=setting.slots, pass_tokens=pass_tokens, context=memory.CPU_LIBRARIES)
+    parts = asked.parts(slots=setting.slots, pass_tokens=pass_tokens, context=LIBRARIES)
     pack = Pack(base, geometry, setting.slots)
     probe.live(pack, geometry, data, budget, eval_sets, pass_tokens=pass_tokens, dropout=setting.dropout)
     seen = _status("VmHWM") - before

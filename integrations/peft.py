@@ -19,6 +19,7 @@ from ..errors import ReportError, StorageError
 from ..spaces.arguments import lora_config
 from ..study.checkpoint_format import FORMATS, PARAMS
 from ..study.handover import Handover, provenance
+from ..study.offered import QUANTIZED_AS
 from ..study.records import TrialRecord
 from ..whole_files import write_bytes, write_text
 from .card import card
@@ -40,12 +41,6 @@ model = AutoPeftModelForCausalLM.from_pretrained(folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
 stops = GenerationConfig.from_pretrained(folder)  # for model.generate(generation_config=stops)
 """
-
-AS_TRAINED = {
-    4: 'BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)',
-    8: "BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)",
-}
-"""By its bits, how a base model was quantized."""
 
 Tensors = dict[str, npt.NDArray[np.generic]]
 
@@ -196,6 +191,9 @@ def _load(handed: Handover) -> str:
     bits = handed.objective.model.quantization_bit
     if bits is None:
         return LOAD
+    settings = ", ".join(f"{name}={value!r}" for name, value in QUANTIZED_AS[bits].items())
     return LOAD.replace("import AutoTokenizer, G", "import AutoTokenizer, BitsAndBytesConfig, G").replace(
-        "from_pretrained(folder)", f"from_pretrained(folder, quantization_config={AS_TRAINED[bits]})", 1
+        "from_pretrained(folder)",
+        f"from_pretrained(folder, quantization_config=BitsAndBytesConfig({settings}))",
+        1,
     )

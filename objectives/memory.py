@@ -23,10 +23,6 @@ CPU_SLACK = 0.5
 """On a CPU, what comes and goes takes so much more: glibc keeps freed blocks that lie between others.
 Measured, 33 to 83 % over ten settings (docs/benchmarks.md)."""
 
-CPU_LIBRARIES = 60 * 2**20
-"""Bytes that computing itself adds to a process on a CPU: code that is run for the first time, and the
-libraries' own buffers."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelShape:

@@ -76,7 +76,7 @@ class LossScale:
 
 
 class LossScaling:
-    """The loss scales of all trials of a session; none in a number type that needs none.
+    """What loss scaling does with the trials of a session: nothing in a number type that needs none.
 
     Args:
         base: the base model, whose number type decides.
@@ -86,48 +86,43 @@ class LossScaling:
     def __init__(self, base: BaseModel, train: Split) -> None:
         self._on = base.dtype == torch.float16
         self._tokens, self._device = float(train.target_tokens.mean()), base.device
-        self._scales: dict[int, LossScale] = {}
-        self._batches: dict[int, int] = {}
         self._sent: tuple[tuple[float, ...], torch.Tensor] | None = None
 
-    def begin(self, trial: int, batch_size: int, metadata: Mapping[str, str]) -> None:
-        """Take up a trial where a checkpoint left it; raises ``ValueError``."""
-        if self._on:
-            self._scales[trial], self._batches[trial] = LossScale.from_file(metadata), batch_size
+    def taken_up(self, metadata: Mapping[str, str]) -> LossScale:
+        """Return where a checkpoint left a trial; raises ``ValueError``."""
+        return LossScale.from_file(metadata) if self._on else LossScale()
 
-    def factor(self, trial: int) -> float:
+    def factor(self, scale: LossScale, batch_size: int) -> float:
         """Return what a trial's gradients are multiplied by until its next step."""
-        return self._scales[trial].factor(self._tokens * self._batches[trial]) if self._on else 1.0
+        return scale.factor(self._tokens * batch_size) if self._on else 1.0
 
-    def factors(self, trials: Sequence[int]) -> torch.Tensor | None:
-        """Return ``[n]`` the factors of some trials; None where nothing is multiplied."""
+    def sent(self, factors: Sequence[float]) -> torch.Tensor | None:
+        """Return ``[n]`` the factors of some trials on the device; None where nothing is multiplied."""
         if not self._on:
             return None
-        wanted = tuple(self.factor(trial) for trial in trials)
+        wanted = tuple(factors)
         if self._sent is None or self._sent[0] != wanted:
             self._sent = wanted, torch.tensor(wanted, device=self._device)
         return self._sent[1]
 
-    def leaves_out(self, trial: int, norm: float) -> bool:
-        """Note the norm of a trial's gradient, and say whether its step is left out.
+    def after(self, scale: LossScale, norm: float, trial: int) -> tuple[LossScale, bool]:
+        """Return a trial's scale after a gradient of that norm, and whether its step is left out.
 
         As under Trainer, such a step moves neither the schedule nor Adam's count. A trial whose scale cannot
         fall any more is not spared.
         """
         if not self._on:
-            return False
+            return scale, False
         if math.isfinite(norm):
-            self._scales[trial] = self._scales[trial].after_good()
-            return False
-        lower = self._scales[trial].after_overflow()
+            return scale.after_good(), False
+        lower = scale.after_overflow()
         if lower is None:
-            return False
-        self._scales[trial] = lower
+            return scale, False
         _logger.info(
             "trial %d: a gradient left float16; its step is left out, its scale %g", trial, lower.scale
         )
-        return True
+        return lower, True
 
-    def to_file(self, trial: int) -> dict[str, str]:
+    def to_file(self, scale: LossScale) -> dict[str, str]:
         """Return a trial's as metadata of its checkpoint."""
-        return self._scales[trial].to_file() if self._on else {}
+        return scale.to_file() if self._on else {}

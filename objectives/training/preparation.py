@@ -135,21 +135,18 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         and not geometry.gradient_checkpointing
         and takes_twice(held, slots)
     )
-    if meter is not None and config.slots is None:
-        slots, known = most_that_pays(
-            slots, lambda trials: _rate(base, data, budget, geometry, trials, pass_tokens, replay=replay)
+
+    def attempt(trials: int, known: float | None) -> tuple[Pack, float] | None:
+        fixed = config.slots is not None
+        return _attempt(
+            base, data, budget, geometry, trials, pass_tokens, known=known, fixed=fixed, replay=replay
         )
-    pack, rows_per_second = _pack_that_runs(
-        base,
-        data,
-        budget,
-        geometry,
-        slots,
-        pass_tokens,
-        fixed=config.slots is not None,
-        known=known,
-        replay=replay,
-    )
+
+    if meter is not None and config.slots is None:
+        slots, known = most_that_pays(slots, lambda trials: _rate(attempt(trials, None)))
+    while (made := attempt(slots, known)) is None:
+        slots //= 2
+    pack, rows_per_second = made
     final = eval_sets[budget.final_eval_examples]
     if found is None:
         losses, correct = _measure_base(base, geometry, final)
@@ -286,7 +283,7 @@ def _geometry(
     return dataclasses.replace(geometry, gradient_checkpointing=tight)
 
 
-def _rate(
+def _attempt(
     base: BaseModel,
     data: TokenizedData,
     budget: Budget,
@@ -294,56 +291,39 @@ def _rate(
     slots: int,
     pass_tokens: int,
     *,
+    known: float | None,
+    fixed: bool,
     replay: bool,
-) -> float | None:
-    """Return the examples per second of so many trials; None where memory runs out with more than one."""
+) -> tuple[Pack, float] | None:
+    """Return a pack of so many slots and its examples per second; None where memory runs out with them.
+
+    With one slot, or with as many as are ``fixed``, that is an error. ``known``: examples per second that
+    another worker of this machine measured.
+    """
     pack = None
     try:
         pack = Pack(base, geometry, slots)
         if replay:
             pack.replay_passes()
-        return measure_speed(pack, data, budget, geometry, pass_tokens)
+        # What one worker's process took, another's on the same processor takes; a GPU is another card.
+        if known is not None and base.device.type == "cpu":
+            return pack, known
+        return pack, measure_speed(pack, data, budget, geometry, pass_tokens, known)
     except (RuntimeError, MemoryError) as error:
-        if slots == 1 or not ran_out_of_memory(error):
-            raise
-        return None
-    finally:
         if pack is not None:
             pack.close()
+        if fixed or slots == 1 or not ran_out_of_memory(error):
+            raise
+        return None
 
 
-def _pack_that_runs(
-    base: BaseModel,
-    data: TokenizedData,
-    budget: Budget,
-    geometry: Geometry,
-    slots: int,
-    pass_tokens: int,
-    *,
-    fixed: bool,
-    known: float | None,
-    replay: bool,
-) -> tuple[Pack, float]:
-    """Return a pack and its examples per second; of fewer slots where memory runs out, unless ``fixed``.
-
-    ``known``: examples per second that another worker of this machine measured.
-    """
-    while True:
-        pack = None
-        try:
-            pack = Pack(base, geometry, slots)
-            if replay:
-                pack.replay_passes()
-            # What one worker's process took, another's on the same processor takes; a GPU is another card.
-            if known is not None and base.device.type == "cpu":
-                return pack, known
-            return pack, measure_speed(pack, data, budget, geometry, pass_tokens, known)
-        except (RuntimeError, MemoryError) as error:
-            if pack is not None:
-                pack.close()
-            if fixed or slots == 1 or not ran_out_of_memory(error):
-                raise
-        slots //= 2
+def _rate(made: tuple[Pack, float] | None) -> float | None:
+    """Return the examples per second of a pack that is not kept; None where there is none."""
+    if made is None:
+        return None
+    pack, rate = made
+    pack.close()
+    return rate
 
 
 def _replay_note(pack: Pack) -> str | None:

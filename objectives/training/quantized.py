@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from ...errors import ModelError
-from ...study.offered import Bits
+from ...study.offered import QUANTIZED_AS, Bits
 from ..quantization import LIBRARY, check_library, quantized_by
 
 CURE = "give the unquantized model, for which --quantization-bit 4 saves as much"
@@ -62,20 +62,12 @@ def _why_not(settings: Mapping[str, Any]) -> str | None:
 def settings_for(bits: Bits | None, dtype: torch.dtype) -> Any:
     """Return how Transformers is told to quantize a base while it is loaded; None where it is not to.
 
-    Four bits are those of QLoRA (Dettmers et al., 2023): normal floats whose scales are quantized as well,
-    multiplied in the number type of everything else.
+    Four bits are multiplied in the number type of everything else.
     """
     if bits is None:
         return None
     make: Any = transformers.BitsAndBytesConfig
-    if bits == 8:
-        return make(load_in_8bit=True, llm_int8_threshold=0.0)
-    return make(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-    )
+    return make(**QUANTIZED_AS[bits], **({"bnb_4bit_compute_dtype": dtype} if bits == 4 else {}))
 
 
 def hold_for_training(model: Any) -> int | None:

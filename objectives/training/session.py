@@ -75,7 +75,6 @@ class Session:
         stopping = self._config.stopping
         slot.kept = None if stopping is None else Kept(stopping=stopping)
         tensors = None
-        self._scaling.begin(trial, params.batch_size, {})
         if resume_from is not None:
             whose = checkpoint.owner(trial, seed, params, self.facts.data.fingerprint)
             tensors, metadata = checkpoint.read(resume_from, whose)
@@ -85,7 +84,7 @@ class Session:
                 slot.rounds, within = divmod(slot.examples, self._budget.round_examples)
                 if within:
                     raise ValueError(f"{slot.examples} examples are no whole rounds")
-                self._scaling.begin(trial, params.batch_size, metadata)
+                slot.scale = self._scaling.taken_up(metadata)
                 if stopping is not None:
                     slot.kept = Kept.from_file(stopping, tensors, metadata)
             except (KeyError, ValueError) as error:
@@ -123,7 +122,7 @@ class Session:
             slot.sums = RoundSums()
         orders = [self._stream(slot.seed).round(slot.rounds) for slot in self._slots]
         for micro_step, length in enumerate(self._lengths):
-            self._pack.loss_factors = self._scaling.factors([slot.trial for slot in self._slots])
+            self._pack.loss_factors = self._scaling.sent([self._factor(slot) for slot in self._slots])
             batches, found = [], []
             for rows in groups(len(self._slots), self._budget.micro_batch * length, self.facts.pass_tokens):
                 chosen = [order[micro_step] for order in orders[rows]]
@@ -189,9 +188,13 @@ class Session:
             self._streams[seed] = Stream(self._data.train.lengths, self._budget, seed)
         return self._streams[seed]
 
+    def _factor(self, slot: Slot) -> float:
+        """Return what a trial's gradients are multiplied by until its next step."""
+        return self._scaling.factor(slot.scale, slot.params.batch_size)
+
     def _step(self) -> None:
         """Update every trial whose effective batch is complete."""
-        pack, slots, scaling = self._pack, self._slots, self._scaling
+        pack, slots = self._pack, self._slots
         ready = [
             row
             for row, slot in enumerate(slots)
@@ -200,14 +203,15 @@ class Session:
         if not ready:
             return
         gradients = [pack.grads[row] for row in ready]
-        by = [scaling.factor(slots[row].trial) * slots[row].pending_tokens for row in ready]
+        by = [self._factor(slots[row]) * slots[row].pending_tokens for row in ready]
         torch._foreach_div_(gradients, by)
         norms = clip_by_row_norm(gradients, self._config.max_grad_norm)
         rows, steps = [], []
         for row, norm in zip(ready, norms, strict=True):
             slot = slots[row]
             slot.pending_tokens = 0
-            if scaling.leaves_out(slot.trial, norm):
+            slot.scale, left_out = self._scaling.after(slot.scale, norm, slot.trial)
+            if left_out:
                 continue
             slot.norm = norm
             slot.sums.norms += norm
@@ -322,7 +326,7 @@ class Session:
             metadata = checkpoint.owner(slot.trial, slot.seed, slot.params, self.facts.data.fingerprint)
             metadata |= {"quantum": str(slot.rounds), "attempt": str(slot.attempt)}
             metadata |= {"steps": str(slot.steps), "examples": str(slot.examples)}
-            metadata |= self._scaling.to_file(slot.trial)
+            metadata |= self._scaling.to_file(slot.scale)
             tensors = checkpoint.row_to_tensors(self._pack, row, slot.params)
             if slot.kept is not None and final is None:
                 carried, losses_so_far = slot.kept.to_file()

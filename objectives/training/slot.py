@@ -7,6 +7,7 @@ import math
 
 from ...spaces.params import LoraParams
 from .kept import Kept
+from .loss_scale import LossScale
 from .update import Dropout
 
 
@@ -66,6 +67,8 @@ class Slot:
     """Of this round."""
     kept: Kept | None = None
     """What a trial of full length carries; None for all others."""
+    scale: LossScale = dataclasses.field(default_factory=LossScale)
+    """Where its loss scaling stands; of use in float16 alone."""
 
     @property
     def dropout(self) -> Dropout | None:

@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 import safetensors
+from fake_processes import Worker
 from loratune import app
 from loratune.app import retraining, workers
 from loratune.app.climbing import came_from, climb, step_name
 from loratune.app.exporting import handover
 from loratune.errors import UsageError
-from loratune.objectives.testing.fake import FakeWorker
 from loratune.reports.load import load_view
 from loratune.reports.verdict import verdict
 from loratune.search.interrupt import StopSignal
@@ -24,17 +24,6 @@ from loratune.study.ranking import ranked
 
 GIVEN = 20_000
 ONE = app.RunOptions(workers=1)
-
-
-class Worker(FakeWorker):
-    """Stands for a worker process; trains nothing."""
-
-    def __init__(self, index=0, log_file=None, **_):
-        super().__init__(index)
-        self.log_file = log_file
-
-    def move_log(self, to):
-        self.log_file = to
 
 
 class Heard:

@@ -4,26 +4,15 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from fake_processes import Worker
 from loratune import app
 from loratune.app import earlier, searching, workers
 from loratune.app.options import RunOptions, SearchOptions
 from loratune.app.pace import measured_pace
 from loratune.errors import StorageError, StudyExists, UsageError
-from loratune.objectives.testing.fake import FakeWorker
 from loratune.storage.store import Store
 from loratune.study.ranking import ranked
 from made_up_studies import make_facts
-
-
-class Worker(FakeWorker):
-    """Stands for a worker process; trains nothing."""
-
-    def __init__(self, index=0, log_file=None, **_):
-        super().__init__(index)
-        self.log_file = log_file
-
-    def move_log(self, to):
-        self.log_file = to
 
 
 @pytest.fixture(autouse=True)

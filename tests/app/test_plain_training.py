@@ -6,28 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fake_processes import Worker, studies, study, trials
 from loratune import app
 from loratune.app import plain_training, workers
 from loratune.errors import ModelError, OutOfMemory, ReportError, StorageError, UsageError, WorkerError
 from loratune.objectives.base import Done, SlotFailed, SlotResult, WorkerFailed
-from loratune.objectives.testing.fake import FakePlan, FakeWorker
 from loratune.storage.store import Store
 from loratune.storage.study_files import PLAIN
 from loratune.study.yardstick import KIND, yardstick_of
 
 SEARCH = {"trials": 6, "study": "a", "examples": 128, "set": {"batch_size": [4, 8]}, "storage": "a.db"}
 ONE = app.RunOptions(workers=1)
-
-
-class Worker(FakeWorker):
-    """Stands for a worker process of a pack; trains nothing."""
-
-    def __init__(self, index=0, log_file=None, **_):
-        super().__init__(index, plan=FakePlan())
-        self.log_file = log_file
-
-    def move_log(self, to):
-        self.log_file = to
 
 
 class PlainWorker:
@@ -83,21 +72,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setattr(PlainWorker, "ends", None)
     monkeypatch.setattr(PlainWorker, "last", None)
     app.start(app.SearchOptions(**SEARCH), ONE)
-
-
-def study(name):
-    with Store.open("a.db", mode="read") as store:
-        return store.study(name)
-
-
-def trials(name):
-    with Store.open("a.db", mode="read") as store:
-        return store.trials(store.study(name).id)
-
-
-def studies():
-    with Store.open("a.db", mode="read") as store:
-        return [head.name for head in store.studies()]
 
 
 def plainly(name=None, method="full", **options):

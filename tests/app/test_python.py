@@ -10,10 +10,10 @@ from pathlib import Path
 
 import optuna
 import pytest
+from fake_processes import Worker
 from loratune import app
 from loratune.app import searching, workers
 from loratune.errors import StorageError, UsageError
-from loratune.objectives.testing.fake import FakeWorker
 from loratune.search.interrupt import StopSignal
 from loratune.storage.store import Store
 from loratune.study.events import StudyEnded, StudyStarted, TrialEnded
@@ -21,17 +21,6 @@ from loratune.study.handover import Handover
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.M | re.S)
-
-
-class Worker(FakeWorker):
-    """Stands for a worker process; trains nothing."""
-
-    def __init__(self, index=0, log_file=None, **_):
-        super().__init__(index)
-        self.log_file = log_file
-
-    def move_log(self, to):
-        self.log_file = to
 
 
 class Heard:

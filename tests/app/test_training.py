@@ -4,10 +4,10 @@ import dataclasses
 import shutil
 
 import pytest
+from fake_processes import Worker, studies, study, trials
 from loratune import app
 from loratune.app import training, workers
 from loratune.errors import BudgetError, LoratuneError, ReportError, StorageError, UsageError
-from loratune.objectives.testing.fake import FakePlan, FakeWorker
 from loratune.objectives.testing.surface import Surface
 from loratune.reports.load import load_view
 from loratune.reports.verdict import verdict
@@ -21,20 +21,6 @@ SEARCH = {"trials": 6, "study": "a", "examples": 128, "set": {"batch_size": [4, 
 ONE = app.RunOptions(workers=1)
 
 
-class Worker(FakeWorker):
-    """Stands for a worker process; trains nothing."""
-
-    surface = None
-
-    def __init__(self, index=0, log_file=None, **_):
-        plan = FakePlan() if self.surface is None else FakePlan(surface=self.surface)
-        super().__init__(index, plan=plan)
-        self.log_file = log_file
-
-    def move_log(self, to):
-        self.log_file = to
-
-
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -44,21 +30,6 @@ def here(tmp_path, monkeypatch):
 
 def train(study=None, **options):
     return app.train(study, ONE, storage="a.db", **options)
-
-
-def study(name):
-    with Store.open("a.db", mode="read") as store:
-        return store.study(name)
-
-
-def trials(name):
-    with Store.open("a.db", mode="read") as store:
-        return store.trials(store.study(name).id)
-
-
-def studies():
-    with Store.open("a.db", mode="read") as store:
-        return [head.name for head in store.studies()]
 
 
 def refused(kind=LoratuneError, **options):

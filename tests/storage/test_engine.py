@@ -239,21 +239,22 @@ class TestReaders:
         connection.close()
 
 
+class Refusing:
+    """A connection while the log of a killed writer is taken over, or an index in memory comes to no end."""
+
+    def execute(self, _query):
+        error = sqlite3.OperationalError("locking protocol")
+        error.sqlite_errorname = "SQLITE_PROTOCOL"
+        raise error
+
+    def close(self):
+        pass
+
+
 def test_a_log_that_another_process_takes_over_is_waited_for(tmp_path, monkeypatch):
     path = tmp_path / "tune.db"
     Store.open(str(path), mode="create").close()
     connect, refusals = engine.connect, iter(range(8))
-
-    class Refusing:
-        """A connection of the moment in which the log of a killed writer is taken over."""
-
-        def execute(self, _query):
-            error = sqlite3.OperationalError("locking protocol")
-            error.sqlite_errorname = "SQLITE_PROTOCOL"
-            raise error
-
-        def close(self):
-            pass
 
     def refused_at_first(*given):
         return connect(*given) if next(refusals, None) is None else Refusing()
@@ -272,17 +273,6 @@ def test_a_log_that_cannot_be_read_alone_is_read_as_any_reader_does(tmp_path, mo
     for end in ("-wal", "-shm"):
         path.with_name(path.name + end).touch()  # as a killed writer leaves them
     connect, tried = engine.connect, []
-
-    class Refusing:
-        """A connection that would build an index in memory of its own, and never comes to an end of it."""
-
-        def execute(self, _query):
-            error = sqlite3.OperationalError("locking protocol")
-            error.sqlite_errorname = "SQLITE_PROTOCOL"
-            raise error
-
-        def close(self):
-            pass
 
     def alone_refused(path, options, timeout):
         tried.append(options)

@@ -16,27 +16,19 @@ from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.session import Session
 from loratune.search.study_record import compare_facts
 from loratune.spaces.params import LoraParams
-from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+from loratune.study.config import ObjectiveConfig
 from loratune.study.facts import Facts
+from trained_trials import make_config
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module", name="config")
-def make_config(
+def make_kept_config(
     tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> ObjectiveConfig:
-    return ObjectiveConfig(
-        model=ModelConfig(name_or_path=str(tiny_model), device="cpu"),
-        data=DataConfig(train=str(tiny_data), cutoff_len=64),
-        batch_sizes=(2, 4),
-        lora_ranks=(1, 8),
-        lora_targets=("all",),
-        examples=64,
-        eval_examples=16,
-        slots=3,
-        cache_dir=str(tmp_path_factory.mktemp("cache")),
-    )
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return make_config(tiny_model, tiny_data, lora_targets=("all",), cache_dir=cache)
 
 
 @pytest.fixture(scope="module", name="first")

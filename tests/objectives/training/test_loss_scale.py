@@ -173,7 +173,7 @@ def test_a_gradient_that_stays_infinite_ends_its_trial_once_the_scale_cannot_fal
     half: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half.add(2, PARAMS[2], seed=0, attempt=1)
-    half._scaling._scales[2] = LossScale(scale=4.0)
+    half._slots[-1].scale = LossScale(scale=4.0)
     overflowing(monkeypatch, half, 2, steps=tuple(range(99)))
     result = step(half, tmp_path)[2]
     half.remove(2)

@@ -5,24 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from loratune.objectives.training.preparation import prepare
-from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+from trained_trials import make_config
 
 
 def test_the_base_models_losses_are_those_of_adapters_that_add_nothing_to_the_last_bit(
     tiny_model: Path, tiny_data: Path
 ) -> None:
-    prepared = prepare(
-        ObjectiveConfig(
-            model=ModelConfig(name_or_path=str(tiny_model), device="cpu"),
-            data=DataConfig(train=str(tiny_data), cutoff_len=64),
-            batch_sizes=(2, 4),
-            lora_ranks=(1, 8),
-            lora_targets=("all",),
-            examples=64,
-            eval_examples=16,
-            slots=2,
-        )
-    )
+    prepared = prepare(make_config(tiny_model, tiny_data, lora_targets=("all",), slots=2))
     try:
         prepared.pack.fill()
         final = prepared.eval_sets[prepared.facts.budget.final_eval_examples]

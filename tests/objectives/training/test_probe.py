@@ -13,23 +13,16 @@ from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.preparation import prepare
 from loratune.objectives.training.probe import Footprint, fit
 from loratune.objectives.training.speed import measure_speed
-from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+from loratune.study.config import DataConfig, ObjectiveConfig
+from trained_trials import make_config
 
 GIB = 2**30
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory")
 
 
 @pytest.fixture(name="config")
-def make_config(tiny_model: Path, tiny_data: Path) -> ObjectiveConfig:
-    return ObjectiveConfig(
-        model=ModelConfig(name_or_path=str(tiny_model), device="cpu"),
-        data=DataConfig(train=str(tiny_data), cutoff_len=64),
-        batch_sizes=(2, 4),
-        lora_ranks=(1, 8),
-        lora_targets=("all",),
-        examples=64,
-        eval_examples=16,
-    )
+def make_probed_config(tiny_model: Path, tiny_data: Path) -> ObjectiveConfig:
+    return make_config(tiny_model, tiny_data, lora_targets=("all",), slots=None)
 
 
 class PretendedMeter:

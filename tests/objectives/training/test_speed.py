@@ -10,23 +10,12 @@ import pytest
 from loratune.objectives.training import speed
 from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.preparation import Prepared, prepare
-from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+from trained_trials import make_config
 
 
 @pytest.fixture(scope="module", name="prepared")
 def make_prepared(tiny_model: Path, tiny_data: Path) -> Iterator[Prepared]:
-    found = prepare(
-        ObjectiveConfig(
-            model=ModelConfig(name_or_path=str(tiny_model), device="cpu"),
-            data=DataConfig(train=str(tiny_data), cutoff_len=64),
-            batch_sizes=(2, 4),
-            lora_ranks=(1, 8),
-            lora_targets=("all",),
-            examples=64,
-            eval_examples=16,
-            slots=2,
-        )
-    )
+    found = prepare(make_config(tiny_model, tiny_data, lora_targets=("all",), slots=2))
     yield found
     found.pack.close()
 
