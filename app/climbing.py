@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 
 from ..search.interrupt import StopSignal
 from ..storage import study_files
+from ..storage.numbered import numbered
 from ..storage.store import Store
 from ..study.events import Observer
 from ..study.ladder import BEGINS, FACTOR, Ladder, Step
@@ -116,21 +116,9 @@ def came_from(store: Store, study: StudyRecord, trial: int) -> tuple[str, int]:
 def _study_of(
     store: Store, search: StudyRecord, below: StudyRecord, level: int
 ) -> tuple[str, StudyRecord | None]:
-    """Return the name of a step's study, and that study where it was begun.
-
-    The user may have a study of that name, and so may another search whose long name begins alike.
-    """
-    for number in itertools.count(1):
-        name = step_name(search.name, level, number)
-        if store.is_free(name):
-            return name, None
-        if not store.holds(name):
-            continue  # a study of Optuna's own has it
-        found = store.study(name)
-        stage = found.config.stage
-        if stage is not None and (stage.kind, stage.parent) == ("longer", below.name):
-            return name, found
-    raise AssertionError("there are names without end")
+    """Return the name of a step's study, and that study where it was begun."""
+    names = numbered(store, lambda number: step_name(search.name, level, number))
+    return next(one for one in names if one[1] is None or one[1].follows("longer", below.name))
 
 
 def _stage_of(begun: StudyRecord) -> Stage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
 
 from ..errors import DataError, ReportError, UsageError
@@ -13,6 +12,7 @@ from ..reports.confirmation import confirmation
 from ..reports.load import load_confirmation
 from ..search.interrupt import StopSignal
 from ..search.study_record import last_slots
+from ..storage.numbered import numbered
 from ..storage.store import Store
 from ..study.default_trial import default_trial
 from ..study.events import Observer
@@ -188,13 +188,10 @@ def _entries(parent: StudyRecord, trials: Sequence[TrialRecord], seeds: int) -> 
 
 def _name(store: Store, parent: StudyRecord, stage: Stage) -> tuple[str, bool]:
     """Return the name of the confirming study, and whether it is there: of the same trials and seeds."""
-    for number in itertools.count(1):
-        name = child_name(parent.name, "confirm", number)
-        if store.is_free(name):
-            return name, False
-        if store.holds(name) and store.study(name).config.stage == stage:
-            return name, True
-    raise AssertionError("there are names without end")
+    names = numbered(store, lambda number: child_name(parent.name, "confirm", number))
+    return next(
+        (name, found is not None) for name, found in names if found is None or found.config.stage == stage
+    )
 
 
 def _plan(

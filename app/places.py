@@ -31,7 +31,7 @@ class Places:
 
 def machine_of(chosen: str, facts: Facts) -> Machine:
     """Return the machine as a worker found it when it looked, for a study of that ``--device``."""
-    gpus: int | None = int(facts.environment.get("gpus", "1")) if on_gpu(facts) else 0
+    gpus: int | None = int(facts.environment.get("gpus", "1")) if facts.model.on_gpu else 0
     if chosen.startswith("cuda:"):
         gpus = None  # the worker was shown that one alone
     return Machine(gpus=gpus, ram_bytes=facts.memory.available_bytes)
@@ -46,7 +46,7 @@ def find_places(chosen: str, facts: Facts, machine: Machine, *, first: str | Non
     ``first`` is the GPU of a worker that is there already. Those before it could not be used when it was
     started, and come last.
     """
-    if not on_gpu(facts):
+    if not facts.model.on_gpu:
         return Places(gpus=())  # a GPU, where one has come since, would round otherwise
     before = int(facts.environment.get("gpus", "1"))
     there = before if machine.gpus is None else machine.gpus
@@ -79,7 +79,7 @@ def count_workers(
     if places.gpus:
         there = len(places.gpus)
         check_count(wanted, there)
-    elif on_gpu(facts):
+    elif facts.model.on_gpu:
         there = 1  # how much a slot takes on a CPU was not measured
     else:
         held = facts.memory.held(slots)
@@ -127,8 +127,3 @@ def threads_on(device: str) -> int:
 def may_take_gpu(device: str) -> bool:
     """Return whether a worker of that device trains on a GPU, as far as can be told without torch."""
     return device.startswith("cuda") or (device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")))
-
-
-def on_gpu(facts: Facts) -> bool:
-    """Return whether a study's workers train on GPUs."""
-    return facts.model.device.startswith("cuda")

@@ -7,7 +7,6 @@ of it is an event there.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..objectives.identity import find_folder
 from ..objectives.precheck import precheck
 from ..objectives.workers.process import ProcessWorker
 from ..search.study_record import check_files, objective_of
+from ..storage.numbered import numbered
 from ..storage.store import Store
 from ..storage.study_files import CACHE, LOGS, PLAIN
 from ..study.budget import ROUNDS
@@ -132,20 +132,14 @@ def full_length_of(store: Store, study: str | None) -> StudyRecord:
         return record
     while record.config.stage is not None and record.config.stage.kind == "confirm":
         record = store.study(record.config.stage.parent)
-    found = None
-    for number in itertools.count(1):
-        name = child_name(record.name, "train", number)
-        if store.is_free(name):
-            break
-        stage = store.study(name).config.stage if store.holds(name) else None
-        if stage is not None and (stage.kind, stage.parent) == ("train", record.name):
-            found = store.study(name)
-    if found is None:
+    names = numbered(store, lambda number: child_name(record.name, "train", number))
+    found = [one for _, one in names if one is not None and one.follows("train", record.name)]
+    if not found:
         raise ReportError(
             f"nothing was trained at full length from study {record.name!r} that another method could be "
             f"measured against; begin with: tune train {record.name}"
         )
-    return found
+    return found[-1]
 
 
 def _complete(store: Store, record: StudyRecord) -> TrialRecord:

@@ -17,7 +17,7 @@ from ..study.memory import RULE_BYTES, MethodMemory
 from ..study.stop_tokens import stops_differ
 from ..study.study_config import StudyConfig
 from .pace import Pace
-from .places import cores, on_gpu
+from .places import cores
 
 METHOD_BITS = 4
 """Bits of the base that QLoRA is reckoned for."""
@@ -73,7 +73,7 @@ def plan_values(
         seen = min(seen, config.ladder.searching) + config.ladder.examples - config.ladder.searching
     # A pace that was seen has evaluations in it.
     # Workers beyond the cores that this process may use take turns on them.
-    speed = facts.rows_per_second * (workers if on_gpu(facts) else min(workers, cores()))
+    speed = facts.rows_per_second * (workers if model.on_gpu else min(workers, cores()))
     seconds = rows / speed if pace is None else seen / pace.examples_per_second
     examples = data.train + data.validation + data.test
     shorter = data.cutoff_len < config.objective.data.cutoff_len
@@ -85,7 +85,7 @@ def plan_values(
             "architecture": model.architecture,
             "parameters": model.parameters,
             "device": model.device_name,
-            "gpu": model.device.startswith("cuda"),
+            "gpu": model.on_gpu,
             "dtype": facts.geometry.dtype,
             "bits": model.bits,
             "adapted_layers": len(facts.geometry.targets),
@@ -135,7 +135,7 @@ def plan_values(
         "notes": [*([cut] if cut else []), *budget.notes, *facts.notes],
         "workers": workers,
         "slots": facts.slots,
-        "at_once": min(workers * facts.slots, in_flight_limit(trials, workers if on_gpu(facts) else 1)),
+        "at_once": min(workers * facts.slots, in_flight_limit(trials, workers if model.on_gpu else 1)),
         "memory_bytes": {
             "base_model": memory.base_bytes,
             "slot": memory.slot_bytes,

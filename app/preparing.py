@@ -146,7 +146,7 @@ def look_on_any(
                 raise
             lost.append(f"{gpu}: {error}; going on with the next GPU")
             continue
-        if prepared.facts.model.device.startswith("cuda"):
+        if prepared.facts.model.on_gpu:
             # It saw one of them alone.
             environment = {**prepared.facts.environment, "gpus": str(gpus)}
             facts = dataclasses.replace(prepared.facts, environment=environment)

@@ -100,8 +100,9 @@ def digests_now(store: Store, facts: Facts) -> Mapping[str, str]:
 
 def machine_now(facts: Facts) -> machine.Machine:
     """Return what this machine has; its GPUs are counted where the study needs one."""
-    needed = facts.model.device.startswith("cuda")
-    return machine.Machine(gpus=machine.count_gpus() if needed else 0, ram_bytes=machine.free_ram())
+    return machine.Machine(
+        gpus=machine.count_gpus() if facts.model.on_gpu else 0, ram_bytes=machine.free_ram()
+    )
 
 
 def _tell(observers: Sequence[Observer], event: Event) -> None:

@@ -5,7 +5,6 @@ Says what is trained, how long and under which name; ``following.py`` makes and 
 
 from __future__ import annotations
 
-import itertools
 import math
 import shutil
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from ..errors import ReportError, StorageError, UsageError
 from ..reports.confirmation import recommended
 from ..reports.load import confirming, load_confirmation
 from ..search.interrupt import StopSignal
+from ..storage.numbered import numbered
 from ..storage.store import Store
 from ..study.budget import Budget, plan_budget
 from ..study.default_trial import default_trial
@@ -200,11 +200,8 @@ def _name(
     config = configuration(
         parent, stage, examples=examples, eval_examples=eval_examples, keep_held=0, stopping=stopping
     )
-    for number in itertools.count(1):
-        name = child_name(parent.name, "train", number)
-        if store.is_free(name) or (store.holds(name) and not store.study(name).config.differences(config)):
-            return name
-    raise AssertionError("there are names without end")
+    names = numbered(store, lambda number: child_name(parent.name, "train", number))
+    return next(name for name, found in names if found is None or not found.config.differences(config))
 
 
 def _check_within(name: str, value: float | None, ends: Bounds) -> None:

@@ -111,14 +111,13 @@ def loratune_side(job: dict[str, Any], arguments: argparse.Namespace) -> tuple[S
             began = point.started_at.timestamp()
             begun[point.worker] = min(begun.get(point.worker, began), began)
             peaks[point.worker] = max(peaks.get(point.worker, 0), point.memory_bytes)
-        on_gpu = facts.model.device.startswith("cuda")
         share = detail["orchestration_seconds"] / detail["seconds"]
         side = Side(
             watched=seen,
             seconds=detail["seconds"],
             losses=tuple(trial.value or math.nan for trial in trials),
             start=f"{seen.wall - detail['seconds']:.1f} s: first worker, self-check, speed, plan, report",
-            device_peak=sum(peaks.values()) if on_gpu else None,
+            device_peak=sum(peaks.values()) if facts.model.on_gpu else None,
             notes=(
                 f"{len(begun)} workers of {facts.slots} slots, the last of which began "
                 f"{max(begun.values()) - min(begun.values()):.1f} s after the first",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
+from ..storage.numbered import numbered
 from ..storage.store import Store
 from ..study.budget import ROUNDS
 from ..study.locked_set import KIND, opening_of
@@ -38,15 +38,8 @@ def confirming(store: Store, study: StudyRecord) -> Iterator[StudyRecord]:
     if study.config.stage is not None and study.config.stage.kind == "confirm":
         yield study
         return
-    for number in itertools.count(1):
-        name = child_name(study.name, "confirm", number)
-        if store.is_free(name):
-            return
-        if not store.holds(name):
-            continue  # a study of Optuna's own has it
-        found = store.study(name)
-        stage = found.config.stage
-        if stage is not None and stage.kind == "confirm" and stage.parent == study.name:
+    for _, found in numbered(store, lambda number: child_name(study.name, "confirm", number)):
+        if found is not None and found.follows("confirm", study.name):
             yield found
 
 

@@ -144,7 +144,7 @@ class _Search:
         for one, (worker, facts) in zip(self._workers, prepared, strict=False):
             one.seat_worker(worker, facts)
         self._announcer = Announcer(state, self._workers, observers, clock)
-        cards = self._workers if state.facts.model.device.startswith("cuda") and count > 1 else []
+        cards = self._workers if state.facts.model.on_gpu and count > 1 else []
         self._source = TrialSource(state, self._announcer, gpus=len(cards) or 1)
         self._boundary = Boundary(state, self._announcer, together=deterministic or count == 1)
         self._placement = Placement(state, self._source, self._boundary, self._workers)

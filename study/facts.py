@@ -193,6 +193,11 @@ class ModelSummary:
     """For each ``lora_target`` that may be tried, the features that go into and come out of its layers, added
     up; empty in a study of before."""
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it trains on a GPU."""
+        return self.device.startswith("cuda")
+
     def trainable(self, params: LoraParams) -> int | None:
         """Return the weights of a trial's adapter; None where the study was not told."""
         features = self.adapter_features.get(params.lora_target)

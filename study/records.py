@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .facts import Facts
+    from .stage import Kind
     from .study_config import StudyConfig
 
 State = Literal["running", "complete", "pruned", "diverged", "infeasible", "failed"]
@@ -49,6 +50,11 @@ class StudyRecord(StudyHead):
     """Everything that the user chose."""
     facts: Facts
     """What was found: shapes, budget, data, base model and its loss, environment."""
+
+    def follows(self, kind: Kind, parent: str) -> bool:
+        """Return whether it is a study of that kind that follows from the one of that name."""
+        stage = self.config.stage
+        return stage is not None and (stage.kind, stage.parent) == (kind, parent)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
