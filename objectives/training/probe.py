@@ -1,8 +1,7 @@
 """How much memory a slot really takes: a study's heaviest moments, lived with one slot and with two.
 
-The estimate of ``objectives/memory.py`` knows neither a library's temporaries nor what attention keeps on a
-card. Two measurements make a line: what is there once per worker, and what each slot adds. Does not know
-how much memory there is.
+The prediction of ``objectives/memory.py`` knows nothing of a library's own temporaries. Two measurements make
+a line: what is there once per worker, and what each slot adds. Does not know how much memory there is.
 """
 
 from __future__ import annotations
