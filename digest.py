@@ -38,17 +38,17 @@ def of(*pieces: bytes | memoryview) -> str:
     return digest.hexdigest()
 
 
-def seal(content: bytes) -> tuple[bytes | memoryview, ...]:
+def seal(content: bytes, *more: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
     """Return the bytes of a safetensors file with its digest, in pieces to be written one after another.
 
-    ``content`` is what ``safetensors`` made of tensors and of metadata that includes ``LABELS``. Pieces,
-    because a checkpoint may be hundreds of megabytes.
+    ``content`` is what ``safetensors`` made of tensors and of metadata that includes ``LABELS``, or its
+    header, and ``more`` what follows. Pieces, because a checkpoint may be hundreds of megabytes.
     """
     header = content[: 8 + int.from_bytes(content[:8], "little")]
     (place,) = _DIGEST.finditer(header)
     assert place.group(1).decode() == BLANK, "it is sealed already"
     whole = memoryview(content)
-    return whole[: place.start(1)], of(content).encode(), whole[place.end(1) :]
+    return whole[: place.start(1)], of(content, *more).encode(), whole[place.end(1) :], *more
 
 
 def check(path: Path) -> bool:

@@ -14,6 +14,7 @@ from ..study.ladder import BEGINS, FACTOR, Ladder, Step
 from ..study.ranking import ranked
 from ..study.records import StudyRecord
 from ..study.stage import Entry, Stage, child_name
+from .durations import at_once, speed
 from .following import follow
 from .options import RunOptions
 from .watched import Finished, Watch, nobody
@@ -135,19 +136,31 @@ def _step_of(begun: StudyRecord, ladder: Ladder, level: int) -> Step:
 
 def _next(store: Store, taken: Sequence[StudyRecord], ladder: Ladder) -> Step | None:
     """Return the step above the search and the steps that were ``taken``, by what all of them have spent."""
-    spent, seconds = 0, 0.0
+    spent, seconds, expected = 0, 0.0, 0.0
+    search, candidates = taken[0], len(ranked(store.trials(taken[-1].id)))
+    workers = max(1, len({point.worker for point in store.curve(search.id)}))
     for study in taken:
         starts = [] if study.config.stage is None else [entry.start for entry in study.config.stage.entries]
-        rounds = sum(trial.rounds for trial in store.trials(study.id)) - sum(starts)
-        spent += rounds * study.facts.budget.round_examples
+        trials = store.trials(study.id)
+        examples = (sum(trial.rounds for trial in trials) - sum(starts)) * study.facts.budget.round_examples
+        spent += examples
+        together = len(starts) or at_once(search.facts, trials=len(trials), workers=workers)
+        expected += examples / speed(search.facts, trials=together, workers=workers)
         for event in store.events(study.id):
             if event.kind in ("finished", "interrupted"):
                 seconds += float(event.detail["seconds"])
     if ladder.hours is not None and seconds > 0:
-        # What the time that is left allows at the pace of what was trained so far, if that is less.
-        left = max(0.0, ladder.hours * 3600 - seconds) * spent / seconds
-        spent = max(spent, ladder.examples - int(left))
-    candidates = len(ranked(store.trials(taken[-1].id)))
+        # What the time that is left allows, if that is less: as much slower than measured as it was so far.
+        left = max(0.0, ladder.hours * 3600 - seconds) * expected / seconds
+        above = [step for step in ladder.planned(candidates) if step.level >= len(taken)]
+        wanted = sum(step.count * ladder.new_examples(step.level) for step in above)
+        takes = sum(
+            step.count
+            * ladder.new_examples(step.level)
+            / speed(search.facts, trials=step.count, workers=workers)
+            for step in above
+        )
+        spent = max(spent, ladder.examples - int(wanted * left / takes)) if takes else spent
     return ladder.next_step(level=len(taken) - 1, spent=spent, candidates=candidates)
 
 

@@ -20,6 +20,7 @@ from ..study.ranking import ranked
 from ..study.records import StudyRecord, TrialRecord
 from ..study.stage import SEEDS_COVERED, Entry, Stage, child_name
 from .default_storage import default_storage
+from .durations import speed
 from .following import follow
 from .options import RunOptions
 from .places import count_workers, find_places
@@ -232,7 +233,7 @@ def _plan(
         test_examples=facts.data.test,
         opened=opened,
         opens=again or not opened,
-        minutes=rows / max(1e-9, facts.rows_per_second * workers) / 60,
+        minutes=rows / max(1e-9, speed(facts, trials=max(1, left), workers=workers)) / 60,
         warnings=(few_test_examples(facts.data.test),) if few else (),
     )
 

@@ -10,14 +10,13 @@ from typing import Any
 
 from ..objectives.memory import HEADROOM
 from ..reports.data_words import cut_note
-from ..search.concurrency import in_flight_limit
 from ..study.facts import Facts
 from ..study.full_run import EPOCHS
 from ..study.memory import RULE_BYTES, MethodMemory
 from ..study.stop_tokens import stops_differ
 from ..study.study_config import StudyConfig
+from .durations import at_once, speed
 from .pace import Pace
-from .places import cores
 
 METHOD_BITS = 4
 """Bits of the base that QLoRA is reckoned for."""
@@ -63,18 +62,20 @@ def plan_values(
     seen = trials * share * budget.examples
     rows = seen + trials * share * EVAL_COST * evaluated
     steps = () if config.ladder is None else config.ladder.planned(trials)
-    # Above the search each trial is evaluated at its end and after its fourth round.
-    above = (
-        sum(step.count for step in steps) * EVAL_COST * (budget.eval_examples + budget.final_eval_examples)
-    )
     if config.ladder is not None:
         rows = min(rows, config.ladder.searching * (1 + EVAL_COST * evaluated / budget.examples))
-        rows += config.ladder.examples - config.ladder.searching + above
         seen = min(seen, config.ladder.searching) + config.ladder.examples - config.ladder.searching
-    # A pace that was seen has evaluations in it.
-    # Workers beyond the cores that this process may use take turns on them.
-    speed = facts.rows_per_second * (workers if model.on_gpu else min(workers, cores()))
-    seconds = rows / speed if pace is None else seen / pace.examples_per_second
+    together = at_once(facts, trials=trials, workers=workers)
+    per_second = speed(facts, trials=together, workers=workers)
+    seconds = rows / per_second
+    for step in steps:
+        # Each trial is evaluated at its end and after its fourth round.
+        rows_each = EVAL_COST * (budget.eval_examples + budget.final_eval_examples)
+        assert config.ladder is not None, "which has the steps"
+        rows_each += config.ladder.new_examples(step.level)
+        seconds += step.count * rows_each / speed(facts, trials=step.count, workers=workers)
+    if pace is not None:  # it has evaluations in it
+        seconds = seen / pace.examples_per_second
     examples = data.train + data.validation + data.test
     shorter = data.cutoff_len < config.objective.data.cutoff_len
     cut = cut_note(data.truncated, examples, data.cutoff_len, is_context=shorter)
@@ -135,7 +136,7 @@ def plan_values(
         "notes": [*([cut] if cut else []), *budget.notes, *facts.notes],
         "workers": workers,
         "slots": facts.slots,
-        "at_once": min(workers * facts.slots, in_flight_limit(trials, workers if model.on_gpu else 1)),
+        "at_once": together,
         "memory_bytes": {
             "base_model": memory.base_bytes,
             "slot": memory.slot_bytes,
@@ -146,7 +147,7 @@ def plan_values(
         "methods": _methods(config, facts),
         "recommended": _recommended(config, facts),
         "base_loss": facts.base_loss,
-        "examples_per_second": speed if pace is None else pace.examples_per_second,
+        "examples_per_second": per_second if pace is None else pace.examples_per_second,
         "hours": seconds / 3600,
         "hours_as_in": None if pace is None else pace.study,
     }

@@ -20,6 +20,7 @@ from ..study.config import ObjectiveConfig
 from ..study.facts import Facts
 from ..study.records import StudyRecord
 from ..study.study_config import StudyConfig
+from .durations import training_seconds
 from .early import EarlyWorkers, devices_beside_the_first
 from .metric_check import check_measurable
 from .places import (
@@ -37,6 +38,7 @@ from .request import (
     default_name,
     fit_to_budget,
     in_examples,
+    ladder_of,
     make_config,
     wanted_trials,
 )
@@ -44,6 +46,9 @@ from .workers import make_worker
 
 TRAINING_SHARE = 0.75
 """Of the time of a search, what is left beside evaluations, checkpoints and starting up."""
+
+TRIES = 4
+"""How often hours are made examples again, by how long those of before would take."""
 
 FIRST_SLOTS = 8
 """Slots of the second try where the first one chose a number that memory did not take."""
@@ -122,8 +127,14 @@ def _in_hours(request: Request, prepared: PreparedStudy, *, logs: Path, cache: P
     """Look again at a study of as many examples as the hours allow, by the speed that was measured."""
     prepared.worker.close()
     assert request.search.hours is not None, "only then"
-    per_second = prepared.facts.rows_per_second * planned_workers(request, prepared)
-    examples = int(request.search.hours * 3600 * per_second * TRAINING_SHARE)
+    seconds = request.search.hours * 3600 * TRAINING_SHARE
+    facts, workers = prepared.facts, planned_workers(request, prepared)
+    sizes = prepared.config.space.batch_sizes()
+    examples = int(seconds * facts.rows_per_second * workers)
+    # Few trials at once keep no device busy, and how many each step has follows from the examples.
+    for _ in range(TRIES):
+        ladder = ladder_of(in_examples(request, examples), sizes)
+        examples = int(examples * seconds / training_seconds(ladder, facts, workers=workers))
     return prepare(in_examples(request, examples), logs=logs, cache=cache)
 
 

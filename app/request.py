@@ -109,7 +109,7 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
     if first != base.default:
         source += "; moved to the nearest point of the space"
     search = request.search
-    ladder = _ladder(search, space.batch_sizes())
+    ladder = None if search.examples_in_all is None else ladder_of(request, space.batch_sizes())
     check_installed(search.metric)
     return StudyConfig(
         space=space,
@@ -152,10 +152,10 @@ def _installed(settings: SamplerSettings) -> SamplerSettings:
     return settings
 
 
-def _ladder(search: SearchOptions, batch_sizes: Sequence[int]) -> Ladder | None:
-    """Return how the examples that the user gave are spent; None where trials were asked for."""
-    if search.examples_in_all is None:
-        return None
+def ladder_of(request: Request, batch_sizes: Sequence[int]) -> Ladder:
+    """Return how the examples in all are spent; raises ``BudgetError`` where they are too few."""
+    search = request.search
+    assert search.examples_in_all is not None, "trials were asked for"
     given = search.examples is not None
     return plan_ladder(
         search.examples_in_all,

@@ -298,10 +298,10 @@ class WorkerState:
         """Return how long a round takes here: measured, or guessed from a pack of one."""
         if self._seconds:
             return statistics.median(self._seconds)
-        if self._facts is None or self._facts.rows_per_second <= 0:
+        trials = max(1, len(self._inside))
+        if self._facts is None or (rate := self._facts.rate(trials)) <= 0:
             return 0.0
-        rows = self._facts.budget.round_examples * max(1, len(self._inside))
-        return rows / self._facts.rows_per_second
+        return self._facts.budget.round_examples * trials / rate
 
 
 def _seen(progress: RoundProgress) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -253,8 +254,21 @@ class Facts:
     those of all trials, as in studies made before there were groups."""
     answers: Answers = dataclasses.field(default_factory=Answers)
     """What is known of the final evaluation set's answers."""
+    rates: tuple[tuple[int, float], ...] = ()
+    """So many trials at once, and the examples per second with them, fewest first; empty where
+    one number stands for all, as on a CPU."""
     notes: tuple[str, ...] = ()
     """What of model and device the user should know, a sentence each."""
+
+    def rate(self, trials: int) -> float:
+        """Return the training examples per second of one worker with so many trials at once.
+
+        In proportion between two numbers that were measured; all slots' beyond the last.
+        """
+        for (fewer, slow), (more, fast) in itertools.pairwise(self.rates):
+            if fewer <= trials < more:
+                return slow + (fast - slow) * (trials - fewer) / (more - fewer)
+        return self.rows_per_second
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as plain dictionaries and lists."""

@@ -117,13 +117,15 @@ class Ladder:
         # Where less is left than was planned, as when hours run out: one trial a step, then fewer steps.
         for top in range(self.steps, level, -1):
             for count in (self._count, _one):
-                spare = left - sum(count(top - above) * self._new(above) for above in range(up, top + 1))
+                spare = left - sum(
+                    count(top - above) * self.new_examples(above) for above in range(up, top + 1)
+                )
                 if spare < 0:
                     continue
                 wanted = count(top - up)
                 if up == 1 < top and count is not _one:
                     # What the search left over lets more go up the first step, where they cost least.
-                    wanted = min(KEPT, wanted + int(spare / self._new(up)))
+                    wanted = min(KEPT, wanted + int(spare / self.new_examples(up)))
                 return Step(
                     level=up,
                     count=min(wanted, candidates),
@@ -138,12 +140,12 @@ class Ladder:
     def _length(self, level: int) -> int:
         return int(self.trial * FACTOR**level)
 
-    def _new(self, level: int) -> int:
+    def new_examples(self, level: int) -> int:
         """Return the examples that one trial of a step costs."""
         return math.ceil(NEW * self._length(level))
 
     def _cost(self, level: int) -> int:
-        return self._count(self.steps - level) * self._new(level)
+        return self._count(self.steps - level) * self.new_examples(level)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""

@@ -10,12 +10,11 @@ from __future__ import annotations
 import errno
 import json
 from collections import deque
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import safetensors
-import safetensors.torch
 import torch
 
 from ... import digest
@@ -30,12 +29,21 @@ PARAMS_KEY = "params"
 
 MOST_THREADS = 8
 """That write at once: each holds a trial's state in memory."""
+MOST_BYTES = 2**31
+"""Of memory that states wait in to be written, where more than two of them would take more."""
+_NUMBER_BYTES = 4
+_ALIGNMENT = 8
+"""The format lets tensors begin at a multiple of 8 bytes."""
 
 
 def row_to_tensors(
-    pack: Pack, row: int, params: LoraParams, groups: Sequence[str] = GROUPS
+    pack: Pack,
+    row: int,
+    params: LoraParams,
+    groups: Sequence[str] = GROUPS,
+    into: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Return a copy of a trial's row as named tensors, on the CPU."""
+    """Return a copy of a trial's row as named tensors, on the CPU; in ``into`` where memory is given."""
     parts = {}
     for group in groups:
         numbers = getattr(pack, group)[row]
@@ -43,7 +51,8 @@ def row_to_tensors(
             parts[f"{group}/{layer.name}.lora_A"] = pack.layout.a(numbers, layer)[: params.lora_rank]
             parts[f"{group}/{layer.name}.lora_B"] = pack.layout.b(numbers, layer)[:, : params.lora_rank]
     # Brought together first: a GPU hands over one tensor far sooner than hundreds.
-    flat = torch.cat([part.reshape(-1) for part in parts.values()]).cpu()
+    flat = torch.cat([part.reshape(-1) for part in parts.values()])
+    flat = flat.cpu() if into is None else into[: flat.numel()].copy_(flat)
     copies = torch.split(flat, [part.numel() for part in parts.values()])
     return {name: copy.view(part.shape) for (name, part), copy in zip(parts.items(), copies, strict=True)}
 
@@ -77,19 +86,27 @@ def tensors_to_row(
             pack.layout.b(numbers, layer)[:, : params.lora_rank] = tensors[f"{group}/{layer.name}.lora_B"]
 
 
-def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write a checkpoint so that the name appears only once the bytes are on disk.
+def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write float32 tensors on the CPU so that the name appears only once the bytes are on disk.
 
-    Raises ``StorageError`` where the disk is full.
+    A safetensors file, but made without a copy of the tensors, which may be as large as a model three
+    times over. Raises ``StorageError`` where the disk is full.
     """
-    write_pieces(path, digest.seal(safetensors.torch.save(tensors, {**metadata, **digest.LABELS})))
-
-
-def write_pieces(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
-    """Write the pieces of a sealed file as ``write`` does."""
+    header: dict[str, object] = {"__metadata__": {**metadata, **digest.LABELS}}
+    start = 0
+    for name, tensor in tensors.items():
+        assert tensor.dtype == torch.float32, f"{name} is {tensor.dtype}"
+        end = start + tensor.numel() * _NUMBER_BYTES
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    head = len(text).to_bytes(8, "little") + text
+    flat = (tensor.contiguous().reshape(-1).numpy() for tensor in tensors.values() if tensor.numel())
+    data = [numbers.data.cast("B") for numbers in flat]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, pieces)
+        write_atomically(path, digest.seal(head, *data))
         sync_folder(path.parent)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -111,20 +128,50 @@ def writing_threads(device: torch.device) -> int:
 class Writer:
     """Writes checkpoints side by side: while one waits for the disk, others are copied and digested.
 
-    A context: on leaving it, all are on disk, or what the first of them met is raised. Each is what
-    ``write`` makes of it, whatever its neighbours.
+    A context, which may be entered again: on leaving it, all are on disk, or what the first of them met is
+    raised. Each is what ``write`` makes of it, whatever its neighbours.
 
     Args:
         threads: how many write at once; with none each is on disk when ``write`` returns.
+        numbers: the most that a trial's state has.
+        pinned: whether memory for it is such that a GPU copies into without a detour.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="checkpoint") if threads else None
-        self._written: deque[Future[None]] = deque()
+    def __init__(self, threads: int, numbers: int, *, pinned: bool = False) -> None:
+        fits = MOST_BYTES // max(1, numbers * _NUMBER_BYTES)
+        self._most = min(threads, max(2, fits))
+        self._numbers, self._pinned = numbers, pinned
+        self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="checkpoint") if threads else None
+        self._free: list[torch.Tensor] = []
+        self._made = 0
+        self._next: torch.Tensor | None = None
+        self._written: deque[tuple[Future[None], torch.Tensor | None]] = deque()
+
+    @classmethod
+    def of(cls, pack: Pack) -> Writer:
+        """Make one for the trials of a pack."""
+        device = pack.params.device
+        numbers = pack.layout.width * len(GROUPS)
+        return cls(writing_threads(device), numbers, pinned=device.type == "cuda")
 
     def __enter__(self) -> Writer:
         return self
+
+    def memory(self) -> torch.Tensor | None:
+        """Return memory for the state that is written next, None where it takes its own.
+
+        It is used again and again, since new memory takes longer to be had than to be filled. Waits while
+        as many as there are threads are not written, and raises what the first of them met.
+        """
+        if self._pool is None or self._next is not None:
+            return self._next
+        if not self._free and self._made == self._most:
+            self._wait_for_one()
+        if not self._free:
+            self._made += 1
+            self._free.append(torch.empty(self._numbers, pin_memory=self._pinned))
+        self._next = self._free.pop()
+        return self._next
 
     def write(self, path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
         """Begin to write a checkpoint; waits while as many as there are threads are not done.
@@ -134,16 +181,27 @@ class Writer:
         if self._pool is None:
             write(path, tensors, metadata)
             return
-        while len(self._written) >= self._threads:  # each of them holds a trial's state in memory
-            self._written.popleft().result()
-        self._written.append(self._pool.submit(write, path, tensors, metadata))
+        while len(self._written) >= self._most:  # each of them holds a trial's state in memory
+            self._wait_for_one()
+        memory, self._next = self._next, None
+        self._written.append((self._pool.submit(write, path, tensors, metadata), memory))
+
+    def _wait_for_one(self) -> None:
+        written, memory = self._written.popleft()
+        if memory is not None:
+            self._free.append(memory)
+        written.result()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._pool is None:
-            return
-        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+        begun, self._written = list(self._written), deque()
+        if kind is not None:
+            for written, _memory in begun:
+                written.cancel()
+        wait([written for written, _memory in begun])
+        self._free += [memory for _written, memory in (*begun, (None, self._next)) if memory is not None]
+        self._next = None
         if kind is None:
-            for written in self._written:
+            for written, _memory in begun:
                 written.result()
 
 

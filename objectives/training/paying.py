@@ -13,8 +13,8 @@ PAYS = 1.05
 """Twice the trials pay if examples per second grow by this factor at least."""
 
 
-def most_that_pays(fits: int, rate: Callable[[int], float | None]) -> tuple[int, float]:
-    """Return how many trials to train at once, and how many examples per second that are.
+def most_that_pays(fits: int, rate: Callable[[int], float | None]) -> tuple[int, dict[int, float]]:
+    """Return how many trials to train at once, and the examples per second of that many and of fewer.
 
     Args:
         fits: the most that memory takes.
@@ -23,17 +23,17 @@ def most_that_pays(fits: int, rate: Callable[[int], float | None]) -> tuple[int,
     Raises ``ValueError`` where not even one trial has a rate.
 
     >>> most_that_pays(32, lambda trials: min(trials, 8) * 10.0)
-    (8, 80.0)
+    (8, {1: 10.0, 2: 20.0, 4: 40.0, 8: 80.0})
     """
-    best: tuple[int, float] | None = None
+    found: dict[int, float] = {}
     for trials in _doublings(fits):
-        found = rate(trials)
-        if found is None or (best is not None and found < PAYS * best[1]):
+        now = rate(trials)
+        if now is None or (found and now < PAYS * found[max(found)]):
             break
-        best = trials, found
-    if best is None:
+        found[trials] = now
+    if not found:
         raise ValueError("not even one trial has a rate")
-    return best
+    return max(found), found
 
 
 def _doublings(most: int) -> Iterator[int]:

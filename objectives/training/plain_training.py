@@ -22,7 +22,7 @@ from ...study.budget import ROUNDS
 from ...study.config import ObjectiveConfig
 from ...study.format import show_bytes
 from ..base import Done, Evaluated, Generated, Part, RoundProgress, SlotResult
-from . import checkpoint, plain_state
+from . import checkpoint
 from .batches import collate
 from .determinism import compute_deterministically
 from .device import find_device
@@ -233,7 +233,7 @@ class PlainSession:
     def _save(self, path: Path) -> None:
         tensors: Tensors = {**self._model.to_tensors(), _FINAL: self._final}
         metadata = {**self._owner, _HISTORY: json.dumps(dataclasses.asdict(self._history))}
-        plain_state.write(path, tensors, metadata)
+        checkpoint.write(path, tensors, metadata)
 
     def _resume(self, path: Path) -> None:
         tensors, metadata = checkpoint.read(path, self._owner)

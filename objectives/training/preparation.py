@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,17 +137,25 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         and takes_twice(held, slots)
     )
 
-    def attempt(trials: int, known: float | None) -> tuple[Pack, float] | None:
-        fixed = config.slots is not None
-        return _attempt(
-            base, data, budget, geometry, trials, pass_tokens, known=known, fixed=fixed, replay=replay
-        )
+    def attempt(trials: int, *, brief: bool) -> tuple[Pack, float] | None:
+        def rate(pack: Pack) -> float:
+            # What one worker's process took, another's on the same processor takes; a GPU is another card.
+            if known is not None and base.device.type == "cpu":
+                return known
+            return measure_speed(pack, data, budget, geometry, pass_tokens, known, brief=brief)
 
+        fixed = config.slots is not None
+        return _attempt(base, geometry, trials, rate, fixed=fixed, replay=replay)
+
+    rates: dict[int, float] = {}
     if meter is not None and config.slots is None:
-        slots, known = most_that_pays(slots, lambda trials: _rate(attempt(trials, None)))
-    while (made := attempt(slots, known)) is None:
+        slots, rates = most_that_pays(slots, lambda trials: _rate(attempt(trials, brief=True)))
+    while (made := attempt(slots, brief=False)) is None:
         slots //= 2
     pack, rows_per_second = made
+    if base.device.type == "cuda" and known is None and not rates:
+        rates[1] = measure_speed(pack, data, budget, geometry, pass_tokens, trials=1, brief=True)
+    rates = {trials: rate for trials, rate in rates.items() if trials < pack.slots}
     final = eval_sets[budget.final_eval_examples]
     if found is None:
         losses, correct = _measure_base(base, geometry, final)
@@ -177,6 +186,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         base_losses=base_losses,
         eval_tokens=final.target_tokens,
         rows_per_second=rows_per_second,
+        rates=(*sorted(rates.items()), (pack.slots, rows_per_second)) if rates else (),
         environment=environment(quantized=base.summary.bits is not None),
         slots=pack.slots,
         answers=answers,
@@ -285,30 +295,23 @@ def _geometry(
 
 def _attempt(
     base: BaseModel,
-    data: TokenizedData,
-    budget: Budget,
     geometry: Geometry,
     slots: int,
-    pass_tokens: int,
+    rate: Callable[[Pack], float],
     *,
-    known: float | None,
     fixed: bool,
     replay: bool,
 ) -> tuple[Pack, float] | None:
-    """Return a pack of so many slots and its examples per second; None where memory runs out with them.
+    """Return a pack of so many slots and its rate; None where memory runs out with them.
 
-    With one slot, or with as many as are ``fixed``, that is an error. ``known``: examples per second that
-    another worker of this machine measured.
+    With one slot, or with as many as are ``fixed``, that is an error.
     """
     pack = None
     try:
         pack = Pack(base, geometry, slots)
         if replay:
             pack.replay_passes()
-        # What one worker's process took, another's on the same processor takes; a GPU is another card.
-        if known is not None and base.device.type == "cpu":
-            return pack, known
-        return pack, measure_speed(pack, data, budget, geometry, pass_tokens, known)
+        return pack, rate(pack)
     except (RuntimeError, MemoryError) as error:
         if pack is not None:
             pack.close()

@@ -33,6 +33,8 @@ class Replay:
         tokens: a batch of the shape.
         gradients: what a backward pass adds to; as they were, in the end.
         pool: memory that all recordings share: a pass is over before another begins.
+        beside: a stream that all recordings are made on: libraries keep memory for each one that they meet,
+            cuBLAS 32 MiB on a Hopper GPU.
 
     Raises ``RuntimeError`` where it cannot be recorded, or computes something else than it does unrecorded.
     """
@@ -43,12 +45,13 @@ class Replay:
         tokens: torch.Tensor,
         gradients: torch.Tensor,
         pool: Any,
+        beside: Any,
     ) -> None:
         self._tokens = tokens.clone()
         self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         before = gradients.clone()
         # Libraries set themselves up in a stream's first pass, which cannot be recorded.
-        here, beside = torch.cuda.current_stream(tokens.device), torch.cuda.Stream(tokens.device)  # type: ignore[no-untyped-call]
+        here = torch.cuda.current_stream(tokens.device)
         beside.wait_stream(here)
         with torch.cuda.stream(beside):
             hidden = run(self._tokens)
@@ -59,10 +62,10 @@ class Replay:
         here.wait_stream(beside)
         added = gradients - before
         gradients.copy_(before)
-        with torch.cuda.graph(self._forward, pool=pool):
+        with torch.cuda.graph(self._forward, pool=pool, stream=beside):
             hidden = run(self._tokens)
         self._gradient = torch.zeros_like(hidden)
-        with torch.cuda.graph(self._backward, pool=pool):
+        with torch.cuda.graph(self._backward, pool=pool, stream=beside):
             hidden.backward(self._gradient)  # type: ignore[no-untyped-call]
         self._hidden = hidden.detach()
         same = agree(self.forward(tokens), expected, expected.dtype)
@@ -116,6 +119,7 @@ class Replays:
         """Of each of them, after how many passes it was last used."""
         self._passes = 0
         self._pool: Any = None
+        self._beside: Any = None
 
     def of(self, tokens: torch.Tensor, which: tuple[int, ...]) -> Replay | None:
         """Return the recording for the shape of ``tokens`` ``[rows, T]`` and what else sets addresses.
@@ -146,8 +150,9 @@ class Replays:
     def _record(self, shape: tuple[int, ...], tokens: torch.Tensor) -> Replay | None:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
+            self._beside = torch.cuda.Stream(tokens.device)  # type: ignore[no-untyped-call]
         try:
-            self._made[shape] = Replay(self._run, tokens, self._gradients, self._pool)
+            self._made[shape] = Replay(self._run, tokens, self._gradients, self._pool, self._beside)
             self._used[shape] = self._passes
             return self._made[shape]
         except RuntimeError as error:  # memory has run out, or the model waits for the GPU in its midst

@@ -57,6 +57,7 @@ class Session:
         self._beside = Beside(config, prepared.facts, prepared.base, prepared.data)
         if config.geometry is None:  # a study is being made, and what is found is stored with it
             self.facts = dataclasses.replace(self.facts, answers=self._beside.base(self._pack))
+        self._writer = checkpoint.Writer.of(prepared.pack)
         self._scaling = LossScaling(self._base, self._data.train)
         self._slots: list[Slot] = []
         self._streams: dict[int, Stream] = {}
@@ -153,10 +154,10 @@ class Session:
             slot.rounds += 1
         yield self._progress("eval", time.monotonic() - started)
         measured = yield from self._evaluate(started)
-        with checkpoint.Writer(checkpoint.writing_threads(self._base.device)) as writer:
+        with self._writer:
             results = []
             for row, slot in enumerate(self._slots):
-                ending = self._finish(row, measured.get(slot.trial), save_to, writer)
+                ending = self._finish(row, measured.get(slot.trial), save_to)
                 results.append((yield from self._told(ending, started)))
         yield Done(
             results=tuple(results),
@@ -307,9 +308,7 @@ class Session:
         (found,) = yield from self._measure(self._budget.final_eval_examples, slice(row, row + 1), final=True)
         return found
 
-    def _finish(
-        self, row: int, measured: Measured | None, save_to: Path, writer: checkpoint.Writer
-    ) -> Passes[SlotResult]:
+    def _finish(self, row: int, measured: Measured | None, save_to: Path) -> Passes[SlotResult]:
         slot = self._slots[row]
         losses = None if measured is None else measured.losses
         final: Measured | None = None
@@ -327,12 +326,12 @@ class Session:
             metadata |= {"quantum": str(slot.rounds), "attempt": str(slot.attempt)}
             metadata |= {"steps": str(slot.steps), "examples": str(slot.examples)}
             metadata |= self._scaling.to_file(slot.scale)
-            tensors = checkpoint.row_to_tensors(self._pack, row, slot.params)
+            tensors = checkpoint.row_to_tensors(self._pack, row, slot.params, into=self._writer.memory())
             if slot.kept is not None and final is None:
                 carried, losses_so_far = slot.kept.to_file()
                 tensors |= carried
                 metadata |= losses_so_far
-            writer.write(path, tensors, metadata)
+            self._writer.write(path, tensors, metadata)
         return SlotResult(
             trial=slot.trial,
             round=slot.rounds,

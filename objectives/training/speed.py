@@ -33,18 +33,23 @@ def measure_speed(
     geometry: Geometry,
     pass_tokens: int,
     known: float | None = None,
+    *,
+    trials: int | None = None,
+    brief: bool = False,
 ) -> float:
-    """Return training examples per second with all slots in use.
+    """Return training examples per second with all slots in use, or with so many ``trials``.
 
-    Measured on three micro-steps of middling length after the longest, which warms up; on a CPU by as few
-    trials as tell. Where the speed is ``known``, only what may run out of memory is tried.
+    Measured on three micro-steps of middling length after the longest, which warms up, or on one where it is
+    to be ``brief``; on a CPU by as few trials as tell. Where the speed is ``known``, only what may run out of
+    memory is tried.
     """
+    trials = trials or pack.slots
     device = pack.params.device
     order = Stream(data.train.lengths, budget, 0).round(0)
     lengths = geometry.micro_step_lengths
     micro_steps = sorted(range(budget.micro_steps), key=lambda micro_step: lengths[micro_step])
     longest = longest_micro_step(geometry)
-    chosen = [micro_steps[len(micro_steps) * share // 4] for share in (1, 2, 3)]
+    chosen = [micro_steps[len(micro_steps) * share // 4] for share in ((2,) if brief else (1, 2, 3))]
 
     def train(trials: int, *numbers: int) -> float:
         pack.active = trials
@@ -64,21 +69,21 @@ def measure_speed(
             if alone > LONG_ENOUGH:
                 return budget.micro_batch / alone * lengths[longest] / statistics.mean(lengths)
             if alone > BUSY:
-                trials = min(2, pack.slots)
-                return trials * budget.micro_batch / train(trials, chosen[1])
-        train(pack.slots, longest)
+                two = min(2, trials)
+                return two * budget.micro_batch / train(two, chosen[len(chosen) // 2])
+        train(trials, longest)
         if pack.replays is not None:  # as fast as it will be once its shapes have come a few times
             # What is recorded is compared with what was run, and zeros would hide an adapter's part of it.
             pack.params.normal_(std=0.02)
             pack.scales.fill_(1.0)
-            train(pack.slots, *chosen * (SEEN + 1))
-        return len(chosen) * pack.slots * budget.micro_batch / train(pack.slots, *chosen)
+            train(trials, *chosen * (SEEN + 1))
+        return len(chosen) * trials * budget.micro_batch / train(trials, *chosen)
 
     if known is None:
         speed = measure()
     else:
         speed = known
-        train(pack.slots, longest)
+        train(trials, longest)
     for row in range(pack.slots):
         pack.clear(row)
     pack.active = 0

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from loratune import digest
 from loratune.errors import StorageError
 from loratune.objectives.training import checkpoint
 from loratune.spaces.params import FIELDS, LoraParams
@@ -22,10 +26,26 @@ def state(seed: int) -> dict[str, torch.Tensor]:
     return {"params/layer.lora_A": torch.randn(4, 8, generator=generator)}
 
 
-def hand_over(folder: Path, count: int, threads: int = 2, then: Exception | None = None) -> None:
-    with checkpoint.Writer(threads) as writer:
+NUMBERS = 4 * 8
+
+
+def writer_of(threads: int) -> checkpoint.Writer:
+    return checkpoint.Writer(threads, NUMBERS)
+
+
+def hand_over(
+    folder: Path,
+    count: int,
+    threads: int = 2,
+    then: Exception | None = None,
+    writer: checkpoint.Writer | None = None,
+) -> None:
+    with writer or writer_of(threads) as writer:
         for number in range(count):
-            writer.write(folder / f"{number}", state(number), METADATA)
+            tensors = state(number)
+            if (memory := writer.memory()) is not None:
+                tensors = {name: memory.view(4, 8).copy_(own) for name, own in tensors.items()}
+            writer.write(folder / f"{number}", tensors, METADATA)
         if then is not None:
             raise then
 
@@ -53,7 +73,7 @@ def test_no_more_states_wait_in_memory_than_there_are_threads(
     monkeypatch.setattr(checkpoint, "write", slow)
 
     def hand_over_five() -> None:
-        with checkpoint.Writer(threads=2) as writer:
+        with writer_of(2) as writer:
             for number in range(5):
                 writer.write(tmp_path / f"{number}", state(number), METADATA)
                 held.append(number)
@@ -89,6 +109,82 @@ def test_what_goes_wrong_within_is_told_as_it_is(tmp_path: Path) -> None:
         hand_over(tmp_path, 2, then=KeyError("b"))
 
 
+def test_after_a_round_that_went_wrong_the_next_one_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = writer_of(2)
+    with monkeypatch.context() as patch:
+
+        def full(*_: Any) -> None:
+            raise StorageError("no space left on the disk")
+
+        patch.setattr(checkpoint, "write", full)
+        with pytest.raises(StorageError):
+            hand_over(tmp_path, 5, writer=writer)
+        with pytest.raises(StorageError):
+            hand_over(tmp_path, 1, writer=writer)
+    hand_over(tmp_path, 5, writer=writer)
+    for number in range(5):
+        (own,) = state(number).values()
+        (there,) = checkpoint.read(tmp_path / f"{number}", METADATA)[0].values()
+        assert torch.equal(there, own)
+
+
+def test_memory_is_used_again_only_when_its_state_is_on_disk(tmp_path: Path) -> None:
+    with writer_of(2) as writer:
+        first = writer.memory()
+        assert first is not None
+        assert writer.memory() is first, "nothing was written from it yet"
+        places = set()
+        for number in range(6):
+            memory = writer.memory()
+            assert memory is not None
+            places.add(memory.data_ptr())
+            writer.write(tmp_path / f"{number}", {"params/a": memory.fill_(number)}, METADATA)
+    assert len(places) <= 2
+    for number in range(6):
+        tensors, _ = checkpoint.read(tmp_path / f"{number}", METADATA)
+        assert tensors["params/a"].tolist() == [number] * NUMBERS
+
+
+def test_states_that_are_large_wait_two_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(checkpoint, "MOST_BYTES", 3 * 4 * NUMBERS)
+    assert peak_of(checkpoint.Writer(8, NUMBERS), tmp_path) == 3
+    assert peak_of(checkpoint.Writer(8, 10 * NUMBERS), tmp_path) == 2
+
+
+def peak_of(writer: checkpoint.Writer, folder: Path) -> int:
+    with writer:
+        places = set()
+        for number in range(8):
+            memory = writer.memory()
+            assert memory is not None
+            places.add(memory.data_ptr())
+            writer.write(folder / f"{number}", {"a": memory.zero_()}, METADATA)
+    return len(places)
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+SHAPES = st.lists(st.integers(0, 5), max_size=3)
+
+
+@given(shapes=st.dictionaries(NAMES, SHAPES, max_size=5), said=st.dictionaries(NAMES, NAMES, max_size=3))
+def test_a_file_is_what_safetensors_reads_and_checks(
+    shapes: dict[str, list[int]], said: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    shapes.pop("__metadata__", None)
+    said = {key: value for key, value in said.items() if key not in digest.LABELS}
+    tensors = {name: torch.randn(shape) for name, shape in shapes.items()}
+    path = tmp_path_factory.mktemp("written") / "a.safetensors"
+    checkpoint.write(path, tensors, said)
+    found = safetensors.torch.load_file(path)
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], own) for name, own in tensors.items())
+    assert digest.check(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert said.items() <= file.metadata().items()
+
+
 def test_on_a_cpu_nothing_is_begun_that_could_wait_for_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,7 +199,8 @@ def test_on_a_cpu_nothing_is_begun_that_could_wait_for_memory(
 
 
 def test_without_threads_a_checkpoint_is_there_at_once(tmp_path: Path) -> None:
-    with checkpoint.Writer(0) as writer:
+    with writer_of(0) as writer:
+        assert writer.memory() is None
         writer.write(tmp_path / "a", state(0), METADATA)
         assert (tmp_path / "a").is_file()
 

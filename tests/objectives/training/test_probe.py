@@ -63,8 +63,8 @@ class PretendedMeter:
         monkeypatch.setattr(preparation, "Pack", Watched)
         monkeypatch.setattr(preparation, "meter_of", lambda device: self)
 
-        def as_fast_as_many(pack: Pack, *args: object) -> float:
-            measure_speed(pack, *args)
+        def as_fast_as_many(pack: Pack, *args: object, brief: bool) -> float:
+            measure_speed(pack, *args, brief=brief)
             return float(min(pack.slots, pays))
 
         monkeypatch.setattr(preparation, "measure_speed", as_fast_as_many)
@@ -160,6 +160,7 @@ def test_no_more_slots_are_used_than_pay(config: ObjectiveConfig, monkeypatch: p
     prepared = prepare(config)
     assert meter.packs == [1, 2, 1, 2, 4, 8, 4], "eight were no faster than four"
     assert (prepared.facts.slots, prepared.facts.rows_per_second) == (4, 3.0)
+    assert prepared.facts.rates == ((1, 1.0), (2, 2.0), (4, 3.0))
     assert prepared.facts.memory.slots_max > 8
 
 
@@ -170,6 +171,8 @@ def test_slots_that_the_user_chose_are_neither_probed_nor_halved(
     with pytest.raises(torch.OutOfMemoryError):
         prepare(dataclasses.replace(config, slots=4))
     assert meter.packs == [4]
+    meter = PretendedMeter(monkeypatch, base=GIB, slot=GIB)
+    assert prepare(dataclasses.replace(config, slots=4)).facts.rates == (), "a CPU's number stands for all"
 
 
 def test_any_other_error_is_not_taken_for_a_lack_of_memory(

@@ -17,18 +17,21 @@ class Recorded:
 
     made: list[tuple[tuple[int, ...], Any]]
 
-    def __init__(self, run: Any, tokens: torch.Tensor, _gradients: torch.Tensor, pool: Any) -> None:
+    def __init__(
+        self, run: Any, tokens: torch.Tensor, _gradients: torch.Tensor, pool: Any, beside: Any
+    ) -> None:
         run(tokens)
         self.shape = tuple(tokens.shape)
-        Recorded.made.append((self.shape, pool))
+        Recorded.made.append((self.shape, (pool, beside)))
 
 
 @pytest.fixture(autouse=True)
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     Recorded.made = []
-    pools = iter(range(10))
+    pools, streams = iter(range(10)), iter(range(10))
     monkeypatch.setattr(replay, "Replay", Recorded)
     monkeypatch.setattr(replay.torch.cuda, "graph_pool_handle", lambda: next(pools))
+    monkeypatch.setattr(replay.torch.cuda, "Stream", lambda _device: next(streams))
 
 
 def tokens(rows: int, length: int) -> torch.Tensor:
@@ -41,14 +44,14 @@ def test_a_shape_is_recorded_when_it_comes_for_the_third_time() -> None:
     assert first[:2] == [None, None]
     assert isinstance(first[2], Recorded)
     assert replays.of(tokens(8, 16), (0, 2)) is first[2]
-    assert Recorded.made == [((8, 16), 0)]
+    assert Recorded.made == [((8, 16), (0, 0))]
 
 
-def test_as_many_rows_of_other_trials_are_another_recording_in_the_same_memory() -> None:
+def test_as_many_rows_of_other_trials_are_another_recording_in_the_same_place() -> None:
     replays = Replays(lambda given: given, GRADIENTS)
     made = [[replays.of(tokens(8, 16), rows) for _ in range(3)][-1] for rows in ((0, 2), (0, 4), (2, 4))]
     assert len(set(map(id, made))) == 3
-    assert [pool for _, pool in Recorded.made] == [0, 0, 0]
+    assert [where for _, where in Recorded.made] == [(0, 0)] * 3
 
 
 def test_a_pass_that_keeps_a_gpu_busy_is_never_recorded() -> None:

@@ -1,0 +1,33 @@
+"""How long training takes at the speed that was measured: no worker trains more than there is to train."""
+
+from __future__ import annotations
+
+import math
+
+from ..search.concurrency import in_flight_limit
+from ..study.facts import Facts
+from ..study.ladder import Ladder
+from .places import cores
+
+
+def at_once(facts: Facts, *, trials: int, workers: int) -> int:
+    """Return how many trials of a search are trained at once."""
+    return min(workers * facts.slots, in_flight_limit(trials, workers if facts.model.on_gpu else 1))
+
+
+def speed(facts: Facts, *, trials: int, workers: int) -> float:
+    """Return the training examples per second of all workers together with so many trials at once."""
+    # Workers beyond the cores that this process may use take turns on them.
+    busy = min(workers, trials, workers if facts.model.on_gpu else cores())
+    return busy * facts.rate(min(facts.slots, math.ceil(trials / busy)))
+
+
+def training_seconds(ladder: Ladder, facts: Facts, *, workers: int) -> float:
+    """Return how long it takes to train everything that was planned; evaluations take more."""
+    trials = ladder.most_trials
+    together = at_once(facts, trials=trials, workers=workers)
+    seconds = ladder.searching / speed(facts, trials=together, workers=workers)
+    for step in ladder.planned(trials):
+        examples = step.count * ladder.new_examples(step.level)
+        seconds += examples / speed(facts, trials=step.count, workers=workers)
+    return seconds
