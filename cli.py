@@ -203,7 +203,10 @@ def show(study: str | None, trial: int | None, storage: str | None, as_json: boo
         reading = reading_of(view, record)
         if as_json:
             read = None if reading is None else facts_json(reading)
-            emit_json({**facts_json(record), "curve": facts_json(view.points(trial)), "reading": read})
+            stands = {"state": "waiting"} if trial in view.waiting else {}
+            emit_json(
+                {**facts_json(record), **stands, "curve": facts_json(view.points(trial)), "reading": read}
+            )
         else:
             showing.print_trial(OUT, view, record, reading)
         return

@@ -5,7 +5,8 @@ A study that cannot be read hides no other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Container, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -13,8 +14,10 @@ from rich.table import Table
 from ..errors import StorageError
 from ..storage.store import Store
 from ..study.format import show_bytes, show_loss, show_state
+from ..study.pruners import STOP_RUNGS
 from ..study.ranking import best_trial
-from ..study.records import StudyHead
+from ..study.records import NOT_ENDED, Standing, StudyHead, TrialRecord
+from ..study.waiting import rung_losses, waiting
 from . import console
 
 NAMED = 5
@@ -42,15 +45,17 @@ def study_rows(store: Store) -> tuple[list[dict[str, Any]], StorageError | None]
 def study_row(store: Store, study: StudyHead) -> dict[str, Any]:
     """Return what ``tune list`` says of a study."""
     trials = store.trials(study.id)
-    states: dict[str, int] = {}
+    states: dict[Standing, int] = {}
+    waits = _waiting(store, study, trials)
     for trial in trials:
-        states[trial.state] = states.get(trial.state, 0) + 1
+        stands: Standing = "waiting" if trial.number in waits else trial.state
+        states[stands] = states.get(stands, 0) + 1
     best = best_trial(trials)
     lease = store.lease(study.id)
     return {
         "study": study.name,
         "trials": study.trials,
-        "ended": sum(count for state, count in states.items() if state != "running"),
+        "ended": sum(count for state, count in states.items() if state not in NOT_ENDED),
         "states": states,
         "best": None if best is None else best.value,
         "best_trial": None if best is None else best.number,
@@ -59,6 +64,17 @@ def study_row(store: Store, study: StudyHead) -> dict[str, Any]:
         "disk_bytes": store.disk_bytes(study.id),
         "created": study.created_at.isoformat(),
     }
+
+
+def _waiting(store: Store, study: StudyHead, trials: Sequence[TrialRecord]) -> Container[int]:
+    """Return which trials wait for a place, where any may."""
+    if not any(trial.state == "running" and trial.rounds in STOP_RUNGS for trial in trials):
+        return ()
+    with contextlib.suppress(StorageError):  # a list goes without what this version cannot read
+        pruner = store.study(study.name).config.pruner
+        if pruner.pausing:
+            return waiting(trials, rung_losses(store.curve(study.id)), pruner)
+    return ()
 
 
 def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:

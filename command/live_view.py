@@ -18,7 +18,7 @@ from ..study.events import Event, StudyProgress, TrialEnded
 from ..study.format import show_loss
 from ..study.sentences import sentence
 from .console import show_params
-from .standing import rates, shown_best
+from .standing import rates, shown_best, waiting_line
 from .table_columns import columns
 
 EXPECTED = ("complete", "pruned", "diverged")
@@ -78,7 +78,8 @@ def live_table(progress: StudyProgress, last: Iterable[str] = (), width: int = 1
         table.add_column(column.name, justify=column.justify, no_wrap=True, min_width=column.width or None)
     for trial in progress.running:
         table.add_row(*(column.cell(trial) for column in shown))
-    lines = [Text(f"  {words}", style="dim", no_wrap=True, overflow="ellipsis") for words in last]
+    words = [*([waiting] if (waiting := waiting_line(progress)) is not None else []), *last]
+    lines = [Text(f"  {one}", style="dim", no_wrap=True, overflow="ellipsis") for one in words]
     return Group(_head(progress), Text(), table, Text(), *lines)
 
 

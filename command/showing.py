@@ -102,6 +102,8 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord, reading: Read
     )
     if trial.reason:
         console.say(out, trial.reason, indent=2)
+    if trial.number in view.waiting:
+        console.say(out, view.waits_words(trial.number), indent=2)
     if trial.value is not None:
         out.print(Text(f"  eval loss {show_loss(trial.value)}; base model {show_loss(view.base_loss)}"))
         measured = view.evaluations.get(trial.number)

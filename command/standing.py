@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..nouns import numbered
 from ..study.events import BestTrial, StudyProgress
 from ..study.format import show_bytes, show_loss, show_seconds
+from ..study.records import NOT_ENDED
 
 
 def standing(progress: StudyProgress) -> str:
@@ -14,9 +15,9 @@ def standing(progress: StudyProgress) -> str:
 
 def counts_line(progress: StudyProgress) -> str:
     """Return how many trials ended how: ``12/100 trials: 4 complete, 8 pruned``."""
-    ended = [f"{count} {state}" for state, count in progress.counts.items() if count and state != "running"]
-    going = progress.counts.get("running", 0)
-    words = ", ".join([*ended, *([f"{going} running"] if going else [])])
+    last = [(state, progress.counts.get(state, 0)) for state in NOT_ENDED]
+    ended = [(state, count) for state, count in progress.counts.items() if state not in NOT_ENDED]
+    words = ", ".join(f"{count} {state}" for state, count in [*ended, *last] if count)
     best = (
         f"; best {shown_best(progress.best)} (trial {progress.best.number}), "
         f"base {show_loss(progress.base_loss)}"
@@ -24,6 +25,18 @@ def counts_line(progress: StudyProgress) -> str:
         else ""
     )
     return f"{progress.finished}/{numbered(progress.trials, 'trial')}: {words or 'none yet'}{best}"
+
+
+def waiting_line(progress: StudyProgress) -> str | None:
+    """Return where trials wait: ``waiting: 9 after round 1 (the best 1.2345), 3 after round 2``."""
+    rungs = sorted({one.round for one in progress.waiting})
+    parts = []
+    for rung in rungs:
+        losses = [one.eval_loss for one in progress.waiting if one.round == rung]
+        known = [loss for loss in losses if loss is not None]
+        best = f" (the best {show_loss(min(known))})" if known else ""
+        parts.append(f"{len(losses)} after round {rung}{best}")
+    return f"waiting: {', '.join(parts)}" if parts else None
 
 
 def shown_best(best: BestTrial) -> str:

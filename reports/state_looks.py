@@ -24,9 +24,10 @@ LOOKS: dict[str, Look] = {
     "infeasible": Look(style="magenta", mark="!", color="#a855f7"),
     "failed": Look(style="red", mark="!", color="#111827"),
     "running": Look(style="cyan", mark="○", color="#f59e0b"),
+    "waiting": Look(style="blue", mark="◦", color="#0ea5e9"),
     "interrupted": Look(style="cyan", mark="○", color="#f59e0b"),
 }
-"""Every state by name, as ``show_state`` gives it, in the order of a legend."""
+"""Every state by name, as ``StudyView.state_of`` gives it, in the order of a legend."""
 
 DRAWN = (*list(LOOKS)[1:], "complete")
 """The order in which states are drawn: what is drawn last lies on top."""

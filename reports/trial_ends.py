@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ..study.format import counted, have_ended, join, show_count, show_share
-from ..study.records import FINAL_STATES, State
+from ..study.records import FINAL_STATES, NOT_ENDED, Standing
 from .view import StudyView
 
 
@@ -15,8 +15,8 @@ class Outcomes:
 
     wanted: int
     """Trials that the study is to have in all."""
-    counts: dict[State, int]
-    """State → trials, every state present."""
+    counts: dict[Standing, int]
+    """State → trials, every state present; those that wait for a place are not among the running."""
     live: bool
     """Whether a process runs the study now."""
     duplicates: int
@@ -46,6 +46,8 @@ class Outcomes:
         if begun := self.counts["running"]:
             verb = "is" if begun == 1 else "are"
             text += f" {begun} more {verb} {'under way' if self.live else 'interrupted'}."
+        if waiting := self.counts["waiting"]:
+            text += f" {waiting} {'waits' if waiting == 1 else 'wait'} for a place."
         if self.saved > 0.005:
             text += (
                 f" They took {counted(self.examples, 'training example')} where as many full trials "
@@ -56,9 +58,9 @@ class Outcomes:
 
 def outcomes(view: StudyView) -> Outcomes:
     """Count how the trials of a study ended."""
-    counts: dict[State, int] = dict.fromkeys((*FINAL_STATES, "running"), 0)
+    counts: dict[Standing, int] = dict.fromkeys((*FINAL_STATES, *NOT_ENDED), 0)
     for trial in view.trials:
-        counts[trial.state] += 1
+        counts["waiting" if trial.number in view.waiting else trial.state] += 1
     ended = [trial for trial in view.trials if trial.state in FINAL_STATES]
     return Outcomes(
         wanted=view.study.trials,

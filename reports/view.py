@@ -19,6 +19,7 @@ from ..study.metric import METRICS, Metric
 from ..study.parts import StudyParts
 from ..study.ranking import best_trial
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
+from ..study.waiting import rung_losses, waiting
 from .confirm_facts import ConfirmView
 
 
@@ -119,8 +120,27 @@ class StudyView(StudyParts):
         raise ReportError(f"study {self.study.name!r} has no trial {number}; its trials are {last}")
 
     def state_of(self, trial: TrialRecord) -> str:
-        """Return a trial's state in a word; see ``show_state``."""
-        return show_state(trial.state, self.live)
+        """Return a trial's state in a word; see ``show_state``. One that waits for a place is ``waiting``."""
+        return "waiting" if trial.number in self.waiting else show_state(trial.state, self.live)
+
+    @functools.cached_property
+    def waiting(self) -> Mapping[int, int]:
+        """The trials that wait for a place, each with the rung where it does."""
+        return waiting(self.trials, self._rungs, self.study.config.pruner)
+
+    def waits_words(self, number: int) -> str:
+        """Say where a trial waits and for what."""
+        rung, one_in = self.waiting[number], self.study.config.pruner.one_in
+        here = self._rungs[rung]
+        rank = 1 + sum(loss < here[number] for loss in here.values())
+        return (
+            f"waits after round {rung}, where it is {rank} of {len(here)}: "
+            f"it goes on once it is among the best 1 in {one_in}"
+        )
+
+    @functools.cached_property
+    def _rungs(self) -> dict[int, dict[int, float]]:
+        return rung_losses(self.curve)
 
     def more(self, flags: str = "") -> str:
         """Return how a study comes to know more: by waiting, or by being gone on with."""

@@ -81,9 +81,12 @@ class Boundary:
         return bool(numbers) and all(number in self._reached for number in numbers)
 
     def _judged_together(self, workers: Sequence[WorkerState]) -> Sequence[int]:
-        """Return which trials those are; when it is all, also those that lost their worker."""
+        """Return which trials those are; when it is all, also those that lost their worker.
+
+        Those that wait for a place are nobody's.
+        """
         if self.together:
-            return self._state.running()
+            return self._state.going()
         return sorted(number for worker in workers for number in worker.members)
 
     def _end(self, workers: Sequence[WorkerState]) -> None:
@@ -122,6 +125,6 @@ class Boundary:
         for verdict in verdicts:
             self._announcer.tell(verdict.event)
         for worker in workers:
-            for verdict in verdicts:
-                worker.leave(verdict.trial)
+            for number in (*(verdict.trial for verdict in verdicts), *state.waiting()):
+                worker.leave(number)
             worker.end_round()

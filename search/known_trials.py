@@ -15,17 +15,31 @@ from types import MappingProxyType
 from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
 from ..storage.to_optuna import to_optuna
+from ..study.pruners import NoPruning, PrunerSettings
 from ..study.ranking import Rank, rank
-from ..study.records import FINAL_STATES, CurvePoint, State, TrialRecord
+from ..study.records import FINAL_STATES, CurvePoint, Standing, State, TrialRecord
+from ..study.waiting import paused_at
 from .concurrency import canonical
 from .samplers.base import Past
 
 
 class KnownTrials:
-    """The trials of one study; changed only by ``begin``, ``duplicate``, ``note`` and ``replace``."""
+    """The trials of one study.
 
-    def __init__(self, space: SearchSpace, is_rung: Mapping[int, bool]) -> None:
-        """Begin with none; ``is_rung`` says of each round whether trials are evaluated after it."""
+    Changed only by ``begin``, ``duplicate``, ``note``, ``replace`` and ``give_place``.
+    """
+
+    def __init__(
+        self, space: SearchSpace, is_rung: Mapping[int, bool], pruner: PrunerSettings | None = None
+    ) -> None:
+        """Begin with none.
+
+        Args:
+            space: what is searched.
+            is_rung: of each round, whether trials are evaluated after it.
+            pruner: who may let trials wait; nobody by default.
+        """
+        self._pruner = NoPruning() if pruner is None else pruner
         self._space = space
         self._is_rung = is_rung
         self._trials: dict[int, TrialRecord] = {}
@@ -33,6 +47,9 @@ class KnownTrials:
         self._losses: dict[int, dict[int, float | None]] = {}
         self._rungs: dict[int, dict[int, float]] = {}
         self._running: set[int] = set()
+        self._waiting: set[int] = set()
+        self.revision = 0
+        """Grows with all that becomes known."""
         self._counts: Counter[State] = Counter()
         self._rounds_of_ended = 0
         self._ranks: list[Rank] = []
@@ -56,9 +73,19 @@ class KnownTrials:
         """Return the numbers of the trials that have not ended, ascending."""
         return tuple(sorted(self._running))
 
-    def counts(self) -> dict[State, int]:
-        """Return how many trials are in each state, every state named."""
-        return {state: self._counts[state] for state in ("running", *FINAL_STATES)}
+    def waiting(self) -> frozenset[int]:
+        """Return those of them that wait for a place: no worker trains them."""
+        return frozenset(self._waiting)
+
+    def going(self) -> tuple[int, ...]:
+        """Return the others, ascending: those that are to be trained now."""
+        return tuple(sorted(self._running - self._waiting))
+
+    def counts(self) -> dict[Standing, int]:
+        """Return how many trials stand where, every state named."""
+        waiting = len(self._waiting)
+        ended: dict[Standing, int] = {state: self._counts[state] for state in FINAL_STATES}
+        return {"running": self._counts["running"] - waiting, "waiting": waiting, **ended}
 
     def rounds_of_ended(self) -> int:
         """Return how many rounds the trials had that have ended, together."""
@@ -105,6 +132,7 @@ class KnownTrials:
     def begin(self, trial: TrialRecord) -> None:
         """Take a trial in, in whatever state; its number must be the next one."""
         assert trial.number == len(self._trials), f"trial {trial.number} is not the next one"
+        self.revision += 1
         self._trials[trial.number] = trial
         self._tried.setdefault(canonical(trial.params), trial.number)
         self._asked.append(trial.number)
@@ -117,21 +145,33 @@ class KnownTrials:
 
     def note(self, point: CurvePoint) -> None:
         """Note a point of a trial's curve."""
+        self.revision += 1
         self._losses.setdefault(point.trial, {})[point.round] = point.eval_loss
         if self._is_rung[point.round]:
             self._rungs.setdefault(point.round, {})[point.trial] = _rank(point.eval_loss)
         self._past.pop(point.trial, None)
 
+    def give_place(self, number: int) -> None:
+        """Let a trial go on that waits."""
+        self.revision += 1
+        self._waiting.remove(number)
+        self._past.pop(number, None)
+
     def replace(self, trial: TrialRecord) -> None:
         """Put a trial's new record in the place of the old one."""
+        self.revision += 1
         old = self._trials[trial.number]
+        was_going = trial.number in self._running and trial.number not in self._waiting
         self._counts[old.state] -= 1
         self._rounds_of_ended -= 0 if old.state == "running" else old.rounds
         self._running.discard(trial.number)
+        self._waiting.discard(trial.number)
         if old.value is not None:
             self._ranks.remove(rank(old.score, old.value, old.number))
         self._trials[trial.number] = trial
         self._enter(trial)
+        if was_going and trial.rounds == old.rounds:
+            self._waiting.discard(trial.number)  # it has its place, and has not ended a round there yet
         self._past.pop(trial.number, None)
 
     def _enter(self, trial: TrialRecord) -> None:
@@ -139,6 +179,8 @@ class KnownTrials:
         self._rounds_of_ended += 0 if trial.state == "running" else trial.rounds
         if trial.state == "running":
             self._running.add(trial.number)
+            if paused_at(trial, self._pruner) is not None:
+                self._waiting.add(trial.number)
         if trial.value is not None:
             bisect.insort(self._ranks, rank(trial.score, trial.value, trial.number))
 
@@ -148,7 +190,9 @@ class KnownTrials:
             suggestion = self._space.encode(trial.params)
             if trial.state == "running":
                 curve = {round_number: loss for round_number, loss in losses.items() if loss is not None}
-                self._past[number] = Past(suggestion=suggestion, state="running", curve=curve)
+                # Others were better so far: the sampler is told the same of it as if it had been stopped.
+                state: State = "pruned" if number in self._waiting else "running"
+                self._past[number] = Past(suggestion=suggestion, state=state, curve=curve)
             else:
                 told = to_optuna(trial, losses)
                 self._past[number] = Past(

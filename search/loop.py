@@ -170,6 +170,7 @@ class _Search:
         with self._orchestrating():
             if self._state.trials:
                 self._state.keep_best()  # an earlier run may have left files that nobody needs
+                self._source.stop_waiting()
         if (why := self._ending.why()) is not None:
             return self._end(why)  # before any worker loads a model for nothing
         for worker, facts in zip(self._workers, self._prepared, strict=False):

@@ -14,6 +14,7 @@ from ..study.budget import ROUNDS, RUNGS
 from ..study.events import TrialEnded
 from ..study.pruners import STOP_RUNGS
 from ..study.records import State
+from ..study.waiting import in_warmup
 from .pruners.base import Arrivals, Pruner
 
 
@@ -104,20 +105,16 @@ def judge(
         for trial in decision.stop:
             if going[trial].never_stopped or in_warmup(going[trial].params, round_number):
                 continue  # it is measured, and others are compared with it
-            rank = 1 + sum(value < values[trial] for value in values.values())
             found[trial] = Verdict(
-                trial=trial,
-                state="pruned",
-                reason=f"eval loss {values[trial]:.4f} was {rank} of {len(values)} "
-                f"after round {round_number}",
-                value=None,
+                trial=trial, state="pruned", reason=behind(values, trial, round_number), value=None
             )
     return tuple(found[trial] for trial in sorted(found))
 
 
-def in_warmup(params: LoraParams, round_number: int) -> bool:
-    """Return whether a trial's learning rate was still rising in that round: its loss says little yet."""
-    return params.warmup_ratio * ROUNDS > round_number
+def behind(losses: Mapping[int, float], trial: int, round_number: int) -> str:
+    """Return in words why a trial was stopped at a rung; ``losses``: of all that ever reached it."""
+    rank = 1 + sum(value < losses[trial] for value in losses.values())
+    return f"eval loss {losses[trial]:.4f} was {rank} of {len(losses)} after round {round_number}"
 
 
 def _why_diverged(arrival: Arrival, base_loss: float, due: Collection[int]) -> str | None:

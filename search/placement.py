@@ -1,4 +1,7 @@
-"""Who trains what: trials that nobody trains are given a place, new ones begin where there is room."""
+"""Who trains what: trials that nobody trains are given a place, others where there is room.
+
+A free place goes to a trial that waits and has earned it, then to a new one.
+"""
 
 from __future__ import annotations
 
@@ -25,37 +28,41 @@ class Placement:
         self._workers = workers
 
     def place(self) -> None:
-        """Give every trial a place, and begin new ones where there is room."""
+        """Give every trial that goes on a place, and others where there is room."""
+        self._source.stop_waiting()
         if self._boundary.together:
             self._place_together()
-            return
-        for worker in self._used(ready=True):
-            if self._boundary.has_reached_none(worker.members):
-                self._admit(worker)
-                self._share(worker)
+        else:
+            for worker in self._used(ready=True):
+                if self._boundary.has_reached_none(worker.members):
+                    self._admit(worker)
+                    self._share(worker)
+        placed = {number for worker in self._workers for number in worker.members}
+        for worker in self._workers:
+            worker.forget(placed.difference(worker.members))
 
     def _place_together(self) -> None:
         count = len(self._workers)
         capacity = count * share_of_worker(self._state.slots, self._source.limit, count)
-        while len(self._state.running()) < capacity and self._source.next_trial() is not None:
+        while len(self._state.going()) < capacity and self._source.next_trial() is not None:
             pass
         workers = self._used()
         places = [worker.members for worker in workers]
-        loose = set(self._state.running()).difference(*places)
+        loose = set(self._state.going()).difference(*places)
         level = self._boundary.at_boundary and not any(worker.training for worker in workers)
         for worker, members in zip(workers, spread(places, loose, level=level), strict=True):
             worker.assign(members)
 
     def _admit(self, worker: WorkerState) -> None:
-        """Fill a worker's free slots: first with trials that wait for a place, then with new ones."""
+        """Fill a worker's free slots: first with trials that lost their worker, then from the source."""
         live = len(self._used())
         share = share_of_worker(self._state.slots, self._source.limit, live)
         # Another process may hold a part of one card's memory; then the other cards take more trials.
         room = min(share, worker.passes.slots) - len(worker.members)
         placed = {number for other in self._workers for number in other.members}
-        waiting = [number for number in self._state.running() if number not in placed]
+        loose = [number for number in self._state.going() if number not in placed]
         while room > 0:
-            number = waiting.pop(0) if waiting else self._source.next_trial()
+            number = loose.pop(0) if loose else self._source.next_trial()
             if number is None:
                 return
             worker.take(number)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 from ..objectives.base import SlotProgress
 from ..spaces.params import HYPERPARAMETERS
-from ..study.budget import ROUNDS
-from ..study.events import BestTrial, Event, Observer, StudyProgress, TrialProgress
+from ..study.budget import ROUNDS, RUNGS
+from ..study.events import BestTrial, Event, Observer, StudyProgress, TrialProgress, WaitingTrial
 from ..study.pruners import STOP_RUNGS
 from .measure import finite
 from .study_state import StudyState
@@ -57,16 +57,27 @@ class Announcer:
         """Return where the search stands."""
         state = self._state
         elapsed = self._clock() - self._begun
-        running = state.running()
-        per_hour, left = estimate(
-            rounds_done=rounds,
-            elapsed=elapsed,
-            rounds_of_finished=state.known.rounds_of_ended(),
-            finished=len(state.trials) - len(running),
-            to_begin=max(0, state.study.trials - len(state.trials)),
-            begun=[state.trials[number].rounds for number in running],
-            stops=state.config.pruner.stops,
-        )
+        going, waiting = state.going(), sorted(state.waiting())
+        to_begin = max(0, state.study.trials - len(state.trials))
+        if state.config.pruner.pausing:
+            per_hour, left = estimate_of_pausing(
+                rounds_done=rounds,
+                elapsed=elapsed,
+                rounds_of_all=sum(trial.rounds for trial in state.trials.values()),
+                trials=len(state.trials) + to_begin,
+                share=state.config.pruner.trained_share(len(state.trials) + to_begin),
+                begun=[state.trials[number].rounds for number in going],
+            )
+        else:
+            per_hour, left = estimate(
+                rounds_done=rounds,
+                elapsed=elapsed,
+                rounds_of_finished=state.known.rounds_of_ended(),
+                finished=len(state.trials) - len(going),
+                to_begin=to_begin,
+                begun=[state.trials[number].rounds for number in going],
+                stops=state.config.pruner.stops,
+            )
         best = state.best()
         last = [worker.last for worker in self._workers if worker.last is not None]
         return StudyProgress(
@@ -74,7 +85,16 @@ class Announcer:
             trials=state.study.trials,
             varied=self._varied,
             counts=state.counts(),
-            running=tuple(self._trial(number) for number in running),
+            running=tuple(self._trial(number) for number in going),
+            waiting=tuple(
+                WaitingTrial(
+                    trial=number,
+                    params=state.trials[number].params,
+                    round=state.trials[number].rounds,
+                    eval_loss=state.eval_loss(number),
+                )
+                for number in waiting
+            ),
             best=None
             if best is None or best.value is None
             else BestTrial(number=best.number, value=best.value, params=best.params, score=best.score),
@@ -142,3 +162,24 @@ def estimate(
         for rounds in begun
     )
     return 3600 * pace / mean, (to_begin * mean + under_way) / pace
+
+
+def estimate_of_pausing(
+    *, rounds_done: int, elapsed: float, rounds_of_all: int, trials: int, share: float, begun: Sequence[int]
+) -> tuple[float | None, float | None]:
+    """Return the same where trials wait for a place: how long one takes is known of all together alone.
+
+    ``rounds_of_all`` were trained so far of all ``trials`` that there will be, which take about that
+    ``share`` of their rounds; ``begun`` has the rounds of each one that trains.
+
+    >>> estimate_of_pausing(
+    ...     rounds_done=40, elapsed=100.0, rounds_of_all=40, trials=40, share=0.25, begun=[1, 2]
+    ... )  # 80 rounds in all, at 0.4 a second
+    (720.0, 100.0)
+    """
+    if rounds_done == 0 or elapsed <= 0:
+        return None, None
+    pace = rounds_done / elapsed
+    to_next_rung = sum(min(rung for rung in RUNGS if rung > rounds) - rounds for rounds in begun)
+    left = max(trials * share * ROUNDS - rounds_of_all, to_next_rung)
+    return 3600 * pace / (ROUNDS * share), left / pace

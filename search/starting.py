@@ -106,7 +106,13 @@ class Starting:
         state = self._state
         if not state.trials:
             return
-        running = state.running()
+        running, waiting = state.running(), tuple(sorted(state.waiting()))
         state.store.add_event(state.study.id, "resumed", running=list(running))
-        ended = len(state.trials) - len(running)
-        self._announcer.tell(StudyResumed(ended=ended, running=running, trials=state.study.trials))
+        self._announcer.tell(
+            StudyResumed(
+                ended=len(state.trials) - len(running),
+                running=state.going(),
+                waiting=waiting,
+                trials=state.study.trials,
+            )
+        )

@@ -18,7 +18,7 @@ from ..storage import study_files
 from ..storage.store import Store
 from ..study.budget import BEFORE_DECAY, ROUNDS
 from ..study.facts import Facts
-from ..study.records import CurvePoint, Ending, RoundUpdate, State, StudyRecord, TrialRecord
+from ..study.records import CurvePoint, Ending, RoundUpdate, Standing, StudyRecord, TrialRecord
 from ..study.stage import Entry
 from ..study.study_config import StudyConfig
 from .known_trials import KnownTrials
@@ -41,6 +41,7 @@ class StudyState:
         self.known = KnownTrials(
             self.config.space,
             {round_number: bool(self.facts.budget.eval_size(round_number)) for round_number in rounds},
+            self.config.pruner,
         )
         twins: dict[int, list[int]] = {}
         for event in store.events(study.id, "duplicate"):
@@ -81,8 +82,16 @@ class StudyState:
         """Return the numbers of the trials that have not ended, ascending."""
         return self.known.running()
 
-    def counts(self) -> dict[State, int]:
-        """Return how many trials are in each state, every state named."""
+    def waiting(self) -> frozenset[int]:
+        """Return those of them that wait for a place."""
+        return self.known.waiting()
+
+    def going(self) -> tuple[int, ...]:
+        """Return the others, ascending: those that are to be trained now."""
+        return self.known.going()
+
+    def counts(self) -> dict[Standing, int]:
+        """Return how many trials stand where, every state named."""
         return self.known.counts()
 
     def best(self) -> TrialRecord | None:
@@ -109,6 +118,12 @@ class StudyState:
     def checkpoint(self, number: int) -> Path | None:
         """Return the training state that a trial goes on from; None: from its beginning."""
         return self._files.checkpoint(self.trials[number])
+
+    # What changes without being written
+
+    def give_place(self, number: int) -> None:
+        """Let a trial go on that waits: whoever reads the record anew comes to the same."""
+        self.known.give_place(number)
 
     # What is written
 
@@ -234,6 +249,8 @@ class StudyState:
             self._replace(update.trial, rounds=update.round, checkpoint=update.checkpoint)
             self.known.note(update.point)
             self._files.advanced(update.trial, before[update.trial])
+            if update.trial in self.known.waiting():
+                self._files.waits(update.trial)
         for ending in endings:
             self._files.ended(ending.trial, self.trials[ending.trial].checkpoint)
             self._replace(

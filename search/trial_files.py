@@ -56,6 +56,10 @@ class TrialFiles:
             last = self._set_back.pop(number)
         self._keep_before(number, last)
 
+    def waits(self, number: int) -> None:
+        """Keep a trial's last state alone while it waits: there may be many, and it can be trained again."""
+        self._keep_before(number, None)
+
     def ended(self, number: int, last: str | None) -> None:
         """Delete every state of a trial that has ended."""
         self._delete(last)

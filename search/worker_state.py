@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import math
 import statistics
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from pathlib import Path
 
 from ..objectives.base import Done, RoundProgress, SlotProgress, Worker, WorkerEvent
@@ -227,6 +227,17 @@ class WorkerState:
     def lose_slot(self, number: int) -> None:
         """Note that a trial is no longer in the worker, though it is still a member."""
         self._inside = _without(self._inside, number)
+
+    def forget(self, numbers: Collection[int]) -> None:
+        """Drop the states of trials that another worker trains now: they would be old when it has them again.
+
+        Those of a pass that is running are its own.
+        """
+        if self._worker is None or self._training:
+            return
+        for number in [number for number in self._inside if number in numbers]:
+            self._worker.remove(number)
+            self._inside = _without(self._inside, number)
 
     def end_pass(self, trials: int) -> None:
         """Note that it lived through a pass with so many trials."""

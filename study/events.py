@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Literal, Protocol
 
 from ..spaces.params import LoraParams
-from .records import CurvePoint, State
+from .records import NOT_ENDED, CurvePoint, Standing, State
 
 Why = Literal["complete", "exhausted", "interrupted", "timeout"]
 
@@ -33,6 +33,8 @@ class StudyResumed:
     """Trials that have ended."""
     running: tuple[int, ...]
     """Numbers of the trials that go on."""
+    waiting: tuple[int, ...] = ()
+    """Numbers of those that wait for a place."""
     trials: int
     """How many trials it is to have in all."""
 
@@ -170,6 +172,20 @@ class TrialProgress:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class WaitingTrial:
+    """Where a trial waits."""
+
+    trial: int
+    """Its number."""
+    params: LoraParams
+    """Its hyperparameters."""
+    round: int
+    """The rung: so many rounds are done."""
+    eval_loss: float | None
+    """Its loss there."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class BestTrial:
     """The best complete trial so far."""
 
@@ -193,10 +209,12 @@ class StudyProgress:
     """How many trials it is to have in all."""
     varied: tuple[str, ...]
     """Fields of ``LoraParams`` that are searched; ``lora_alpha`` where its ratio to the rank is."""
-    counts: Mapping[State, int]
-    """Trials by state, every state named."""
+    counts: Mapping[Standing, int]
+    """Trials by state, every state named; those that wait for a place are counted apart from the running."""
     running: tuple[TrialProgress, ...]
-    """The running trials, by number."""
+    """The trials that are trained now, by number."""
+    waiting: tuple[WaitingTrial, ...] = ()
+    """Those that wait for a place at a rung until others prove worse, by number."""
     best: BestTrial | None
     """The best complete trial, None before there is one."""
     base_loss: float
@@ -215,7 +233,7 @@ class StudyProgress:
     @property
     def finished(self) -> int:
         """How many trials have ended, whatever their outcome."""
-        return sum(self.counts.values()) - self.counts["running"]
+        return sum(count for state, count in self.counts.items() if state not in NOT_ENDED)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -225,8 +243,8 @@ class StudyEnded:
     why: Why
     """``complete`` (all trials ended), ``exhausted`` (no untried configuration was found),
     ``interrupted`` or ``timeout``; the last two can be resumed."""
-    counts: Mapping[State, int]
-    """Trials by state, every state named."""
+    counts: Mapping[Standing, int]
+    """Trials by state, every state named; those that wait for a place are counted apart from the running."""
     best: int | None
     """Number of the best complete trial, None where there is none."""
     seconds: float

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..nouns import plural
-from .records import State
+from .records import Standing
 from .samplers import SAMPLERS
 
 
-def show_state(state: State, live: bool) -> str:
+def show_state(state: Standing, live: bool) -> str:
     """Return a trial's state in a word; what has not ended in a study that nobody runs is ``interrupted``."""
     return "interrupted" if state == "running" and not live else state
 

@@ -6,6 +6,7 @@ docs/search.md says in plain words what they do. Imports no library, so that hel
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import ClassVar
 
 from .budget import RUNGS
@@ -35,6 +36,18 @@ class PrunerSettings(Settings):
         """Return what is trained of so many trials, as a share of all of them whole; see docs/log.md."""
         return 1.0
 
+    pausing: ClassVar[bool] = False
+    """Whether it lets trials wait at a rung, without a place, until others prove worse."""
+
+    @property
+    def one_in(self) -> int:
+        """One in so many of all that reached a rung goes on, where it is pausing."""
+        return int(vars(self).get("factor", 1))
+
+    def pauses_at(self, round_number: int) -> bool:
+        """Return whether trials give up their place after that round."""
+        return self.pausing and self.compared_at <= round_number and round_number in STOP_RUNGS
+
     @property
     def compared_at(self) -> int:
         """The first rung where any trial is stopped, so that all have a loss there; 2 where none is."""
@@ -59,6 +72,30 @@ class Halving(PrunerSettings):
     def trained_share(self, trials: int) -> float:  # noqa: ARG002
         """See above: as two studies had it with a factor of 2, less with a greater one as in replays."""
         return float(0.65 * (2 / self.factor) ** 0.44)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Promote(PrunerSettings):
+    """Asynchronous successive halving, the promoting variant: who is not among the best waits."""
+
+    name = "promote"
+    pausing = True
+
+    factor: int = whole(3, low=2, high=64)
+    """Eta: a trial goes on from a rung once it is among the best one in this many of all that reached it."""
+    first: int = whole(1, among=STOP_RUNGS)
+    """The first rung where trials wait. A loss that falls late is no loss here: the trial may go on later."""
+
+    def trained_share(self, trials: int) -> float:
+        """See above: a tenth more than if just one in ``factor`` went on each time, as in replays.
+
+        The default runs whole, whatever becomes of it.
+        """
+        rungs = [rung for rung in RUNGS if rung >= self.first]
+        rounds = float(self.first)
+        for place, (rung, following) in enumerate(itertools.pairwise(rungs), 1):
+            rounds += (following - rung) / self.factor**place
+        return min(1.0, 1.1 * rounds / RUNGS[-1] + 0.75 / max(1, trials))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,6 +142,7 @@ class NoPruning(PrunerSettings):
 
 PRUNERS: Registry[PrunerSettings] = Registry(
     Halving,
+    Promote,
     Median,
     Hyperband,
     NoPruning,

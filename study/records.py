@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 State = Literal["running", "complete", "pruned", "diverged", "infeasible", "failed"]
 """``running`` until a trial ends; every other state is final."""
 
+Standing = State | Literal["waiting"]
+"""The same, where a trial that runs and has no place is told from one that trains (waiting.py)."""
+
 FINAL_STATES: tuple[State, ...] = ("complete", "pruned", "diverged", "infeasible", "failed")
+
+NOT_ENDED: tuple[Standing, ...] = ("running", "waiting")
+"""Where trials stand that have not."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -37,9 +37,11 @@ def sentence(event: Event) -> str | None:
             return f"trial {event.trial} {_set_back(event)}: {event.reason}"
         case StudyResumed():
             total, going = event.trials, len(event.running)
+            waiting = len(event.waiting)
+            wait = f", {waiting} {'waits' if waiting == 1 else 'wait'} for a place" if waiting else ""
             return (
                 f"resumed: {event.ended} of {numbered(total, 'trial')} {'has' if total == 1 else 'have'} "
-                f"ended, {going} {'goes' if going == 1 else 'go'} on"
+                f"ended, {going} {'goes' if going == 1 else 'go'} on{wait}"
             )
         case WorkerLost():
             return f"{event.reason}{_going_on(len(event.trials))}"

@@ -7,14 +7,15 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from loratune.search.pruners.base import Arrivals, Decision, Pruner
+from loratune.search.pruners.base import Arrivals, Decision, Promoter, Pruner
 from loratune.search.pruners.kinds import pruner_of
+from loratune.search.pruners.promote import PromotePruner
 from loratune.search.samplers.base import Past
 from loratune.search.samplers.kinds import propose
 from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import PRESETS
 from loratune.study.budget import ROUNDS, RUNGS
-from loratune.study.pruners import PRUNERS
+from loratune.study.pruners import PRUNERS, Promote
 from loratune.study.samplers import SAMPLERS
 from worlds import Seen, World
 
@@ -125,36 +126,32 @@ def stopping(replay: Replay, sampler, judge: Pruner, share: float = 1.0) -> None
         running = [trial for trial in running if replay.state[trial] == "running"]
 
 
-def promoting(replay: Replay, sampler, factor: int) -> None:
-    """Asynchronous halving that pauses: a place goes to the best paused trial that has earned it."""
+def promoting(replay: Replay, sampler, judge: Promoter) -> None:
+    """Search as the product does with a pruner that lets trials wait; the default never does."""
     running: list[int] = []
-    waiting: dict[int, set[int]] = {rung: set() for rung in RUNGS[:-1]}
+    waiting: set[int] = set()
     while replay.spent < replay.budget:
         while len(running) < IN_FLIGHT:
-            for rung in reversed(RUNGS[:-1]):
-                losses = replay.rungs.get(rung, {})
-                best = sorted(losses, key=lambda trial: (losses[trial], trial))[: len(losses) // factor]
-                ready = [trial for trial in best if trial in waiting[rung]]
-                if ready:
-                    waiting[rung].discard(ready[0])
-                    replay.state[ready[0]] = "running"
-                    running.append(ready[0])
-                    break
-            else:
-                trial = propose_next(replay, sampler)
-                if trial is None:
-                    break
-                running.append(trial)
+            if ready := judge.earned(waiting, replay.rungs):
+                waiting.discard(trial := ready[0])
+                replay.state[trial] = "running"
+            elif (trial := propose_next(replay, sampler)) is None:
+                break
+            running.append(trial)
         if not running:
             return
-        for trial in list(running):
-            if not replay.advance(trial):
-                continue
-            running.remove(trial)
-            rung = replay.rounds[trial]
-            replay.state[trial] = "complete" if rung == ROUNDS else "pruned"
-            if rung != ROUNDS:
-                waiting[rung].add(trial)
+        arrived: dict[int, set[int]] = {}
+        for trial in running:
+            if replay.advance(trial):
+                arrived.setdefault(replay.rounds[trial], set()).add(trial)
+        for rung, trials in arrived.items():
+            for trial in trials if rung == ROUNDS else ():
+                replay.state[trial] = "complete"
+            arrivals = Arrivals(rung=rung, arrived=frozenset(trials), losses=replay.rungs)
+            for trial in judge.decide(arrivals).wait - {0}:
+                replay.state[trial] = "pruned"
+                waiting.add(trial)
+        running = [trial for trial in running if replay.state[trial] == "running"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -214,7 +211,8 @@ def policies() -> dict[str, Policy]:
         return lambda replay: stopping(replay, SAMPLERS.parse(sampler), pruner_of(PRUNERS.parse(pruner)))
 
     def promote(sampler: str, factor: int) -> Policy:
-        return lambda replay: promoting(replay, SAMPLERS.parse(sampler), factor)
+        judge = PromotePruner(settings=Promote(factor=factor))
+        return lambda replay: promoting(replay, SAMPLERS.parse(sampler), judge)
 
     def paired(replay: Replay) -> None:
         stopping(replay, SAMPLERS.parse("tpe"), PairedHalving(replay=replay))

@@ -1,7 +1,8 @@
 """The contract of a pruner: what it may know when trials arrive at a rung, and what it may decide.
 
 Both are values, so that a pruner can be asked in a test or a simulator with plain tuples, and both are where
-a pruner that wants more (losses by example, pausing, promoting) finds or says it; the others need not change.
+a pruner that wants more (losses by example, say) finds or says it; the others need not change. One that lets
+trials wait also says which of them go on, and which never will.
 Optuna's pruners, asked slot by slot in a pack that arrives together, stop three of four or none of the same
 four losses, by the order of asking; ours give the same answer for every order.
 """
@@ -56,6 +57,8 @@ class Decision:
 
     stop: frozenset[int] = frozenset()
     """Those that end here, all of them among the arrived."""
+    wait: frozenset[int] = frozenset()
+    """Those that give up their place until ``Promoter.earned`` names them, all of them among the arrived."""
 
 
 class Pruner(Protocol):
@@ -66,3 +69,27 @@ class Pruner(Protocol):
 
         Must be a function of its argument alone, and must not depend on the order of anything in it.
         """
+
+
+class Promoter(Pruner, Protocol):
+    """A pruner that lets trials wait; each answer is a function of its arguments alone, whatever their order.
+
+    ``waiting`` are the trials that wait, each at the highest rung that it has reached; ``losses`` holds by
+    rung the eval loss of every trial that ever reached it.
+    """
+
+    def earned(self, waiting: Collection[int], losses: Mapping[int, Mapping[int, float]]) -> tuple[int, ...]:
+        """Return those that go on wherever a place is free, in the order in which they are given one."""
+
+    def foremost(
+        self, waiting: Collection[int], losses: Mapping[int, Mapping[int, float]]
+    ) -> tuple[int, ...]:
+        """Return all that wait, the one first that is given a place where none has earned it."""
+
+    def hopeless(
+        self,
+        waiting: Collection[int],
+        losses: Mapping[int, Mapping[int, float]],
+        to_come: Mapping[int, int],
+    ) -> frozenset[int]:
+        """Return those that will never earn a place; ``to_come``: by rung, how many may still reach it."""

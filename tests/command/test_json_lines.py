@@ -11,7 +11,15 @@ import pytest
 from loratune.command import json_lines, pace
 from loratune.command.json_lines import JsonLines, line, name_of
 from loratune.spaces.params import LoraParams
-from loratune.study.events import Event, Notice, PointRecorded, StudyProgress, TrialProgress, TrialStarted
+from loratune.study.events import (
+    Event,
+    Notice,
+    PointRecorded,
+    StudyProgress,
+    TrialProgress,
+    TrialStarted,
+    WaitingTrial,
+)
 from loratune.study.records import CurvePoint
 
 AT = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
@@ -110,11 +118,11 @@ def test_the_page_names_every_event_and_every_field_of_it():
     sections = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL))
     kinds = {name_of(kind): kind for kind in typing.get_args(Event)}
     assert sections.keys() == kinds.keys()
-    inner = {"point_recorded": CurvePoint, "study_progress": TrialProgress}
+    inner = {"point_recorded": (CurvePoint,), "study_progress": (TrialProgress, WaitingTrial)}
     for name, kind in kinds.items():
         fields = [field.name for field in dataclasses.fields(kind)]
-        if name in inner:
-            fields += [field.name for field in dataclasses.fields(inner[name])]
+        for one in inner.get(name, ()):
+            fields += [field.name for field in dataclasses.fields(one)]
         told = re.findall(r"^(?:  )?- `(\w+)`", sections[name], re.MULTILINE)
         assert sorted(told) == sorted(fields), name
 

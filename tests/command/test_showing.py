@@ -24,6 +24,7 @@ from loratune.search.study_record import create
 from loratune.storage.store import Store
 from loratune.study.events import StudyProgress
 from loratune.study.format import show_bytes
+from loratune.study.pruners import PRUNERS
 from rich.console import Console
 
 TRIALS = 24
@@ -161,6 +162,77 @@ def test_trials_that_nobody_trains_are_called_interrupted_everywhere(unfinished)
     assert f"{len(waiting)} running" in text_of(
         lambda out: out.print(listing.study_table([listing.study_row(unfinished, study)], 160)), 160
     )
+
+
+@pytest.fixture
+def waiting(tmp_path):
+    """A database with a study that was interrupted while trials of it waited for a place."""
+    request = make_request(None, {"pruner": PRUNERS.parse("promote")})
+    config = make_config(request, choose_preset(request))
+    fleet = FakeFleet(FakePlan())
+    told = []
+    with Store.open(str(tmp_path / "tune.db"), mode="create") as store:
+        facts = fleet(0).prepare(config.objective)
+        study = create(store, name="paused", config=config, facts=facts, trials=TRIALS)
+
+        class Stopping:
+            def on_event(self, event):
+                if isinstance(event, StudyProgress):
+                    told.append(event)
+                    if {one.round for one in event.waiting} == {1, 2} and event.running and event.finished:
+                        stop.request()
+                        stop.request()  # at once
+
+        stop = StopSignal()
+        assert run(store, study, factory=fleet, stop=stop, observers=[Stopping()]).why == "interrupted"
+        yield store, told[-1]
+
+
+def test_a_trial_that_waits_for_a_place_is_shown_so_with_its_rung_and_not_as_running(waiting):
+    store, told = waiting
+    view = load_view(store, "paused")
+    told_of = {one.trial: one.round for one in told.waiting}
+    # Told before places were given: some had earned one by then, and are no longer among them.
+    waits = view.waiting
+    assert waits.items() <= told_of.items()
+    assert set(waits.values()) == {1, 2}
+    assert len(waits) > 0.7 * len(told_of)
+    row = listing.study_row(store, store.head(view.study.id))
+    assert row["states"]["waiting"] == len(waits)
+    going = len(view.trials) - row["ended"] - len(waits)
+    assert row["states"].get("running", 0) == going
+    assert row["ended"] == sum(trial.state != "running" for trial in view.trials)
+    assert f"{len(waits)} waiting" in text_of(lambda out: out.print(listing.study_table([row], 160)), 160)
+    shown = text_of(lambda out: showing.print_trials(out, view), 160)
+    for number, rung in waits.items():
+        (line,) = [line for line in shown.splitlines() if line.split()[0] == str(number)] or [None]
+        assert line is None or (f"{rung}/8" in line and "waiting" in line)
+    number = min(waits, key=waits.get)
+    one = text_of(lambda out: showing.print_trial(out, view, view.trials[number], None))
+    here = [view.eval_at(trial.number, waits[number]) for trial in view.trials]
+    known = [loss for loss in here if loss is not None]
+    rank = sorted(known).index(view.eval_at(number, waits[number])) + 1
+    words = (
+        f"waits after round {waits[number]}, where it is {rank} of {len(known)}: it goes on once it is among"
+    )
+    assert f"trial {number}  waiting" in one
+    assert words in " ".join(one.split())
+    assert f"{len(waits)} wait for a place" in outcomes(view).words
+    facts = study_facts(view)
+    assert {found.number for found in facts.rows if found.state == "waiting"} == set(waits)
+    for kind in ("history", "curves", "timeline"):
+        plot_figure(view, kind).to_json()
+        plot_text(view, kind, 100)
+
+
+def test_json_of_a_trial_that_waits_says_so(waiting, tmp_path):
+    store, _ = waiting
+    view = load_view(store, "paused")
+    number, rung = max(view.waiting.items())
+    words = ["show", "paused", "--trial", str(number), "--json", "--storage", str(tmp_path / "tune.db")]
+    found = CliRunner().invoke(group, words)
+    assert found.exit_code == 0
+    assert (json.loads(found.output)["state"], json.loads(found.output)["rounds"]) == ("waiting", rung)
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])

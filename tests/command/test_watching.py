@@ -21,6 +21,7 @@ from loratune.study.events import (
     StudyStarted,
     TrialEnded,
     TrialProgress,
+    WaitingTrial,
     WorkerLost,
 )
 from loratune.study.format import counted
@@ -100,6 +101,21 @@ def test_the_head_says_how_far_how_good_and_how_long(progress):
     ):
         assert words in text
     assert "0 failed" not in text
+
+
+def test_trials_that_wait_for_a_place_have_no_row_and_are_told_with_their_rungs(progress):
+    some = [WaitingTrial(trial=n, params=PARAMS, round=1, eval_loss=2.0 + n) for n in (2, 3)]
+    some.append(WaitingTrial(trial=4, params=PARAMS, round=4, eval_loss=None))
+    waits = dataclasses.replace(progress, waiting=tuple(some), counts={**progress.counts, "waiting": 3})
+    text = drawn(live_table(waits))
+    assert "waiting: 2 after round 1 (the best 4.0000), 1 after round 4" in text
+    assert "3 waiting" in text
+    assert not [line for line in text.splitlines() if line.strip().startswith(("2 ", "4 "))]
+    assert waits.finished == progress.finished == 13
+    assert counts_line(waits).startswith(
+        "13/100 trials: 4 complete, 8 pruned, 1 diverged, 3 running, 3 waiting;"
+    )
+    assert "waiting:" not in drawn(live_table(progress))
 
 
 def test_only_the_last_messages_are_shown(progress):

@@ -9,7 +9,7 @@ from loratune.study.records import State
 
 
 def test_every_state_looks_like_something_everywhere():
-    assert set(LOOKS) == {*get_args(State), "interrupted"}
+    assert set(LOOKS) == {*get_args(State), "waiting", "interrupted"}
     assert all(look.style and len(look.mark) == 1 and look.color.startswith("#") for look in LOOKS.values())
 
 

@@ -1,7 +1,7 @@
 """How long a search still takes, from what it has done so far."""
 
 import pytest
-from loratune.search.progress import estimate
+from loratune.search.progress import estimate, estimate_of_pausing
 
 # Rounds: ten ended trials took 40 of them in 100 seconds.
 SO_FAR = {"rounds_done": 40, "elapsed": 100.0, "rounds_of_finished": 40, "finished": 10}
@@ -35,3 +35,13 @@ def test_a_trial_that_may_be_stopped_owes_what_others_took_and_at_least_half_of_
 
 def test_a_search_that_has_only_whole_trials_left_is_over_when_they_are():
     assert estimate(**SO_FAR, to_begin=0, begun=[], stops=True)[1] == 0.0
+
+
+def test_where_trials_wait_the_share_of_all_that_is_trained_says_how_long_it_takes():
+    known = {"rounds_done": 40, "elapsed": 100.0, "trials": 100, "share": 0.25}
+    per_hour, left = estimate_of_pausing(**known, rounds_of_all=80, begun=[0, 3])
+    assert left == pytest.approx((200 - 80) / 0.4)
+    assert per_hour == pytest.approx(3600 * 0.4 / 2)
+    # Once more was trained than that, what trains is on its way to its next rung at least.
+    assert estimate_of_pausing(**known, rounds_of_all=300, begun=[0, 3, 4])[1] == pytest.approx(6 / 0.4)
+    assert estimate_of_pausing(**{**known, "rounds_done": 0}, rounds_of_all=0, begun=[]) == (None, None)

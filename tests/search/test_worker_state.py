@@ -1,9 +1,11 @@
 """A worker's state: moved by its own methods, by nobody else."""
 
 import ast
+import types
 from pathlib import Path
 
 import pytest
+from loratune.objectives.base import Done
 from loratune.objectives.testing.fake import FakeFleet, FakePlan
 from loratune.search.bisect import Suspicion
 from loratune.search.limits import Limits
@@ -26,6 +28,29 @@ def test_trials_come_and_go(worker):
     assert worker.members == (3, 8)
     assert worker.pack() == (3, 8)
     assert worker.pack({3}) == (8,)
+
+
+def test_states_of_trials_that_another_worker_trains_are_forgotten_unless_they_are_trained_here(
+    bench, worker
+):
+    state = FakeFleet(FakePlan())(0)
+    facts = state.prepare(bench.config().objective)
+    worker.seat_worker(state, facts)
+    first = bench.config().first[0]
+    records = {
+        number: types.SimpleNamespace(params=first, seed=0, attempt=0, rounds=0) for number in (1, 2, 3)
+    }
+    worker.assign([1, 2, 3])
+    worker.begin_round((1, 2, 3), records, lambda number: None, bench.folder / "c", 0.0)
+    worker.forget({1, 9})
+    assert worker.inside == (1, 2, 3)
+    while not isinstance(worker.poll(1.0, lambda: 0.0), Done):
+        pass
+    worker.leave(1)
+    assert worker.inside == (1, 2, 3)
+    worker.forget({1, 9})
+    assert worker.inside == (2, 3)
+    assert set(state.slots) == {2, 3}
 
 
 def test_one_that_is_given_up_has_no_trials_and_suspects_none(worker):

@@ -21,11 +21,13 @@ SPELLED = {
     "integrations/trl.py": {"lora_alpha", "lora_dropout", "loraplus_lr_ratio", "use_rslora"},
     "app/request.py": {"lr_scheduler_type"},
     "command/plain_training.py": {"learning_rate"},
+    "study/waiting.py": {"warmup_ratio"},
     "storage/tables.py": {"learning_rate"},
     "storage/rows.py": {"learning_rate"},
 }
 """Who spells a hyperparameter as a text, beside the register: what alpha's two names need, the presets, one
-name that LLaMA-Factory takes otherwise than PEFT, a flag; the last two are a curve's column of that name."""
+name that LLaMA-Factory takes otherwise than PEFT, a flag, how long a
+warm-up may be; the last two are a curve's column of that name."""
 
 REFERENCE = "objectives/testing/reference.py"
 SESSION = {"objectives/training/session.py", REFERENCE}
@@ -61,7 +63,7 @@ USED = {
         "study/facts.py",
     },
     "lora_alpha": {"integrations/trainer_keys.py", "spaces/arguments.py"},
-    "warmup_ratio": {REFERENCE, SURFACE, "spaces/arguments.py", "study/handover.py", "search/outcomes.py"},
+    "warmup_ratio": {REFERENCE, SURFACE, "spaces/arguments.py", "study/handover.py", "study/waiting.py"},
     "lora_dropout": {"objectives/training/slot.py", REFERENCE, SURFACE},
     "weight_decay": {*STEPPED, PLAIN},
     "lora_target": {

@@ -43,6 +43,10 @@ SAID = [
     ),
     (StudyResumed(ended=0, running=(0,), trials=1), "resumed: 0 of 1 trial has ended, 1 goes on"),
     (StudyResumed(ended=3, running=(3, 4), trials=9), "resumed: 3 of 9 trials have ended, 2 go on"),
+    (
+        StudyResumed(ended=3, running=(3,), waiting=(1, 2), trials=9),
+        "resumed: 3 of 9 trials have ended, 1 goes on, 2 wait for a place",
+    ),
     (lost(), "worker 1 was killed"),
     (lost(4), "worker 1 was killed; its trial goes on from its last checkpoint"),
     (lost(4, 5), "worker 1 was killed; its 2 trials go on from their last checkpoints"),

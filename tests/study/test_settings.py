@@ -59,8 +59,14 @@ def test_settings_stand_behind_a_colon(text: object, settings: Settings) -> None
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("hlaving", "is not one of 'halving', 'median', 'hyperband', 'none' (did you mean 'halving'?)"),
-        ("asha", "is not one of 'halving', 'median', 'hyperband', 'none' (asha is called halving now)"),
+        (
+            "hlaving",
+            "is not one of 'halving', 'promote', 'median', 'hyperband', 'none' (did you mean 'halving'?)",
+        ),
+        (
+            "asha",
+            "is not one of 'halving', 'promote', 'median', 'hyperband', 'none' (asha is called halving now)",
+        ),
         ("", "is not one of"),
         (5, "is not one of"),
         (Random(), "is not one of"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loratune.search.pruners.base import Arrivals
-from loratune.search.pruners.kinds import pruner_of
+from loratune.search.pruners.kinds import promoter_of, pruner_of
 from loratune.study.pruners import PRUNERS, PrunerSettings
 
 EACH = pytest.mark.parametrize("settings", [kind() for kind in PRUNERS.kinds], ids=str)
@@ -35,22 +35,25 @@ def arrivals(draw: st.DrawFn) -> Arrivals:
 def test_no_order_of_anything_changes_a_decision(
     settings: PrunerSettings, given: Arrivals, random: st.randoms
 ) -> None:
-    decided = pruner_of(settings).decide(given).stop
+    found = pruner_of(settings).decide(given)
+    decided = found.stop | found.wait
+    assert not found.stop & found.wait
     assert decided <= given.arrived
     shuffled = {}
     for rung in random.sample(RUNGS, 4):
         items = list(given.losses[rung].items())
         random.shuffle(items)
         shuffled[rung] = dict(items)
-    assert pruner_of(settings).decide(
+    assert found == pruner_of(settings).decide(
         Arrivals(rung=given.rung, arrived=given.arrived, losses=shuffled)
-    ).stop == (decided)
+    )
     # Asking trial by trial says the same as asking for all at once.
     alone = {
         trial
         for trial in given.arrived
         for one in [Arrivals(rung=given.rung, arrived=frozenset({trial}), losses=given.losses)]
-        if pruner_of(settings).decide(one).stop
+        for answer in [pruner_of(settings).decide(one)]
+        if answer.stop | answer.wait
     }
     assert alone == decided
 
@@ -67,7 +70,8 @@ def test_the_best_that_ever_reached_a_rung_goes_on(settings: PrunerSettings, giv
 def test_a_rung_that_is_the_last_one_stops_nobody(settings: PrunerSettings) -> None:
     values = {trial: float(trial) for trial in range(30)}
     losses = dict.fromkeys(RUNGS, values)
-    assert not pruner_of(settings).decide(Arrivals(rung=8, arrived=frozenset(values), losses=losses)).stop
+    found = pruner_of(settings).decide(Arrivals(rung=8, arrived=frozenset(values), losses=losses))
+    assert not found.stop | found.wait
 
 
 def test_without_a_pruner_nobody_is_stopped_and_with_the_others_somebody_is() -> None:
@@ -75,5 +79,15 @@ def test_without_a_pruner_nobody_is_stopped_and_with_the_others_somebody_is() ->
     losses = dict.fromkeys(RUNGS, values)
     arrivals = Arrivals(rung=4, arrived=frozenset(values), losses=losses)
     stopping = [kind.name for kind in PRUNERS.kinds if pruner_of(kind()).decide(arrivals).stop]
-    assert stopping == [kind.name for kind in PRUNERS.kinds if kind.stops]
+    waiting = [kind.name for kind in PRUNERS.kinds if pruner_of(kind()).decide(arrivals).wait]
+    assert waiting == [kind.name for kind in PRUNERS.kinds if kind.pausing] == ["promote"]
+    assert [*stopping, *waiting] == [
+        *(kind.name for kind in PRUNERS.kinds if kind.stops and not kind.pausing),
+        *waiting,
+    ]
     assert "none" not in stopping
+
+
+@EACH
+def test_who_lets_trials_wait_says_so_and_can_say_who_goes_on(settings: PrunerSettings) -> None:
+    assert (promoter_of(settings) is not None) == settings.pausing
