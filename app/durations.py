@@ -22,9 +22,11 @@ def speed(facts: Facts, *, trials: int, workers: int) -> float:
     return busy * facts.rate(min(facts.slots, math.ceil(trials / busy)))
 
 
-def training_seconds(ladder: Ladder, facts: Facts, *, workers: int) -> float:
-    """Return how long it takes to train everything that was planned; evaluations take more."""
-    trials = ladder.most_trials
+def training_seconds(ladder: Ladder, facts: Facts, *, trials: int, workers: int) -> float:
+    """Return how long it takes to train everything that was planned; evaluations take more.
+
+    ``trials`` are those of the search.
+    """
     together = at_once(facts, trials=trials, workers=workers)
     seconds = ladder.searching / speed(facts, trials=together, workers=workers)
     for step in ladder.planned(trials):

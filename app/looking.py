@@ -11,7 +11,7 @@ from ..storage import engine, foreign, rows
 from ..storage.opening import check_path
 from ..storage.store import Store
 from .earlier import AUTO, check_given
-from .request import Request, choose_preset, fit_to_budget, in_examples, make_config
+from .request import Request, by_pruner, choose_preset, fit_to_budget, in_examples, make_config
 
 
 def look_first(request: Request) -> None:
@@ -45,14 +45,13 @@ def look_first(request: Request) -> None:
 
 
 def as_begun(request: Request) -> Request:
-    """Return a request of hours as one of the examples that they came to, where its study was begun before.
+    """Return a request of examples or hours for everything as its study was made, where it was begun before.
 
-    A speed is never measured twice alike, and the same command is to go on with the same study.
+    The same command is to go on with the same study. But a speed is never measured twice alike, and by which
+    pruner such a search goes, where the user names none, has changed.
     """
     search, path = request.search, engine.parse(request.storage).path
-    if search.hours is None or search.examples_in_all is not None:
-        return request
-    if path is None or not path.exists() or foreign.look(path).whose != "ours":
+    if not request.climbs or path is None or not path.exists() or foreign.look(path).whose != "ours":
         return request
     with Store.open(request.storage, mode="read") as store:
         for head in store.studies():
@@ -65,7 +64,11 @@ def as_begun(request: Request) -> Request:
             ladder = study.config.ladder
             if ladder is None or ladder.hours != search.hours:
                 continue
-            asked = in_examples(request, ladder.examples)
+            asked = request
+            if search.examples_in_all is None:
+                asked = in_examples(request, ladder.examples)
+            if "pruner" not in search.model_fields_set:
+                asked = by_pruner(asked, study.config.pruner)
             try:
                 config = make_config(asked, choose_preset(request) or preset(study.config.preset))
                 if not study.config.differences(fit_to_budget(config, study.facts)):

@@ -134,7 +134,8 @@ def _in_hours(request: Request, prepared: PreparedStudy, *, logs: Path, cache: P
     # Few trials at once keep no device busy, and how many each step has follows from the examples.
     for _ in range(TRIES):
         ladder = ladder_of(in_examples(request, examples), sizes)
-        examples = int(examples * seconds / training_seconds(ladder, facts, workers=workers))
+        trials = ladder.most_trials(prepared.config.pruner)
+        examples = int(examples * seconds / training_seconds(ladder, facts, trials=trials, workers=workers))
     return prepare(in_examples(request, examples), logs=logs, cache=cache)
 
 

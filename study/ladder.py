@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import BudgetError
 from ..nouns import numbered
 from .budget import BEFORE_DECAY, ROUNDS
+from .pruners import PrunerSettings
 
 FACTOR = 2
 """A step's trials are this many times as long as those below it."""
@@ -31,8 +32,8 @@ FINAL = 0.42
 LEAST_SEARCHING = 0.15
 """The share of all examples that is left to the search at least."""
 
-USUAL_SHARE = 0.65
-"""What is trained of all trials where bad ones are stopped (docs/log.md)."""
+SETTLES = 50
+"""Looks at most at how many trials are paid: what is trained of them hangs on how many there are."""
 
 KEPT = 8
 """At most so many trials of the search go up the first step."""
@@ -85,10 +86,15 @@ class Ladder:
         """Training examples that the search itself may take: what the steps above it leave."""
         return self.examples - sum(self._cost(level) for level in range(1, self.steps + 1))
 
-    @property
-    def most_trials(self) -> int:
-        """How many trials the search has at most: as many as it can pay if the usual share is stopped."""
-        return max(2, math.ceil(self.searching / (USUAL_SHARE * self.trial)))
+    def most_trials(self, pruner: PrunerSettings) -> int:
+        """Return how many trials the search has: as many as it can pay where the usual share is trained."""
+        trials = 2
+        for _ in range(SETTLES):
+            before, share = trials, pruner.trained_share(trials)
+            trials = max(2, math.ceil(self.searching / (share * self.trial)))
+            if trials == before:
+                break
+        return trials
 
     def planned(self, trials: int) -> tuple[Step, ...]:
         """Return every step as it comes where the search takes all that it may and has so many trials."""

@@ -20,6 +20,7 @@ from loratune.storage.store import Store
 from loratune.study.events import PointRecorded, StudyStarted
 from loratune.study.handover import provenance
 from loratune.study.ladder import BEGINS
+from loratune.study.pruners import Halving, Promote
 from loratune.study.ranking import ranked
 
 GIVEN = 20_000
@@ -242,8 +243,37 @@ def test_a_search_that_may_spend_no_more_is_over_and_not_interrupted():
     app.start(search(pruner="none"), ONE)
     with Store.open("tune.db", mode="read") as store:
         root = store.study("demo")
-        assert root.trials == len(store.trials(root.id)) < root.config.ladder.most_trials
+        assert root.trials == len(store.trials(root.id)) < root.config.ladder.most_trials(Halving())
         assert not verdict(load_view(store, "demo")).running
+
+
+def test_a_search_that_climbs_pauses_and_promotes_unless_another_pruner_is_named():
+    app.start(search(study="a"), ONE)
+    app.start(search(study="b", pruner="halving"), ONE)
+    with Store.open("tune.db", mode="read") as store:
+        a, b = (store.study(name) for name in "ab")
+        begun = [len(store.trials(study.id)) for study in (a, b)]
+        spent = [trained(store, name) for name in "ab"]
+        complete = [trial for trial in store.trials(a.id) if trial.state == "complete" and trial.number]
+    assert (a.config.pruner, b.config.pruner) == (Promote(), Halving())
+    assert a.config.ladder == b.config.ladder
+    assert begun[0] > 2 * begun[1]
+    assert max(spent) <= a.config.ladder.searching
+    assert spent[0] > 0.95 * a.config.ladder.searching
+    assert len(complete) >= a.config.ladder.planned(99)[0].count
+
+
+def test_one_that_was_begun_when_such_searches_halved_is_gone_on_with_by_the_same_command():
+    stop = StopSignal()
+    app.start(search(pruner="halving"), ONE, observers=[Heard(stop, 20)], stop=stop)
+    done = app.start(search(), ONE)
+    with Store.open("tune.db", mode="read") as store:
+        assert "demo-2" not in [head.name for head in store.studies()]
+        assert store.study("demo").config.pruner == Halving()
+    assert done.study.startswith("demo.x")
+    app.start(search(pruner="promote"), ONE)
+    with Store.open("tune.db", mode="read") as store:
+        assert store.study("demo-2").config.pruner == Promote()
 
 
 def test_trials_are_no_answer_to_examples_in_all():

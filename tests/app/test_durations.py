@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from loratune.app import durations
 from loratune.app.durations import at_once, speed, training_seconds
 from loratune.study.ladder import Ladder
+from loratune.study.pruners import Promote
 from made_up_studies import make_facts
 
 RATES = ((1, 10.0), (2, 20.0), (4, 36.0), (16, 60.0))
@@ -61,10 +62,11 @@ def test_a_quarter_of_all_trials_is_trained_at_once() -> None:
 
 def test_the_steps_above_a_search_take_as_long_as_their_few_trials_do() -> None:
     ladder = Ladder(examples=10_000, trial=100, steps=2)
-    search = at_once(facts_of(), trials=ladder.most_trials, workers=1)
-    (below, last) = ladder.planned(ladder.most_trials)
+    trials = ladder.most_trials(Promote())
+    search = at_once(facts_of(), trials=trials, workers=1)
+    (below, last) = ladder.planned(trials)
     assert (below.count, last.count) == (2, 1)
-    assert training_seconds(ladder, facts_of(), workers=1) == pytest.approx(
+    assert training_seconds(ladder, facts_of(), trials=trials, workers=1) == pytest.approx(
         ladder.searching / facts_of().rate(search)
         + 2 * ladder.new_examples(1) / 20.0
         + ladder.new_examples(2) / 10.0

@@ -312,8 +312,8 @@ def test_what_the_search_may_take_is_never_exceeded_and_as_many_end_as_go_up(ben
     facts = bench.facts(config)
     ladder = plan_ladder(examples, trial=facts.budget.examples, multiple=facts.budget.examples)
     config = dataclasses.replace(config, ladder=ladder)
-    trials = ladder.most_trials
-    bench.create(trials * 3, config)
+    trials = ladder.most_trials(config.pruner)
+    bench.create(trials, config)
     assert bench.run(PLAN).why == "complete"
     records = bench.trials()
     spent = sum(trial.rounds for trial in records) * facts.budget.round_examples
