@@ -60,7 +60,7 @@ class Stage:
 
 
 STAGES = (
-    Stage(name="versions", seconds=15, question="what is here"),
+    Stage(name="versions", seconds=10, question="what is here"),
     Stage(name="right", seconds=75, question="is it right: kill -9 and resume, plain PEFT, K = 1 and 16"),
     Stage(name="shape_small", seconds=40, question="a micro-step at the shape of 0.5B"),
     Stage(name="shape_large", seconds=60, question="a micro-step at the shapes of 1.5B and 8B"),
@@ -69,7 +69,7 @@ STAGES = (
     Stage(name="sweep", seconds=60, question="0.5B over trials, batch and length"),
     Stage(name="profile", seconds=30, question="where the time of a micro-step goes"),
     Stage(name="four_bit", seconds=40, question="a base of 4 and of 8 bits"),
-    Stage(name="boundary", seconds=40, question="what a round's end costs"),
+    Stage(name="boundary", seconds=45, question="what a round's end costs"),
     Stage(name="replay", seconds=80, question="a micro-step replayed from a recording"),
     Stage(
         name="memory",

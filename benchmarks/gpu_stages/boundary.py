@@ -1,4 +1,4 @@
-"""What a round's end costs: a trial's state copied, serialised and written; an evaluation."""
+"""What a round's end costs: a trial's state copied, digested and written; an evaluation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import statistics
 import time
 from typing import Any
 
-import torch
 from gpu_stages import steps
 from gpu_stages.stage import MIB, Stage, make_base, make_config, make_geometry, random_split
 from loratune.objectives.training import checkpoint
@@ -18,16 +17,17 @@ TRIALS, RANK, LENGTH, EXAMPLES = 16, 64, 256, 64
 
 
 def run(stage: Stage) -> None:
-    """Tell the parts of saving, another way to copy, and an evaluation."""
+    """Tell the parts of saving one trial, an evaluation, and what saving all takes."""
     base = make_base(stage, make_config(stage, "0.5B"))
     rank, length = (8, 32) if stage.toy else (RANK, LENGTH)
     trials = 4 if stage.toy else TRIALS
     pack = steps.make_pack(base, make_geometry(base, rank=rank, length=length), trials)
     params = LoraParams(learning_rate=1e-4, batch_size=4, lora_rank=rank, lora_alpha=float(rank))
+    writer = checkpoint.Writer.of(pack)
     with stage.attempt("checkpoint"):
         parts: dict[str, list[float]] = {"copy": [], "copy_into_memory": [], "digest_and_write": []}
         size = 0
-        with checkpoint.Writer.of(pack) as writer:
+        with writer:
             memory = writer.memory()
         for row in range(2):
 
@@ -44,31 +44,6 @@ def run(stage: Stage) -> None:
             path.unlink()
         told = {f"{name}_ms": statistics.median(spans) for name, spans in parts.items()}
         stage.tell("checkpoint", rank=rank, mib=size / MIB, **told, note="of one trial")
-    with stage.attempt("all checkpoints"):
-        for own in (16, rank) if not stage.toy else (4, rank):
-            few = dataclasses.replace(params, lora_rank=own)
-            writer = checkpoint.Writer.of(pack)
-
-            def save(few: LoraParams = few, writer: checkpoint.Writer = writer) -> None:
-                with writer:
-                    for row in range(trials):
-                        path = stage.folder / f"{row}.safetensors"
-                        tensors = checkpoint.row_to_tensors(pack, row, few, into=writer.memory())
-                        writer.write(path, tensors, {})
-
-            first, again = (_clocked(stage, save)[1] for _ in range(2))
-            stage.tell("all checkpoints", trials=trials, rank=own, first_ms=first, again_ms=again)
-            for row in range(trials):
-                (stage.folder / f"{row}.safetensors").unlink()
-    with stage.attempt("pinned copy"):
-        rows = (pack.params, pack.exp_avg, pack.exp_avg_sq)
-        into = torch.empty(3, pack.layout.width, pin_memory=stage.device.type == "cuda")
-
-        def copy() -> None:
-            for place, numbers in zip(into, rows, strict=True):
-                place.copy_(numbers[0], non_blocking=True)
-
-        stage.tell("pinned copy", mib=into.nbytes / MIB, copy_ms=stage.time(copy, repeats=5))
     with stage.attempt("evaluation"):
         split = random_split(16 if stage.toy else EXAMPLES, length, base.summary.vocab_size)
         own = EvalSet(split, len(split), 8, stage.device)
@@ -82,6 +57,21 @@ def run(stage: Stage) -> None:
             ms=spent,
             rows_per_second=1000 * trials * len(split) / spent,
         )
+    with stage.attempt("all checkpoints"):
+        for own in (16, rank) if not stage.toy else (4, rank):
+            few = dataclasses.replace(params, lora_rank=own)
+
+            def save(few: LoraParams = few) -> None:
+                with writer:
+                    for row in range(trials):
+                        path = stage.folder / f"{row}.safetensors"
+                        tensors = checkpoint.row_to_tensors(pack, row, few, into=writer.memory())
+                        writer.write(path, tensors, {})
+
+            first, again = (_clocked(stage, save)[1] for _ in range(2))
+            stage.tell("all checkpoints", trials=trials, rank=own, first_ms=first, again_ms=again)
+            for row in range(trials):
+                (stage.folder / f"{row}.safetensors").unlink()
     steps.free(pack)
 
 

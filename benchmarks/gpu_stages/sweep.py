@@ -9,7 +9,7 @@ from gpu_stages import steps
 from gpu_stages.stage import Stage, make_base, make_config, make_geometry
 
 TRIALS, ROWS, LENGTHS, RANK = (1, 2, 4, 8, 16, 32, 64), (1, 4, 16), (512, 2048), 16
-MOST = 65_536
+MOST = 32_768
 """Tokens of a micro-step past which nothing new is learnt."""
 
 

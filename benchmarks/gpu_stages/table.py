@@ -51,11 +51,12 @@ def aims(results: list[Result]) -> list[Result]:
     steps = [one for one in results if one["stage"] in PACKED and "layer_tflops" in one]
     compared = compare(results)
 
-    def times(shape: str, rows: int) -> list[float]:
+    def times(shape: str, rows: int, lengths: range) -> list[float]:
         """Return, for each batch, how many times plain PEFT the best number of trials is."""
         found: dict[Any, float] = {}
         for one in compared:
-            if one["shape"] == shape and one["rows"] <= rows and not one.get("checkpointed"):
+            counts = one["rows"] <= rows and one["length"] in lengths and not one.get("checkpointed")
+            if one["shape"] == shape and counts:
                 batch = (one["rows"], one["length"])
                 found[batch] = max(found.get(batch, 0.0), one["times"])
         return list(found.values())
@@ -69,10 +70,16 @@ def aims(results: list[Result]) -> list[Result]:
     apart = [abs(one["estimate_of_peak"] - 1) for one in steps if "estimate_of_peak" in one]
     large = [one["times"] for one in compared if one["shape"] == "8B" and not one.get("checkpointed")]
     return [
-        _aim(
-            "0.5B, batch of 4 at most: times plain PEFT, worst batch",
-            6.0,
-            min(times("0.5B", 4), default=None),
+        *(
+            _aim(
+                f"0.5B, batch of 4 at most, {words}: times plain PEFT, worst batch",
+                6.0,
+                min(times("0.5B", 4, lengths), default=None),
+            )
+            for words, lengths in (
+                ("up to 512 tokens", range(513)),
+                ("longer examples", range(513, 2**20)),
+            )
         ),
         _aim("8B: times plain PEFT, worst setting", 1.0, min(large, default=None)),
         _aim("0.5B: share of the measured product, best", 0.35, share("0.5B")),
