@@ -5,13 +5,15 @@ Changes nothing: a file that is refused is as it was, and there is none where th
 
 from __future__ import annotations
 
+import dataclasses
+
 from ..errors import BudgetError, SpaceError, StorageError, UsageError
 from ..spaces.presets import BY_SIZE, preset
 from ..storage import engine, foreign, rows
 from ..storage.opening import check_path
 from ..storage.store import Store
 from .earlier import AUTO, check_given
-from .request import Request, by_pruner, choose_preset, fit_to_budget, in_examples, make_config
+from .request import Request, choose_preset, fit_to_budget, in_examples, make_config
 
 
 def look_first(request: Request) -> None:
@@ -68,7 +70,8 @@ def as_begun(request: Request) -> Request:
             if search.examples_in_all is None:
                 asked = in_examples(request, ladder.examples)
             if "pruner" not in search.model_fields_set:
-                asked = by_pruner(asked, study.config.pruner)
+                named = asked.search.model_copy(update={"pruner": study.config.pruner})
+                asked = dataclasses.replace(asked, search=named)
             try:
                 config = make_config(asked, choose_preset(request) or preset(study.config.preset))
                 if not study.config.differences(fit_to_budget(config, study.facts)):

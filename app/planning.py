@@ -21,6 +21,12 @@ from .pace import Pace
 METHOD_BITS = 4
 """Bits of the base that QLoRA is reckoned for."""
 
+WAITING = 0.4
+"""Of all trials, how many wait for a place at the same time at most, where trials wait (docs/log.md)."""
+
+STATE_BYTES = 12
+"""Of each trained weight in a training state: the weight itself and Adam's two moments, in float32."""
+
 EVAL_COST = 1 / 3
 """A forward pass takes about a third of a training step."""
 
@@ -144,6 +150,7 @@ def plan_values(
             "worker": memory.held(facts.slots),
             "available": memory.available_bytes,
         },
+        "waiting_bytes": _waiting_bytes(config, facts, trials),
         "methods": _methods(config, facts),
         "recommended": _recommended(config, facts),
         "base_loss": facts.base_loss,
@@ -151,6 +158,14 @@ def plan_values(
         "hours": seconds / 3600,
         "hours_as_in": None if pace is None else pace.study,
     }
+
+
+def _waiting_bytes(config: StudyConfig, facts: Facts, trials: int) -> int | None:
+    """Return what the states of trials that wait may take on disk; None where none do or it is not known."""
+    adapters = [one.trained for one in facts.memory.methods if one.name == "lora"]
+    if not config.pruner.pausing or not adapters:
+        return None
+    return round(WAITING * trials) * STATE_BYTES * adapters[0]
 
 
 def _possible(config: StudyConfig, facts: Facts) -> tuple[MethodMemory, ...]:

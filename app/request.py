@@ -173,11 +173,6 @@ def in_examples(request: Request, examples: int) -> Request:
     return dataclasses.replace(request, search=search)
 
 
-def by_pruner(request: Request, pruner: PrunerSettings) -> Request:
-    """Return the request as if the user had named the pruner."""
-    return dataclasses.replace(request, search=request.search.model_copy(update={"pruner": pruner}))
-
-
 def wanted_trials(request: Request, config: StudyConfig) -> int:
     """Return how many trials the study is to have."""
     return request.search.trials if config.ladder is None else config.ladder.most_trials(config.pruner)

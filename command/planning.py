@@ -83,6 +83,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
             f"{show_bytes(memory['worker'])} per worker of {show_bytes(memory['available'])} free"
             + ("" if fits else ": does not fit, lower --slots or --workers"),
         ),
+        *_disk_lines(values),
         *_method_lines(values),
         *_step_lines(values),
         (
@@ -100,6 +101,14 @@ def _how_known(values: dict[str, Any]) -> str:
     speed = f"{values['examples_per_second']:.0f} examples/s"
     study = values["hours_as_in"]
     return f"(rough, an estimate from {speed})" if study is None else f"(as study {study} went: {speed})"
+
+
+def _disk_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Say what trials that wait for a place keep, where any do."""
+    size = values["waiting_bytes"]
+    if size is None:
+        return []
+    return [("disk", f"up to {show_bytes(size)} while trials wait for a place, each with its last state")]
 
 
 _METHODS = {

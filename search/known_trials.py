@@ -49,7 +49,7 @@ class KnownTrials:
         self._running: set[int] = set()
         self._waiting: set[int] = set()
         self.revision = 0
-        """Grows with all that becomes known."""
+        """Grows with all that may change who has earned a place: rounds, endings, places that are given."""
         self._counts: Counter[State] = Counter()
         self._rounds_of_ended = 0
         self._ranks: list[Rank] = []
@@ -132,7 +132,6 @@ class KnownTrials:
     def begin(self, trial: TrialRecord) -> None:
         """Take a trial in, in whatever state; its number must be the next one."""
         assert trial.number == len(self._trials), f"trial {trial.number} is not the next one"
-        self.revision += 1
         self._trials[trial.number] = trial
         self._tried.setdefault(canonical(trial.params), trial.number)
         self._asked.append(trial.number)
@@ -145,7 +144,6 @@ class KnownTrials:
 
     def note(self, point: CurvePoint) -> None:
         """Note a point of a trial's curve."""
-        self.revision += 1
         self._losses.setdefault(point.trial, {})[point.round] = point.eval_loss
         if self._is_rung[point.round]:
             self._rungs.setdefault(point.round, {})[point.trial] = _rank(point.eval_loss)
@@ -159,8 +157,8 @@ class KnownTrials:
 
     def replace(self, trial: TrialRecord) -> None:
         """Put a trial's new record in the place of the old one."""
-        self.revision += 1
         old = self._trials[trial.number]
+        self.revision += (old.state, old.rounds) != (trial.state, trial.rounds)
         was_going = trial.number in self._running and trial.number not in self._waiting
         self._counts[old.state] -= 1
         self._rounds_of_ended -= 0 if old.state == "running" else old.rounds

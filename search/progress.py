@@ -63,7 +63,8 @@ class Announcer:
             per_hour, left = estimate_of_pausing(
                 rounds_done=rounds,
                 elapsed=elapsed,
-                rounds_of_all=sum(trial.rounds for trial in state.trials.values()),
+                rounds_of_all=state.known.rounds_of_ended()
+                + sum(state.trials[number].rounds for number in state.running()),
                 trials=len(state.trials) + to_begin,
                 share=state.config.pruner.trained_share(len(state.trials) + to_begin),
                 begun=[state.trials[number].rounds for number in going],

@@ -28,8 +28,8 @@ class Promotion:
         self._promoter = promoter_of(state.config.pruner)
         self._ready: tuple[int, tuple[int, ...]] = (-1, ())
         """At which revision of what is known it was asked who has earned a place, and who had."""
-        self._looked_at = (-1, -1)
-        """At which one, and with how many to begin, it was asked who never will."""
+        self._looked_at = -1
+        """At which one it was asked who never will: that a trial begins changes nothing of it."""
 
     # Who gets a place
 
@@ -60,9 +60,9 @@ class Promotion:
         state = self._state
         if self._promoter is None or not state.waiting():
             return ()
-        if self._looked_at == (state.known.revision, to_begin):
+        if self._looked_at == state.known.revision:
             return ()
-        self._looked_at = state.known.revision, to_begin
+        self._looked_at = state.known.revision
         losses = state.rungs({})
         rounds = [state.trials[number].rounds for number in state.running()]
         to_come = {rung: to_begin + sum(had < rung for had in rounds) for rung in RUNGS}

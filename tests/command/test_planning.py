@@ -17,7 +17,7 @@ from loratune.study.pruners import PRUNERS
 def planned(monkeypatch):
     """Make a plan of the demo's flags on made-up facts: ``planned(pruner="none")``."""
 
-    monkeypatch.setattr("loratune.app.planning.cores", lambda: 8)
+    monkeypatch.setattr("loratune.app.durations.cores", lambda: 8)
 
     def make(facts_changes=None, trials=100, workers=2, **flags):
         if "pruner" in flags:
@@ -46,7 +46,7 @@ def test_the_time_grows_with_trials_and_shrinks_with_workers(planned):
 
 
 def test_workers_beyond_the_cores_shorten_nothing_but_each_gpu_counts(planned, monkeypatch):
-    monkeypatch.setattr("loratune.app.planning.cores", lambda: 2)
+    monkeypatch.setattr("loratune.app.durations.cores", lambda: 2)
     assert planned(workers=9)[0]["hours"] == planned(workers=2)[0]["hours"]
 
     def gpu(facts):
@@ -294,9 +294,9 @@ def test_many_examples_that_are_cut_are_a_note_and_few_are_none(planned, length,
 
 
 def test_each_pruner_trains_its_own_share_and_none_trains_all(planned):
-    hours = {
-        name: planned(pruner=name)[0]["hours"] for name in ("none", "halving", "halving:factor=4", "median")
-    }
+    each = ("none", "halving", "halving:factor=4", "median", "promote")
+    hours = {name: planned(pruner=name)[0]["hours"] for name in each}
+    assert hours["promote"] / hours["none"] == pytest.approx(1.1 * (1 + 1 / 3 + 2 / 9 + 4 / 27) / 8 + 0.0075)
     assert hours["halving"] / hours["none"] == pytest.approx(0.65)
     assert hours["halving:factor=4"] < hours["halving"]
     assert hours["median"] / hours["none"] == pytest.approx(0.36 + 0.64 * 0.12)
