@@ -270,9 +270,10 @@ class RunOptions(_Options):
             bounds=bounds.SLOTS,
         ),
     ] = "auto"
-    workers: Annotated[AutoOrCount, Option(help="Processes, one per GPU or core.", bounds=bounds.WORKERS)] = (
-        "auto"
-    )
+    workers: Annotated[
+        AutoOrCount,
+        Option(help="Processes, one per GPU or core; of more, several share a GPU.", bounds=bounds.WORKERS),
+    ] = "auto"
     timeout: Annotated[
         Real | None,
         Option(help="End after so long; resume goes on.", metavar="SECONDS", bounds=bounds.TIMEOUT),

@@ -14,19 +14,22 @@ from ..objectives.machine import Machine
 from ..search.concurrency import in_flight_limit
 from ..study.facts import Facts
 
+SHARE_GPU = 4
+"""Workers that share a GPU, at most: each holds a base model of its own there."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Places:
     """Where workers are to run."""
 
     gpus: tuple[str, ...]
-    """A GPU for each worker, such as ``cuda:1``; empty on a CPU."""
+    """The GPUs that workers run on, such as ``cuda:1``; empty on a CPU."""
     note: str | None = None
     """What differs from the machine that the study was made on, in a sentence."""
 
     def device(self, index: int) -> str:
-        """Return the device of a worker."""
-        return self.gpus[index] if self.gpus else "cpu"
+        """Return the device of a worker; of more workers than GPUs, several share one."""
+        return self.gpus[index % len(self.gpus)] if self.gpus else "cpu"
 
 
 def machine_of(chosen: str, facts: Facts) -> Machine:
@@ -73,6 +76,7 @@ def count_workers(
 ) -> int:
     """Return how many workers to start: one per GPU, or one per core as far as memory goes.
 
+    More than there are GPUs share them, where the user wants that many.
     ``slots`` is how many trials this run trains at once in a worker, which may not be what the study was
     made with: memory is counted for them.
     """
@@ -84,13 +88,13 @@ def count_workers(
     else:
         held = facts.memory.held(slots)
         there = max(1, min(cores(), machine.ram_bytes // max(1, held)))
-    return max(1, min(wanted or there, in_flight_limit(trials, max(1, len(places.gpus)))))
+    return max(1, min(wanted or there, in_flight_limit(trials, (wanted or there) if places.gpus else 1)))
 
 
 def check_count(wanted: int | None, gpus: int) -> None:
-    """Raise ``UsageError`` where more workers are wanted than there are GPUs for them."""
-    if wanted is not None and wanted > gpus:
-        raise UsageError(f"--workers {wanted}: there is one worker per GPU, and {gpus} can be used")
+    """Raise ``UsageError`` where more workers are wanted than the GPUs are shared by."""
+    if wanted is not None and wanted > SHARE_GPU * gpus:
+        raise UsageError(f"--workers {wanted}: at most {SHARE_GPU} share a GPU, and {gpus} can be used")
 
 
 def check_device(chosen: str, gpus: int | None, visible: str | None) -> None:

@@ -90,7 +90,8 @@ def prepare(
     gpus = machine.count_gpus() if may_take_gpu(device) else 0
     if device.startswith("cuda"):
         check_device(device, gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
-        check_count(wanted, 1 if device.startswith("cuda:") else gpus or wanted or 1)
+        if gpus:
+            check_count(wanted, 1 if device.startswith("cuda:") else gpus)
     starting()
     if early is not None:
         import_ahead()

@@ -50,8 +50,13 @@ def test_fewer_gpus_are_enough_and_more_are_used_and_it_is_said(now, said):
     assert [places.device(index) for index in range(now)] == [f"cuda:{index}" for index in range(now)]
     assert places.note == said
     assert count_workers(None, places, facts, with_gpus(now), 100, slots=facts.slots) == now
-    with pytest.raises(UsageError, match=f"--workers 9: there is one worker per GPU, and {now} can be used"):
-        count_workers(9, places, facts, with_gpus(now), 100, slots=facts.slots)
+    most = 4 * now
+    assert count_workers(most, places, facts, with_gpus(now), 100, slots=facts.slots) == most
+    assert {places.device(index) for index in range(most)} == set(places.gpus)
+    with pytest.raises(
+        UsageError, match=f"--workers {most + 1}: at most 4 share a GPU, and {now} can be used"
+    ):
+        count_workers(most + 1, places, facts, with_gpus(now), 100, slots=facts.slots)
 
 
 def test_where_nobody_can_count_the_gpus_are_those_of_the_study():

@@ -90,13 +90,19 @@ def test_a_single_core_hides_no_gpu(machine: Machine, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("cuda", 2), ("cuda:1", 1)])
-def test_more_workers_than_gpus_are_refused_before_anything_starts(
+def test_more_workers_than_gpus_can_be_shared_by_are_refused_before_anything_starts(
     machine: Machine, device: str, gpus: int
 ) -> None:
     machine(2, "5,GPU-77")
-    with pytest.raises(UsageError, match=f"--workers 3: there is one worker per GPU, and {gpus} can be used"):
-        app.start(app.SearchOptions(trials=4, device=device), app.RunOptions(workers=3))
+    with pytest.raises(UsageError, match=f"--workers 9: at most 4 share a GPU, and {gpus} can be used"):
+        app.start(app.SearchOptions(trials=4, device=device), app.RunOptions(workers=9))
     assert not Path("tune-artifacts").exists()
+
+
+def test_more_workers_than_gpus_share_them(machine: Machine) -> None:
+    machine(2, "5,GPU-77")
+    app.start(app.SearchOptions(trials=24), app.RunOptions(workers=3))
+    assert [[name for name, *_ in seen(index)] for index in range(3)] == [["5"], ["GPU-77"], ["5"]]
 
 
 def test_a_first_gpu_that_is_lost_is_left_to_the_last_worker_and_one_line_says_so(machine: Machine) -> None:

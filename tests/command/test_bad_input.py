@@ -226,7 +226,9 @@ def test_a_data_file_that_is_not_there_is_named_before_anything_is_loaded(refuse
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_workers_than_gpus_are_refused_before_a_study_is_made(refused, tmp_path, monkeypatch):
+def test_more_workers_than_a_gpu_is_shared_by_are_refused_before_a_study_is_made(
+    refused, tmp_path, monkeypatch
+):
     def prepare(request, **_):
         worker = FakeWorker()
         config = make_config(request, preset("tiny"))
@@ -235,9 +237,9 @@ def test_more_workers_than_gpus_are_refused_before_a_study_is_made(refused, tmp_
         return preparing.PreparedStudy(config=config, facts=facts, worker=worker)
 
     monkeypatch.setattr(searching, "prepare", prepare)
-    ended = refused("search", "--trials=8", "--workers=2")
+    ended = refused("search", "--trials=8", "--workers=5")
     assert ended.code == 2
-    assert "--workers 2: there is one worker per GPU, and 1 can be used" in ended.complaint
+    assert "--workers 5: at most 4 share a GPU, and 1 can be used" in ended.complaint
     assert not (tmp_path / "tune.db").exists()
 
 
