@@ -40,7 +40,7 @@ from .recomputing import recompute_activations
 from .room import SLOTS_GPU, measured, predicted, takes_twice, with_process
 from .selfcheck import check_pack
 from .speed import measure_speed
-from .stream import micro_step_lengths
+from .stream import LENGTH_MULTIPLE, LENGTH_MULTIPLE_CPU, micro_step_lengths
 from .targets import features, resolve_targets, selects
 from .trial_budget import budget_of
 
@@ -277,7 +277,12 @@ def _geometry(
     rank_max = -(-max(config.lora_ranks) // RANK_MULTIPLE) * RANK_MULTIPLE
     geometry = Geometry(
         rank_max=rank_max,
-        micro_step_lengths=micro_step_lengths(data.train.lengths, budget, config.seed),
+        micro_step_lengths=micro_step_lengths(
+            data.train.lengths,
+            budget,
+            config.seed,
+            LENGTH_MULTIPLE_CPU if base.device.type == "cpu" else LENGTH_MULTIPLE,
+        ),
         eval_rows=EVAL_ROWS,
         targets=targets,
         dtype=_dtype_name(base),

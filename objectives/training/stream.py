@@ -17,6 +17,10 @@ from ...study.stage import SEEDS_COVERED
 from .rng import derive_seed, permutation
 
 LENGTH_MULTIPLE = 8
+"""Of a padded length, in tokens. A GPU multiplies by tiles, and the fewer lengths there are, the fewer passes
+are recorded there."""
+LENGTH_MULTIPLE_CPU = 4
+"""Of a micro-step's on a CPU, where each position takes time; past this, odd shapes take more (docs/log.md)."""
 LENGTH_LEAST = 16
 Indices = npt.NDArray[np.int64]
 
@@ -59,11 +63,13 @@ class Stream:
         return examples[order].reshape(self._budget.micro_steps, self._budget.micro_batch)
 
 
-def micro_step_lengths(lengths: Indices, budget: Budget, seed: int) -> tuple[int, ...]:
+def micro_step_lengths(
+    lengths: Indices, budget: Budget, seed: int, multiple: int = LENGTH_MULTIPLE
+) -> tuple[int, ...]:
     """Return ``[micro_steps]`` the padded length of each micro-step, in visiting order.
 
     It is the longest example that any round of the seed, or of the seven seeds after it, ever puts
-    at that rank, rounded up to a multiple of 8 and to at least 16 tokens.
+    at that rank, rounded up to a ``multiple`` and to at least 16 tokens.
     """
     longest = np.zeros(budget.micro_steps, dtype=np.int64)
     for offset in range(SEEDS_COVERED):
@@ -71,9 +77,9 @@ def micro_step_lengths(lengths: Indices, budget: Budget, seed: int) -> tuple[int
         for index in range(ROUNDS):
             longest = np.maximum(longest, np.asarray(lengths)[stream.ranked(index)].max(axis=1))
     visit = permutation(budget.micro_steps, derive_seed("visit", budget.micro_steps))
-    return tuple(padded_length(int(length)) for length in longest[visit])
+    return tuple(padded_length(int(length), multiple) for length in longest[visit])
 
 
-def padded_length(length: int) -> int:
+def padded_length(length: int, multiple: int = LENGTH_MULTIPLE) -> int:
     """Return the length in tokens that an example of ``length`` tokens is padded to at least."""
-    return max(LENGTH_LEAST, -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
+    return max(LENGTH_LEAST, -(-length // multiple) * multiple)

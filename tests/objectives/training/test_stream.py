@@ -51,6 +51,9 @@ def test_a_micro_step_is_long_enough_for_every_example_that_any_covered_seed_put
     budget = make_budget(micro_batch, micro_steps)
     padded = np.array(micro_step_lengths(np.array(lengths), budget, seed))
     assert (padded % 8 == 0).all()
+    closer = np.array(micro_step_lengths(np.array(lengths), budget, seed, 4))
+    assert (closer % 4 == 0).all()
+    assert ((closer <= padded) & (padded < closer + 8)).all()
     assert padded.min() >= 16
     for offset in (0, SEEDS_COVERED - 1):
         stream = Stream(np.array(lengths), budget, seed + offset)
