@@ -20,7 +20,7 @@ LENGTH_MULTIPLE = 8
 """Of a padded length, in tokens. A GPU multiplies by tiles, and the fewer lengths there are, the fewer passes
 are recorded there."""
 LENGTH_MULTIPLE_CPU = 4
-"""Of a micro-step's on a CPU, where each position takes time; past this, odd shapes take more (docs/log.md)."""
+"""Of a micro-step's on a CPU, where each position takes time; less than this brings nothing (docs/log.md)."""
 LENGTH_LEAST = 16
 Indices = npt.NDArray[np.int64]
 
