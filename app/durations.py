@@ -16,9 +16,13 @@ def at_once(facts: Facts, *, trials: int, workers: int) -> int:
 
 
 def speed(facts: Facts, *, trials: int, workers: int) -> float:
-    """Return the training examples per second of all workers together with so many trials at once."""
-    # Workers beyond the cores that this process may use take turns on them.
-    busy = min(workers, trials, workers if facts.model.on_gpu else cores())
+    """Return the training examples per second of all workers together with so many trials at once.
+
+    Workers beyond the GPUs that the speed was measured beside, or the cores that this process may use, take
+    turns on them.
+    """
+    there = int(facts.environment.get("gpus", "1")) if facts.model.on_gpu else cores()
+    busy = max(1, min(workers, trials, there))
     return busy * facts.rate(min(facts.slots, math.ceil(trials / busy)))
 
 

@@ -50,7 +50,7 @@ def as_begun(request: Request) -> Request:
     """Return a request of examples or hours for everything as its study was made, where it was begun before.
 
     The same command is to go on with the same study. But a speed is never measured twice alike, and by which
-    pruner such a search goes, where the user names none, has changed.
+    pruner such a search goes, where the user names none, has changed: it was the one of other searches.
     """
     search, path = request.search, engine.parse(request.storage).path
     if not request.climbs or path is None or not path.exists() or foreign.look(path).whose != "ours":
@@ -69,7 +69,7 @@ def as_begun(request: Request) -> Request:
             asked = request
             if search.examples_in_all is None:
                 asked = in_examples(request, ladder.examples)
-            if "pruner" not in search.model_fields_set:
+            if "pruner" not in search.model_fields_set and study.config.pruner == search.pruner:
                 named = asked.search.model_copy(update={"pruner": study.config.pruner})
                 asked = dataclasses.replace(asked, search=named)
             try:

@@ -47,7 +47,7 @@ class Recovery:
         cards: Sequence[WorkerState] = (),
     ) -> None:
         self._cards = cards
-        """Workers of which each has a memory of its own, a GPU's; those of a CPU share one."""
+        """Workers on GPUs, of which each finds out by itself what memory it gets; those of a CPU share it."""
         self._interrupted = set(interrupted)
         """Trials whose last attempt did not end by itself: a dead worker may still write their files."""
         self._from_scratch: set[int] = set()

@@ -169,7 +169,7 @@ class Writer:
             self._wait_for_one()
         if not self._free:
             self._made += 1
-            self._free.append(torch.empty(self._numbers, pin_memory=self._pinned))
+            self._free.append(torch.empty(self._numbers, dtype=torch.float32, pin_memory=self._pinned))
         self._next = self._free.pop()
         return self._next
 
@@ -187,7 +187,9 @@ class Writer:
         self._written.append((self._pool.submit(write, path, tensors, metadata), memory))
 
     def _wait_for_one(self) -> None:
-        written, memory = self._written.popleft()
+        written, memory = self._written[0]
+        wait([written])  # still among them where that is interrupted: its memory is not free yet
+        self._written.popleft()
         if memory is not None:
             self._free.append(memory)
         written.result()

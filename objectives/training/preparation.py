@@ -147,7 +147,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         fixed = config.slots is not None
         return _attempt(base, geometry, trials, rate, fixed=fixed, replay=replay)
 
-    rates: dict[int, float] = {}
+    rates = {} if found is None else dict(found.rates)
     if meter is not None and config.slots is None:
         slots, rates = most_that_pays(slots, lambda trials: _rate(attempt(trials, brief=True)))
     while (made := attempt(slots, brief=False)) is None:

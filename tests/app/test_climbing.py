@@ -8,7 +8,7 @@ import pytest
 import safetensors
 from fake_processes import Worker
 from loratune import app
-from loratune.app import retraining, workers
+from loratune.app import climbing, retraining, workers
 from loratune.app.climbing import came_from, climb, step_name
 from loratune.app.exporting import handover
 from loratune.errors import UsageError
@@ -20,7 +20,7 @@ from loratune.storage.store import Store
 from loratune.study.events import PointRecorded, StudyStarted
 from loratune.study.handover import provenance
 from loratune.study.ladder import BEGINS
-from loratune.study.pruners import Halving, Promote
+from loratune.study.pruners import Halving, Median, Promote
 from loratune.study.ranking import ranked
 
 GIVEN = 20_000
@@ -276,6 +276,14 @@ def test_one_that_was_begun_when_such_searches_halved_is_gone_on_with_by_the_sam
         assert store.study("demo-2").config.pruner == Promote()
 
 
+def test_one_that_was_begun_with_a_pruner_that_was_named_is_not_taken_for_one_of_no_name():
+    app.start(search(pruner="median"), ONE, observers=[Heard(stop := StopSignal(), 5)], stop=stop)
+    app.start(search(), ONE, observers=[Heard(stop := StopSignal(), 5)], stop=stop)
+    with Store.open("tune.db", mode="read") as store:
+        found = {head.name: store.study(head.name).config.pruner for head in store.studies()}
+    assert found == {"demo": Median(), "demo-2": Promote()}
+
+
 def test_trials_are_no_answer_to_examples_in_all():
     app.start(search(), ONE)
     with pytest.raises(UsageError, match=r"--trials 90: study demo was given examples in all"):
@@ -311,6 +319,12 @@ def test_the_same_hours_again_go_on_with_the_same_study_whatever_the_speed_is_no
     done = app.start(asked, ONE, observers=[heard])
     assert (cut.study, heard.studies[0]) == (named or "demo", named or "demo")
     assert done.ended.why == "complete"
+
+
+def test_a_search_of_hours_of_which_no_trial_has_a_value_ends_without_a_step(monkeypatch):
+    monkeypatch.setattr(climbing, "ranked", lambda _trials: ())
+    done = app.start(app.SearchOptions(hours=0.05, seed=3), ONE)
+    assert (done.study, done.ended.why) == ("demo", "complete")
 
 
 def test_other_hours_begin_another_study():

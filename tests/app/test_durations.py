@@ -55,6 +55,22 @@ def test_on_a_cpu_workers_beyond_its_cores_add_nothing() -> None:
     assert speed(facts, trials=8, workers=4) == 2 * 60.0
 
 
+def on_gpus(facts: Any, count: int) -> Any:
+    model = dataclasses.replace(facts.model, device="cuda:0")
+    return dataclasses.replace(facts, model=model, environment={**facts.environment, "gpus": str(count)})
+
+
+def test_workers_that_share_a_gpu_are_together_no_faster_than_one() -> None:
+    alone, two = on_gpus(facts_of(), 1), on_gpus(facts_of(), 2)
+    assert alone.model.on_gpu
+    assert speed(alone, trials=4, workers=2) == speed(alone, trials=4, workers=1) == 36.0
+    assert speed(two, trials=4, workers=4) == speed(two, trials=4, workers=2) == 40.0
+
+
+def test_no_trials_at_all_have_a_speed_that_can_be_divided_by() -> None:
+    assert speed(facts_of(), trials=0, workers=2) > 0
+
+
 def test_a_quarter_of_all_trials_is_trained_at_once() -> None:
     assert at_once(facts_of(), trials=24, workers=1) == 6
     assert at_once(facts_of(), trials=100, workers=1) == 16

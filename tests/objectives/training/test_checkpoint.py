@@ -147,6 +147,33 @@ def test_memory_is_used_again_only_when_its_state_is_on_disk(tmp_path: Path) -> 
         assert tensors["params/a"].tolist() == [number] * NUMBERS
 
 
+def test_memory_that_was_not_waited_for_to_the_end_is_waited_for_on_leaving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, wait = checkpoint.write, checkpoint.wait
+    calls, go_on = [], threading.Event()
+
+    def slow(*given: Any) -> None:
+        assert go_on.wait(30)
+        write(*given)
+
+    def interrupted(written: Any) -> None:
+        calls.append(written)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        go_on.set()
+        wait(written)
+
+    monkeypatch.setattr(checkpoint, "write", slow)
+    monkeypatch.setattr(checkpoint, "wait", interrupted)
+    writer = writer_of(1)
+    with pytest.raises(KeyboardInterrupt):
+        hand_over(tmp_path, 2, writer=writer)
+    (own,) = state(0).values()
+    (there,) = checkpoint.read(tmp_path / "0", METADATA)[0].values()
+    assert torch.equal(there, own)
+
+
 def test_states_that_are_large_wait_two_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(checkpoint, "MOST_BYTES", 3 * 4 * NUMBERS)
     assert peak_of(checkpoint.Writer(8, NUMBERS), tmp_path) == 3
