@@ -44,7 +44,10 @@ class Promotion:
         return next((number for number in self._ready[1] if self._pays_for(number)), None)
 
     def needed(self) -> int | None:
-        """Return the best of those that wait, where fewer than must would end whole; None else."""
+        """Return the best of those that wait, where fewer than must would end whole; None else.
+
+        Where others broke down that is whatever it takes: a search without a result has spent all in vain.
+        """
         state = self._state
         if self._promoter is None or not state.waiting():
             return None
