@@ -16,7 +16,7 @@ from ..storage.store import Store
 from ..study.format import show_bytes, show_loss, show_state
 from ..study.pruners import STOP_RUNGS
 from ..study.ranking import best_trial
-from ..study.records import NOT_ENDED, Standing, StudyHead, TrialRecord
+from ..study.records import FINAL_STATES, NOT_ENDED, Standing, StudyHead, TrialRecord
 from ..study.waiting import rung_losses, waiting
 from . import console
 
@@ -45,11 +45,8 @@ def study_rows(store: Store) -> tuple[list[dict[str, Any]], StorageError | None]
 def study_row(store: Store, study: StudyHead) -> dict[str, Any]:
     """Return what ``tune list`` says of a study."""
     trials = store.trials(study.id)
-    states: dict[Standing, int] = {}
     waits = _waiting(store, study, trials)
-    for trial in trials:
-        stands: Standing = "waiting" if trial.number in waits else trial.state
-        states[stands] = states.get(stands, 0) + 1
+    states = counted_states(trials, waits)
     best = best_trial(trials)
     lease = store.lease(study.id)
     return {
@@ -64,6 +61,15 @@ def study_row(store: Store, study: StudyHead) -> dict[str, Any]:
         "disk_bytes": store.disk_bytes(study.id),
         "created": study.created_at.isoformat(),
     }
+
+
+def counted_states(trials: Sequence[TrialRecord], waits: Container[int]) -> dict[Standing, int]:
+    """Return how many trials stand where, ended ones first as in a search's own line.
+
+    The order is not that of the trials, in which it would change from one look to the next.
+    """
+    stand = ["waiting" if trial.number in waits else trial.state for trial in trials]
+    return {state: stand.count(state) for state in (*FINAL_STATES, *NOT_ENDED) if state in stand}
 
 
 def _waiting(store: Store, study: StudyHead, trials: Sequence[TrialRecord]) -> Container[int]:

@@ -86,14 +86,19 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         *_disk_lines(values),
         *_method_lines(values),
         *_step_lines(values),
-        (
-            "search",
-            f"{_at_once(values)}, about {show_seconds(3600 * values['hours'], about=True)} "
-            + _how_known(values),
-        ),
+        *_time_lines(values),
         *([("earlier", values["earlier"])] if values.get("earlier") else []),
         ("base model", f"eval loss {show_loss(values['base_loss'])}"),
     ]
+
+
+def _time_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Say how many trials the search has, and how long all that is planned takes."""
+    about = f"about {show_seconds(3600 * values['hours'], about=True)}"
+    if values["examples_in_all"] is None or not values["steps"]:
+        return [("search", f"{_at_once(values)}, {about} {_how_known(values)}")]
+    # The steps train few trials at once, so they take a good part of it.
+    return [("search", _at_once(values)), ("time", f"{about} up to the last step {_how_known(values)}")]
 
 
 def _how_known(values: dict[str, Any]) -> str:
@@ -199,7 +204,9 @@ def _at_once(values: dict[str, Any]) -> str:
     room = f"{counted(values['workers'], 'worker')} of {counted(values['slots'], 'slot')}"
     if values["at_once"] < values["workers"] * values["slots"]:
         room = f"a quarter of all at most, in {room}"
-    return f"{counted(values['trials'], 'trial')}, {values['at_once']} at once ({room})"
+    # Examples in all may be used up before so many have begun: how far each goes is not known yet.
+    most = "" if values["examples_in_all"] is None else "up to "
+    return f"{most}{counted(values['trials'], 'trial')}, {values['at_once']} at once ({room})"
 
 
 def _data_lines(data: dict[str, Any]) -> list[tuple[str, str]]:

@@ -75,15 +75,22 @@ def step_words(study: StudyRecord) -> str | None:
     return f"step {study.name}: {noun} {trials} of {stage.parent} {verb} on to {length}"
 
 
-def untaken_words(study: StudyRecord) -> str | None:
-    """Say that nothing came after a search that was to be followed by steps; None of other studies."""
-    ladder = study.config.ladder
-    if ladder is None or not ladder.steps:
+def untaken_words(search: StudyRecord, reached: StudyRecord) -> str | None:
+    """Say that steps were left out that a search was to be followed by; None where there were none.
+
+    ``reached`` is the highest step that was taken, the search itself where none was.
+    """
+    ladder = search.config.ladder
+    if ladder is None or not ladder.steps or reached.facts.budget.examples >= ladder.final:
         return None
     given = "examples" if ladder.hours is None else "time"
+    if reached.id == search.id:
+        what = "to a greater length"
+    else:
+        what = f"to the {counted(ladder.final, 'example')} that were planned"
     return (
-        f"No trial went on to a greater length: what is left of the {given} would not pay for a step, or no "
-        "trial is complete."
+        f"No trial went on {what}: what is left of the {given} would not pay for a step, or no trial is "
+        "complete."
     )
 
 
@@ -138,7 +145,7 @@ def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
     at, name, ended = at_storage(done.storage), done.study, done.ended
     if say_stopped(done):
         return
-    from ..app.climbing import came_from
+    from ..app.climbing import came_from, root_of
     from ..reports.confirmation import confirmation
     from ..reports.load import load_view
     from ..reports.verdict import verdict
@@ -150,6 +157,7 @@ def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
         view = load_view(store, name)
         best = best_trial(view.trials)
         origin = (name, None) if best is None else came_from(store, view.study, best.number)
+        untaken = untaken_words(root_of(store, view.study), view.study)
     facts = [confirmation(one) for one in view.confirmations if one.study.id == view.study.id]
     if facts:
         confirming.print_confirmation(ERR if as_json else OUT, facts[0])
@@ -158,7 +166,6 @@ def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
     found = verdict(view)
     showing.print_verdict(ERR if as_json else OUT, found)
     climbed = origin[0] != name
-    untaken = untaken_words(view.study)
     if untaken is not None:
         say(ERR if as_json else OUT, Text(untaken))
     stage = view.study.config.stage

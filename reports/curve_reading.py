@@ -12,6 +12,8 @@ import statistics
 from collections.abc import Mapping
 from typing import Literal
 
+from ..nouns import numbered
+from ..study.budget import ROUNDS
 from ..study.format import join, show_loss, show_share
 
 Kind = Literal["healthy", "overfitting", "underfitting", "unstable", "diverged", "short"]
@@ -57,7 +59,7 @@ ADVICE: dict[Kind, str] = {
     "underfitting": "Train longer, or try a higher learning rate or rank.",
     "unstable": "Try a lower learning rate, a longer warm-up or tighter clipping.",
     "diverged": "Try a learning rate three to ten times lower.",
-    "short": "Wait for more rounds, or let it train further.",
+    "short": f"It can be read from round {LEAST_ROUNDS} on.",
 }
 """One sentence on what to do, by kind."""
 
@@ -118,7 +120,7 @@ def read_curve(curve: Curve) -> Reading:
         return Reading(kind="diverged", why="its loss left every bound", gradients=gradients)
     train = [loss for loss in curve.train if loss is not None]
     if len(train) < LEAST_ROUNDS:
-        return Reading(kind="short", why=f"{len(train)} of its rounds are there", gradients=gradients)
+        return Reading(kind="short", why=f"{numbered(len(train), 'round')} of {ROUNDS}", gradients=gradients)
     return (
         _unstable(curve, train, gradients)
         or _overfitting(curve, train, gradients)

@@ -1,12 +1,13 @@
 """``tune list`` where something cannot be read: the others are listed, and what cannot be is named."""
 
+import dataclasses
 import json
 import sqlite3
 
 import pytest
 from loratune.app.looking import look_first
 from loratune.app.request import choose_preset, make_config, make_request
-from loratune.command.listing import NAMED, study_rows
+from loratune.command.listing import NAMED, counted_states, study_rows
 from loratune.objectives.testing.fake import FakeFleet, FakePlan
 from loratune.search.loop import run
 from loratune.search.study_record import create
@@ -120,3 +121,16 @@ def test_a_study_that_cannot_be_read_keeps_nobody_from_making_another(database):
         create(store, name="new", config=config, facts=facts, trials=2)
         again = create(store, name="new", config=config, facts=facts, trials=2)
         assert store.trials(again.id) == ()
+
+
+def test_outcomes_are_in_one_order_whatever_the_trials_numbers(database):
+    expected = ["complete", "pruned", "running"]
+    for first in ("pruned", "running"):
+        with Store.open(str(database), mode="read") as store:
+            found = store.trials(store.head(1).id)
+        states = [first, *(state for state in expected if state != first), "complete", first]
+        trials = [
+            dataclasses.replace(trial, state=state, value=1.0 if state == "complete" else None)
+            for trial, state in zip(found, states, strict=True)
+        ]
+        assert list(counted_states(trials, waits=())) == expected

@@ -217,6 +217,17 @@ def test_how_often_the_last_step_reads_the_data_is_a_whole_sentence(planned, epo
     assert dict(plan_lines(values))["in all"].endswith(words)
 
 
+def test_the_time_up_to_a_trained_model_is_not_told_as_the_searchs(planned):
+    step = {"trials": 1, "examples": 2560, "epochs": 0.5}
+    usual = planned()[0]
+    climbing = dict(plan_lines({**usual, "examples_in_all": 6000, "steps": [step], "hours": 0.5}))
+    assert climbing["search"] == "up to 100 trials, 16 at once (2 workers of 8 slots)"
+    assert climbing["time"].startswith("about 30 min up to the last step (rough, an estimate from ")
+    alone = dict(plan_lines({**usual, "examples_in_all": 6000, "steps": [], "hours": 0.5}))
+    assert "16 at once (2 workers of 8 slots), about 30 min (rough" in alone["search"]
+    assert "time" not in alone
+
+
 def test_a_workers_own_memory_is_part_of_what_it_holds(planned):
     def change(facts):
         return {"memory": dataclasses.replace(facts.memory, worker_bytes=400 * 2**20)}

@@ -357,10 +357,29 @@ def test_a_step_says_whose_trials_go_on_since_they_are_numbered_anew():
     assert step_words(a_study()) is None
 
 
-def test_a_search_after_which_no_step_was_taken_says_so():
-    ladder = Ladder(examples=35_080, trial=1024, steps=4)
-    assert "what is left of the examples would not pay" in untaken_words(a_study(ladder=ladder))
-    timed = dataclasses.replace(ladder, hours=0.01)
-    assert "what is left of the time would not pay" in untaken_words(a_study(ladder=timed))
-    assert untaken_words(a_study(ladder=dataclasses.replace(ladder, steps=0))) is None
-    assert untaken_words(a_study()) is None
+LADDER = Ladder(examples=35_080, trial=1024, steps=4)
+
+
+@pytest.mark.parametrize(("hours", "given"), [(None, "examples"), (0.01, "time")])
+def test_a_search_after_which_no_step_was_taken_says_so(hours, given):
+    search = a_study(ladder=dataclasses.replace(LADDER, hours=hours))
+    words = f"went on to a greater length: what is left of the {given} would not pay"
+    assert words in untaken_words(search, search)
+
+
+def test_a_climb_that_ends_below_its_planned_length_says_so():
+    search = a_study(ladder=LADDER)
+    assert LADDER.final == 16_384
+    below, top = (dataclasses.replace(a_study(), id=2, facts=of_length(length)) for length in (8192, 16_384))
+    assert f"went on to the {counted(16_384, 'example')} that were planned" in untaken_words(search, below)
+    assert untaken_words(search, top) is None
+
+
+def test_nothing_is_left_out_where_no_step_was_planned():
+    for search in (a_study(ladder=dataclasses.replace(LADDER, steps=0)), a_study()):
+        assert untaken_words(search, search) is None
+
+
+def of_length(examples):
+    facts = make_facts()
+    return dataclasses.replace(facts, budget=dataclasses.replace(facts.budget, round_examples=examples // 8))

@@ -36,6 +36,15 @@ def test_a_loss_without_bounds_has_diverged_however_short():
 
 def test_less_than_half_of_a_curve_is_not_judged():
     assert kind(train=GOOD.train[:3], norms=GOOD.norms[:3], complete=False) == "short"
+
+
+@pytest.mark.parametrize(("rounds", "words"), [(1, "1 round of 8"), (3, "3 rounds of 8")])
+def test_a_short_curve_says_what_is_true_of_a_trial_that_was_stopped_too(rounds, words):
+    curve = changed(train=GOOD.train[:rounds], norms=GOOD.norms[:rounds], complete=False)
+    assert (
+        read_curve(curve).sentence
+        == f"Its curve is too short to say: {words}. It can be read from round 4 on."
+    )
     assert (
         kind(train=GOOD.train[:4], norms=GOOD.norms[:4], evals={1: 2.6, 2: 1.6}, complete=False) == "healthy"
     )
