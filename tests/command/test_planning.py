@@ -49,10 +49,18 @@ def test_workers_beyond_the_cores_shorten_nothing_but_each_gpu_counts(planned, m
     monkeypatch.setattr("loratune.app.durations.cores", lambda: 2)
     assert planned(workers=9)[0]["hours"] == planned(workers=2)[0]["hours"]
 
-    def gpu(facts):
-        return {"model": dataclasses.replace(facts.model, device="cuda:0")}
+    def on_gpus(count):
+        def change(facts):
+            return {
+                "model": dataclasses.replace(facts.model, device="cuda:0"),
+                "environment": {**facts.environment, "gpus": str(count)},
+            }
 
-    assert planned(gpu, workers=4)[0]["hours"] == pytest.approx(planned(gpu, workers=2)[0]["hours"] / 2)
+        return change
+
+    both = planned(on_gpus(4), workers=2)[0]["hours"]
+    assert planned(on_gpus(4), workers=4)[0]["hours"] == pytest.approx(both / 2)
+    assert planned(on_gpus(2), workers=4)[0]["hours"] == pytest.approx(both)
 
 
 def test_the_time_is_that_of_every_example_trained_and_evaluated(planned):
