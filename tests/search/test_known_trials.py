@@ -10,6 +10,7 @@ import random
 import pytest
 from loratune.search.known_trials import KnownTrials
 from loratune.spaces.presets import preset
+from loratune.study.pruners import Promote
 from loratune.study.records import FINAL_STATES, CurvePoint, TrialRecord
 
 AT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -118,3 +119,29 @@ def test_points_that_are_new_are_beside_those_of_before_and_change_nothing() -> 
     known.note(point(0, 1, 2.0))
     assert known.rungs([point(1, 1, None)]) == {1: {0: 2.0, 1: math.inf}}
     assert known.rungs() == {1: {0: 2.0}}
+
+
+def test_a_trial_that_waits_is_told_to_the_sampler_as_stopped_until_it_has_its_place() -> None:
+    known = KnownTrials(SPACE, dict.fromkeys(range(1, 9), True), Promote())
+    known.begin(begun(0))
+    known.begin(begun(1))
+    for number in (0, 1):
+        known.replace(dataclasses.replace(known.trials[number], rounds=1))
+        known.note(point(number, 1, 2.0))
+    assert (known.waiting(), known.going()) == ({0, 1}, ())
+    assert known.running() == (0, 1)
+    counts = known.counts()
+    assert (counts["running"], counts["waiting"], counts["pruned"]) == (0, 2, 0)
+    revision = known.revision
+    known.give_place(1)
+    assert known.revision > revision
+    known.replace(dataclasses.replace(known.trials[1], attempt=1))  # taken up again, and no round later
+    assert (known.waiting(), known.going()) == ({0}, (1,))
+    assert [past.state for past in known.history()] == ["pruned", "running"]
+    assert [dict(past.curve) for past in known.history()] == [{1: 2.0}, {1: 2.0}]
+    known.replace(dataclasses.replace(known.trials[1], rounds=2))
+    known.note(point(1, 2, 1.5))
+    assert known.waiting() == {0, 1}
+    known.replace(dataclasses.replace(known.trials[0], state="pruned", reason="why", finished_at=AT))
+    assert (known.waiting(), known.running()) == ({1}, (1,))
+    assert known.rounds_of_ended() == 1

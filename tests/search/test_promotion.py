@@ -207,6 +207,18 @@ def test_what_waits_in_vain_is_stopped_as_soon_as_that_is_known(bench) -> None:
     assert all(reason.startswith("eval loss ") and " after round " in reason for reason in reasons)
 
 
+@SLOW
+@given(crash=st.integers(10, 60), written=st.booleans())
+def test_whenever_a_search_of_several_workers_is_killed_all_trials_end_whole(
+    new_bench, crash: int, written: bool
+) -> None:
+    bench = promoting(new_bench(), 12)
+    for _ in range(100):
+        if bench.run(FakePlan(slots=2), count=3, crash=(crash, written)) is not None:
+            break
+    bench.assert_whole(FakePlan(slots=2), 12)
+
+
 @pytest.mark.parametrize("kind", ["die", "killed", "die_after_saving"])
 def test_a_trial_that_waits_is_not_lost_with_the_worker_that_trained_it(bench, kind: Any) -> None:
     faults = tuple(Fault(kind=kind, worker=index, nth=nth) for index in (0, 1) for nth in (2, 5, 9, 14))
