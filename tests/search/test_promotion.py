@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loratune.objectives.testing.fake import FakeFleet, FakePlan, Fault
 from loratune.search.interrupt import StopSignal
+from loratune.search.loop import run
 from loratune.search.pruners.promote import PromotePruner
 from loratune.spaces.range import Range
 from loratune.storage import study_files
+from loratune.storage.store import Store
 from loratune.study.budget import RUNGS
 from loratune.study.events import StudyProgress
 from loratune.study.ladder import Ladder, plan_ladder
@@ -181,6 +183,7 @@ class Watched(FakeFleet):
         waits = {one.number: one.rounds for one in records if one.state == "running"}
         waits = {number: rounds for number, rounds in waits.items() if number not in inside}
         earned = PromotePruner(settings=Promote()).earned(waits, losses_by_rung(self._bench))
+        assert not (earned and any(records[number].rounds == 0 for number in inside)), "a new one came first"
         self.rounds.append((inside, waits, earned, len(records)))
         return super().round_begins(worker)
 
@@ -308,15 +311,42 @@ def test_a_damaged_state_of_a_trial_that_waited_is_trained_again(bench) -> None:
     bench.assert_whole(PLAN, TRIALS)
 
 
+class DiesAtTheLast:
+    """A store that dies where all that is left to record is that those that wait are stopped."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def record_round(self, study_id: int, updates: Any, endings: Any) -> Any:
+        left = {trial.number for trial in self._store.trials(study_id) if trial.state == "running"}
+        if not updates and left == {ending.trial for ending in endings}:
+            raise KeyboardInterrupt
+        return self._store.record_round(study_id, updates, endings)
+
+
+def test_where_they_are_only_to_be_stopped_a_resumed_search_starts_no_worker(
+    new_bench, undisturbed_by_any
+) -> None:
+    wanted = whole_sequence(new_bench, undisturbed_by_any)
+    bench = promoting(new_bench())
+    with Store.open(str(bench.path), mode="write") as store, pytest.raises(KeyboardInterrupt):
+        run(DiesAtTheLast(store), store.study("a"), factory=FakeFleet(PLAN))  # type: ignore[arg-type]
+    assert any(trial.state == "running" for trial in bench.trials())
+    fleet = FakeFleet(PLAN)
+    assert bench.run(fleet=fleet).why == "complete"
+    assert fleet.made == []
+    assert bench.sequence() == wanted
+
+
 def test_more_trials_on_resume_leave_what_was_stopped_as_it_is(bench) -> None:
     promoting(bench, 10)
     bench.run(PLAN)
     before = bench.sequence()
     with bench.store as store:
         study = dataclasses.replace(store.study("a"), trials=24)
-    from loratune.search.loop import run
-    from loratune.storage.store import Store
-
     with Store.open(str(bench.path), mode="write") as store:
         assert run(store, study, factory=FakeFleet(PLAN)).why == "complete"
     assert bench.sequence()[:10] == before
