@@ -5,8 +5,6 @@ Changes nothing: a file that is refused is as it was, and there is none where th
 
 from __future__ import annotations
 
-import dataclasses
-
 from ..errors import BudgetError, SpaceError, StorageError, UsageError
 from ..spaces.presets import BY_SIZE, preset
 from ..storage import engine, foreign, rows
@@ -47,13 +45,14 @@ def look_first(request: Request) -> None:
 
 
 def as_begun(request: Request) -> Request:
-    """Return a request of examples or hours for everything as its study was made, where it was begun before.
+    """Return a request of hours as one of the examples that they came to, where its study was begun before.
 
-    The same command is to go on with the same study. But a speed is never measured twice alike, and by which
-    pruner such a search goes, where the user names none, has changed: it was the one of other searches.
+    A speed is never measured twice alike, and the same command is to go on with the same study.
     """
     search, path = request.search, engine.parse(request.storage).path
-    if not request.climbs or path is None or not path.exists() or foreign.look(path).whose != "ours":
+    if search.hours is None or search.examples_in_all is not None:
+        return request
+    if path is None or not path.exists() or foreign.look(path).whose != "ours":
         return request
     with Store.open(request.storage, mode="read") as store:
         for head in store.studies():
@@ -66,12 +65,7 @@ def as_begun(request: Request) -> Request:
             ladder = study.config.ladder
             if ladder is None or ladder.hours != search.hours:
                 continue
-            asked = request
-            if search.examples_in_all is None:
-                asked = in_examples(request, ladder.examples)
-            if "pruner" not in search.model_fields_set and study.config.pruner == search.pruner:
-                named = asked.search.model_copy(update={"pruner": study.config.pruner})
-                asked = dataclasses.replace(asked, search=named)
+            asked = in_examples(request, ladder.examples)
             try:
                 config = make_config(asked, choose_preset(request) or preset(study.config.preset))
                 if not study.config.differences(fit_to_budget(config, study.facts)):

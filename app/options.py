@@ -217,7 +217,6 @@ class SearchOptions(_Options):
         Option(
             help="Who stops bad ones early; halving:factor=3,peers=6 sets two of its numbers.",
             registry=PRUNERS,
-            default="halving; promote with --examples-in-all or --hours",
         ),
     ] = PRUNERS.default
     seed: Annotated[

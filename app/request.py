@@ -29,7 +29,6 @@ from ..study.budget import DEFAULT_STEPS, ROUNDS
 from ..study.config import DataConfig, ModelConfig, ObjectiveConfig
 from ..study.facts import Facts
 from ..study.ladder import Ladder, plan_ladder
-from ..study.pruners import Promote, PrunerSettings
 from ..study.samplers import SamplerSettings
 from ..study.study_config import StudyConfig
 from .config_file import read_config
@@ -129,7 +128,7 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
             seed=search.seed,
         ),
         sampler=_installed(search.sampler),
-        pruner=pruner_wanted(request),
+        pruner=search.pruner,
         seed=search.seed,
         first=(first, *(_enqueued(values, first) for values in search.enqueue or ())),
         keep_adapters=search.keep_adapters,
@@ -176,16 +175,6 @@ def in_examples(request: Request, examples: int) -> Request:
 def wanted_trials(request: Request, config: StudyConfig) -> int:
     """Return how many trials the study is to have."""
     return request.search.trials if config.ladder is None else config.ladder.most_trials(config.pruner)
-
-
-def pruner_wanted(request: Request) -> PrunerSettings:
-    """Return who stops bad trials early: what the user chose, else what is best for as much training.
-
-    With examples or hours for everything that is to pause and to promote, which begins more trials of as
-    many examples. Of a number of trials it would train a third, and find less.
-    """
-    chosen = "pruner" in request.search.model_fields_set or not request.climbs
-    return request.search.pruner if chosen else Promote()
 
 
 def _held(space: SearchSpace, request: Request) -> SearchSpace:

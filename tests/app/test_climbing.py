@@ -247,9 +247,9 @@ def test_a_search_that_may_spend_no_more_is_over_and_not_interrupted():
         assert not verdict(load_view(store, "demo")).running
 
 
-def test_a_search_that_climbs_pauses_and_promotes_unless_another_pruner_is_named():
-    app.start(search(study="a"), ONE)
-    app.start(search(study="b", pruner="halving"), ONE)
+def test_a_search_that_climbs_and_promotes_begins_more_trials_of_as_many_examples():
+    app.start(search(study="a", pruner="promote"), ONE)
+    app.start(search(study="b"), ONE)
     with Store.open("tune.db", mode="read") as store:
         a, b = (store.study(name) for name in "ab")
         begun = [len(store.trials(study.id)) for study in (a, b)]
@@ -263,25 +263,12 @@ def test_a_search_that_climbs_pauses_and_promotes_unless_another_pruner_is_named
     assert len(complete) >= a.config.ladder.planned(99)[0].count
 
 
-def test_one_that_was_begun_when_such_searches_halved_is_gone_on_with_by_the_same_command():
-    stop = StopSignal()
-    app.start(search(pruner="halving"), ONE, observers=[Heard(stop, 20)], stop=stop)
-    done = app.start(search(), ONE)
-    with Store.open("tune.db", mode="read") as store:
-        assert "demo-2" not in [head.name for head in store.studies()]
-        assert store.study("demo").config.pruner == Halving()
-    assert done.study.startswith("demo.x")
-    app.start(search(pruner="promote"), ONE)
-    with Store.open("tune.db", mode="read") as store:
-        assert store.study("demo-2").config.pruner == Promote()
-
-
 def test_one_that_was_begun_with_a_pruner_that_was_named_is_not_taken_for_one_of_no_name():
     app.start(search(pruner="median"), ONE, observers=[Heard(stop := StopSignal(), 5)], stop=stop)
     app.start(search(), ONE, observers=[Heard(stop := StopSignal(), 5)], stop=stop)
     with Store.open("tune.db", mode="read") as store:
         found = {head.name: store.study(head.name).config.pruner for head in store.studies()}
-    assert found == {"demo": Median(), "demo-2": Promote()}
+    assert found == {"demo": Median(), "demo-2": Halving()}
 
 
 def test_trials_are_no_answer_to_examples_in_all():
