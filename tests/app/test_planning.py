@@ -1,4 +1,4 @@
-"""What a plan says of trials that wait for a place."""
+"""What a plan reckons with of each pruner: what is trained, and what trials that wait for a place keep."""
 
 from __future__ import annotations
 
@@ -39,3 +39,15 @@ def test_where_none_wait_or_an_adapters_size_is_not_known_nothing_is_said(pruner
     values = planned(pruner, known=known)
     assert values["waiting_bytes"] is None
     assert "disk" not in dict(plan_lines(values))
+
+
+def test_each_pruner_trains_its_own_share_and_none_trains_all():
+    each = ("none", "halving", "halving:factor=4", "median", "promote")
+    hours = {name: planned(name)["hours"] for name in each}
+    assert hours["promote"] / hours["none"] == pytest.approx(1.1 * (1 + 1 / 3 + 2 / 9 + 4 / 27) / 8 + 0.0075)
+    assert hours["halving"] / hours["none"] == pytest.approx(0.65)
+    assert hours["halving:factor=4"] < hours["halving"]
+    assert hours["median"] / hours["none"] == pytest.approx(0.36 + 0.64 * 0.12)
+    # Before others are complete nobody is stopped.
+    few = planned("hyperband", trials=5)["hours"]
+    assert few == pytest.approx(planned("none", trials=5)["hours"])

@@ -312,18 +312,6 @@ def test_many_examples_that_are_cut_are_a_note_and_few_are_none(planned, length,
     assert cure in note
 
 
-def test_each_pruner_trains_its_own_share_and_none_trains_all(planned):
-    each = ("none", "halving", "halving:factor=4", "median", "promote")
-    hours = {name: planned(pruner=name)[0]["hours"] for name in each}
-    assert hours["promote"] / hours["none"] == pytest.approx(1.1 * (1 + 1 / 3 + 2 / 9 + 4 / 27) / 8 + 0.0075)
-    assert hours["halving"] / hours["none"] == pytest.approx(0.65)
-    assert hours["halving:factor=4"] < hours["halving"]
-    assert hours["median"] / hours["none"] == pytest.approx(0.36 + 0.64 * 0.12)
-    # Before others are complete nobody is stopped.
-    few = planned(pruner="hyperband", trials=5)[0]["hours"]
-    assert few == pytest.approx(planned(pruner="none", trials=5)[0]["hours"])
-
-
 SHAPE = ModelShape(hidden_size=64, intermediate_size=172, layers=4, heads=4, vocab_size=512, dtype_bytes=4)
 LOAD = Load(slots=1, together=1, rows=4, length=64, rank=16, head_positions=64)
 
