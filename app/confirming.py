@@ -19,6 +19,7 @@ from ..study.events import Observer
 from ..study.ranking import ranked
 from ..study.records import StudyRecord, TrialRecord
 from ..study.stage import SEEDS_COVERED, Entry, Stage, child_name
+from .climbing import root_of
 from .default_storage import default_storage
 from .durations import speed
 from .following import follow
@@ -98,7 +99,8 @@ def confirm(
     It is a study of its own, ``STUDY.confirm``; one that was begun with the same arguments goes on.
 
     Args:
-        study: the name of the study that was searched, or of one that confirms it; the latest by default.
+        study: the name of the study that was searched, or of one that confirms it; the latest by default, the
+            search itself where that is a step above one.
         run: how it is run.
         top: how many of the best complete trials, 5 by default; the default is trained beside them.
         seeds: under how many seeds, 1 to 8, 5 by default; the first is the study's own. Where a confirmation
@@ -118,6 +120,8 @@ def confirm(
     run = run or RunOptions()
     with Store.open(storage or default_storage(), mode="write") as store:
         named = store.study(study)
+        if study is None:  # of a search that climbed, not its last step, which is one long trial
+            named = root_of(store, named)
         parent = searched(store, named.name)
         stage = named.config.stage
         if stage is None or stage.kind != "confirm" or top is not None or seeds is not None:

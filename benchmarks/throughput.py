@@ -198,7 +198,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=3, help="rounds of A and B (default 3)")
     parser.add_argument("--space", default="tiny", choices=sorted(PRESETS), help="preset (default tiny)")
     parser.add_argument("--seed", type=int, default=0, help="of configurations and data order (default 0)")
-    parser.add_argument("--highest-rate", type=float, default=1e-2, help="of learning rates (default 1e-2)")
+    parser.add_argument("--highest-rate", type=float, default=7e-3, help="of learning rates (default 7e-3)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument("--examples", type=int, help="training examples of a trial (default: as tune search)")
     parser.add_argument("--eval-examples", type=int, help="of the final evaluation (default: as tune search)")

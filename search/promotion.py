@@ -19,6 +19,9 @@ SPARE = 2
 who goes on may break down."""
 
 
+TOO_DEAR = ", but what is left to the search does not pay for its next rung"
+
+
 class Promotion:
     """The trials that wait; asks the pruner and counts what is spent."""
 
@@ -79,18 +82,20 @@ class Promotion:
         state = self._state
         if self._promoter is None or state.going() or self.earned() is not None or self.needed() is not None:
             return ()
-        return self._stopped(state.waiting())
+        unpaid = self._promoter.earned(state.waiting(), state.rungs({}))
+        return self._stopped(state.waiting(), frozenset(unpaid))
 
     def _stands(self, number: int) -> bool:
         return paused_at(self._state.trials[number], self._pruner) is not None
 
-    def _stopped(self, numbers: Iterable[int]) -> tuple[Verdict, ...]:
+    def _stopped(self, numbers: Iterable[int], unpaid: frozenset[int] = frozenset()) -> tuple[Verdict, ...]:
+        """Return their endings; those ``unpaid`` have earned a place, but not what it costs."""
         state, losses = self._state, self._state.rungs({})
         return tuple(
             Verdict(
                 trial=number,
                 state="pruned",
-                reason=behind(losses[rung], number, rung),
+                reason=behind(losses[rung], number, rung) + (TOO_DEAR if number in unpaid else ""),
                 value=None,
             )
             for number in sorted(numbers)

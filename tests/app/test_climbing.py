@@ -123,6 +123,22 @@ def test_wherever_it_is_interrupted_it_goes_on_and_comes_to_the_same(tmp_path, m
             assert record(now, name) == record(whole, name)
 
 
+class PlannedError(Exception):
+    """Ends a confirmation once it has said what it would do."""
+
+
+@pytest.mark.parametrize(("named", "parent"), [(None, "demo"), ("demo.x2", "demo.x2")])
+def test_what_is_confirmed_is_the_search_unless_a_step_is_named(named, parent):
+    app.start(search(), ONE)
+
+    def note(plan):
+        assert plan.parent == parent
+        raise PlannedError
+
+    with pytest.raises(PlannedError):
+        app.confirm(named, ONE, top=2, seeds=2, planned=note)
+
+
 def test_a_search_that_is_done_is_not_done_again():
     app.start(search(), ONE)
     heard = Heard()

@@ -390,3 +390,18 @@ def test_what_the_search_may_take_is_never_exceeded_and_as_many_end_as_go_up(ben
     steps = ladder.planned(trials)
     assert len(complete) >= min(steps[0].count if steps else 1, len(records) - 1)
     assert spent >= 0.8 * ladder.searching
+
+
+@pytest.mark.parametrize("examples", [4_000, 10_000, 30_000])
+def test_the_best_of_a_rung_that_cannot_be_paid_for_is_stopped_with_that_for_a_reason(
+    bench, examples: int
+) -> None:
+    given_examples(bench, examples)
+    assert bench.run(PLAN).why == "complete"
+    stopped = [trial for trial in bench.trials() if trial.state == "pruned"]
+    with Store.open(str(bench.path), mode="read") as store:
+        study = store.study(None)
+        losses = rung_losses(store.curve(study.id))
+    for trial in stopped:
+        among = leading(losses[trial.rounds], 3)
+        assert ("does not pay for its next rung" in trial.reason) == (trial.number in among)
