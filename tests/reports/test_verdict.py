@@ -147,6 +147,7 @@ def test_outcomes_count_every_state_and_what_was_saved(make_view):
         "infeasible": 0,
         "failed": 1,
         "running": 1,
+        "waiting": 0,
     }
     assert found.examples == 192 * (8 + 8 + 2 + 1 + 1)
     assert found.full_examples == 5 * 1536
