@@ -14,7 +14,7 @@ from ..study.ladder import BEGINS, FACTOR, Ladder, Step
 from ..study.ranking import ranked
 from ..study.records import StudyRecord
 from ..study.stage import Entry, Stage, child_name
-from .durations import at_once, speed
+from .durations import at_once, speed, steps_seconds
 from .following import follow
 from .options import RunOptions
 from .watched import Finished, Watch, nobody
@@ -154,12 +154,7 @@ def _next(store: Store, taken: Sequence[StudyRecord], ladder: Ladder) -> Step | 
         left = max(0.0, ladder.hours * 3600 - seconds) * expected / seconds
         above = [step for step in ladder.planned(candidates) if step.level >= len(taken)]
         wanted = sum(step.count * ladder.new_examples(step.level) for step in above)
-        takes = sum(
-            step.count
-            * ladder.new_examples(step.level)
-            / speed(search.facts, trials=step.count, workers=workers)
-            for step in above
-        )
+        takes = steps_seconds(ladder, above, search.facts, workers=workers)
         spent = max(spent, ladder.examples - int(wanted * left / takes)) if takes else spent
     return ladder.next_step(level=len(taken) - 1, spent=spent, candidates=candidates)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from ..search.concurrency import in_flight_limit
 from ..study.facts import Facts
-from ..study.ladder import Ladder
+from ..study.ladder import Ladder, Step
 from .places import cores
 
 
@@ -21,7 +22,7 @@ def speed(facts: Facts, *, trials: int, workers: int) -> float:
     Workers beyond the GPUs that the speed was measured beside, or the cores that this process may use, take
     turns on them.
     """
-    there = int(facts.environment.get("gpus", "1")) if facts.model.on_gpu else cores()
+    there = facts.gpus if facts.model.on_gpu else cores()
     busy = max(1, min(workers, trials, there))
     return busy * facts.rate(min(facts.slots, math.ceil(trials / busy)))
 
@@ -32,8 +33,20 @@ def training_seconds(ladder: Ladder, facts: Facts, *, trials: int, workers: int)
     ``trials`` are those of the search.
     """
     together = at_once(facts, trials=trials, workers=workers)
-    seconds = ladder.searching / speed(facts, trials=together, workers=workers)
-    for step in ladder.planned(trials):
-        examples = step.count * ladder.new_examples(step.level)
-        seconds += examples / speed(facts, trials=step.count, workers=workers)
-    return seconds
+    searching = ladder.searching / speed(facts, trials=together, workers=workers)
+    return searching + steps_seconds(ladder, ladder.planned(trials), facts, workers=workers)
+
+
+def steps_seconds(
+    ladder: Ladder, steps: Iterable[Step], facts: Facts, *, workers: int, beside: float = 0
+) -> float:
+    """Return how long it takes to train the trials of steps, one step after the other.
+
+    ``beside`` are examples that each of them costs beside those that it is trained on.
+    """
+    return math.fsum(
+        step.count
+        * (ladder.new_examples(step.level) + beside)
+        / speed(facts, trials=step.count, workers=workers)
+        for step in steps
+    )

@@ -34,7 +34,7 @@ class Places:
 
 def machine_of(chosen: str, facts: Facts) -> Machine:
     """Return the machine as a worker found it when it looked, for a study of that ``--device``."""
-    gpus: int | None = int(facts.environment.get("gpus", "1")) if facts.model.on_gpu else 0
+    gpus: int | None = facts.gpus if facts.model.on_gpu else 0
     if chosen.startswith("cuda:"):
         gpus = None  # the worker was shown that one alone
     return Machine(gpus=gpus, ram_bytes=facts.memory.available_bytes)
@@ -51,7 +51,7 @@ def find_places(chosen: str, facts: Facts, machine: Machine, *, first: str | Non
     """
     if not facts.model.on_gpu:
         return Places(gpus=())  # a GPU, where one has come since, would round otherwise
-    before = int(facts.environment.get("gpus", "1"))
+    before = facts.gpus
     there = before if machine.gpus is None else machine.gpus
     made_on = f"the study was made on {facts.model.device_name}"
     if there == 0:

@@ -15,7 +15,7 @@ from ..study.full_run import EPOCHS
 from ..study.memory import RULE_BYTES, MethodMemory
 from ..study.stop_tokens import stops_differ
 from ..study.study_config import StudyConfig
-from .durations import at_once, speed
+from .durations import at_once, speed, steps_seconds
 from .pace import Pace
 
 METHOD_BITS = 4
@@ -74,12 +74,10 @@ def plan_values(
     together = at_once(facts, trials=trials, workers=workers)
     per_second = speed(facts, trials=together, workers=workers)
     seconds = rows / per_second
-    for step in steps:
-        # Each trial is evaluated at its end and after its fourth round.
-        rows_each = EVAL_COST * (budget.eval_examples + budget.final_eval_examples)
-        assert config.ladder is not None, "which has the steps"
-        rows_each += config.ladder.new_examples(step.level)
-        seconds += step.count * rows_each / speed(facts, trials=step.count, workers=workers)
+    if config.ladder is not None:
+        # Each trial of a step is evaluated at its end and after its fourth round.
+        beside = EVAL_COST * (budget.eval_examples + budget.final_eval_examples)
+        seconds += steps_seconds(config.ladder, steps, facts, workers=workers, beside=beside)
     if pace is not None:  # it has evaluations in it
         seconds = seen / pace.examples_per_second
     examples = data.train + data.validation + data.test

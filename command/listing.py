@@ -16,7 +16,7 @@ from ..storage.store import Store
 from ..study.format import show_bytes, show_loss, show_state
 from ..study.pruners import STOP_RUNGS
 from ..study.ranking import best_trial
-from ..study.records import FINAL_STATES, NOT_ENDED, Standing, StudyHead, TrialRecord
+from ..study.records import FINAL_STATES, NOT_ENDED, Standing, StudyHead, TrialRecord, count_ended
 from ..study.waiting import rung_losses, waiting
 from . import console
 
@@ -52,7 +52,7 @@ def study_row(store: Store, study: StudyHead) -> dict[str, Any]:
     return {
         "study": study.name,
         "trials": study.trials,
-        "ended": sum(count for state, count in states.items() if state not in NOT_ENDED),
+        "ended": count_ended(states),
         "states": states,
         "best": None if best is None else best.value,
         "best_trial": None if best is None else best.number,

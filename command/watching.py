@@ -17,7 +17,7 @@ from ..storage import study_files
 from ..storage.store import Store
 from ..study.events import Event, Observer, StudyStarted
 from ..study.format import counted, have_ended, show_seconds
-from ..study.records import NOT_ENDED, StudyRecord
+from ..study.records import StudyRecord, count_ended
 from . import confirming, showing, signals
 from .console import ERR, OUT, say, say_pairs
 from .json_lines import JsonLines
@@ -129,7 +129,7 @@ def resumable(study: str | None, at: str) -> Iterator[None]:
 def say_stopped(done: Finished) -> bool:
     """Say so where a run was interrupted or its time was up, and return it; exit 130 after Ctrl-C."""
     at, name, ended = at_storage(done.storage), done.study, done.ended
-    count = sum(count for state, count in ended.counts.items() if state not in NOT_ENDED)
+    count = count_ended(ended.counts)
     if ended.why in ("interrupted", "timeout"):
         why = "interrupted" if ended.why == "interrupted" else "the time is up"
         ERR.print(Text(f"{why}: {have_ended(count, done.trials)}, nothing is lost"))

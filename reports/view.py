@@ -19,7 +19,7 @@ from ..study.metric import METRICS, Metric
 from ..study.parts import StudyParts
 from ..study.ranking import best_trial
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
-from ..study.waiting import rung_losses, waiting
+from ..study.waiting import rank_in, rung_losses, waiting
 from .confirm_facts import ConfirmView
 
 
@@ -132,9 +132,8 @@ class StudyView(StudyParts):
         """Say where a trial waits and for what."""
         rung, one_in = self.waiting[number], self.study.config.pruner.one_in
         here = self._rungs[rung]
-        rank = 1 + sum(loss < here[number] for loss in here.values())
         return (
-            f"waits after round {rung}, where it is {rank} of {len(here)}: "
+            f"waits after round {rung}, where it is {rank_in(here, number)} of {len(here)}: "
             f"it goes on once it is among the best 1 in {one_in}"
         )
 

@@ -18,7 +18,7 @@ from ..storage.to_optuna import to_optuna
 from ..study.pruners import NoPruning, PrunerSettings
 from ..study.ranking import Rank, rank
 from ..study.records import FINAL_STATES, CurvePoint, Standing, State, TrialRecord
-from ..study.waiting import paused_at
+from ..study.waiting import comparable, paused_at
 from .concurrency import canonical
 from .samplers.base import Past
 
@@ -121,7 +121,7 @@ class KnownTrials:
         added: dict[int, dict[int, float]] = {}
         for point in new:
             if self._is_rung[point.round]:
-                added.setdefault(point.round, {})[point.trial] = _rank(point.eval_loss)
+                added.setdefault(point.round, {})[point.trial] = comparable(point.eval_loss)
         return {
             round_number: {**self._rungs.get(round_number, {}), **added.get(round_number, {})}
             for round_number in self._rungs.keys() | added.keys()
@@ -146,7 +146,7 @@ class KnownTrials:
         """Note a point of a trial's curve."""
         self._losses.setdefault(point.trial, {})[point.round] = point.eval_loss
         if self._is_rung[point.round]:
-            self._rungs.setdefault(point.round, {})[point.trial] = _rank(point.eval_loss)
+            self._rungs.setdefault(point.round, {})[point.trial] = comparable(point.eval_loss)
         self._past.pop(point.trial, None)
 
     def give_place(self, number: int) -> None:
@@ -197,7 +197,3 @@ class KnownTrials:
                     suggestion=suggestion, state=trial.state, value=trial.value, curve=told.steps
                 )
         return self._past[number]
-
-
-def _rank(eval_loss: float | None) -> float:
-    return math.inf if eval_loss is None else eval_loss

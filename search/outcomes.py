@@ -14,7 +14,7 @@ from ..study.budget import ROUNDS, RUNGS
 from ..study.events import TrialEnded
 from ..study.pruners import STOP_RUNGS
 from ..study.records import State
-from ..study.waiting import in_warmup
+from ..study.waiting import in_warmup, rank_in
 from .pruners.base import Arrivals, Pruner
 
 
@@ -113,7 +113,7 @@ def judge(
 
 def behind(losses: Mapping[int, float], trial: int, round_number: int) -> str:
     """Return in words why a trial was stopped at a rung; ``losses``: of all that ever reached it."""
-    rank = 1 + sum(value < losses[trial] for value in losses.values())
+    rank = rank_in(losses, trial)
     return f"eval loss {losses[trial]:.4f} was {rank} of {len(losses)} after round {round_number}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Literal, Protocol
 
 from ..spaces.params import LoraParams
-from .records import NOT_ENDED, CurvePoint, Standing, State
+from .records import CurvePoint, Standing, State, count_ended
 
 Why = Literal["complete", "exhausted", "interrupted", "timeout"]
 
@@ -233,7 +233,7 @@ class StudyProgress:
     @property
     def finished(self) -> int:
         """How many trials have ended, whatever their outcome."""
-        return sum(count for state, count in self.counts.items() if state not in NOT_ENDED)
+        return count_ended(self.counts)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -260,6 +260,11 @@ class Facts:
     notes: tuple[str, ...] = ()
     """What of model and device the user should know, a sentence each."""
 
+    @property
+    def gpus(self) -> int:
+        """How many GPUs there were where the study was made; 1 where nobody counted them."""
+        return int(self.environment.get("gpus", "1"))
+
     def rate(self, trials: int) -> float:
         """Return the training examples per second of one worker with so many trials at once.
 

@@ -42,7 +42,7 @@ class PrunerSettings(Settings):
     @property
     def one_in(self) -> int:
         """One in so many of all that reached a rung goes on, where it is pausing."""
-        return int(vars(self).get("factor", 1))
+        return 1
 
     def pauses_at(self, round_number: int) -> bool:
         """Return whether trials give up their place after that round."""
@@ -85,6 +85,11 @@ class Promote(PrunerSettings):
     """Eta: a trial goes on from a rung once it is among the best one in this many of all that reached it."""
     first: int = whole(1, among=STOP_RUNGS)
     """The first rung where trials wait. A loss that falls late is no loss here: the trial may go on later."""
+
+    @property
+    def one_in(self) -> int:
+        """See above."""
+        return self.factor
 
     def trained_share(self, trials: int) -> float:
         """See above: a tenth more than if just one in ``factor`` went on each time, as in replays.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..spaces.params import LoraParams
@@ -30,6 +31,11 @@ FINAL_STATES: tuple[State, ...] = ("complete", "pruned", "diverged", "infeasible
 
 NOT_ENDED: tuple[Standing, ...] = ("running", "waiting")
 """Where trials stand that have not."""
+
+
+def count_ended(counts: Mapping[Standing, int]) -> int:
+    """Return how many trials have ended, of how many stand where."""
+    return sum(count for standing, count in counts.items() if standing not in NOT_ENDED)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

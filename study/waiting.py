@@ -72,13 +72,22 @@ def in_order(losses: Mapping[int, float]) -> tuple[int, ...]:
     return tuple(sorted(losses, key=lambda trial: (losses[trial], trial)))
 
 
+def rank_in(losses: Mapping[int, float], trial: int) -> int:
+    """Return a trial's place among those of a rung, from 1; equals share it."""
+    return 1 + sum(loss < losses[trial] for loss in losses.values())
+
+
+def comparable(eval_loss: float | None) -> float:
+    """Return a loss as it is compared: one that was not finite is infinite."""
+    return math.inf if eval_loss is None else eval_loss
+
+
 def rung_losses(curve: Iterable[CurvePoint]) -> dict[int, dict[int, float]]:
     """Return by rung the loss of every trial that reached it; one that was not finite is infinite."""
     found: dict[int, dict[int, float]] = {}
     for point in curve:
         if point.round in RUNGS:
-            loss = math.inf if point.eval_loss is None else point.eval_loss
-            found.setdefault(point.round, {})[point.trial] = loss
+            found.setdefault(point.round, {})[point.trial] = comparable(point.eval_loss)
     return found
 
 

@@ -85,6 +85,24 @@ def make_config(
     return StudyConfig(space=space or tiny.space, preset="tiny", objective=objective, **given)
 
 
+def make_point(trial: int, round_number: int, eval_loss: float | None) -> CurvePoint:
+    """A point of a trial's curve, of which its loss alone matters."""
+    return CurvePoint(
+        trial=trial,
+        round=round_number,
+        examples=round_number,
+        train_loss=1.0,
+        eval_loss=eval_loss,
+        learning_rate=1e-3,
+        grad_norm=1.0,
+        tokens_per_second=1.0,
+        memory_bytes=1,
+        worker=0,
+        started_at=START,
+        finished_at=START,
+    )
+
+
 def make_facts(
     *,
     base: Evaluation | None = None,

@@ -8,7 +8,7 @@ has. Nobody is judged bad by an early loss: a trial that waits goes on as soon a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from ...study.pruners import Promote
 from ...study.waiting import in_order, leading
@@ -36,33 +36,34 @@ class PromotePruner:
 
     def earned(self, waiting: Collection[int], losses: Losses) -> tuple[int, ...]:
         """Return those that are among the best of their rung, from the highest rung down, best first."""
+        best = {rung: frozenset(leading(here, self.settings.factor)) for rung, here in losses.items()}
         return tuple(
             trial
-            for rung in sorted(losses, reverse=True)
-            if self.settings.pauses_at(rung)
-            for trial in leading(losses[rung], self.settings.factor)
-            if trial in waiting and _stands(trial, losses) == rung
+            for rung, trial in _in_turn(waiting, losses)
+            if trial in best[rung] and self.settings.pauses_at(rung)
         )
 
     def foremost(self, waiting: Collection[int], losses: Losses) -> tuple[int, ...]:
         """Return all that wait, from the highest rung down, best first."""
-        return tuple(
-            trial
-            for rung in sorted(losses, reverse=True)
-            for trial in in_order(losses[rung])
-            if trial in waiting and _stands(trial, losses) == rung
-        )
+        return tuple(trial for _rung, trial in _in_turn(waiting, losses))
 
     def hopeless(
         self, waiting: Collection[int], losses: Losses, to_come: Mapping[int, int]
     ) -> frozenset[int]:
         """Return those that cannot be among the best of their rung, whoever else reaches it."""
-        found: set[int] = set()
-        for rung, here in losses.items():
-            hopeful = (len(here) + to_come.get(rung, 0)) // self.settings.factor
-            behind = in_order(here)[hopeful:]
-            found.update(trial for trial in behind if trial in waiting and _stands(trial, losses) == rung)
-        return frozenset(found)
+        hopeful = {
+            rung: frozenset(in_order(here)[: (len(here) + to_come.get(rung, 0)) // self.settings.factor])
+            for rung, here in losses.items()
+        }
+        return frozenset(trial for rung, trial in _in_turn(waiting, losses) if trial not in hopeful[rung])
+
+
+def _in_turn(waiting: Collection[int], losses: Losses) -> Iterator[tuple[int, int]]:
+    """Yield the rung and the number of each trial that waits, from the highest rung down, best first."""
+    for rung in sorted(losses, reverse=True):
+        for trial in in_order(losses[rung]):
+            if trial in waiting and _stands(trial, losses) == rung:
+                yield rung, trial
 
 
 def _stands(trial: int, losses: Losses) -> int:

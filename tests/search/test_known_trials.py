@@ -11,7 +11,8 @@ import pytest
 from loratune.search.known_trials import KnownTrials
 from loratune.spaces.presets import preset
 from loratune.study.pruners import Promote
-from loratune.study.records import FINAL_STATES, CurvePoint, TrialRecord
+from loratune.study.records import FINAL_STATES, TrialRecord
+from made_up_studies import make_point
 
 AT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 RUNGS = (1, 2, 4, 8)
@@ -37,23 +38,6 @@ def begun(number: int) -> TrialRecord:
     )
 
 
-def point(trial: int, round_number: int, eval_loss: float | None) -> CurvePoint:
-    return CurvePoint(
-        trial=trial,
-        round=round_number,
-        examples=round_number,
-        train_loss=1.0,
-        eval_loss=eval_loss,
-        learning_rate=1e-3,
-        grad_norm=1.0,
-        tokens_per_second=1.0,
-        memory_bytes=1,
-        worker=0,
-        started_at=AT,
-        finished_at=AT,
-    )
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_after_any_course_of_events_it_knows_what_a_look_at_all_trials_finds(seed: int) -> None:
     rng = random.Random(seed)
@@ -70,7 +54,7 @@ def test_after_any_course_of_events_it_knows_what_a_look_at_all_trials_finds(see
         trial = known.trials[rng.choice(running)]
         round_number = trial.rounds + 1
         loss = rng.choice([1.0, 1.5, 2.0, None]) if round_number in RUNGS else None
-        known.note(point(trial.number, round_number, loss))
+        known.note(make_point(trial.number, round_number, loss))
         losses.setdefault(trial.number, {})[round_number] = loss
         state = "complete" if round_number == 8 and loss else rng.choice(["running"] * 40 + ends)
         known.replace(
@@ -107,7 +91,7 @@ def test_after_any_course_of_events_it_knows_what_a_look_at_all_trials_finds(see
     for trial in trials:
         again.begin(trial)
         for round_number, loss in losses.get(trial.number, {}).items():
-            again.note(point(trial.number, round_number, loss))
+            again.note(make_point(trial.number, round_number, loss))
     assert again.rungs() == known.rungs()
     assert again.best(99) == known.best(99)
 
@@ -116,8 +100,8 @@ def test_points_that_are_new_are_beside_those_of_before_and_change_nothing() -> 
     known = KnownTrials(SPACE, dict.fromkeys(range(1, 9), True))
     for number in range(2):
         known.begin(begun(number))
-    known.note(point(0, 1, 2.0))
-    assert known.rungs([point(1, 1, None)]) == {1: {0: 2.0, 1: math.inf}}
+    known.note(make_point(0, 1, 2.0))
+    assert known.rungs([make_point(1, 1, None)]) == {1: {0: 2.0, 1: math.inf}}
     assert known.rungs() == {1: {0: 2.0}}
 
 
@@ -127,7 +111,7 @@ def test_a_trial_that_waits_is_told_to_the_sampler_as_stopped_until_it_has_its_p
     known.begin(begun(1))
     for number in (0, 1):
         known.replace(dataclasses.replace(known.trials[number], rounds=1))
-        known.note(point(number, 1, 2.0))
+        known.note(make_point(number, 1, 2.0))
     assert (known.waiting(), known.going()) == ({0, 1}, ())
     assert known.running() == (0, 1)
     counts = known.counts()
@@ -140,7 +124,7 @@ def test_a_trial_that_waits_is_told_to_the_sampler_as_stopped_until_it_has_its_p
     assert [past.state for past in known.history()] == ["pruned", "running"]
     assert [dict(past.curve) for past in known.history()] == [{1: 2.0}, {1: 2.0}]
     known.replace(dataclasses.replace(known.trials[1], rounds=2))
-    known.note(point(1, 2, 1.5))
+    known.note(make_point(1, 2, 1.5))
     assert known.waiting() == {0, 1}
     known.replace(dataclasses.replace(known.trials[0], state="pruned", reason="why", finished_at=AT))
     assert (known.waiting(), known.running()) == ({1}, (1,))

@@ -10,7 +10,7 @@ from loratune.spaces.params import LoraParams
 from loratune.spaces.presets import preset
 from loratune.spaces.range import Range
 from loratune.study.pruners import PRUNERS, Halving, Promote
-from loratune.study.records import CurvePoint, TrialRecord
+from loratune.study.records import TrialRecord
 from loratune.study.waiting import (
     latest_first_pause,
     leading,
@@ -19,6 +19,7 @@ from loratune.study.waiting import (
     rung_losses,
     waiting,
 )
+from made_up_studies import make_point
 
 AT = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 PARAMS = LoraParams(learning_rate=1e-3, batch_size=8, lora_rank=8, lora_alpha=16.0)
@@ -96,21 +97,5 @@ def test_who_is_not_among_the_best_third_of_all_that_ever_reached_its_rung_waits
 
 
 def test_losses_are_taken_at_rungs_alone_and_one_that_was_not_finite_is_the_worst() -> None:
-    def point(number: int, round_number: int, loss: float | None) -> CurvePoint:
-        return CurvePoint(
-            trial=number,
-            round=round_number,
-            examples=8 * round_number,
-            train_loss=1.0,
-            eval_loss=loss,
-            learning_rate=1e-3,
-            grad_norm=1.0,
-            tokens_per_second=1.0,
-            memory_bytes=1,
-            worker=0,
-            started_at=AT,
-            finished_at=AT,
-        )
-
-    curve = [point(0, 1, 2.0), point(0, 2, 1.5), point(0, 3, None), point(1, 1, None)]
+    curve = [make_point(0, 1, 2.0), make_point(0, 2, 1.5), make_point(0, 3, None), make_point(1, 1, None)]
     assert rung_losses(curve) == {1: {0: 2.0, 1: float("inf")}, 2: {0: 1.5}}
