@@ -1,6 +1,6 @@
 """Equal examples in all, up to one trained model: a search that climbs, a grid, Optuna's default.
 
-    python benchmarks/end_to_end.py demo --examples 107520 [--folder DIR] [--seed 0]
+    python benchmarks/end_to_end.py demo --examples 107520 [--folder DIR] [--seeds 0 1 2]
     python benchmarks/end_to_end.py disfl_qa --examples 20480
     python benchmarks/end_to_end.py sentence_polarity --examples 20480
 
@@ -11,8 +11,9 @@ Three ways to spend the same number of training examples:
     optuna    TPE and the median pruner on about half of N, then its best trained anew on what is left
 
 Each is chosen on validation and measured on the locked test set, which no part of any of them has seen;
-paired intervals over its examples. Grid and full run use the preset's cosine schedule. What each spent
-is printed. Runs that are there in the folder are not made again.
+paired intervals over its examples, a seed each and over seeds and examples together. Grid and full run use
+the preset's cosine schedule. What each spent is printed. Runs that are there in the folder are not made
+again, so that two processes may make some of the seeds each, and one of them print all.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,7 +33,8 @@ from loratune.app.following import follow
 from loratune.app.options import RunOptions
 from loratune.app.unlocking import open_test
 from loratune.demo import data_path, model_path
-from loratune.reports.paired import paired_interval
+from loratune.reports.crossed import Estimate, over_both
+from loratune.reports.paired import Interval, paired_interval
 from loratune.storage.store import Store
 from loratune.study.locked_set import KIND, opening_of
 from loratune.study.ranking import best_trial
@@ -38,6 +42,8 @@ from loratune.study.records import Evaluation, StudyRecord
 from loratune.study.stage import Entry, Stage
 
 POINTS = 5
+DEFAULT = ("--sampler", "tpe", "--pruner", "median")
+"""Optuna's default sampler and pruner."""
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
@@ -120,10 +126,9 @@ def plain_study(task: str, folder: Path, seed: int, trials: int, *more: str) -> 
 def optuna(task: str, examples: int, folder: Path, seed: int) -> Way:
     """TPE and the median pruner on half, then the best trained on what is left."""
     began = time.monotonic()
-    more = ("--sampler", "tpe", "--pruner", "median")
     trials = 8
     while True:
-        plain_study(task, folder, seed, trials, *more)
+        plain_study(task, folder, seed, trials, *DEFAULT)
         with Store.open(str(folder / "plain.db"), mode="write") as store:
             study = store.study("plain")
             spent, trial = trained(store, study), study.facts.budget.examples
@@ -149,9 +154,10 @@ def optuna(task: str, examples: int, folder: Path, seed: int) -> Way:
         return finish(store, "optuna", full, spent + trained(store, full), time.monotonic() - began)
 
 
-def grid(examples: int, folder: Path) -> Way:
-    """Five learning rates at a fifth each."""
+def grid(task: str, examples: int, folder: Path, seed: int) -> Way:
+    """Five learning rates at a fifth each, with the model, data and seed of a plain search."""
     began = time.monotonic()
+    plain_study(task, folder, seed, 8, *DEFAULT)
     with Store.open(str(folder / "plain.db"), mode="write") as store:
         study = store.study("plain")
         low, high = (float(end) for end in study.config.space["learning_rate"].bounds)
@@ -179,53 +185,73 @@ def grid(examples: int, folder: Path) -> Way:
 
 def rounded_down(study: StudyRecord, examples: int) -> int:
     """Return the most examples of a trial that every batch size of a study divides."""
-    import math
-
     multiple = 8 * math.lcm(*study.facts.budget.batch_sizes)
     return max(multiple, examples // multiple * multiple)
 
 
 def main() -> None:
-    """Run the three ways and print what they come to."""
+    """Run the ways under each seed and print what they come to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("task", choices=("demo", "disfl_qa", "sentence_polarity"))
     parser.add_argument("--examples", type=int, required=True, help="training examples of each way, in all")
     parser.add_argument("--folder", type=Path, help="where studies are kept (default: nowhere)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS))
     arguments = parser.parse_args()
     if arguments.task != "demo" and not SHARED.is_dir():
         raise SystemExit(f"{arguments.task} needs {SHARED}, which is not there")
     with tempfile.TemporaryDirectory(prefix="loratune-ends-") as made:
-        folder = arguments.folder or Path(made)
-        folder.mkdir(parents=True, exist_ok=True)
-        own = (arguments.task, arguments.examples, folder)
-        ways = [climb(*own, arguments.seed), optuna(*own, arguments.seed), grid(*own[1:])]
-    report(arguments.task, ways)
+        runs: dict[str, list[Way]] = {way: [] for way in arguments.ways}
+        for seed in arguments.seeds:
+            folder = (arguments.folder or Path(made)) / arguments.task / f"seed-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for way, done in runs.items():
+                done.append(WAYS[way](arguments.task, arguments.examples, folder, seed))
+    report(arguments.task, arguments.seeds, runs)
 
 
-def report(task: str, ways: list[Way]) -> None:
-    """Print a row a way, and what climbing is better by."""
-    first = ways[0]
-    print(f"\n{task}, {len(first.test.losses)} test examples\n")
-    print(
-        "| | examples in all | of the chosen trial | its learning rate | validation | test | climb less it |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for way in ways:
-        interval = None if way is first else paired_interval(first.test, way.test)
-        words = (
-            ""
-            if interval is None
-            else f"{interval.difference:+.4f} ({interval.low:+.4f} to {interval.high:+.4f})"
-        )
-        print(
-            f"| {way.name} | {way.examples} | {way.final} | {way.params['learning_rate']:.2g} | "
-            f"{way.validation:.4f} | {way.test.loss:.4f} | {words} |"
-        )
+def report(task: str, seeds: list[int], runs: dict[str, list[Way]]) -> None:
+    """Print a row a run, and what the first way is better by: a seed each, and over all of them."""
+    first = next(iter(runs.values()))
+    print(f"\n{task}, {len(first[0].test.losses)} test examples\n")
+    columns = ("", "seed", "examples in all", "of the last run", "its learning rate", "validation", "test")
+    print(f"| {' | '.join(columns)} | {first[0].name} less it |")
+    print("|---|---|---|---|---|---|---|---|")
+    for done in runs.values():
+        for seed, mine, way in zip(seeds, first, done, strict=True):
+            words = "" if way is mine else said(paired_interval(mine.test, way.test))
+            print(
+                f"| {way.name} | {seed} | {way.examples} | {way.final} | {way.params['learning_rate']:.2g} | "
+                f"{way.validation:.4f} | {way.test.loss:.4f} | {words} |"
+            )
     print()
-    for way in ways:
-        told = {"way": way.name, "seconds": round(way.seconds), "params": way.params, "test": way.test.loss}
-        print(json.dumps(told))
+    for name, done in runs.items():
+        validation, test = (
+            statistics.fmean(values)
+            for values in ([one.validation for one in done], [one.test.loss for one in done])
+        )
+        words = (
+            "" if done is first else said(over_both([one.test for one in first], [one.test for one in done]))
+        )
+        print(f"{name}: mean validation {validation:.4f}, mean test {test:.4f} {words}")
+    print()
+    for seed, *ways in zip(seeds, *runs.values(), strict=True):
+        for way in ways:
+            told = {"way": way.name, "seed": seed, "seconds": round(way.seconds), "params": way.params}
+            print(json.dumps({**told, "test": way.test.loss}))
+
+
+def said(found: Interval | Estimate | None) -> str:
+    """Return a difference with its interval."""
+    if found is None:
+        return ""
+    value = found.difference if isinstance(found, Interval) else found.value
+    if found.low is None or found.high is None:
+        return f"{value:+.4f}"
+    return f"{value:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+
+
+WAYS = {"climb": climb, "optuna": optuna, "grid": grid}
 
 
 if __name__ == "__main__":
