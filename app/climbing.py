@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..search.interrupt import StopSignal
 from ..storage import study_files
 from ..storage.numbered import numbered
 from ..storage.store import Store
 from ..study.events import Observer
-from ..study.ladder import BEGINS, FACTOR, Ladder, Step
+from ..study.ladder import LOWER, Ladder, Step, at_lower_rate
 from ..study.ranking import ranked
-from ..study.records import StudyRecord
+from ..study.records import StudyRecord, TrialRecord
 from ..study.stage import Entry, Stage, child_name
 from .durations import at_once, speed, steps_seconds
 from .following import follow
 from .options import RunOptions
 from .watched import Finished, Watch, nobody
+
+GAINS = 0.4
+"""What the best trial at a lower rate must gain beyond itself at its own, as a share of what that gained by
+its step: a rate that has just come down lowers the loss somewhat for a while, whatever comes of it later."""
 
 
 def climb(
@@ -57,7 +61,7 @@ def climb(
         if ended.ended.why not in ("complete", "exhausted"):
             return ended
         below = taken[-1]
-        name, begun = _study_of(store, search, below, level)
+        name, begun = _study_of(store, search, below, ladder.times(level))
         step = _next(store, taken, ladder) if begun is None else _step_of(begun, ladder, level)
         if step is None:
             return ended
@@ -67,7 +71,7 @@ def climb(
         ended = follow(
             store,
             below,
-            _stage(store, below, step) if begun is None else _stage_of(begun),
+            _stage(store, below, step, ladder) if begun is None else _stage_of(begun),
             name=name,
             examples=step.examples,
             eval_examples=search.facts.budget.final_eval_examples,
@@ -86,15 +90,15 @@ def climb(
     return ended
 
 
-def step_name(search: str, level: int, number: int = 1) -> str:
+def step_name(search: str, times: int, number: int = 1) -> str:
     """Return the name of the study of a step: ``demo.x4`` trains four times as long as ``demo``.
 
     Above 1, ``number`` makes others, for where that is taken by a study that is no step of this search.
 
-    >>> step_name("demo", 2), step_name("demo", 2, 2)
+    >>> step_name("demo", 4), step_name("demo", 4, 2)
     ('demo.x4', 'demo.x4-2')
     """
-    return child_name(search, f"x{FACTOR**level}", number)
+    return child_name(search, f"x{times}", number)
 
 
 def root_of(store: Store, study: StudyRecord) -> StudyRecord:
@@ -115,10 +119,10 @@ def came_from(store: Store, study: StudyRecord, trial: int) -> tuple[str, int]:
 
 
 def _study_of(
-    store: Store, search: StudyRecord, below: StudyRecord, level: int
+    store: Store, search: StudyRecord, below: StudyRecord, times: int
 ) -> tuple[str, StudyRecord | None]:
     """Return the name of a step's study, and that study where it was begun."""
-    names = numbered(store, lambda number: step_name(search.name, level, number))
+    names = numbered(store, lambda number: step_name(search.name, times, number))
     return next(one for one in names if one[1] is None or one[1].follows("longer", below.name))
 
 
@@ -159,10 +163,66 @@ def _next(store: Store, taken: Sequence[StudyRecord], ladder: Ladder) -> Step | 
     return ladder.next_step(level=len(taken) - 1, spent=spent, candidates=candidates)
 
 
-def _stage(store: Store, below: StudyRecord, step: Step) -> Stage:
-    """Return the trials of a step: the best of those below, each from its state before its decay."""
-    chosen = ranked(store.trials(below.id))[: step.count]
-    entries = tuple(
-        Entry(params=trial.params, seed=trial.seed, trial=trial.number, start=BEGINS) for trial in chosen
-    )
-    return Stage(kind="longer", parent=below.name, entries=entries)
+def _stage(store: Store, below: StudyRecord, step: Step, ladder: Ladder) -> Stage:
+    """Return the trials of a step: the best of those below, each from its state before its decay.
+
+    Of two or more the last is the best one again, at a lower rate from there on: what is best falls as trials
+    grow longer (docs/search.md), and a state does not depend on what follows it.
+    """
+    stage, start = below.config.stage, ladder.begins(step.level)
+    parents = () if stage is None else store.trials(store.study(stage.parent).id)
+    before = {trial.number: trial.value for trial in parents if trial.value is not None}
+    entries = [
+        Entry(params=trial.params, seed=trial.seed, trial=trial.number, start=start)
+        for trial in going_up(store.trials(below.id), stage, before)[: step.count]
+    ]
+    lower = at_lower_rate(entries[0].params, below.config.space)
+    if step.count > 1 and lower is not None:
+        entries = [
+            *entries[: step.count - 1],
+            dataclasses.replace(entries[0], params=lower, rate=LOWER),
+        ]
+    return Stage(kind="longer", parent=below.name, entries=tuple(entries))
+
+
+def going_up(
+    trials: Sequence[TrialRecord], stage: Stage | None, before: Mapping[int, float]
+) -> Sequence[TrialRecord]:
+    """Return the complete trials of a step or of a search, the one that goes up first at the front.
+
+    They stand as ranked, and what went on at two rates stands once. Where the lower rate is ahead, but
+    hardly, that is at its own: a rate that was too low costs more, where training is short of steps, than one
+    that is still high.
+
+    Args:
+        trials: all of the study.
+        stage: what its trials are; None of a search, whose trials all begin at their own rate.
+        before: the losses of the trials that these went on from, by their numbers.
+    """
+    found = ranked(trials)
+    if stage is None:
+        return found
+    standing: dict[int, TrialRecord] = {}
+    for one in found:
+        entry = stage.entries[one.number]
+        ahead = standing.get(entry.trial)
+        if ahead is None:
+            standing[entry.trial] = one
+        elif entry.rate > stage.entries[ahead.number].rate and not _gains_more(
+            ahead, one, before[entry.trial]
+        ):
+            del standing[entry.trial]  # it takes its own place, which may be behind others
+            standing[entry.trial] = one
+    return tuple(standing.values())
+
+
+def _gains_more(lower: TrialRecord, own: TrialRecord, before: float) -> bool:
+    """Return whether a lower rate is so much better that it will be at greater lengths too.
+
+    What is selected by a metric stands by that alone.
+    """
+    if lower.score is not None:
+        return True
+    assert lower.value is not None, "complete"
+    assert own.value is not None, "complete"
+    return own.value - lower.value >= GAINS * (before - own.value)

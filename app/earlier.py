@@ -22,7 +22,7 @@ AUTO = "auto"
 """What stands for the study that is most like the new one."""
 
 TAKEN = 3
-"""So many of an earlier study's best trials are tried after trial 0."""
+"""So many of an earlier study's best trials are tried after those that are listed anyway."""
 
 LIKE = 2.0
 """Models of one architecture are alike up to this ratio of their sizes."""

@@ -5,11 +5,14 @@ Changes nothing: a file that is refused is as it was, and there is none where th
 
 from __future__ import annotations
 
+import dataclasses
+
 from ..errors import BudgetError, SpaceError, StorageError, UsageError
 from ..spaces.presets import BY_SIZE, preset
 from ..storage import engine, foreign, rows
 from ..storage.opening import check_path
 from ..storage.store import Store
+from ..study.records import StudyRecord
 from .earlier import AUTO, check_given
 from .request import Request, choose_preset, fit_to_budget, in_examples, make_config
 
@@ -45,14 +48,13 @@ def look_first(request: Request) -> None:
 
 
 def as_begun(request: Request) -> Request:
-    """Return a request of hours as one of the examples that they came to, where its study was begun before.
+    """Return a request of examples or hours for everything as its study was made, where it was begun before.
 
-    A speed is never measured twice alike, and the same command is to go on with the same study.
+    The same command is to go on with the same study. But a speed is never measured twice alike, and how
+    examples are shared out and by which pruner such a search goes, where the user names none, has changed.
     """
     search, path = request.search, engine.parse(request.storage).path
-    if search.hours is None or search.examples_in_all is not None:
-        return request
-    if path is None or not path.exists() or foreign.look(path).whose != "ours":
+    if not request.climbs or path is None or not path.exists() or foreign.look(path).whose != "ours":
         return request
     with Store.open(request.storage, mode="read") as store:
         for head in store.studies():
@@ -65,14 +67,24 @@ def as_begun(request: Request) -> Request:
             ladder = study.config.ladder
             if ladder is None or ladder.hours != search.hours:
                 continue
-            asked = in_examples(request, ladder.examples)
-            try:
-                config = make_config(asked, choose_preset(request) or preset(study.config.preset))
-                if not study.config.differences(fit_to_budget(config, study.facts)):
-                    return asked
-            except (BudgetError, SpaceError):
-                continue  # it cannot have been made of these choices
+            asked = request if search.examples_in_all is not None else in_examples(request, ladder.examples)
+            for one in (asked, dataclasses.replace(asked, as_before=True)):
+                if _made_of(one, study):
+                    return one
     return request
+
+
+def _made_of(request: Request, study: StudyRecord) -> bool:
+    """Return whether a study was made of a request, whatever it may have learned from others."""
+    try:
+        config = make_config(request, choose_preset(request) or preset(study.config.preset))
+        fitted = fit_to_budget(config, study.facts)
+    except (BudgetError, SpaceError):
+        return False
+    begun = study.config
+    if request.search.learn_from is not None:
+        begun = dataclasses.replace(begun, learned_from=None, first=begun.first[: len(fitted.first)])
+    return not begun.differences(fitted)
 
 
 def _check_none_to_learn_from(request: Request, shown: str) -> None:

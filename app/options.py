@@ -217,6 +217,7 @@ class SearchOptions(_Options):
         Option(
             help="Who stops bad ones early; halving:factor=3,peers=6 sets two of its numbers.",
             registry=PRUNERS,
+            default="halving; halving:first=1,peers=3 with --examples-in-all or --hours",
         ),
     ] = PRUNERS.default
     seed: Annotated[

@@ -28,12 +28,16 @@ from ..spaces.space import SearchSpace
 from ..study.budget import DEFAULT_STEPS, ROUNDS
 from ..study.config import DataConfig, ModelConfig, ObjectiveConfig
 from ..study.facts import Facts
-from ..study.ladder import Ladder, plan_ladder
+from ..study.ladder import Ladder, at_lower_rate, plan_ladder
+from ..study.pruners import Halving, PrunerSettings
 from ..study.samplers import SamplerSettings
 from ..study.study_config import StudyConfig
 from .config_file import read_config
 from .default_storage import default_storage
 from .options import RunOptions, SearchOptions
+
+CLIMBING = Halving(first=1, peers=3)
+"""Who stops bad trials early in a search that climbs, where nobody was chosen."""
 
 HOLDS = "warmup_stable_decay"
 """The schedule whose held rate lets a trial go on to a greater length."""
@@ -47,6 +51,8 @@ class Request:
     """What is searched; ``enqueue`` holds what the file says, then what the flags do."""
     run: RunOptions
     """How this run is made."""
+    as_before: bool = False
+    """Whether a search that climbs is made as it was when its last step was twice as long as the others."""
 
     @property
     def climbs(self) -> bool:
@@ -108,6 +114,8 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
     source = base.default_source
     if first != base.default:
         source += "; moved to the nearest point of the space"
+    # The presets' rates are those of a schedule that falls from its peak on; held, a lower one is best.
+    lower = at_lower_rate(first, space) if request.climbs and not request.as_before else None
     search = request.search
     ladder = None if search.examples_in_all is None else ladder_of(request, space.batch_sizes())
     check_installed(search.metric)
@@ -128,9 +136,13 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
             seed=search.seed,
         ),
         sampler=_installed(search.sampler),
-        pruner=search.pruner,
+        pruner=_pruner(request),
         seed=search.seed,
-        first=(first, *(_enqueued(values, first) for values in search.enqueue or ())),
+        first=(
+            first,
+            *([lower] if lower is not None else []),
+            *(_enqueued(values, first) for values in search.enqueue or ()),
+        ),
         keep_adapters=search.keep_adapters,
         keep_held=0 if ladder is None else ladder.kept,
         ladder=ladder,
@@ -163,6 +175,7 @@ def ladder_of(request: Request, batch_sizes: Sequence[int]) -> Ladder:
         multiple=ROUNDS * math.lcm(*batch_sizes),
         given=given,
         hours=search.hours,
+        as_before=request.as_before,
     )
 
 
@@ -175,6 +188,16 @@ def in_examples(request: Request, examples: int) -> Request:
 def wanted_trials(request: Request, config: StudyConfig) -> int:
     """Return how many trials the study is to have."""
     return request.search.trials if config.ladder is None else config.ladder.most_trials(config.pruner)
+
+
+def _pruner(request: Request) -> PrunerSettings:
+    """Return who stops bad trials early: what the user chose, else what is best for as much training.
+
+    With examples or hours for everything a search has few full trials' worth: there it stops from the first
+    rung on, and begins more trials of as many examples (docs/search.md).
+    """
+    named = "pruner" in request.search.model_fields_set
+    return CLIMBING if request.climbs and not named and not request.as_before else request.search.pruner
 
 
 def _held(space: SearchSpace, request: Request) -> SearchSpace:
@@ -201,7 +224,10 @@ def fit_to_budget(config: StudyConfig, facts: Facts) -> StudyConfig:
     if largest == max(config.space.batch_sizes()):
         return config
     space = config.space.without_batch_sizes_above(largest)
-    default, *enqueued = config.first
+    default, *others = config.first
+    # Nobody chose the batch size of the one that a search that climbs has beside the default.
+    lower = None if config.ladder is None else at_lower_rate(default, config.space)
+    enqueued = [space.closest(params) if params == lower else params for params in others]
     for params in enqueued:
         if params.batch_size > largest:
             raise SpaceError(

@@ -61,12 +61,13 @@ def _beginning(store: Store, study: StudyRecord, trial: TrialRecord, folder: Pat
     state = folder / checkpoint_name(trial.number, entry.start, trial.attempt)
     held = store.study_dir(parent.id) / held_name(entry.trial)
     try:
-        copy_state(held, state, trial=trial.number)
+        copy_state(held, state, trial=trial.number, params=entry.params)
     except DamagedFile:
         below = dataclasses.replace(store.trials(parent.id)[entry.trial], rounds=BEFORE_DECAY)
         apart = folder / f"below-{parent.id}"
         apart.mkdir(mode=0o700, exist_ok=True)
-        copy_state(train_again(store, parent, below, apart), state, trial=trial.number)
+        again = train_again(store, parent, below, apart)
+        copy_state(again, state, trial=trial.number, params=entry.params)
     return entry.start, state
 
 

@@ -69,7 +69,7 @@ def step_words(study: StudyRecord) -> str | None:
     stage = study.config.stage
     if stage is None or stage.kind != "longer":
         return None
-    trials = ", ".join(str(entry.trial) for entry in stage.entries)
+    trials = ", ".join(entry.origin for entry in stage.entries)
     noun, verb = ("trial", "goes") if len(stage.entries) == 1 else ("trials", "go")
     length = counted(study.facts.budget.examples, "example")
     return f"step {study.name}: {noun} {trials} of {stage.parent} {verb} on to {length}"

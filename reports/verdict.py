@@ -225,11 +225,16 @@ def verdict(view: StudyView) -> Verdict:
 
 
 def went_on_from(view: StudyView, best: TrialRecord | None) -> str | None:
-    """Return where the trial of a step began, as ``trial 3 of study demo``; None of any other."""
+    """Return where the trial of a step began, as ``trial 3 of study demo``; None of any other.
+
+    A rate that is not that trial's is named too.
+    """
     stage = view.study.config.stage
     if best is None or stage is None or stage.kind != "longer":
         return None
-    return f"trial {stage.entries[best.number].trial} of study {stage.parent}"
+    entry = stage.entries[best.number]
+    lower = "" if entry.rate == 1.0 else f", at {entry.rate:g} of its learning rate from there on"
+    return f"trial {entry.trial} of study {stage.parent}{lower}"
 
 
 def _default_score(view: StudyView, best: TrialRecord | None) -> float | None:

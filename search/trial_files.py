@@ -83,11 +83,14 @@ class TrialFiles:
                 study_files.copy_state(self._folder / update.checkpoint, self._held(update.trial))
 
     def take_over(self, parent: Path, entry: Entry, number: int) -> str | None:
-        """Copy the state of a parent's trial as a trial of ours and name it; None where it is lost."""
+        """Copy the state of a parent's trial as a trial of ours and name it; None where it is lost.
+
+        What ours is trained with from there on may differ in what a state does not depend on: the rate.
+        """
         source = parent / study_files.held_name(entry.trial)
         name = study_files.checkpoint_file(number, entry.start, 0)
         try:
-            study_files.copy_state(source, self._folder / name, trial=number)
+            study_files.copy_state(source, self._folder / name, trial=number, params=entry.params)
         except DamagedFile:
             return None
         return name

@@ -17,7 +17,8 @@ from typing import Any
 from .. import digest
 from ..atomic import sweep_unfinished, sync_folder, write_atomically
 from ..errors import DamagedFile
-from ..study.checkpoint_format import PARAMS, checkpoint_name
+from ..spaces.params import LoraParams
+from ..study.checkpoint_format import PARAMS, PARAMS_KEY, checkpoint_name, spelled
 from ..study.ranking import ranked
 from ..study.records import TrialRecord
 from . import database_errors
@@ -237,14 +238,19 @@ def write_adapter(checkpoint: Path, adapter: Path) -> None:
     _write(adapter, tensors, metadata)
 
 
-def copy_state(checkpoint: Path, to: Path, *, trial: int | None = None) -> None:
-    """Copy a training state, as that of another trial if one is named.
+def copy_state(
+    checkpoint: Path, to: Path, *, trial: int | None = None, params: LoraParams | None = None
+) -> None:
+    """Copy a training state, as that of another trial and of other hyperparameters if these are named.
 
     Atomic and synced. Raises ``DamagedFile`` where it is not what was written or not there, ``StorageError``
     where the copy cannot be made.
     """
     tensors, metadata = _read(checkpoint, "")
-    _write(to, tensors, metadata if trial is None else {**metadata, "trial": str(trial)})
+    said = {} if trial is None else {"trial": str(trial)}
+    if params is not None:
+        said[PARAMS_KEY] = spelled(params)
+    _write(to, tensors, {**metadata, **said})
 
 
 def _read(checkpoint: Path, prefix: str) -> tuple[dict[str, Any], dict[str, str]]:

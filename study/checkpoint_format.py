@@ -7,7 +7,10 @@ the weights of its best round so far, under ``kept/``. ``digest.py`` seals the f
 
 from __future__ import annotations
 
+import json
+
 from .. import digest
+from ..spaces.params import LoraParams
 
 GROUPS = ("params", "exp_avg", "exp_avg_sq")
 """What there is of each matrix: its numbers, then Adam's first and second moments."""
@@ -21,11 +24,19 @@ KEPT = "kept/"
 LOSSES = "eval_losses"
 """Metadata with the eval losses of such a trial so far, one a round, as JSON."""
 
+PARAMS_KEY = "params"
+"""Metadata with the hyperparameters that it was trained with, as ``spelled`` has them."""
+
 MOMENTS = tuple(f"{group}/" for group in GROUPS[1:])
 """Where the names of the optimizer's tensors begin."""
 
 FORMATS = (digest.FORMAT, digest.UNSEALED)
 """Metadata ``format`` of the files that can be read."""
+
+
+def spelled(params: LoraParams) -> str:
+    """Return hyperparameters as a file's metadata have them."""
+    return json.dumps(params.to_dict(), sort_keys=True)
 
 
 def checkpoint_name(trial: int, round_number: int, attempt: int) -> str:

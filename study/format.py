@@ -18,7 +18,7 @@ def show_source(source: str) -> str:
     """Return who proposed a trial, in words."""
     return {
         "default": "the known-good default",
-        "enqueued": "asked for by the user",
+        "enqueued": "listed before the search began",
         "startup": "startup: spread over the space, before the sampler goes by losses",
         **{kind.name: kind.proposed for kind in SAMPLERS.kinds},
     }.get(source, source)

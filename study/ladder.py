@@ -1,8 +1,9 @@
 """How a search spends a number of training examples on the way to one model that is trained to the end.
 
 The search itself is the lowest step. The trials of each step after it are twice as long and go on from where
-those below began to let their learning rate fall; fewer go up each time, and the last step is one trial. Pure
-arithmetic on the record: whoever resumes comes to the same steps. docs/search.md says what was measured.
+those below began to let their learning rate fall; fewer go up each time. The last step is one trial,
+three times as long. Pure arithmetic on the record: whoever resumes comes to the same steps. docs/search.md
+says what was measured.
 """
 
 from __future__ import annotations
@@ -14,26 +15,31 @@ from typing import Any
 
 from ..errors import BudgetError
 from ..nouns import numbered
+from ..spaces.params import LoraParams
+from ..spaces.space import SearchSpace
 from .budget import BEFORE_DECAY, ROUNDS
 from .pruners import PrunerSettings
 
 FACTOR = 2
 """A step's trials are this many times as long as those below it."""
 
-BEGINS = BEFORE_DECAY // FACTOR
-"""Rounds of its own length that a trial has done when it comes from the step below."""
+LAST_FACTOR = 3
+"""The last step's trial is so: what is spent on choosing at half its length goes into a longer one."""
 
-NEW = (ROUNDS - BEGINS) / ROUNDS
-"""The share of a trial's examples that are still to be trained then."""
-
-FINAL = 0.42
+FINAL = 0.5
 """How long the last trial is, as a share of all examples, as near as lengths allow."""
+
+FINAL_BEFORE = 0.42
+"""What that was when the last trial was twice as long as those below it."""
 
 LEAST_SEARCHING = 0.15
 """The share of all examples that is left to the search at least."""
 
 SETTLES = 50
 """Looks at most at how many trials are paid: what is trained of them hangs on how many there are."""
+
+LOWER = 0.5
+"""The learning rate at which the default, and the best of each step, is tried too, as a share of its own."""
 
 KEPT = 8
 """At most so many trials of the search go up the first step."""
@@ -68,6 +74,8 @@ class Ladder:
     """How many steps there are above the search; 0: all of it is the search's."""
     counts: tuple[int, ...] = COUNTS
     """How many trials each step has, from the last one down."""
+    last_factor: int = FACTOR
+    """How many times as long the last step's trial is as those below it; older ladders know of no other."""
     hours: float | None = None
     """The time that the examples were worked out from, where the user gave that."""
 
@@ -143,12 +151,23 @@ class Ladder:
     def _count(self, below_last: int) -> int:
         return self.counts[min(below_last, len(self.counts) - 1)]
 
-    def _length(self, level: int) -> int:
-        return int(self.trial * FACTOR**level)
+    def times(self, level: int) -> int:
+        """Return how many times as long as one of the search a trial of a step is; 1 for level 0."""
+        return math.prod(self._factor(up) for up in range(1, level + 1))
+
+    def begins(self, level: int) -> int:
+        """Return how many rounds of its own length a trial has done when it comes from the step below."""
+        return BEFORE_DECAY // self._factor(level)
 
     def new_examples(self, level: int) -> int:
         """Return the examples that one trial of a step costs."""
-        return math.ceil(NEW * self._length(level))
+        return math.ceil((ROUNDS - self.begins(level)) * self._length(level) / ROUNDS)
+
+    def _factor(self, level: int) -> int:
+        return self.last_factor if level == self.steps else FACTOR
+
+    def _length(self, level: int) -> int:
+        return self.trial * self.times(level)
 
     def _cost(self, level: int) -> int:
         return self._count(self.steps - level) * self.new_examples(level)
@@ -167,13 +186,25 @@ def _one(_below_last: int) -> int:
     return 1
 
 
+def at_lower_rate(params: LoraParams, space: SearchSpace) -> LoraParams | None:
+    """Return a configuration at ``LOWER`` of its learning rate; None where the space has no such rate."""
+    lower = dataclasses.replace(params, learning_rate=LOWER * params.learning_rate)
+    return lower if space.closest(lower).learning_rate == lower.learning_rate else None
+
+
 def plan_ladder(
-    examples: int, *, trial: int, multiple: int, given: bool = False, hours: float | None = None
+    examples: int,
+    *,
+    trial: int,
+    multiple: int,
+    given: bool = False,
+    hours: float | None = None,
+    as_before: bool = False,
 ) -> Ladder:
     """Return how so many examples are spent.
 
     The search's trials are between half of ``trial`` and all of it, whatever comes out nearest to the wanted
-    length of the last one when doubled; just that, rounded up to ``multiple``, where the user gave it.
+    length of the last one; just that, rounded up to ``multiple``, where the user gave it.
 
     Args:
         examples: training examples in all.
@@ -181,6 +212,7 @@ def plan_ladder(
         multiple: what a trial's examples must be a multiple of.
         given: whether the user chose the length of a trial.
         hours: the time that ``examples`` were worked out from.
+        as_before: as ladders were planned whose last trial is twice as long as those below it.
 
     Raises:
         BudgetError: they are too few for a search of two trials.
@@ -189,8 +221,9 @@ def plan_ladder(
     longest = -(-trial // multiple) * multiple
     shortest = longest if given else max(multiple, longest // 2 // multiple * multiple)
     lengths = range(shortest, longest + 1, multiple)
+    last_factor, final = (FACTOR, FINAL_BEFORE) if as_before else (LAST_FACTOR, FINAL)
     found = [
-        Ladder(examples=examples, trial=length, steps=steps, hours=hours)
+        Ladder(examples=examples, trial=length, steps=steps, last_factor=last_factor, hours=hours)
         for length in lengths
         for steps in range(1 + max(0, int(math.log2(examples / longest))))
     ]
@@ -207,4 +240,4 @@ def plan_ladder(
             f"{hours:g} hours come to {said}, and a search of two trials takes {least}; give about "
             f"{hours * least / examples:.1g} hours or more (--hours), or a number of --trials"
         )
-    return min(enough, key=lambda one: abs(math.log(one.final / (FINAL * examples))))
+    return min(enough, key=lambda one: abs(math.log(one.final / (final * examples))))

@@ -70,8 +70,11 @@ class Halving(PrunerSettings):
     """Nobody is stopped before this many others have reached the rung."""
 
     def trained_share(self, trials: int) -> float:  # noqa: ARG002
-        """See above: as two studies had it with a factor of 2, less with a greater one as in replays."""
-        return float(0.65 * (2 / self.factor) ** 0.44)
+        """See above: as two studies had it with a factor of 2, less with a greater one as in replays.
+
+        Where the first rung stops too, less again, as in replays with three peers.
+        """
+        return float((0.47 if self.first == 1 else 0.65) * (2 / self.factor) ** 0.44)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,15 @@ class Entry:
     """The trial of the parent that it repeats or goes on from."""
     start: int = 0
     """Rounds of its own length that it has done at its beginning; 0 where it begins anew."""
+    rate: float = 1.0
+    """Its learning rate, as a share of that of the trial that it goes on from."""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words: ``3``, or ``3 (at 0.5 of its learning rate)``."""
+        return (
+            f"{self.trial}" if self.rate == 1.0 else f"{self.trial} (at {self.rate:g} of its learning rate)"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ class StudyConfig:
     seed: int = 0
     """Seed of the sampler; that of the data order and the adapters is in ``objective``."""
     first: tuple[LoraParams, ...]
-    """The first trials: the default, then what the user enqueued; all inside the space."""
+    """The first trials: the default, then what was listed to be tried; all inside the space."""
     keep_adapters: int = 5
     """How many of the best trials keep their adapters on disk, at least 1."""
     keep_held: int = 0

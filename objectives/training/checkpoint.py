@@ -21,11 +21,8 @@ from ... import digest
 from ...atomic import sync_folder, write_atomically
 from ...errors import SpaceError, StorageError
 from ...spaces.params import LoraParams
-from ...study.checkpoint_format import GROUPS
+from ...study.checkpoint_format import GROUPS, PARAMS_KEY, spelled
 from .pack import Pack
-
-PARAMS_KEY = "params"
-"""Key in a file's metadata: the hyperparameters, as JSON."""
 
 MOST_THREADS = 8
 """That write at once: each holds a trial's state in memory."""
@@ -247,4 +244,4 @@ def owner(trial: int, seed: int, params: LoraParams, data: str) -> dict[str, str
 
 def trained(params: LoraParams, data: str) -> dict[str, str]:
     """Return the metadata that says what a file's state was trained with and on, whichever trial's it is."""
-    return {PARAMS_KEY: json.dumps(params.to_dict(), sort_keys=True), "data": data}
+    return {PARAMS_KEY: spelled(params), "data": data}

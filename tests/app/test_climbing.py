@@ -6,53 +6,26 @@ import dataclasses
 
 import pytest
 import safetensors
+from climbs import GIVEN, ONE, Heard, in_a_folder, search, trained
 from fake_processes import Worker
 from loratune import app
 from loratune.app import climbing, retraining, workers
 from loratune.app.climbing import came_from, climb, step_name
 from loratune.app.exporting import handover
+from loratune.app.request import CLIMBING
 from loratune.errors import UsageError
 from loratune.reports.load import load_view
 from loratune.reports.verdict import verdict
 from loratune.search.interrupt import StopSignal
 from loratune.storage import study_files
 from loratune.storage.store import Store
-from loratune.study.events import PointRecorded, StudyStarted
 from loratune.study.handover import provenance
-from loratune.study.ladder import BEGINS
-from loratune.study.pruners import Halving, Median, Promote
-from loratune.study.ranking import ranked
-
-GIVEN = 20_000
-ONE = app.RunOptions(workers=1)
-
-
-class Heard:
-    """Notes what begins, and asks for an end after so many points."""
-
-    def __init__(self, stop=None, after=None):
-        self.studies, self.points = [], 0
-        self.stop, self.after = stop, after
-
-    def on_event(self, event):
-        if isinstance(event, StudyStarted):
-            self.studies.append(event.study)
-        if isinstance(event, PointRecorded):
-            self.points += 1
-            if self.points == self.after:
-                self.stop.request()
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TUNE_STORAGE", raising=False)
-    monkeypatch.setattr(workers, "ProcessWorker", Worker)
+    in_a_folder(tmp_path, monkeypatch)
     return tmp_path
-
-
-def search(**values):
-    return app.SearchOptions(examples_in_all=GIVEN, seed=3, **values)
 
 
 def record(store, name):
@@ -63,30 +36,34 @@ def record(store, name):
     return [(t.number, t.params, t.seed, t.state, t.value, t.rounds) for t in trials], points
 
 
-def trained(store, name):
-    study = store.study(name)
-    return len(store.curve(study.id)) * study.facts.budget.round_examples
-
-
-def test_each_step_trains_the_best_of_the_one_below_twice_as_long_from_where_it_held():
+def test_each_step_trains_the_best_of_the_one_below_longer_from_where_it_held():
     heard = Heard()
     done = app.start(search(), ONE, observers=[heard])
     with Store.open("tune.db", mode="read") as store:
         root = store.study("demo")
         ladder = root.config.ladder
         assert ladder is not None
-        names = [step_name("demo", level) for level in range(1, ladder.steps + 1)]
+        names = [step_name("demo", ladder.times(level)) for level in range(1, ladder.steps + 1)]
         assert heard.studies == ["demo", *names]
         assert (done.study, done.trials, done.ended.why) == (names[-1], 1, "complete")
-        below = root
-        for name in names:
+        below, before = root, {}
+        for level, name in enumerate(names, 1):
             study = store.study(name)
-            assert study.facts.budget.examples == 2 * below.facts.budget.examples
-            best = ranked(store.trials(below.id))[: study.trials]
-            trials = store.trials(study.id)
+            times, begins = (3, 2) if level == ladder.steps else (2, 3)
+            assert study.facts.budget.examples == times * below.facts.budget.examples
+            going = climbing.going_up(store.trials(below.id), below.config.stage, before)
+            best = [*going[: study.trials - 1], going[0]] if level < ladder.steps else [going[0]]
+            before = {one.number: one.value for one in store.trials(below.id)}
+            trials, entries = store.trials(study.id), study.config.stage.entries
+            if len(best) > 1:
+                # In the last place the best one again, at half of its learning rate from there on.
+                half = dataclasses.replace(best[0].params, learning_rate=best[0].params.learning_rate / 2)
+                best[-1] = dataclasses.replace(best[0], params=half)
+            assert [entry.rate for entry in entries] == [1.0] * (len(best) - 1) + [0.5 if best[1:] else 1.0]
+            assert [entry.trial for entry in entries] == [trial.number for trial in best]
             assert [trial.params for trial in trials] == [trial.params for trial in best]
             rounds = {point.round for point in store.curve(study.id) if point.trial == 0}
-            assert min(rounds) == BEGINS + 1
+            assert min(rounds) == begins + 1
             below = study
         spent = sum(trained(store, name) for name in ("demo", *names))
     assert 0.8 * GIVEN < spent <= GIVEN
@@ -146,12 +123,6 @@ def test_a_search_that_is_done_is_not_done_again():
     assert heard.points == 0
 
 
-def test_a_schedule_that_cannot_go_on_is_refused_before_anything_begins(tmp_path):
-    with pytest.raises(UsageError, match=r"lr_scheduler_type: --examples-in-all .*warmup_stable_decay"):
-        app.start(search(set={"lr_scheduler_type": "cosine"}), ONE)
-    assert not (tmp_path / "tune.db").exists()
-
-
 def test_hours_become_examples_by_the_speed_that_was_measured():
     app.start(app.SearchOptions(hours=0.05, seed=3), ONE)
     with Store.open("tune.db", mode="read") as store:
@@ -160,15 +131,6 @@ def test_hours_become_examples_by_the_speed_that_was_measured():
     assert ladder is not None
     assert ladder.hours == 0.05
     assert ladder.examples == pytest.approx(0.05 * 3600 * study.facts.rows_per_second * 0.75, rel=0.01)
-
-
-def test_more_than_one_word_on_how_much_is_trained_is_refused():
-    from loratune.app.request import make_request
-
-    with pytest.raises(UsageError, match=r"--examples-in-all and --hours: .*give one"):
-        make_request(None, {"examples_in_all": 1000, "hours": 1.0})
-    with pytest.raises(UsageError, match=r"--trials and --hours"):
-        make_request(None, {"trials": 10, "hours": 1.0})
 
 
 def test_the_trained_model_is_traced_to_its_trial_of_the_search():
@@ -243,15 +205,19 @@ def test_a_trial_of_a_step_is_trained_again_from_where_it_went_on(tmp_path, held
             for state in (store.study_dir(head.id) / study_files.HELD).glob("*"):
                 if not held:
                     state.unlink()
-        study = store.study(done.study)
-        (trial,) = store.trials(study.id)
-        again = retraining.train_again(store, study, trial, tmp_path)
-        files = (store.study_dir(study.id) / trial.adapter, again)
-    states = []
-    for path in files:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            states.append(file.metadata()["state"])
-    assert states[0] == states[1]
+        steps = [store.study(head.name) for head in store.studies() if head.name != "demo"]
+        assert steps[-1].name == done.study
+        assert any(entry.rate < 1 for step in steps for entry in step.config.stage.entries)
+        for step in steps:
+            for trial in store.trials(step.id):
+                again = retraining.train_again(store, step, trial, tmp_path)
+                kept = store.study_dir(step.id) / trial.adapter
+                assert state_of(kept) == state_of(again), f"trial {trial.number} of {step.name}"
+
+
+def state_of(path):
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return file.metadata()["state"]
 
 
 def test_a_search_that_may_spend_no_more_is_over_and_not_interrupted():
@@ -259,32 +225,8 @@ def test_a_search_that_may_spend_no_more_is_over_and_not_interrupted():
     app.start(search(pruner="none"), ONE)
     with Store.open("tune.db", mode="read") as store:
         root = store.study("demo")
-        assert root.trials == len(store.trials(root.id)) < root.config.ladder.most_trials(Halving())
+        assert root.trials == len(store.trials(root.id)) < root.config.ladder.most_trials(CLIMBING)
         assert not verdict(load_view(store, "demo")).running
-
-
-def test_a_search_that_climbs_and_promotes_begins_more_trials_of_as_many_examples():
-    app.start(search(study="a", pruner="promote"), ONE)
-    app.start(search(study="b"), ONE)
-    with Store.open("tune.db", mode="read") as store:
-        a, b = (store.study(name) for name in "ab")
-        begun = [len(store.trials(study.id)) for study in (a, b)]
-        spent = [trained(store, name) for name in "ab"]
-        complete = [trial for trial in store.trials(a.id) if trial.state == "complete" and trial.number]
-    assert (a.config.pruner, b.config.pruner) == (Promote(), Halving())
-    assert a.config.ladder == b.config.ladder
-    assert begun[0] > 2 * begun[1]
-    assert max(spent) <= a.config.ladder.searching
-    assert spent[0] > 0.95 * a.config.ladder.searching
-    assert len(complete) >= a.config.ladder.planned(99)[0].count
-
-
-def test_one_that_was_begun_with_a_pruner_that_was_named_is_not_taken_for_one_of_no_name():
-    app.start(search(pruner="median"), ONE, observers=[Heard(stop := StopSignal(), 5)], stop=stop)
-    app.start(search(), ONE, observers=[Heard(stop := StopSignal(), 5)], stop=stop)
-    with Store.open("tune.db", mode="read") as store:
-        found = {head.name: store.study(head.name).config.pruner for head in store.studies()}
-    assert found == {"demo": Median(), "demo-2": Halving()}
 
 
 def test_trials_are_no_answer_to_examples_in_all():
@@ -373,7 +315,7 @@ def test_a_finished_last_step_is_spoken_of_as_trained_and_not_as_a_winner_among_
     assert handed.trained[0].startswith("It went on from trial ")
     assert not any("short trial runs high" in words for words in provenance(handed))
     with Store.open("tune.db", mode="read") as store:
-        first = load_view(store, step_name("demo", 1))
+        first = load_view(store, step_name("demo", 2))
     # A step on the way is no end: its configuration was chosen, and goes on to be trained.
     assert handover(first).trained == ()
     assert "is the best of" in verdict(first).headline

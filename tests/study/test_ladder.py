@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from loratune.errors import BudgetError
 from loratune.study.budget import plan_budget
-from loratune.study.ladder import FACTOR, FINAL, KEPT, NEW, Ladder, Step, plan_ladder
+from loratune.study.ladder import FACTOR, FINAL, KEPT, LAST_FACTOR, Ladder, Step, plan_ladder
 
 MULTIPLE = 256
 
@@ -20,11 +22,17 @@ def ladders(least: int = 2_000) -> st.SearchStrategy[Ladder]:
     )
 
 
+def new(ladder: Ladder, level: int) -> float:
+    """Return what a trial of a step costs where it goes on from the sixth of eight parts of one below."""
+    below, length = (ladder.trial * ladder.times(up) for up in (level - 1, level))
+    return length - 0.75 * below
+
+
 def climbed(ladder: Ladder, spent: int, candidates: int) -> list[Step]:
     """Return every step that is taken, and check the examples as they are spent."""
     steps: list[Step] = []
     while (step := ladder.next_step(level=len(steps), spent=spent, candidates=candidates)) is not None:
-        spent += int(step.count * NEW * step.examples)
+        spent += int(step.count * new(ladder, step.level))
         assert spent <= ladder.examples
         steps.append(step)
         candidates = step.count
@@ -43,19 +51,23 @@ def test_search_and_steps_together_never_take_more_than_was_given(data: st.DataO
 
 
 @given(ladders())
-def test_fewer_go_up_each_time_and_the_last_step_is_one_trial_twice_as_long_as_those_below(ladder) -> None:
+def test_fewer_go_up_each_time_for_twice_as_long_and_the_last_step_is_one_trial_thrice_as_long(
+    ladder,
+) -> None:
     steps = climbed(ladder, ladder.searching, 200)
     counts = [step.count for step in steps]
     assert counts == sorted(counts, reverse=True)
     assert all(count <= KEPT for count in counts)
-    assert [step.examples for step in steps] == [ladder.trial * FACTOR**step.level for step in steps]
+    lengths = [ladder.trial, *(step.examples for step in steps)]
+    times = [FACTOR] * (len(steps) - 1) + [LAST_FACTOR]
+    assert [after / before for before, after in itertools.pairwise(lengths)] == times[: len(steps)]
     if steps:
         assert counts[-1] == 1
         assert steps[-1].examples == ladder.final
 
 
 @given(st.integers(30_000, 5_000_000))
-def test_the_last_trial_is_about_two_fifths_of_all_examples(examples: int) -> None:
+def test_the_last_trial_has_about_half_of_all_examples(examples: int) -> None:
     ladder = plan_ladder(examples, trial=1536, multiple=MULTIPLE)
     assert 0.7 * FINAL <= ladder.final / examples <= 1.3 * FINAL
 
@@ -118,7 +130,9 @@ def test_a_length_that_was_given_is_rounded_up_as_a_budget_is_so_that_each_step_
         for length in lengths
     ]
     assert len(budgets) > 4
-    assert budgets == lengths == [1024 * 2**level for level in range(len(lengths))]
+    assert budgets == lengths
+    assert lengths[:-1] == [1024 * 2**level for level in range(len(lengths) - 1)]
+    assert lengths[-1] == 3 * lengths[-2]
 
 
 def test_batch_sizes_of_a_large_multiple_make_longer_trials():
@@ -129,10 +143,18 @@ def test_batch_sizes_of_a_large_multiple_make_longer_trials():
 def test_with_less_left_than_planned_it_still_climbs_as_far_as_that_pays(data: st.DataObject) -> None:
     ladder = plan_ladder(data.draw(st.integers(20_000, 2_000_000)), trial=1536, multiple=MULTIPLE)
     assume(ladder.steps > 0)
-    one_step = int(NEW * 2 * ladder.trial) + 1
+    one_step = int(new(ladder, 1)) + 1
     left = data.draw(st.integers(one_step, ladder.examples))
     steps = climbed(ladder, ladder.examples - left, 50)
     assert steps
-    cost_of_one_each = sum(NEW * ladder.trial * FACTOR**level + 1 for level in range(1, ladder.steps + 1))
+    cost_of_one_each = sum(new(ladder, level) + 1 for level in range(1, ladder.steps + 1))
     if left >= cost_of_one_each:
         assert steps[-1].last
+
+
+def test_a_ladder_of_before_the_last_factor_was_stored_has_a_last_trial_twice_as_long() -> None:
+    stored = {"examples": 107_520, "trial": 1280, "steps": 5, "counts": [1, 2, 2, 3, 4], "hours": None}
+    before = Ladder.from_json(stored)
+    assert before.final == 32 * 1280
+    assert [before.begins(level) for level in (1, 5)] == [3, 3]
+    assert before.new_examples(5) == 25_600
