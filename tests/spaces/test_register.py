@@ -42,6 +42,7 @@ USED = {
         "app/plain_training.py",
         "objectives/testing/fake.py",
         "reports/yardsticks.py",
+        "study/ladder.py",
     },
     "batch_size": {
         *SESSION,
