@@ -178,10 +178,7 @@ def _stage(store: Store, below: StudyRecord, step: Step, ladder: Ladder) -> Stag
     ]
     lower = at_lower_rate(entries[0].params, below.config.space)
     if step.count > 1 and lower is not None:
-        entries = [
-            *entries[: step.count - 1],
-            dataclasses.replace(entries[0], params=lower, rate=LOWER),
-        ]
+        entries[step.count - 1 :] = [dataclasses.replace(entries[0], params=lower, rate=LOWER)]
     return Stage(kind="longer", parent=below.name, entries=tuple(entries))
 
 
@@ -199,20 +196,18 @@ def going_up(
         stage: what its trials are; None of a search, whose trials all begin at their own rate.
         before: the losses of the trials that these went on from, by their numbers.
     """
-    found = ranked(trials)
     if stage is None:
-        return found
+        return ranked(trials)
     standing: dict[int, TrialRecord] = {}
-    for one in found:
+    for one in ranked(trials):
         entry = stage.entries[one.number]
         ahead = standing.get(entry.trial)
-        if ahead is None:
-            standing[entry.trial] = one
-        elif entry.rate > stage.entries[ahead.number].rate and not _gains_more(
-            ahead, one, before[entry.trial]
-        ):
-            del standing[entry.trial]  # it takes its own place, which may be behind others
-            standing[entry.trial] = one
+        if ahead is not None:
+            higher = entry.rate > stage.entries[ahead.number].rate
+            if not higher or _gains_more(ahead, one, before[entry.trial]):
+                continue
+            del standing[entry.trial]  # it stands in its own place, which may be behind others
+        standing[entry.trial] = one
     return tuple(standing.values())
 
 

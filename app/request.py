@@ -60,6 +60,11 @@ class Request:
         return self.search.examples_in_all is not None or self.search.hours is not None
 
     @property
+    def climbs_as_now(self) -> bool:
+        """Whether it climbs by what has been found best since."""
+        return self.climbs and not self.as_before
+
+    @property
     def storage(self) -> str:
         """Where the database is."""
         return self.search.storage or default_storage()
@@ -115,7 +120,8 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
     if first != base.default:
         source += "; moved to the nearest point of the space"
     # The presets' rates are those of a schedule that falls from its peak on; held, a lower one is best.
-    lower = at_lower_rate(first, space) if request.climbs and not request.as_before else None
+    half = at_lower_rate(first, space) if request.climbs_as_now else None
+    lower = () if half is None else (half,)
     search = request.search
     ladder = None if search.examples_in_all is None else ladder_of(request, space.batch_sizes())
     check_installed(search.metric)
@@ -138,11 +144,7 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
         sampler=_installed(search.sampler),
         pruner=_pruner(request),
         seed=search.seed,
-        first=(
-            first,
-            *([lower] if lower is not None else []),
-            *(_enqueued(values, first) for values in search.enqueue or ()),
-        ),
+        first=(first, *lower, *(_enqueued(values, first) for values in search.enqueue or ())),
         keep_adapters=search.keep_adapters,
         keep_held=0 if ladder is None else ladder.kept,
         ladder=ladder,
@@ -197,7 +199,7 @@ def _pruner(request: Request) -> PrunerSettings:
     rung on, and begins more trials of as many examples (docs/search.md).
     """
     named = "pruner" in request.search.model_fields_set
-    return CLIMBING if request.climbs and not named and not request.as_before else request.search.pruner
+    return CLIMBING if request.climbs_as_now and not named else request.search.pruner
 
 
 def _held(space: SearchSpace, request: Request) -> SearchSpace:

@@ -51,9 +51,8 @@ class Entry:
     @property
     def origin(self) -> str:
         """Where it comes from, in words: ``3``, or ``3 (at 0.5 of its learning rate)``."""
-        return (
-            f"{self.trial}" if self.rate == 1.0 else f"{self.trial} (at {self.rate:g} of its learning rate)"
-        )
+        slower = "" if self.rate == 1.0 else f" (at {self.rate:g} of its learning rate)"
+        return f"{self.trial}{slower}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

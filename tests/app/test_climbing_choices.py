@@ -53,13 +53,19 @@ def complete(*losses):
     return [dataclasses.replace(one, number=number, value=loss) for number, loss in enumerate(losses)]
 
 
+def stage_of(*trials_and_rates):
+    """Return a step whose trials went on from these trials, at these rates."""
+    (one,) = complete(0.4)
+    entries = (
+        Entry(params=one.params, seed=0, trial=trial, start=3, rate=rate) for trial, rate in trials_and_rates
+    )
+    return Stage(kind="longer", parent="demo", entries=tuple(entries))
+
+
 def goes_up(before, *losses_and_rates):
     """Return who goes up of trials of these losses, which went on at these rates from one of ``before``."""
     trials = complete(*(loss for loss, _ in losses_and_rates))
-    entries = tuple(
-        Entry(params=trials[0].params, seed=0, trial=7, start=3, rate=rate) for _, rate in losses_and_rates
-    )
-    stage = Stage(kind="longer", parent="demo", entries=entries)
+    stage = stage_of(*((7, rate) for _, rate in losses_and_rates))
     return [trial.number for trial in going_up(trials, stage, {7: before})]
 
 
@@ -82,9 +88,7 @@ def test_a_lower_rate_that_is_behind_stays_there():
 
 def test_a_lower_rate_that_yields_leaves_its_trial_behind_whoever_is_better_than_that():
     trials = complete(0.396, 0.397, 0.45)
-    entries = [Entry(params=trials[0].params, seed=0, trial=trial, start=3) for trial in (7, 8, 7)]
-    entries[0] = dataclasses.replace(entries[0], rate=0.5)
-    stage = Stage(kind="longer", parent="demo", entries=tuple(entries))
+    stage = stage_of((7, 0.5), (8, 1.0), (7, 1.0))
     assert [trial.number for trial in going_up(trials, stage, {7: 0.7, 8: 0.7})] == [1, 2]
 
 
@@ -93,10 +97,7 @@ def test_of_what_is_selected_by_a_metric_the_metric_alone_says_which_rate_goes_u
         dataclasses.replace(trial, score=score)
         for trial, score in zip(complete(0.4, 0.4), (0.7, 0.9), strict=True)
     ]
-    entries = tuple(
-        Entry(params=trials[0].params, seed=0, trial=7, start=3, rate=rate) for rate in (1.0, 0.5)
-    )
-    stage = Stage(kind="longer", parent="demo", entries=entries)
+    stage = stage_of((7, 1.0), (7, 0.5))
     assert [trial.number for trial in going_up(trials, stage, {7: 0.7})] == [1]
 
 
