@@ -66,11 +66,11 @@ STAGES = (
     Stage(name="shape_large", seconds=60, question="a micro-step at the shapes of 1.5B and 8B"),
     Stage(name="plain", seconds=45, question="the same steps in plain PEFT, one trial at a time"),
     Stage(name="probes", seconds=40, question="what this GPU and torch would allow"),
-    Stage(name="sweep", seconds=60, question="0.5B over trials, batch and length"),
+    Stage(name="sweep", seconds=90, question="0.5B over trials, batch and length"),
     Stage(name="profile", seconds=30, question="where the time of a micro-step goes"),
     Stage(name="four_bit", seconds=40, question="a base of 4 and of 8 bits"),
     Stage(name="boundary", seconds=45, question="what a round's end costs"),
-    Stage(name="replay", seconds=80, question="a micro-step replayed from a recording"),
+    Stage(name="replay", seconds=50, question="a micro-step replayed from a recording"),
     Stage(
         name="memory",
         seconds=110,

@@ -52,6 +52,10 @@ class ModelShape:
     """Tokens that a block with a sliding window sees; 0: no block has one."""
     windowed_layers: int = 0
     """Blocks with a sliding window."""
+    fused_norms: bool = False
+    """Whether a norm is one operation, which keeps its input as it is rather than in float32."""
+    fused_loss: bool = False
+    """Whether the loss's derivative is written down, as on a GPU, rather than left to autograd."""
 
     @property
     def queries(self) -> int:
@@ -168,21 +172,22 @@ def layer_bytes(shape: ModelShape, load: Load) -> int:
     """Return the bytes that one block keeps for the backward pass of one example.
 
     After the count of Korthikanti et al. (2022), section 4.1, redone for frozen weights and counted on
-    Transformers' own layers: per token both norms' inputs, which are in float32; queries, keys, values and
+    Transformers' own layers: per token both norms' inputs, in float32 unless fused; queries, keys, values and
     attention's output; the MLP's gate, its activation and up (without a gate, the activation's input); the
     inputs of the adapted layers, and for each its product with A (``rank``). Eager attention keeps its
     scores, a sliding window a mask, and both keep keys and values once for each query head.
     """
     hidden, width, queries, keys = shape.hidden_size, shape.dtype_bytes, shape.queries, shape.keys
     masked = 0 < shape.window <= load.length and shape.windowed_layers > 0
-    per_token = 2 * FLOAT32 * hidden + width * inputs_kept(shape, load)
+    normed = width if shape.fused_norms else FLOAT32
+    per_token = 2 * normed * hidden + width * inputs_kept(shape, load)
     per_token += width * (2 * queries + 2 * (queries if load.eager or masked else keys))
     per_token += width * (3 if shape.gated else 1) * shape.intermediate_size
     per_token += width * load.rank * load.targets_per_layer
     # What both norms and attention keep of each token, a number each.
     per_token += FLOAT32 * (2 + shape.heads)
     if shape.normed_heads:
-        per_token += FLOAT32 * (queries + keys)
+        per_token += normed * (queries + keys)
     if load.eager:
         per_token += (FLOAT32 if width == FLOAT32 else FLOAT32 + width) * shape.heads * load.length
     elif masked:
@@ -218,7 +223,7 @@ def backward_bytes(shape: ModelShape) -> int:
     them where it goes by float32.
     """
     width, hidden = shape.dtype_bytes, shape.hidden_size
-    norm = (6 if width == FLOAT32 else 11) * hidden
+    norm = (3 if shape.fused_norms else 6 if width == FLOAT32 else 11) * hidden
     return width * max(norm, 2 * shape.intermediate_size + hidden)
 
 
@@ -228,8 +233,13 @@ def forward_bytes(shape: ModelShape) -> int:
 
 
 def head_bytes(shape: ModelShape, positions: int) -> int:
-    """Return the bytes of one chunk at the head: float32 logits, log-softmax, both gradients."""
-    return positions * shape.vocab_size * 4 * FLOAT32
+    """Return the bytes of one chunk at the head: float32 logits, log-softmax, both gradients.
+
+    Fused, there are logits as the model has numbers, the same in float32 and their log-softmax; the
+    gradient takes the place of the second.
+    """
+    each = shape.dtype_bytes + 2 * FLOAT32 if shape.fused_loss else 4 * FLOAT32
+    return positions * shape.vocab_size * each
 
 
 def slots_and_groups(available: int, once: int, *, row: int, training: int, at_once: int) -> tuple[int, int]:

@@ -23,7 +23,7 @@ def run(stage: Stage) -> None:
     counts = (1,) if stage.toy else processes_that_fit(steps.weight_bytes(base), free_bytes(stage))
     del base
     stage.free()
-    trials, examples = 3 if stage.toy else 64, 256
+    trials, examples = 3 if stage.toy else 48, 256
     arguments = throughput.make_parser().parse_args(
         [
             *(f"--trials={trials}", f"--examples={examples}", f"--eval-examples={16 if stage.toy else 64}"),

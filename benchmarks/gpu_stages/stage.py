@@ -24,6 +24,7 @@ from loratune.demo import model_path
 from loratune.objectives.data.dataset import Split
 from loratune.objectives.training.batches import Batch, collate
 from loratune.objectives.training.model import BaseModel, hold
+from loratune.objectives.training.norms import fuse_norms
 from loratune.objectives.training.targets import resolve_targets
 from loratune.study.facts import Geometry
 
@@ -205,7 +206,16 @@ def make_base(
     with stage.device:
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
     # Buffers that a library makes elsewhere come along.
-    return hold(model.to(stage.device), stage.device, dtype, name_or_path=name)
+    model.to(stage.device)
+    if stage.device.type == "cuda":
+        fuse_norms(model)
+    return hold(model, stage.device, dtype, name_or_path=name)
+
+
+def as_in_transformers(base: BaseModel) -> None:
+    """Give a model the norms of Transformers back, as a peer has them."""
+    for module in base.model.modules():
+        vars(module).pop("forward", None)
 
 
 def save_model(stage: Stage, base: BaseModel) -> Path:

@@ -20,6 +20,7 @@ from loratune.objectives.training.head import chunk_rows
 from loratune.objectives.training.model import BaseModel
 from loratune.objectives.training.optimizer import Step, adamw, clip_by_row_norm
 from loratune.objectives.training.pack import Pack
+from loratune.objectives.training.replay import MOST_TOKENS, SEEN
 from loratune.objectives.training.targets import features
 from loratune.study.facts import Geometry
 
@@ -137,6 +138,23 @@ def measure(stage: Stage, base: BaseModel, pack: Pack, batches: Sequence[Batch],
     return Timing(**{name: statistics.median(spans) for name, spans in parts.items()})
 
 
+def replayed(stage: Stage, pack: Pack, batches: Sequence[Batch], repeats: int = 5) -> float | None:
+    """Time a micro-step whose passes are replayed, in milliseconds; None where none is recorded."""
+    if stage.device.type != "cuda" or batches[0].tokens.numel() > MOST_TOKENS:
+        return None
+    group = pack.slots // len(batches)
+
+    def once() -> None:
+        for number, batch in enumerate(batches):
+            pack.accumulate(batch, [None] * group, slice(number * group, (number + 1) * group))
+
+    pack.replay_passes()
+    for _ in range(SEEN + 1):
+        once()
+    assert pack.replays is not None
+    return None if pack.replays.failed else stage.time(once, repeats=repeats, warm=0)
+
+
 def step_optimizer(pack: Pack, number: int) -> None:
     """Clip and update every trial, as a session does once a batch is whole."""
     clip_by_row_norm(list(pack.grads), 1.0)
@@ -155,9 +173,18 @@ def step_optimizer(pack: Pack, number: int) -> None:
 
 
 def micro_step(
-    stage: Stage, base: BaseModel, geometry: Geometry, case: dict[str, Any], repeats: int = 5
+    stage: Stage,
+    base: BaseModel,
+    geometry: Geometry,
+    case: dict[str, Any],
+    repeats: int = 5,
+    *,
+    replays: bool = False,
 ) -> None:
-    """Measure a case (trials, groups of, rows, length) and tell its times, rate and memory."""
+    """Measure a case (trials, groups of, rows, length) and tell its times, rate and memory.
+
+    With ``replays`` once more with recorded passes, as a search takes them where twice its slots would fit.
+    """
     trials, group, rows, length = (case[name] for name in ("trials", "groups_of", "rows", "length"))
     stage.reset_peak()
     pack = make_pack(base, geometry, trials)
@@ -165,12 +192,19 @@ def micro_step(
         batches = [make_batch(base, trials=group, rows=rows, length=length) for _ in range(trials // group)]
         timing = measure(stage, base, pack, batches, repeats)
         said = estimate(base, geometry, slots=trials, together=group, rows=rows, length=length)
+        tokens, memory_said = trials * rows * length, memory_told(stage, said)
+        again = replayed(stage, pack, batches, repeats) if replays else None
+        faster: dict[str, Any] = {}
+        if again is not None:
+            faster["replayed_ms_a_trial"] = (again + timing.optimizer) / trials
+            faster["replayed_tflops"] = rate(base, geometry, tokens, again)["layer_tflops"]
         stage.tell(
             "micro-step",
             **case,
             **timing.told(stage, trials),
-            **rate(base, geometry, trials * rows * length, timing.whole),
-            **memory_told(stage, said),
+            **rate(base, geometry, tokens, timing.whole),
+            **faster,
+            **memory_said,
         )
     finally:
         free(pack)

@@ -24,7 +24,7 @@ def run(stage: Stage) -> None:
             group = 1 if stage.toy else steps.group_of(trials, rows, length)
             case = {"shape": "0.5B", "trials": trials, "groups_of": group, "rows": rows, "length": length}
             with stage.attempt("micro-step", **case):
-                steps.micro_step(stage, base, geometry, case, repeats=2)
+                steps.micro_step(stage, base, geometry, case, repeats=2, replays=True)
 
 
 def batches(stage: Stage) -> list[tuple[int, int]]:

@@ -21,6 +21,7 @@ from .attention import head_shape, keeps_scores
 from .groups import at_once
 from .head import chunk_rows
 from .model import BaseModel
+from .norms import fused
 from .quantized import weight_bytes
 from .stream import padded_length
 from .targets import features
@@ -143,6 +144,8 @@ def shape_of(base: BaseModel) -> memory.ModelShape:
         normed_heads="q_norm" in names,
         window=window,
         windowed_layers=windowed,
+        fused_norms=fused(base.model),
+        fused_loss=base.device.type == "cuda",
     )
 
 

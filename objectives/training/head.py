@@ -3,7 +3,9 @@
 The full ``[rows, T, vocab]`` logits never exist: the supervised hidden states go through the head in
 chunks, and the gradient that comes back is that of the hidden states. On a CPU trials go one by one, in
 chunks padded to a multiple of 16 rows, because a matrix product of fewer rows takes another path in the
-CPU's library and rounds differently. On a GPU, which rounds by shape in any case, all trials go together.
+CPU's library and rounds differently. On a GPU, which rounds by shape in any case, all trials go together,
+and the derivative is written down rather than left to autograd: the logits of a large vocabulary are read
+and written a third as often (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -49,25 +51,64 @@ def head_loss(
     states = hidden.detach().reshape(-1, hidden.shape[-1])
     gradient = torch.zeros_like(states) if want_gradient else None
     losses = torch.zeros(rows, device=hidden.device)
+    loss_of = _loss_in_few_passes if hidden.device.type == "cuda" else _loss_by_autograd
     for cut in _chunks(supervised.counts, vocab_size, hidden.device):
         positions, labels = supervised.positions[cut], supervised.labels[cut]
         picked = _padded(states[positions]).requires_grad_(want_gradient)
         with torch.set_grad_enabled(want_gradient):
-            logits = head(picked)[: len(labels)].float()
-            loss = functional.cross_entropy(logits, labels, reduction="none")
+            logits = head(picked)
+            if len(logits) != len(labels):
+                logits = logits[: len(labels)]
+            chosen = None if factors is None else _of_rows(factors, rows)[supervised.rows[cut]]
+            loss, back = loss_of(logits, labels, picked, chosen)
         if gradient is not None:
-            total = (
-                loss.sum()
-                if factors is None
-                else (loss * _of_rows(factors, rows)[supervised.rows[cut]]).sum()
-            )
-            (back,) = torch.autograd.grad(total, picked)
             gradient.index_copy_(0, positions, back[: len(labels)])
         losses.index_add_(0, supervised.rows[cut], loss.detach())
         if correct is not None:
             correct.index_add_(0, supervised.rows[cut], (logits.argmax(dim=-1) == labels).to(correct.dtype))
     trials = len(supervised.counts)
     return losses.view(trials, -1), None if gradient is None else gradient.reshape(hidden.shape)
+
+
+def _loss_by_autograd(
+    logits: torch.Tensor, labels: torch.Tensor, picked: torch.Tensor, factors: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ``[c]`` the losses of ``[c, vocab]`` logits, and the gradient of ``picked`` if it asks for one.
+
+    Args:
+        logits: of the first rows of ``picked``.
+        labels: ``[c]`` the tokens that should be likeliest.
+        picked: ``[≥ c, d]`` what the logits were computed from; wanted where it asks for a gradient.
+        factors: ``[c]`` what each loss counts in it; None: one.
+    """
+    loss = functional.cross_entropy(logits.float(), labels, reduction="none")
+    if not picked.requires_grad:
+        return loss, picked[:0]
+    (back,) = torch.autograd.grad((loss if factors is None else loss * factors).sum(), picked)
+    return loss, back
+
+
+def _loss_in_few_passes(
+    logits: torch.Tensor, labels: torch.Tensor, picked: torch.Tensor, factors: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what ``_loss_by_autograd`` does, of fewer operations that are as wide as the vocabulary.
+
+    The derivative of a loss by its logits is their softmax less one at the label. It is computed in float32
+    and rounded once, as autograd does.
+    """
+    scores = functional.log_softmax(logits.detach(), dim=-1, dtype=torch.float32)
+    at_label = labels[:, None]
+    loss = -scores.gather(1, at_label).squeeze(1)
+    if not picked.requires_grad:
+        return loss, picked[:0]
+    of_label = torch.expm1(-loss)
+    if factors is not None:
+        scores += factors.log()[:, None]
+        of_label = of_label * factors
+    slopes = torch.exp(scores, out=torch.empty_like(scores, dtype=logits.dtype))
+    slopes.scatter_(1, at_label, of_label[:, None].to(slopes.dtype))
+    (back,) = torch.autograd.grad(logits, picked, slopes)
+    return loss, back
 
 
 def next_tokens(head: torch.nn.Module, hidden: torch.Tensor, last: torch.Tensor) -> torch.Tensor:

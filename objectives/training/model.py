@@ -26,6 +26,7 @@ from ..hub import advice_of, causes, not_cached
 from ..quantization import quantized_already
 from .device import device_name, find_device, find_dtype
 from .fitting import card_bytes, check_fits
+from .norms import fuse_norms
 from .quantized import check_quantized, check_trainable, hold_for_training, settings_for
 
 
@@ -99,6 +100,8 @@ def load_model(config: ModelConfig) -> BaseModel:
         )
     _check_weights(config, model, info)
     check_trainable(config.name_or_path, model)
+    if device.type == "cuda":
+        fuse_norms(model)
     return hold(model, device, dtype, name_or_path=config.name_or_path, revision=revision)
 
 

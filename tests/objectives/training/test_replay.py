@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from loratune.objectives.training import replay
-from loratune.objectives.training.replay import Replays, agree
+from loratune.objectives.training.replay import Replays, allowed, apart
 
 GRADIENTS = torch.zeros(2, 4)
 
@@ -122,21 +122,21 @@ def test_after_a_failure_nothing_that_was_recorded_before_is_replayed() -> None:
 def test_a_recorded_pass_must_compute_what_it_recorded(dtype: torch.dtype, rounding: float) -> None:
     torch.manual_seed(0)
     expected = torch.randn(4, 8, 16)
-    assert agree((expected * (1 + rounding)).to(dtype), expected.to(dtype), dtype)
-    assert not agree((expected * (1 + 20 * rounding)).to(dtype), expected.to(dtype), dtype)
-    assert not agree(expected.flip(0).to(dtype), expected.to(dtype), dtype)
+    assert apart((expected * (1 + rounding)).to(dtype), expected.to(dtype)) <= allowed(dtype)
+    assert apart((expected * (1 + 20 * rounding)).to(dtype), expected.to(dtype)) > allowed(dtype)
+    assert apart(expected.flip(0).to(dtype), expected.to(dtype)) > allowed(dtype)
 
 
 def test_a_trial_that_diverges_does_not_keep_its_neighbours_from_being_replayed() -> None:
     expected = torch.ones(4, 8, 16)
     expected[1] = float("nan")
     expected[2, 0] = float("inf")
-    assert agree(expected.clone(), expected, torch.float32)
-    assert not agree(torch.where(torch.isfinite(expected), 2.0, expected), expected, torch.float32)
+    assert apart(expected.clone(), expected) == 0
+    assert apart(torch.where(torch.isfinite(expected), 2.0, expected), expected) > allowed(torch.float32)
 
 
 @pytest.mark.parametrize("rows", [slice(0, 4), slice(2, 3)])
 def test_a_recording_that_gives_no_numbers_is_found(rows: slice) -> None:
     broken = torch.ones(4, 8, 16)
     broken[rows] = float("nan")
-    assert not agree(broken, torch.ones(4, 8, 16), torch.float32)
+    assert not apart(broken, torch.ones(4, 8, 16)) <= allowed(torch.float32)
