@@ -22,7 +22,7 @@ from ..reports.verdict import went_on_from
 from ..reports.view import StudyView
 from ..search.study_record import objective_of
 from ..storage.store import Store
-from ..study.format import counted, show_state
+from ..study.format import counted
 from ..study.full_run import EPOCHS
 from ..study.handover import Compared, Handover, check_gain
 from ..study.ranking import best_trial
@@ -146,7 +146,7 @@ def handover(view: StudyView, number: int | None = None, *, epochs: float = EPOC
         trial=trial,
         examples=view.examples_seen(trial),
         best=best is not None and best.number == trial.number,
-        live=view.live,
+        state=view.state_of(trial),
         epochs=epochs,
         compared=_compared(view, trial),
         base_score=view.base_score,
@@ -233,8 +233,7 @@ def _with_weights(
     record, study = handed.trial, handed.study
     with Store.open(where, mode="read") as store:
         if record.state not in ("complete", "pruned"):
-            state = show_state(record.state, handed.live)
-            raise ReportError(f"trial {record.number} is {state}: it has no adapter to export")
+            raise ReportError(f"trial {record.number} is {handed.state}: it has no adapter to export")
         retraining.check_model(store, study)
         if (why := retraining.why_gone(store, study, record)) is None:
             adapter = retraining.kept_file(store, study, record)

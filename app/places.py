@@ -68,7 +68,7 @@ def find_places(chosen: str, facts: Facts, machine: Machine, *, first: str | Non
         return Places(gpus=gpus)
     now = "1 GPU is" if there == 1 else f"{there} GPUs are"
     then = "1 GPU" if before == 1 else f"{before} GPUs"
-    return Places(gpus=gpus, note=f"{now} here, {then} where the study was made; one worker trains on each")
+    return Places(gpus=gpus, note=f"{now} here, {then} where the study was made; workers share what is here")
 
 
 def count_workers(

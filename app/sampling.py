@@ -13,7 +13,7 @@ from ..reports.answer_facts import BASE, beside_the_base
 from ..reports.samples import SampledPrompt, Samples
 from ..reports.view import StudyView
 from ..storage.store import Store
-from ..study.format import counted, show_state
+from ..study.format import counted
 from ..study.records import TrialRecord
 from . import retraining
 from .default_storage import default_storage
@@ -87,5 +87,5 @@ def samples(
 
 def _left_out(view: StudyView, trial: TrialRecord, name: str, why: str) -> str:
     if trial.state not in ("complete", "pruned"):
-        return f"{name} is not here: it is {show_state(trial.state, view.live)} and has no adapter."
+        return f"{name} is not here: it is {view.state_of(trial)} and has no adapter."
     return f"{name} is not here: its adapter {why}. With --retrain it is trained again."

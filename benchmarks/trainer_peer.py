@@ -29,6 +29,7 @@ import torch
 import transformers
 from loratune.objectives.data.dataset import Split, TokenizedData, load_data
 from loratune.objectives.training.model import BaseModel, load_model, load_tokenizer
+from loratune.objectives.training.norms import unfuse_norms
 from loratune.objectives.training.preparation import peak_memory
 from loratune.objectives.training.rng import initial_a
 from loratune.objectives.training.stream import Stream
@@ -195,6 +196,7 @@ def main() -> None:
     model = ModelConfig(name_or_path=job["model"], device=job["device"])
     began = time.perf_counter()
     base = load_model(model)
+    unfuse_norms(base.model)  # a user's have nothing of ours
     loaded = time.perf_counter()
     tokenizer = load_tokenizer(model)
     tokenizer.padding_side = "right"

@@ -24,6 +24,7 @@ def methods(
     context: int,
     slack: float = 0.0,
     plain_scores: bool = False,
+    plain_positions: int = 0,
 ) -> tuple[MethodMemory, ...]:
     """Return what each method takes, the most demanding first.
 
@@ -36,6 +37,7 @@ def methods(
         context: bytes of libraries and of the process.
         slack: share of what comes and goes that the allocator keeps beside it.
         plain_scores: whether attention keeps its scores in float32, as plain training has it.
+        plain_positions: positions whose loss plain training takes at once; 0: those of ``load``.
     """
     embedding = shape.vocab_size * shape.hidden_size
     # Embedding and head are never quantised, nor is there one in a layer.
@@ -45,9 +47,14 @@ def methods(
 
     def plain(trained: int, reaching: int) -> MemoryParts:
         # Below the first layer that is trained nothing is kept for a backward pass.
-        held = dataclasses.replace(shape, dtype_bytes=memory.FLOAT32, layers=reaching)
+        # Its loss is left to autograd wherever it trains, over all positions at once.
+        held = dataclasses.replace(shape, dtype_bytes=memory.FLOAT32, layers=reaching, fused_loss=False)
         weights = memory.FLOAT32 * numbers
-        own = dataclasses.replace(load, eager=load.eager or plain_scores)
+        own = dataclasses.replace(
+            load,
+            eager=load.eager or plain_scores,
+            head_positions=max(load.head_positions, plain_positions),
+        )
         found = memory.predict_plain(held, own, weights=weights, trained=trained, context=context)
         # The optimizer goes through one tensor at a time, the largest of which is the embedding.
         found = dataclasses.replace(found, optimizer=memory.FLOAT32 * min(trained, embedding))

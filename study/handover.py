@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from ..errors import ReportError
-from .format import counted, show_loss, show_share, show_state
+from .format import counted, show_loss, show_share
 from .full_run import EPOCHS, FullRun
 from .metric import METRICS
 from .parts import StudyParts
@@ -42,8 +42,8 @@ class Handover(StudyParts):
     """Training examples that it has seen."""
     best: bool
     """Whether it is the best of its study."""
-    live: bool = True
-    """Whether a process runs the study now."""
+    state: str
+    """The trial's state in a word: one that has not ended runs, waits for a place or is interrupted."""
     epochs: float = EPOCHS
     """Length of the full run that is written."""
     adapter: Path | None = None
@@ -138,7 +138,7 @@ def provenance(handed: Handover, run: FullRun | None = None) -> tuple[str, ...]:
         )
     else:
         ended = trial.state != "running"
-        loss = f"it ended as {trial.state}" if ended else f"it is {show_state(trial.state, handed.live)}"
+        loss = f"it ended as {trial.state}" if ended else f"it is {handed.state}"
         loss += ", so it has no final loss: its configuration is untested at full length."
     no_gain = "Warning: it is no better than the base model; training with it gains nothing."
     per_token = (

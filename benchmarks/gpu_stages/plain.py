@@ -12,7 +12,8 @@ import warnings
 import peft
 import torch
 from gpu_stages import shape_large, shape_small, sweep
-from gpu_stages.stage import MIB, Stage, as_in_transformers, make_base, make_config, random_split
+from gpu_stages.stage import MIB, Stage, make_base, make_config, random_split
+from loratune.objectives.training.norms import unfuse_norms
 
 IGNORED = -100
 
@@ -29,7 +30,7 @@ def run(stage: Stage) -> None:
 
 def _measure(stage: Stage, shape: str, cases: list[tuple[int, int]]) -> None:
     base = make_base(stage, make_config(stage, shape))
-    as_in_transformers(base)
+    unfuse_norms(base.model)
     rank = 8 if stage.toy else shape_small.RANK
     config = peft.LoraConfig(task_type="CAUSAL_LM", r=rank, lora_alpha=rank, target_modules="all-linear")
     with warnings.catch_warnings():

@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 import transformers
 from gpu_stages.searching import Search
-from gpu_stages.stage import TOY, Stage, as_in_transformers, make_base, make_geometry
+from gpu_stages.stage import TOY, Stage, make_base, make_geometry
 from loratune.demo import data_path, model_path
 from loratune.objectives.base import Done
 from loratune.objectives.data.dataset import load_data
 from loratune.objectives.testing.reference import run_reference
 from loratune.objectives.training.model import load_model, load_tokenizer
+from loratune.objectives.training.norms import unfuse_norms
 from loratune.objectives.training.selfcheck import check_pack
 from loratune.objectives.training.session import Session
 from loratune.spaces.params import LoraParams
@@ -172,7 +173,7 @@ def _against_reference(stage: Stage, dtype: str) -> None:
     ours = _train(session, {0: TRIAL}, stage.folder)[0]
     session.close()
     base = load_model(objective.model)
-    as_in_transformers(base)
+    unfuse_norms(base.model)
     data = load_data(
         dataclasses.replace(objective.data, cutoff_len=session.facts.data.cutoff_len),
         load_tokenizer(objective.model),

@@ -212,12 +212,6 @@ def make_base(
     return hold(model, stage.device, dtype, name_or_path=name)
 
 
-def as_in_transformers(base: BaseModel) -> None:
-    """Give a model the norms of Transformers back, as a peer has them."""
-    for module in base.model.modules():
-        vars(module).pop("forward", None)
-
-
 def save_model(stage: Stage, base: BaseModel) -> Path:
     """Write a model with the demo's tokenizer, as a user's folder is; return the folder."""
     folder = stage.folder / "model"

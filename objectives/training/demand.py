@@ -19,9 +19,9 @@ from ..data.dataset import Split, TokenizedData
 from ..methods import methods
 from .attention import head_shape, keeps_scores
 from .groups import at_once
-from .head import chunk_rows
+from .head import chunk_rows, in_few_passes
 from .model import BaseModel
-from .norms import fused
+from .norms import all_fused
 from .quantized import weight_bytes
 from .stream import padded_length
 from .targets import features
@@ -87,6 +87,7 @@ def ways_to_train(base: BaseModel, demand: Demand, *, context: int) -> tuple[Met
         context=context,
         slack=demand.slack,
         plain_scores=keeps_scores(config, base.device, torch.float32),
+        plain_positions=demand.positions,
     )
 
 
@@ -144,8 +145,8 @@ def shape_of(base: BaseModel) -> memory.ModelShape:
         normed_heads="q_norm" in names,
         window=window,
         windowed_layers=windowed,
-        fused_norms=fused(base.model),
-        fused_loss=base.device.type == "cuda",
+        fused_norms=all_fused(base.model),
+        fused_loss=in_few_passes(base.device),
     )
 
 

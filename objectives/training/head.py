@@ -5,7 +5,7 @@ chunks, and the gradient that comes back is that of the hidden states. On a CPU 
 chunks padded to a multiple of 16 rows, because a matrix product of fewer rows takes another path in the
 CPU's library and rounds differently. On a GPU, which rounds by shape in any case, all trials go together,
 and the derivative is written down rather than left to autograd: the logits of a large vocabulary are read
-and written a third as often (docs/benchmarks.md).
+and written less often (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def head_loss(
     states = hidden.detach().reshape(-1, hidden.shape[-1])
     gradient = torch.zeros_like(states) if want_gradient else None
     losses = torch.zeros(rows, device=hidden.device)
-    loss_of = _loss_in_few_passes if hidden.device.type == "cuda" else _loss_by_autograd
+    loss_of = _loss_in_few_passes if in_few_passes(hidden.device) else _loss_by_autograd
     for cut in _chunks(supervised.counts, vocab_size, hidden.device):
         positions, labels = supervised.positions[cut], supervised.labels[cut]
         picked = _padded(states[positions]).requires_grad_(want_gradient)
@@ -68,6 +68,11 @@ def head_loss(
             correct.index_add_(0, supervised.rows[cut], (logits.argmax(dim=-1) == labels).to(correct.dtype))
     trials = len(supervised.counts)
     return losses.view(trials, -1), None if gradient is None else gradient.reshape(hidden.shape)
+
+
+def in_few_passes(device: torch.device) -> bool:
+    """Say whether the loss's derivative is written down there; a CPU keeps the bits that it had."""
+    return device.type == "cuda"
 
 
 def _loss_by_autograd(
@@ -106,6 +111,7 @@ def _loss_in_few_passes(
         scores += factors.log()[:, None]
         of_label = of_label * factors
     slopes = torch.exp(scores, out=torch.empty_like(scores, dtype=logits.dtype))
+    del scores  # as wide as the vocabulary, in float32
     slopes.scatter_(1, at_label, of_label[:, None].to(slopes.dtype))
     (back,) = torch.autograd.grad(logits, picked, slopes)
     return loss, back

@@ -40,8 +40,8 @@ def test_the_machine_of_the_study_has_a_worker_on_each_of_its_gpus():
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (1, "1 GPU is here, 4 GPUs where the study was made; one worker trains on each"),
-        (8, "8 GPUs are here, 4 GPUs where the study was made; one worker trains on each"),
+        (1, "1 GPU is here, 4 GPUs where the study was made; workers share what is here"),
+        (8, "8 GPUs are here, 4 GPUs where the study was made; workers share what is here"),
     ],
 )
 def test_fewer_gpus_are_enough_and_more_are_used_and_it_is_said(now, said):

@@ -87,7 +87,7 @@ def test_a_resumed_study_uses_the_gpus_that_there_are_now(study, monkeypatch, no
     given, messages = run(monkeypatch, store, record)
     assert given["count"] == now
     assert Worker.made == [(index, f"cuda:{index}", 8) for index in range(now)]
-    assert messages == [f"{now} GPUs are here, 4 GPUs where the study was made; one worker trains on each"]
+    assert messages == [f"{now} GPUs are here, 4 GPUs where the study was made; workers share what is here"]
 
 
 def test_a_resumed_study_without_any_gpu_says_so_before_a_worker_starts(study, monkeypatch):

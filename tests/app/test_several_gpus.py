@@ -165,7 +165,7 @@ def test_a_study_goes_on_with_more_gpus_and_with_fewer(machine: Machine) -> None
     machine(2, "5,GPU-77")
     heard = Heard()
     app.resume(trials=12, observers=[heard])
-    assert "2 GPUs are here, 1 GPU where the study was made; one worker trains on each" in heard.sentences
+    assert "2 GPUs are here, 1 GPU where the study was made; workers share what is here" in heard.sentences
     assert seen(1)[-1] == ("GPU-77", "cuda", "True", "4")
     machine(1, "GPU-77")
     app.resume(trials=16)

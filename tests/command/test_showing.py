@@ -6,10 +6,12 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from loratune.app.exporting import handover
 from loratune.app.request import choose_preset, make_config, make_request
 from loratune.cli import tune as group
 from loratune.command import listing, showing
 from loratune.command.table_columns import SHORT
+from loratune.integrations.plain import export_yaml
 from loratune.objectives.testing.fake import FakeFleet, FakePlan
 from loratune.reports.curve_counts import reading_of
 from loratune.reports.load import load_view
@@ -223,6 +225,14 @@ def test_a_trial_that_waits_for_a_place_is_shown_so_with_its_rung_and_not_as_run
     for kind in ("history", "curves", "timeline"):
         plot_figure(view, kind).to_json()
         plot_text(view, kind, 100)
+
+
+def test_a_trial_that_waits_for_a_place_is_exported_as_one_that_waits(waiting):
+    store, _ = waiting
+    view = load_view(store, "paused")
+    number = next(iter(view.waiting))
+    assert handover(view, number).state == "waiting"
+    assert "it is waiting, so it has no final loss" in export_yaml(handover(view, number))
 
 
 def test_json_of_a_trial_that_waits_says_so(waiting, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from loratune.objectives.memory import (
     Load,
     ModelShape,
+    backward_bytes,
     head_bytes,
     layer_bytes,
     predict,
@@ -40,6 +41,24 @@ def test_one_block_by_hand():
     assert layer_bytes(shape, load) == 3 * (norms + inputs + attention + mlp + low)
     # Twice the stream past the last block; on the way back six norms' worth, which is more than the MLP's.
     assert of(shape, 3, rows=2, rank=8) == 2 * (layer_bytes(shape, load) + 3 * 4 * (2 * 10 + 6 * 10))
+
+
+def test_a_fused_norm_keeps_its_input_as_it_is_and_holds_less_on_the_way_back():
+    load = Load(slots=1, together=1, rows=1, length=512, rank=8)
+    fused = dataclasses.replace(QWEN, fused_norms=True)
+    # Two norms a block, of which each kept four bytes a number and now keeps two.
+    assert layer_bytes(QWEN, load) - layer_bytes(fused, load) == 512 * 2 * (4 - 2) * 1024
+    heads = {"normed_heads": True, "key_size": 128}
+    before, after = (
+        layer_bytes(dataclasses.replace(shape, **heads), load)
+        - layer_bytes(dataclasses.replace(shape, key_size=128), load)
+        for shape in (QWEN, fused)
+    )
+    assert (before, after) == (512 * 4 * (1024 + 128), 512 * 2 * (1024 + 128))
+    # Where the MLP is narrow, a norm sets the height of the backward pass: eleven widths, fused three.
+    narrow = dataclasses.replace(QWEN, intermediate_size=1024)
+    assert backward_bytes(narrow) == 2 * 11 * 1024
+    assert backward_bytes(dataclasses.replace(narrow, fused_norms=True)) == 2 * 3 * 1024
 
 
 def test_what_is_different_about_a_model_costs_what_it_keeps():
@@ -100,6 +119,8 @@ def test_eager_attention_and_dropout_cost_more():
 
 def test_the_head_costs_by_positions_and_vocabulary():
     assert head_bytes(QWEN, 16) == 16 * 151_936 * 16
+    fused = dataclasses.replace(QWEN, fused_loss=True)
+    assert head_bytes(fused, 16) == 16 * 151_936 * (2 + 4 + 4), "logits, in float32, their log-softmax"
 
 
 @pytest.mark.parametrize(

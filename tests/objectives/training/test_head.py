@@ -6,6 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from loratune.objectives.training import head
+from loratune.objectives.training.batches import Supervised
 from loratune.objectives.training.head import _loss_by_autograd, _loss_in_few_passes
 from torch.nn import functional
 
@@ -75,3 +77,33 @@ def test_without_a_gradient_there_are_losses_alone():
             loss, functional.cross_entropy(states @ weight.T, labels, reduction="none")
         )
         assert back.numel() == 0
+
+
+@pytest.mark.parametrize("chunk", [0, 2**20])
+def test_the_whole_head_gives_the_same_where_the_derivative_is_written_down(monkeypatch, chunk):
+    """In one chunk and in several, of which the last is padded; with a factor for each trial and without."""
+    monkeypatch.setitem(head.CHUNK_BYTES, "cpu", chunk)
+    generator = torch.Generator().manual_seed(11)
+    hidden = torch.randn(4, 20, WIDTH, generator=generator)
+    output = torch.nn.Linear(WIDTH, VOCAB, bias=False).requires_grad_(False)
+    places = torch.randperm(80, generator=generator)[:37].sort().values
+    supervised = Supervised(
+        positions=places,
+        labels=torch.randint(VOCAB, (37,), generator=generator),
+        rows=places // 20,
+        counts=(int((places < 40).sum()), int((places >= 40).sum())),
+    )
+
+    def found(factors=None):
+        return head.head_loss(
+            output, hidden, supervised, vocab_size=VOCAB, want_gradient=True, factors=factors
+        )
+
+    for factors in (None, torch.tensor([4.0, 0.5])):
+        monkeypatch.setattr(head, "in_few_passes", lambda device: False)
+        losses, gradient = found(factors)
+        monkeypatch.setattr(head, "in_few_passes", lambda device: True)
+        other, other_gradient = found(factors)
+        torch.testing.assert_close(other, losses)
+        torch.testing.assert_close(other_gradient, gradient)
+        assert gradient.abs().sum() > 0
