@@ -347,31 +347,6 @@ def test_the_ways_of_training_stand_beside_the_rule_of_thumb_with_what_fits_and_
     assert "does not fit" not in text
 
 
-def test_what_an_allocator_keeps_and_scores_in_float32_count_in_each_way_they_concern():
-    def peaks(**more):
-        found = methods(SHAPE, LOAD, numbers=200_000, tied=True, parameters=5_000, context=0, **more)
-        return {one.name: one.parts for one in found}
-
-    bare, slack, scores = peaks(), peaks(slack=0.5), peaks(plain_scores=True)
-    for name, parts in slack.items():
-        assert parts.peak == bare[name].peak + int(0.5 * bare[name].height)
-    assert scores["full"].activations > bare["full"].activations
-    assert scores["lora"] == bare["lora"], "the frozen base keeps its own number type"
-
-
-def test_plain_training_takes_the_loss_over_all_positions_at_once_and_leaves_it_to_autograd():
-    def heads(shape=SHAPE, **more):
-        found = methods(shape, LOAD, numbers=200_000, tied=True, parameters=5_000, context=0, **more)
-        return {one.name: one.parts.head for one in found}
-
-    bare, longer = heads(), heads(plain_positions=200)
-    assert longer["full"] - bare["full"] == longer["freeze"] - bare["freeze"] == (200 - 64) * 512 * 16
-    assert longer["lora"] == bare["lora"]
-    fused = heads(dataclasses.replace(SHAPE, fused_loss=True))
-    assert fused["full"] == bare["full"]
-    assert bare["lora"] - fused["lora"] == 64 * 512 * (16 - 12)
-
-
 def test_where_lora_does_not_fit_the_base_is_advised_in_4_bits_and_else_another_model(planned):
     _, found = with_methods(0)
     between = (found["lora"].parts.peak + found["qlora"].parts.peak) / 2
