@@ -13,6 +13,7 @@ from ..errors import SpaceError, UsageError, nearest
 from ..spaces.params import NAMES
 from ..spaces.parse import configuration, dimensions
 from ..yamlfile import read_mapping
+from .llamafactory_flags import MODEL, as_flags
 from .options import RunOptions, SearchOptions, described, in_file
 
 OF_THE_COMMAND = ("debug",)
@@ -35,6 +36,10 @@ def read_config(path: Path) -> tuple[SearchOptions, RunOptions]:
         if name in content:
             raise UsageError(f"{where}: {name}: is given twice, with hyphens and with underscores")
         content[name] = value
+    if MODEL in content:
+        raise UsageError(
+            f"{where}: is written for LLaMA-Factory; give what it names as flags: {as_flags(path, content)}"
+        )
     known = in_file()
     of_one_run = {*OF_THE_COMMAND, *(one.name for one in described(RunOptions))} - known.keys()
     for name in content:

@@ -72,7 +72,7 @@ def export(
     trial: int | None = None,
     format: str = "yaml",  # noqa: A002
     output: Path | None = None,
-    epochs: float = EPOCHS,
+    epochs: float | None = None,
     force: bool = False,
     anyway: bool = False,
     storage: str | None = None,
@@ -87,7 +87,7 @@ def export(
         format: one of ``integrations.registry.EXPORTERS``; ``yaml`` and ``json`` are returned as text where
             there is no ``output``.
         output: a file, or a folder for ``peft`` and ``merged``.
-        epochs: length of the full run that is written.
+        epochs: length of the full run that is written; None: 3, or its own of a trial trained to the end.
         force: write over a file, or into a folder that holds other things.
         anyway: write the best even if the base model is as good or better.
         storage: the database; ``TUNE_STORAGE`` or ``tune.db`` by default.
@@ -135,12 +135,15 @@ def export(
     return Exported(text=made.text, written=written, notes=made.notes)
 
 
-def handover(view: StudyView, number: int | None = None, *, epochs: float = EPOCHS) -> Handover:
+def handover(view: StudyView, number: int | None = None, *, epochs: float | None = None) -> Handover:
     """Return what an exporter is told of a trial, the best one where no number is given.
 
     Raises ``ReportError`` where there is no such trial.
     """
     trial, best = view.trial(number), view.best()
+    to_the_end = _as_trained(view, trial)
+    if epochs is None:
+        epochs = round(view.epochs, 3) if to_the_end else EPOCHS
     return Handover(
         study=view.study,
         trial=trial,
@@ -150,7 +153,7 @@ def handover(view: StudyView, number: int | None = None, *, epochs: float = EPOC
         epochs=epochs,
         compared=_compared(view, trial),
         base_score=view.base_score,
-        trained=_as_trained(view, trial),
+        trained=to_the_end,
     )
 
 

@@ -149,9 +149,8 @@ def export_options(command: Command) -> Command:
         click.option(
             "--epochs",
             type=Real(bounds.EPOCHS),
-            default=3.0,
-            show_default=True,
-            help="Length of the full run that is written.",
+            metavar="E",
+            help="Length of the run that is written; 3 by default, its own of a trial trained to the end.",
         ),
         click.option(
             "--force", is_flag=True, help="Write over a file, or into a folder that holds other things."

@@ -86,7 +86,12 @@ def print_trials(out: Console, view: StudyView) -> None:
     """Print the best trials of a study."""
     best = ranked(view.trials)
     others = (trial for trial in view.trials if trial.value is None)
-    shown = [*best, *sorted(others, key=lambda trial: (-trial.rounds, trial.number))]
+
+    def farthest(trial: TrialRecord) -> tuple[float, ...]:
+        last = view.last_eval(trial.number)
+        return -trial.rounds, math.inf if last is None else last, trial.number
+
+    shown = [*best, *sorted(others, key=farthest)]
     console.show_table(out, _trial_table(view, shown[:ROWS], console.room(out)))
     out.print(Text("rounds: how many of its 8 equal parts a trial was trained for", style="dim"))
     if len(shown) > ROWS:

@@ -17,7 +17,9 @@ from ..storage import study_files
 from ..storage.store import Store
 from ..study.events import Event, Observer, StudyStarted
 from ..study.format import counted, have_ended, show_seconds
+from ..study.ranking import best_trial
 from ..study.records import StudyRecord, count_ended
+from ..study.stage import Entry
 from . import confirming, showing, signals
 from .console import ERR, OUT, say, say_pairs
 from .json_lines import JsonLines
@@ -49,7 +51,7 @@ def watch(stop: StopSignal, *, as_json: bool) -> Watch:
         live = ERR.is_terminal and not os.environ.get("TUNE_PLAIN") and not as_json
         view = LiveView(ERR) if live else PlainView(ERR)
         file = begun.store.artifacts / study_files.LOGS / "search.log"
-        step = step_words(begun.study)
+        step = step_words(begun.study, passed_over(begun.store, begun.study))
         if step is not None:
             ERR.print(Text(step), soft_wrap=True)
         with (
@@ -64,15 +66,31 @@ def watch(stop: StopSignal, *, as_json: bool) -> Watch:
     return before_the_users_eyes
 
 
-def step_words(study: StudyRecord) -> str | None:
-    """Say that a step above a search begins, whose trials are numbered anew; None of other studies."""
+def step_words(study: StudyRecord, ahead: Entry | None = None) -> str | None:
+    """Say that a step above a search begins, whose trials are numbered anew; None of other studies.
+
+    ``ahead`` is what the best trial below is, where that does not go up.
+    """
     stage = study.config.stage
     if stage is None or stage.kind != "longer":
         return None
     trials = ", ".join(entry.origin for entry in stage.entries)
     noun, verb = ("trial", "goes") if len(stage.entries) == 1 else ("trials", "go")
     length = counted(study.facts.budget.examples, "example")
-    return f"step {study.name}: {noun} {trials} of {stage.parent} {verb} on to {length}"
+    why = "" if ahead is None else f"; at {ahead.rate:g} of its learning rate it is ahead by too little"
+    return f"step {study.name}: {noun} {trials} of {stage.parent} {verb} on to {length}{why}"
+
+
+def passed_over(store: Store, study: StudyRecord) -> Entry | None:
+    """Return what the best trial of the step below is, where it is passed over for its own rate."""
+    stage = study.config.stage
+    if stage is None or stage.kind != "longer" or not store.holds(stage.parent):
+        return None
+    below = store.study(stage.parent)
+    best = best_trial(store.trials(below.id))
+    if below.config.stage is None or best is None or best.number in {one.trial for one in stage.entries}:
+        return None
+    return below.config.stage.entries[best.number]
 
 
 def untaken_words(search: StudyRecord, reached: StudyRecord) -> str | None:

@@ -83,7 +83,7 @@ def _data(handed: Handover) -> str:
         ("training examples", str(data.train)),
         ("validation examples", str(data.validation)),
         ("test examples", str(data.test)),
-        ("longest example", counted(data.cutoff_len, "token")),
+        ("examples are cut at", counted(data.cutoff_len, "token")),
         ("seed", str(handed.trial.seed)),
     ]
     return "Equal fingerprints mean the same tokens in the same split.\n\n" + _table(("", ""), rows)

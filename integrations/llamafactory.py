@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import ReportError
 from ..spaces.arguments import lora_config
 from ..spaces.params import FIELDS
+from ..study.format import join
 from ..study.full_run import FullRun
 from ..study.handover import Handover, provenance
 from ..study.records import TrialRecord
@@ -85,7 +86,10 @@ def export(handed: Handover, path: Path, force: bool = False) -> Export:
             raise ReportError(f"{registry}: is not a registry of data sets; mend or move it")
     write_text(registry, json.dumps({**entries, **made.datasets}, indent=2, ensure_ascii=False) + "\n")
     write_text(path, made.text)
-    return Export(written=(path, registry))
+    if not entries:
+        return Export(written=(path, registry))
+    added = f"{join(list(made.datasets))} added to {registry}"
+    return Export(written=(path,), notes=(f"{added}; what else it holds was kept.",))
 
 
 def llamafactory(handed: Handover, folder: Path) -> LlamaFactoryExport:

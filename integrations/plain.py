@@ -23,7 +23,7 @@ def configuration(handed: Handover) -> dict[str, Any]:
     return {
         "study": handed.study.name,
         "trial": trial.number,
-        "state": trial.state,
+        "state": handed.state,
         "eval_loss": trial.value,
         "base_eval_loss": handed.base_loss,
         "model": {

@@ -11,7 +11,7 @@ from ..study.locked_set import KIND, opening_of
 from ..study.records import StudyRecord
 from ..study.stage import child_name
 from .confirm_facts import ConfirmView
-from .view import StudyView
+from .view import FullRunOf, StudyView
 
 
 def load_view(store: Store, name: str | None = None) -> StudyView:
@@ -30,6 +30,7 @@ def load_view(store: Store, name: str | None = None) -> StudyView:
         events=store.events(study.id),
         live=lease is not None and lease.alive,
         confirmations=tuple(load_confirmation(store, one) for one in confirming(store, study)),
+        full_runs=tuple(_full_runs(store, study)),
     )
 
 
@@ -41,6 +42,17 @@ def confirming(store: Store, study: StudyRecord) -> Iterator[StudyRecord]:
     for _, found in numbered(store, lambda number: child_name(study.name, "confirm", number)):
         if found is not None and found.follows("confirm", study.name):
             yield found
+
+
+def _full_runs(store: Store, study: StudyRecord) -> Iterator[FullRunOf]:
+    """Yield the trials of a study that others trained at full length, to the end."""
+    for name, found in numbered(store, lambda number: child_name(study.name, "train", number)):
+        if found is None or not found.follows("train", study.name) or found.config.stage is None:
+            continue
+        for trial in store.trials(found.id):
+            if trial.state == "complete" and trial.value is not None:
+                entry = found.config.stage.entries[trial.number]
+                yield FullRunOf(study=name, trial=entry.trial, loss=trial.value)
 
 
 def load_confirmation(store: Store, study: StudyRecord) -> ConfirmView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..study.format import show_bytes
+from ..study.format import counted, show_bytes
 from ..study.memory import MemoryParts
 from .view import StudyView
 
@@ -41,7 +41,7 @@ class MemoryUse:
         )
         return (
             f"{show_bytes(self.measured_bytes)} at most in a worker, {show_bytes(self.predicted_bytes)} "
-            f"predicted for {self.slots} trials, {self.together} at once ({made_of})"
+            f"predicted for {counted(self.slots, 'trial')}, {self.together} at once ({made_of})"
         )
 
 

@@ -11,8 +11,9 @@ from ..study.metric import METRICS, MetricName
 from ..study.ranking import gains_nothing, ranked
 from ..study.records import Evaluation, TrialRecord
 from .comparison import Comparison, against_base, against_default, interval_of
+from .confirmation import recommended
 from .trained import Trained, trained
-from .view import StudyView
+from .view import FullRunOf, StudyView
 
 SELECTION = (
     "The intervals are over the validation examples that the winner was chosen on: they do not account "
@@ -66,6 +67,10 @@ class Verdict:
     """Training examples that there are."""
     confirmed: bool
     """Whether another study has trained the best of it again under several seeds."""
+    recommended: tuple[int, str] | None = None
+    """The trial that such a study recommends, and which study that is."""
+    full_runs: tuple[FullRunOf, ...] = ()
+    """Which of its trials were trained at full length."""
     trained: Trained | None = None
     """What there is to say of a trial of full length; None of a search's."""
     went_on_from: str | None = None
@@ -133,6 +138,10 @@ class Verdict:
         return "" if self.score is None else f"{METRICS[self.metric].words} {show_loss(self.score)}, "
 
     @property
+    def _by_metric(self) -> str:
+        return "" if self.score is None else f" by {METRICS[self.metric].words}"
+
+    @property
     def _length(self) -> str:
         """Say how long the best trial was trained."""
         alone = self.went_on_from is not None and self.wanted == 1
@@ -154,6 +163,10 @@ class Verdict:
         if self.number is None:
             return ()
         found = [] if self.warning is None else [self.warning]
+        if self.recommended is not None:
+            number, by = self.recommended
+            found.append(f"{by} recommends " + ("it." if number == self.number else f"trial {number}."))
+        found += [run.words for run in self.full_runs]
         found += [] if self.trained is None else self.trained.sentences
         if self.went_on_from is not None:
             found.append(
@@ -173,7 +186,7 @@ class Verdict:
             listed = ", ".join(shown) + more if more else join(shown)
             noun, verb = ("Trial", "is") if len(self.ties) == 1 else ("Trials", "are")
             found.append(
-                f"{noun} {listed} {verb} not distinguishable from it: "
+                f"{noun} {listed} {verb} not distinguishable from it{self._by_metric}: "
                 "the interval of the difference includes 0."
             )
         if self.edges:
@@ -215,6 +228,8 @@ def verdict(view: StudyView) -> Verdict:
         examples=view.full_examples,
         train_examples=view.data.train,
         confirmed=bool(view.confirmations),
+        recommended=_recommended(view),
+        full_runs=view.full_runs,
         trained=trained(view, best) if best else None,
         went_on_from=went_on_from(view, best),
         metric=view.metric.name,
@@ -222,6 +237,13 @@ def verdict(view: StudyView) -> Verdict:
         default_score=_default_score(view, best),
         base_score=view.base_score,
     )
+
+
+def _recommended(view: StudyView) -> tuple[int, str] | None:
+    found = recommended(view.confirmations, view.study)
+    if found is None or found[1].study.id == view.study.id:
+        return None
+    return found[0], found[1].study.name
 
 
 def went_on_from(view: StudyView, best: TrialRecord | None) -> str | None:

@@ -14,13 +14,30 @@ from ..metrics.scoring import score_of
 from ..spaces.space import SearchSpace
 from ..study.budget import ROUNDS
 from ..study.default_trial import default_trial
-from ..study.format import show_state
+from ..study.format import show_loss, show_state
 from ..study.metric import METRICS, Metric
 from ..study.parts import StudyParts
 from ..study.ranking import best_trial
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
 from ..study.waiting import rank_in, rung_losses, waiting
 from .confirm_facts import ConfirmView
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FullRunOf:
+    """A trial of a study that another one trained at full length."""
+
+    study: str
+    """The other study."""
+    trial: int
+    """The trial."""
+    loss: float
+    """Its eval loss in the end."""
+
+    @property
+    def words(self) -> str:
+        """Say it in a sentence."""
+        return f"{self.study} trained trial {self.trial} at full length: eval loss {show_loss(self.loss)}."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +58,8 @@ class StudyView(StudyParts):
     """Whether a process runs the study now; without one, a trial that has not ended is interrupted."""
     confirmations: tuple[ConfirmView, ...] = ()
     """The studies that confirm it, the first first; of one that confirms another, itself."""
+    full_runs: tuple[FullRunOf, ...] = ()
+    """Its trials that other studies trained at full length, the first first."""
 
     @property
     def space(self) -> SearchSpace:

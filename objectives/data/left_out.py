@@ -47,7 +47,7 @@ class Log:
         self.count += 1
         if len(self.bad) < BAD_RECORDS_KEPT:
             self.bad.append(record)
-        kind = _NUMBER.sub("N", reason)
+        kind = _NUMBER.sub("…", reason)
         if kind not in self._reasons and len(self._reasons) >= REASONS_KEPT:
             kind = OTHER
         self._reasons.setdefault(kind, _Kind()).add(record.where, reason if kind != OTHER else OTHER)
@@ -95,7 +95,7 @@ def together(parts: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
     """Return the reasons of several files as one, the most frequent first."""
     found: dict[str, LeftOut] = {}
     for part in parts:
-        kind = _NUMBER.sub("N", part.reason)
+        kind = _NUMBER.sub("…", part.reason)
         known = found.get(kind)
         found[kind] = (
             part

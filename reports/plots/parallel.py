@@ -121,8 +121,8 @@ def parallel_figure(facts: Parallel) -> go.Figure:
     if others:
         figure.add_trace(_parallel_trace(others, "#cbd5e1", "not completed", 0.45, 1.0))
     # Thirds by loss rather than a color scale: a few traces, each with its place in the legend.
-    third = (len(complete) + 2) // 3
-    groups = (complete[2 * third :], complete[third : 2 * third], complete[:third])
+    third, two_thirds = round(len(complete) / 3), round(2 * len(complete) / 3)
+    groups = (complete[two_thirds:], complete[third:two_thirds], complete[:third])
     names = ("best third", "middle third", "worst third")
     shades = (BEST, "#60a5fa", "#fbbf24")
     if len(complete) < 3:

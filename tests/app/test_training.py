@@ -7,6 +7,7 @@ import pytest
 from fake_processes import Worker, studies, study, trials
 from loratune import app
 from loratune.app import training, workers
+from loratune.app.exporting import handover
 from loratune.errors import BudgetError, LoratuneError, ReportError, StorageError, UsageError
 from loratune.objectives.testing.surface import Surface
 from loratune.reports.load import load_view
@@ -123,6 +124,21 @@ def test_asked_for_again_it_goes_on_and_trains_nothing_twice():
 def test_another_length_is_another_study():
     train("a", examples=512)
     assert train("a", examples=1024).study == "a.train-2"
+
+
+def test_the_search_knows_what_was_trained_of_it_and_its_export_has_that_length():
+    with Store.open("a.db", mode="read") as store:
+        assert load_view(store, "a").full_runs == ()
+    train("a", epochs=2.0)
+    with Store.open("a.db", mode="read") as store:
+        view, own = load_view(store, "a"), load_view(store, "a.train")
+    best = view.best()
+    (run,) = view.full_runs
+    assert (run.study, run.trial, run.loss) == ("a.train", best.number, own.trials[0].value)
+    assert run.words in verdict(view).sentences
+    assert handover(own).epochs == pytest.approx(2.0, rel=0.05)
+    assert handover(own, epochs=4.0).epochs == 4.0
+    assert handover(view).epochs == 3.0
 
 
 def test_what_was_trained_names_the_search_that_it_follows_from():

@@ -305,6 +305,18 @@ def test_the_best_trials_come_first_and_the_rest_is_counted(view):
     ]
 
 
+def test_of_trials_that_got_as_far_the_lower_loss_stands_first(view):
+    others = dataclasses.replace(
+        view, trials=tuple(trial for trial in view.trials if trial.value is None), evaluations={}
+    )
+    text = text_of(lambda out: showing.print_trials(out, others), 160)
+    shown = [int(line.split()[0]) for line in text.splitlines()[1:-2]]
+    rounds = {trial.number: trial.rounds for trial in others.trials}
+    ranks = [(-rounds[number], others.last_eval(number)) for number in shown if rounds[number]]
+    assert len({rank[0] for rank in ranks}) < len(ranks), "several got as far"
+    assert ranks == sorted(ranks)
+
+
 def test_a_trial_is_shown_with_every_parameter_and_its_whole_curve(view):
     best = view.best()
     text = text_of(lambda out: showing.print_trial(out, view, best, None))

@@ -353,6 +353,10 @@ def test_a_step_says_whose_trials_go_on_since_they_are_numbered_anew():
     assert step_words(a_study(stage=stage)) == f"step demo.x2: trials 7, 3 of demo go on to {length}"
     one = dataclasses.replace(stage, entries=entries[:1])
     assert step_words(a_study(stage=one)) == f"step demo.x2: trial 7 of demo goes on to {length}"
+    ahead = dataclasses.replace(entries[0], rate=0.5)
+    why = "at 0.5 of its learning rate it is ahead by too little"
+    said = f"step demo.x2: trial 7 of demo goes on to {length}; {why}"
+    assert step_words(a_study(stage=one), ahead) == said
     assert step_words(a_study(stage=dataclasses.replace(stage, kind="confirm"))) is None
     assert step_words(a_study()) is None
 

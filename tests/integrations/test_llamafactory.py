@@ -246,7 +246,9 @@ def test_half_precision_is_passed_on(study, dtype, key):
 def test_entries_of_others_are_kept_and_ours_replaced(study, tmp_path):
     registry = tmp_path / "dataset_info.json"
     registry.write_text(json.dumps({"identity": {"file_name": "identity.json"}, "loratune_demo": {}}))
-    export_llamafactory(study(), None, tmp_path / "train.yaml")
+    made = exporter.export(handover(study(), None), tmp_path / "train.yaml")
+    assert made.written == (tmp_path / "train.yaml",)
+    assert made.notes == (f"loratune_demo added to {registry}; what else it holds was kept.",)
     stored = json.loads(registry.read_text(encoding="utf-8"))
     assert stored["identity"] == {"file_name": "identity.json"}
     assert stored["loratune_demo"]["columns"]

@@ -9,6 +9,7 @@ from loratune.reports.confirm_table import header, row_of
 from loratune.reports.confirm_words import headline, sentences, warnings
 from loratune.reports.confirmation import comparison_level, confirmation, recommended, spread
 from loratune.reports.student import t_quantile
+from loratune.reports.verdict import verdict
 from loratune.study.facts import Answers
 from loratune.study.metric import METRICS
 from loratune.study.records import Evaluation
@@ -231,6 +232,17 @@ def test_train_and_export_are_told_what_the_last_confirmation_recommends(view):
     # In the confirming study it is the trial under the first seed: the default is the third of them.
     own = dataclasses.replace(last, study=dataclasses.replace(last.study, id=9))
     assert recommended((own,), own.study) == (2, own)
+
+
+def test_a_searchs_verdict_says_what_its_confirmation_recommends(view):
+    last = confirmed((1.5, 1.2, 1.0))
+    found = verdict(dataclasses.replace(view, confirmations=(last,)))
+    says = f"{last.study.name} recommends " + ("it." if found.number == 0 else "trial 0.")
+    assert found.sentences[0] == says
+    other = dataclasses.replace(view, confirmations=(confirmed((1.0, 1.2, 1.5), ended=7),))
+    assert not any("recommends" in sentence for sentence in verdict(other).sentences)
+    own = dataclasses.replace(last, study=dataclasses.replace(last.study, id=view.study.id))
+    assert verdict(dataclasses.replace(view, confirmations=(own,))).recommended is None
 
 
 LABELS = Answers(labels=("yes", "no"), of_examples=tuple(place % 2 for place in range(200)))

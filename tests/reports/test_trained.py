@@ -3,8 +3,10 @@
 import dataclasses
 
 import pytest
+from loratune.reports.page import render
 from loratune.reports.trained import trained
 from loratune.reports.verdict import verdict
+from loratune.reports.view import FullRunOf
 from loratune.study.budget import EVERY_ROUND
 from loratune.study.stage import Entry, Stage
 from loratune.study.stopping import Stopping
@@ -90,3 +92,13 @@ def test_in_a_step_of_a_longer_search_the_default_is_who_has_its_configuration(v
         words.replace("\u2009", " ").replace("\u202f", " ") for words in step(7, 0).sentences
     ]
     assert verdict(view).went_on_from is None
+
+
+def test_the_study_that_was_searched_says_what_was_trained_of_it_and_no_longer_proposes_it(view):
+    run = FullRunOf(study="demo.train", trial=7, loss=0.28921)
+    followed = dataclasses.replace(view, full_runs=(run,), live=False)
+    words = "demo.train trained trial 7 at full length: eval loss 0.2892."
+    assert words in verdict(followed).sentences
+    assert words in render(followed)
+    assert "tune train " not in render(followed).partition("Going on")[2]
+    assert "tune train " in render(dataclasses.replace(view, live=False)).partition("Going on")[2]
