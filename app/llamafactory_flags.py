@@ -22,6 +22,10 @@ REGISTRY = "dataset_info.json"
 """Where LLaMA-Factory looks up a data set by its name."""
 
 
+NO_FILE = "FILE"
+"""What stands for a data set whose file is not found."""
+
+
 def as_flags(path: Path, content: Mapping[str, Any]) -> str:
     """Return the command that searches with what the file names: model, data, template, length, bits.
 
@@ -36,10 +40,6 @@ def as_flags(path: Path, content: Mapping[str, Any]) -> str:
         if content.get(key) is not None:
             words += [flag, str(content[key])]
     return " ".join(word if word == NO_FILE else shlex.quote(" ".join(word.split())) for word in words)
-
-
-NO_FILE = "FILE"
-"""What stands for a data set whose file is not found."""
 
 
 def _data(path: Path, content: Mapping[str, Any]) -> str:
