@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpaceError, UsageError, nearest
+from ..integrations.llamafactory_flags import MODEL, as_flags
 from ..spaces.params import NAMES
 from ..spaces.parse import configuration, dimensions
 from ..yamlfile import read_mapping
-from .llamafactory_flags import MODEL, as_flags
 from .options import RunOptions, SearchOptions, described, in_file
 
 OF_THE_COMMAND = ("debug",)

@@ -21,6 +21,7 @@ from ..study.records import TrialRecord
 from ..whole_files import check_free, write_text
 from .data_columns import columns_of, read_as
 from .exporter import Export
+from .llamafactory_flags import REGISTRY
 from .plain import comments, dump_yaml
 from .trainer_keys import encoding_notes, notes, run_of_split, trainer_keys
 
@@ -75,7 +76,7 @@ def export(handed: Handover, path: Path, force: bool = False) -> Export:
         raise ReportError(f"{path}: llamafactory-cli reads a .yaml file; name one, such as train.yaml")
     made = llamafactory(handed, path.parent)
     check_free(path, made.text, force=force)
-    registry = path.parent / "dataset_info.json"
+    registry = path.parent / REGISTRY
     entries: Any = {}
     if registry.exists():
         try:

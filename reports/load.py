@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from ..storage.numbered import numbered
 from ..storage.store import Store
@@ -39,20 +40,24 @@ def confirming(store: Store, study: StudyRecord) -> Iterator[StudyRecord]:
     if study.config.stage is not None and study.config.stage.kind == "confirm":
         yield study
         return
-    for _, found in numbered(store, lambda number: child_name(study.name, "confirm", number)):
-        if found is not None and found.follows("confirm", study.name):
+    yield from _following(store, study, "confirm")
+
+
+def _following(store: Store, study: StudyRecord, kind: Literal["confirm", "train"]) -> Iterator[StudyRecord]:
+    """Yield the studies of a kind that follow from a study, the first first."""
+    for _, found in numbered(store, lambda number: child_name(study.name, kind, number)):
+        if found is not None and found.follows(kind, study.name):
             yield found
 
 
 def _full_runs(store: Store, study: StudyRecord) -> Iterator[FullRunOf]:
     """Yield the trials of a study that others trained at full length, to the end."""
-    for name, found in numbered(store, lambda number: child_name(study.name, "train", number)):
-        if found is None or not found.follows("train", study.name) or found.config.stage is None:
-            continue
+    for found in _following(store, study, "train"):
+        stage = found.config.stage
+        assert stage is not None, "it follows from a study"
         for trial in store.trials(found.id):
             if trial.state == "complete" and trial.value is not None:
-                entry = found.config.stage.entries[trial.number]
-                yield FullRunOf(study=name, trial=entry.trial, loss=trial.value)
+                yield FullRunOf(study=found.name, trial=stage.entries[trial.number].trial, loss=trial.value)
 
 
 def load_confirmation(store: Store, study: StudyRecord) -> ConfirmView:

@@ -18,18 +18,21 @@ torch.set_num_threads(1)
 VOCAB = 64
 
 
+SHAPE = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+"""Of a tiny decoder, as Transformers' configurations name it."""
+
+
 def make_base(seed: int = 0, **changes: int) -> BaseModel:
     torch.manual_seed(seed)
-    shape = {
-        "vocab_size": VOCAB,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 64,
-    }
-    model = LlamaForCausalLM(LlamaConfig(**{**shape, **changes}))
+    model = LlamaForCausalLM(LlamaConfig(**{**SHAPE, **changes}))
     return hold(model, torch.device("cpu"), torch.float32, name_or_path="tiny")
 
 

@@ -28,8 +28,7 @@ def _profile(stage: Stage, shape: str, trials: int, group: int, rows: int, lengt
     batch = make_batch(base, trials=group, rows=rows, length=length)
 
     def once() -> None:
-        for start in range(0, trials, group):
-            pack.accumulate(batch, [None] * group, slice(start, start + group))
+        steps.accumulate(pack, [batch] * (trials // group))
         steps.step_optimizer(pack, 1)
 
     try:

@@ -100,17 +100,12 @@ def group_of(trials: int, rows: int, length: int) -> int:
 
 def measure(stage: Stage, base: BaseModel, pack: Pack, batches: Sequence[Batch], repeats: int = 5) -> Timing:
     """Time a micro-step: the trials in as many groups as there are batches, one after another, then AdamW."""
-    group = pack.slots // len(batches)
     parts: dict[str, list[float]] = {
         name: [] for name in ("forward", "head", "backward", "whole", "host", "optimizer")
     }
 
-    def once() -> None:
-        for number, batch in enumerate(batches):
-            pack.accumulate(batch, [None] * group, slice(number * group, (number + 1) * group))
-
     for _ in range(1 if stage.toy else 2):
-        once()
+        accumulate(pack, batches)
         step_optimizer(pack, 1)
     with noted(stage, base) as moments:
         for number in range(2 if stage.toy else repeats):
@@ -118,7 +113,7 @@ def measure(stage: Stage, base: BaseModel, pack: Pack, batches: Sequence[Batch],
             moments.clear()
             handed = time.perf_counter()
             begin = stage.mark()
-            once()
+            accumulate(pack, batches)
             end = stage.mark()
             handed = 1000 * (time.perf_counter() - handed)
             step_optimizer(pack, number + 2)
@@ -138,21 +133,24 @@ def measure(stage: Stage, base: BaseModel, pack: Pack, batches: Sequence[Batch],
     return Timing(**{name: statistics.median(spans) for name, spans in parts.items()})
 
 
+def accumulate(pack: Pack, batches: Sequence[Batch]) -> None:
+    """Run one micro-step: the trials in as many groups as there are batches, one after another."""
+    group = pack.slots // len(batches)
+    for number, batch in enumerate(batches):
+        pack.accumulate(batch, [None] * group, slice(number * group, (number + 1) * group))
+
+
 def replayed(stage: Stage, pack: Pack, batches: Sequence[Batch], repeats: int = 5) -> float | None:
     """Time a micro-step whose passes are replayed, in milliseconds; None where none is recorded."""
     if stage.device.type != "cuda" or batches[0].tokens.numel() > MOST_TOKENS:
         return None
-    group = pack.slots // len(batches)
-
-    def once() -> None:
-        for number, batch in enumerate(batches):
-            pack.accumulate(batch, [None] * group, slice(number * group, (number + 1) * group))
-
     pack.replay_passes()
     for _ in range(SEEN + 1):
-        once()
+        accumulate(pack, batches)
     assert pack.replays is not None
-    return None if pack.replays.failed else stage.time(once, repeats=repeats, warm=0)
+    if pack.replays.failed:
+        return None
+    return stage.time(lambda: accumulate(pack, batches), repeats=repeats, warm=0)
 
 
 def step_optimizer(pack: Pack, number: int) -> None:

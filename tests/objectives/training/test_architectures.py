@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny_packs
 import torch
 import transformers
 from loratune.errors import ModelError
@@ -27,13 +28,8 @@ from loratune.study.checkpoint_format import checkpoint_name
 from loratune.study.facts import Answers, Geometry
 
 SHAPE: dict[str, Any] = {
+    **tiny_packs.SHAPE,
     "vocab_size": 96,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
     "initializer_range": 0.15,
     "pad_token_id": 0,
 }

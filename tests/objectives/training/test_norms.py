@@ -8,23 +8,15 @@ import pytest
 import torch
 import transformers
 from loratune.objectives.training.norms import all_fused, fuse_norms, unfuse_norms
+from tiny_packs import SHAPE
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-TINY = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-}
 
 
 def make_model(kind: str, dtype: torch.dtype = torch.float32):
     torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(kind, **TINY, head_dim=8)
+    config = transformers.AutoConfig.for_model(kind, **SHAPE, head_dim=8)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -40,7 +32,7 @@ def fused(model):
 
 def logits_and_gradient(model):
     torch.manual_seed(1)
-    states = torch.randn(3, 10, TINY["hidden_size"]).to(model.device, model.dtype).requires_grad_()
+    states = torch.randn(3, 10, SHAPE["hidden_size"]).to(model.device, model.dtype).requires_grad_()
     logits = model(inputs_embeds=states, use_cache=False).logits.float()
     (gradient,) = torch.autograd.grad(logits.square().sum(), states)
     return logits.detach(), gradient.float()
@@ -122,7 +114,7 @@ class GatedRMSNorm(LlamaRMSNorm):
 @pytest.mark.parametrize("other", [HalvedRMSNorm, OnePlusRMSNorm, EpsilonOutsideRMSNorm, GatedRMSNorm])
 def test_a_norm_that_computes_something_else_is_left_as_it_is_whatever_its_name(other, dtype):
     model = make_model("llama", dtype)
-    model.model.norm = other(TINY["hidden_size"]).to(dtype)
+    model.model.norm = other(SHAPE["hidden_size"]).to(dtype)
     fuse_norms(model)
     assert fused(model) == 4
     assert "forward" not in vars(model.model.norm)
@@ -142,7 +134,7 @@ def test_a_norm_that_somebody_has_replaced_is_left_as_it_is():
 
 def test_states_of_another_number_type_go_through_the_norm_of_transformers():
     norm = make_model("llama").model.norm
-    rows = torch.randn(2, TINY["hidden_size"]).to(torch.bfloat16)
+    rows = torch.randn(2, SHAPE["hidden_size"]).to(torch.bfloat16)
     before = norm(rows)
     fuse_norms(norm)
     after = norm(rows)
@@ -156,5 +148,5 @@ def test_a_copy_of_a_model_norms_by_its_own_weights():
     other = copy.deepcopy(model)
     with torch.no_grad():
         other.model.norm.weight.mul_(2)
-    rows = torch.randn(2, TINY["hidden_size"])
+    rows = torch.randn(2, SHAPE["hidden_size"])
     torch.testing.assert_close(other.model.norm(rows), 2 * model.model.norm(rows))

@@ -21,7 +21,6 @@ FLAGS = {"template": "--template", "cutoff_len": "--cutoff-len", "quantization_b
 REGISTRY = "dataset_info.json"
 """Where LLaMA-Factory looks up a data set by its name."""
 
-
 NO_FILE = "FILE"
 """What stands for a data set whose file is not found."""
 
