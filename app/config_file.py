@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import SpaceError, UsageError, nearest
 from ..integrations.llamafactory_flags import MODEL, as_flags
+from ..integrations.trainer_flags import said_of
 from ..spaces.params import NAMES
 from ..spaces.parse import configuration, dimensions
 from ..yamlfile import read_mapping
@@ -48,7 +49,9 @@ def read_config(path: Path) -> tuple[SearchOptions, RunOptions]:
         if name in of_one_run:
             raise UsageError(f"{where}: {name}: belongs to one run; give it as a flag")
         if name not in known:
-            raise UsageError(f"{where}: {' '.join(name.split())}: is not known here{nearest(name, known)}")
+            hint = said_of(name, known, as_flag=False)
+            hint = f"; {hint}" if hint else nearest(name, known)
+            raise UsageError(f"{where}: {' '.join(name.split())}: is not known here{hint}")
     # A key left blank is a key left out.
     given = {name: value for name, value in content.items() if value is not None}
     try:

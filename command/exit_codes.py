@@ -89,7 +89,7 @@ def _of_parameter(error: click.BadParameter) -> str:
 
 def _see(error: click.UsageError) -> str:
     """Return where more is said of a command, where it is known which."""
-    return f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
+    return f"; see {error.ctx.command_path} --help" if error.ctx is not None else ""
 
 
 def _system_words(error: OSError) -> str | None:

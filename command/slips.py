@@ -1,4 +1,5 @@
-"""What a flag that there is not was meant to be: another flag, or a hyperparameter, which ``--set`` takes."""
+"""What a flag that there is not was meant to be: another flag, a hyperparameter, which ``--set`` takes, or
+one of another trainer."""
 
 from __future__ import annotations
 
@@ -6,16 +7,22 @@ import difflib
 
 import click
 
+from ..integrations.trainer_flags import said_of
 from ..spaces.params import HYPERPARAMETERS
 
-ALIKE = 0.6
-"""How like a name must be to be proposed, from 0 to 1; click proposes flags from there on too."""
+ALIKE = 0.7
+"""How like a name must be to be proposed, from 0 to 1; below that words are alike by their endings alone."""
 
 
 def no_such_flag(error: click.NoSuchOption) -> str:
-    """Return what is said of a flag that there is not: its name, and what is nearest."""
+    """Return what is said of a flag that there is not: its name, and what is nearest, or what it is here."""
     params = () if error.ctx is None else error.ctx.command.params
     flags = [flag for param in params if isinstance(param, click.Option) for flag in param.opts]
+    known = {_plain(flag) for flag in flags}
+    meant = _plain(error.option_name)
+    said = "" if meant in known else said_of(meant, known, as_flag=True)
+    if said:
+        return f"no such option {error.option_name}; {said}"
     near = nearest_flag(error.option_name, flags)
     return f"no such option {error.option_name}" + (f" (did you mean {near}?)" if near else "")
 

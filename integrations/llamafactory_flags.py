@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .trainer_flags import SAME
+
 MODEL = "model_name_or_path"
 """A key that every such file has, and none of ours."""
-
-FLAGS = {"template": "--template", "cutoff_len": "--cutoff-len", "quantization_bit": "--quantization-bit"}
-"""Keys that mean the same here, and their flags."""
 
 REGISTRY = "dataset_info.json"
 """Where LLaMA-Factory looks up a data set by its name."""
@@ -35,9 +34,9 @@ def as_flags(path: Path, content: Mapping[str, Any]) -> str:
         content: what it says.
     """
     words = ["tune", "search", "--model", str(content[MODEL]), "--data", _data(path, content)]
-    for key, flag in FLAGS.items():
+    for key in SAME:
         if content.get(key) is not None:
-            words += [flag, str(content[key])]
+            words += ["--" + key.replace("_", "-"), str(content[key])]
     return " ".join(word if word == NO_FILE else shlex.quote(" ".join(word.split())) for word in words)
 
 

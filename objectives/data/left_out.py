@@ -115,10 +115,10 @@ def first_of(bad: list[BadRecord]) -> str:
 
 
 def first_left_out(logs: Sequence[Log]) -> str:
-    """Return a clause in brackets on what was left out of some files; empty where nothing was."""
+    """Return the end of a sentence on what was left out of some files; empty where nothing was."""
     count = sum(log.count for log in logs)
     if not count:
         return ""
     first = next(record for log in logs for record in log.bad)
     left = f"{numbered(count, 'record')} {'was' if count == 1 else 'were'} left out"
-    return f" ({left}; the first, {first.where}: {first.reason})"
+    return f"; {left}, the first {first.where}: {first.reason}"

@@ -40,4 +40,4 @@ def budget_of(
         if first is None:
             raise
         left = f"{bad} of {records} records {'was' if bad == 1 else 'were'} left out"
-        raise BudgetError(f"{error} ({left}; the first, {first.where}: {first.reason})") from None
+        raise BudgetError(f"{error}; {left}, the first {first.where}: {first.reason}") from None

@@ -73,6 +73,15 @@ def test_a_key_left_blank_is_a_key_left_out(config):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "val_size: 0.1",
+            "val_size: is not known here; "
+            "here it is validation: FILE, without it 15 % of the data is held out",
+        ),
+        (
+            "num-train-epochs: 3",
+            "num_train_epochs: is not known here; here it is examples: N, the training examples of a trial",
+        ),
         ("trails: 5", "trails: is not known here (did you mean 'trials'?)"),
         ("lora_rank: 8", "lora_rank: is a parameter; write it under set:, as set: {lora_rank: …}"),
         ("take-over: true", "take_over: belongs to one run; give it as a flag"),

@@ -47,6 +47,7 @@ class Ended:
         lines = self.err.splitlines()
         assert len(lines) == 1, self.err
         assert lines[0].startswith("tune: "), self.err
+        assert ") (" not in lines[0], f"two remarks in brackets, one after the other: {self.err}"
         return lines[0]
 
     @property

@@ -85,6 +85,9 @@ def test_the_version_is_told(tune):
         (["search", "--trails", "4"], "--trials"),
         (["resume", "--trial", "4"], "--trials"),
         (["search", "--pruner", "havling"], "halving"),
+        (["search", "--cutoff_len", "512"], "--cutoff-len"),
+        (["search", "--val-size", "0.1"], "--validation FILE"),
+        (["plan", "--per_device_train_batch_size", "4"], "--set batch_size=…"),
     ],
 )
 def test_a_slip_is_wrong_usage_answered_with_the_nearest_name(refused, tmp_path, words, nearest):
@@ -149,13 +152,13 @@ def test_an_unknown_plot_is_wrong_usage(refused, finished):
 def test_a_process_ends_with_the_same_code_and_line(tune, refused):
     inside, outside = refused("serch"), tune("serch")
     assert outside.code == inside.code == 2
-    said = "tune: no command 'serch' (did you mean 'search'?) (see "
-    assert outside.complaint == said + "python -m loratune --help)"
+    said = "tune: no command 'serch' (did you mean 'search'?); see "
+    assert outside.complaint == said + "python -m loratune --help"
     assert inside.complaint.startswith(said)
 
 
 def test_wrong_usage_names_the_help_of_its_command_in_the_same_line(tune):
-    assert tune("export", "--format", "axolotl").complaint.endswith(" (see python -m loratune export --help)")
+    assert tune("export", "--format", "axolotl").complaint.endswith("; see python -m loratune export --help")
 
 
 def test_help_and_list_load_neither_torch_nor_optuna(tune, finished):

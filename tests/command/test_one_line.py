@@ -21,7 +21,7 @@ from made_up_studies import make_config, make_facts
         (["search", "--batch=4"], 2, ("--batch", "did you mean --set batch_size=…?", "search --help")),
         (["search", "--lr=1e-3"], 2, ("--lr", "did you mean --set learning_rate=…?")),
         (["search", "--lora-rank=8"], 2, ("--lora-rank", "did you mean --set lora_rank=…?")),
-        (["resume", "--batch=4"], 2, ("no such option --batch (see",)),
+        (["resume", "--batch=4"], 2, ("no such option --batch; see",)),
         (["search", "--trails=4"], 2, ("--trails", "--trials", "search --help")),
         (["search", "--trials=many"], 2, ("--trials", "many")),
     ],

@@ -164,7 +164,7 @@ WRONG: dict[Callable[[ObjectiveConfig, Path], ObjectiveConfig], tuple[type, str]
     a_missing_file: (DataError, "there is no data file"),
     two_lines_of_which_one_is_broken: (
         DataError,
-        "(1 record was left out; the first, train.jsonl:2: ",
+        "; 1 record was left out, the first train.jsonl:2: ",
     ),
     an_unknown_template: (DataError, "did you mean 'chatml'?"),
     too_few: (BudgetError, "22 training examples are too few"),
