@@ -9,7 +9,6 @@ import numpy as np
 
 from ..metrics.installed import has_scikit_learn
 from ..metrics.labels import LabelMetrics, label_metrics
-from ..study.format import show_share
 from ..study.records import Evaluation, TrialRecord
 from .view import StudyView
 
@@ -77,7 +76,7 @@ def answer_facts(view: StudyView) -> AnswerFacts:
     found = [] if view.base_evaluation is None else [_of_base(view)]
     for trial, name in beside_the_base(view):
         found += _of_trial(view, trial, name)
-    note = _no_better_than_always_one(found)
+    note = None
     if view.study.facts.answers.labels and not has_scikit_learn():
         note = "The answers are labels; pip install 'loratune[metrics]' to see what the trials make of them."
     return AnswerFacts(answered=tuple(found), worst=_worst(view, best), note=note)
@@ -96,17 +95,6 @@ def beside_the_base(view: StudyView) -> list[tuple[TrialRecord, str]]:
     if default is not None and default.number != best.number:
         found.insert(0, (default, f"trial {default.number} ({default.source})"))
     return found
-
-
-def _no_better_than_always_one(found: list[Answered]) -> str | None:
-    """Say of the last of them where its labels are no better than one label without a look."""
-    labels = found[-1].labels if found else None
-    if labels is None or labels.accuracy > labels.most_frequent:
-        return None
-    return (
-        f"The labels of {found[-1].name} are no better than always answering the most frequent one, which is "
-        f"right for {show_share(labels.most_frequent)}: nothing of them was learned, or it was too short."
-    )
 
 
 def _of_base(view: StudyView) -> Answered:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from ..metrics.scoring import per_example
 from ..study.format import counted, show_loss
+from ..study.ranking import ranked
 from ..study.records import Evaluation, TrialRecord
 from .paired import Interval, paired_interval
 from .view import StudyView
@@ -35,6 +37,8 @@ class Comparison:
         text = f"{other} has {self.measure}{show_loss(self.loss)}: the best trial is {by}"
         if self.interval is None:
             return text + "; there are too few common examples for an interval."
+        if self.interval.none_at_all:
+            return f"{other} has {self.measure}{show_loss(self.loss)}: the same on every example."
         ends = sorted((abs(self.interval.low), abs(self.interval.high)))
         if self.interval.distinguishable:
             return text + f" (95 % interval {show_loss(ends[0])} to {show_loss(ends[1])})."
@@ -117,3 +121,22 @@ def beside(view: StudyView, best: TrialRecord) -> tuple[TrialRecord | None, str]
 def interval_of(other: Evaluation | None, best: Evaluation | None) -> Interval | None:
     """Return the interval of the paired difference of two losses; None where it cannot be had."""
     return paired_interval(other, best) if other is not None and best is not None else None
+
+
+def untold(view: StudyView, best: TrialRecord | None) -> dict[int, Interval]:
+    """Return whom the best is not told apart from, by loss or score, each with the interval."""
+    if best is None:
+        return {}
+    others = [trial.number for trial in ranked(view.trials) if trial.number != best.number]
+
+    def selected(number: int) -> Evaluation | None:
+        found = view.evaluations.get(number)
+        return per_example(view.metric.name, found, view.study.facts.answers)
+
+    mine = selected(best.number)
+    intervals = ((number, interval_of(selected(number), mine)) for number in others)
+    return {
+        number: interval
+        for number, interval in intervals
+        if interval is not None and not interval.distinguishable
+    }

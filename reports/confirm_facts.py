@@ -153,6 +153,8 @@ class Confirmation:
     """Why the test set was not opened, where that was decided."""
     metric: MetricName = "loss"
     """What is judged by: what the study selects by."""
+    one_label: str | None = None
+    """A warning where the best answers no better than one label for all would."""
 
     @property
     def over(self) -> bool:

@@ -40,6 +40,7 @@ def row_of(found: Confirmation, one: Configuration) -> Row:
         *([one.lost] if one.lost is not None else []),
     ]
     between = "–" if mean is None or mean.low is None else f"{show_loss(mean.low)} to {show_loss(mean.high)}"
+    between = "all the same" if mean is not None and mean.flat else between
     cells = (
         str(one.trial),
         show_loss(one.searched),
@@ -56,5 +57,7 @@ def row_of(found: Confirmation, one: Configuration) -> Row:
 def _worse_by(difference: Estimate) -> str:
     if difference.low is None or difference.high is None:
         return show_loss(difference.value)
+    if difference.flat:
+        return f"{show_loss(difference.value)} (always)"
     ends = f"{difference.low:+.4f} to {difference.high:+.4f}".replace("-", "−")
     return f"{show_loss(difference.value)} ({ends})"

@@ -35,7 +35,7 @@ def headline(found: Confirmation) -> str:
 
 def warnings(found: Confirmation) -> tuple[str, ...]:
     """Return what there is to warn of."""
-    said = []
+    said = [] if found.one_label is None else [found.one_label]
     tested = found.tested
     if tested is not None and tested.disagrees:
         assert tested.difference is not None
@@ -124,6 +124,8 @@ def _name(one: Configuration) -> str:
 def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return ""
+    if estimate.flat:
+        return " (the same under every seed)"
     return f" (95 %: {show_loss(estimate.low)} to {show_loss(estimate.high)})"
 
 
@@ -135,6 +137,8 @@ def _more(difference: Estimate, metric: MetricName) -> str:
     text = f"{show_loss(abs(difference.value))} {direction}"
     if difference.low is None or difference.high is None:
         return text
+    if difference.flat:
+        return "no difference at all" if difference.value == 0 else f"{text}, the same under every seed"
     low, high = sorted((sign * difference.low, sign * difference.high))
     ends = f"95 %: {low:+.4f} to {high:+.4f}".replace("-", "−")
     told = ", not distinguishable from no difference" if difference.includes_zero else ""
@@ -210,7 +214,7 @@ def _lost(found: Confirmation) -> list[str]:
 
 
 def _spread(found: Confirmation) -> list[str]:
-    if found.spread is None:
+    if found.spread is None or not (found.spread.seeds or found.spread.configurations):
         return []
     seeds, others = found.spread.seeds, found.spread.configurations
     if 2 * seeds < others:

@@ -18,6 +18,7 @@ from ..study.records import StudyRecord
 from .confirm_facts import Configuration, Confirmation, ConfirmView, Spread, Tested
 from .crossed import Estimate
 from .judging import Judge
+from .one_label import no_better_than_one_label
 
 LEVEL = 0.95
 """How sure a single interval is."""
@@ -60,7 +61,15 @@ def confirmation(view: ConfirmView, *, untested: str | None = None) -> Confirmat
         tested=_tested(view, judge, found),
         untested=untested,
         metric=judge.metric,
+        one_label=_one_label(judge, tied[0]) if tied else None,
     )
+
+
+def _one_label(judge: Judge, best: Configuration) -> str | None:
+    """Say so where the best mean over the seeds is no better than always answering one label."""
+    measured = judge.evaluations.get(best.entries[0])
+    score = best.mean.value if best.scores and best.mean is not None else None
+    return no_better_than_one_label("configuration", judge.metric, score, measured, judge.answers)
 
 
 def recommended(confirmations: Sequence[ConfirmView], study: StudyRecord) -> tuple[int, ConfirmView] | None:

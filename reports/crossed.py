@@ -16,6 +16,9 @@ import numpy.typing as npt
 from ..study.records import Evaluation
 from .student import t_quantile
 
+NO_WIDTH = 1e-9
+"""An interval narrower than that is of numbers that do not vary, but for how they were added up."""
+
 Numbers = npt.NDArray[np.float64]
 
 
@@ -38,6 +41,11 @@ class Estimate:
     def includes_zero(self) -> bool:
         """Whether it may as well be 0; so it is where there is no interval."""
         return self.low is None or self.high is None or self.low <= 0 <= self.high
+
+    @property
+    def flat(self) -> bool:
+        """Whether its interval has no width: nothing varied, which proves nothing of what would."""
+        return self.low is not None and self.high is not None and self.high - self.low < NO_WIDTH
 
 
 def over_seeds(losses: Sequence[float], examples: int, level: float = 0.95) -> Estimate:

@@ -35,6 +35,11 @@ class Interval:
         """Whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def none_at_all(self) -> bool:
+        """Whether the two are the same on every example."""
+        return self.low == self.high == 0
+
 
 def paired_interval(first: Evaluation, second: Evaluation, level: float = 0.95) -> Interval | None:
     """Return the interval of ``first.loss - second.loss`` over examples, None where it cannot be had.

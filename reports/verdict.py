@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..metrics.scoring import per_example
 from ..spaces.params import LoraParams
 from ..study.format import counted, join, show_count, show_loss, show_share
 from ..study.metric import METRICS, MetricName
-from ..study.ranking import gains_nothing, ranked
-from ..study.records import Evaluation, TrialRecord
-from .comparison import Comparison, against_base, against_default, interval_of
+from ..study.ranking import gains_nothing
+from ..study.records import TrialRecord
+from .comparison import Comparison, against_base, against_default, untold
 from .confirmation import recommended
+from .one_label import no_better_than_one_label
 from .trained import Trained, trained
 from .view import FullRunOf, StudyView
 
@@ -58,7 +58,7 @@ class Verdict:
     default_note: str | None
     """Why there is no comparison with the default, where there is none."""
     ties: tuple[int, ...]
-    """Other complete trials whose difference from the best is not distinguishable from 0, by loss."""
+    """Other complete trials whose difference from the best is not distinguishable from 0."""
     edges: tuple[str, ...]
     """Clauses on parameters of the best at the end of their range."""
     examples: int
@@ -83,6 +83,10 @@ class Verdict:
     """That of the default, where it is not the best and was measured."""
     base_score: float | None = None
     """That of the base model, where it was measured."""
+    alike: bool = False
+    """Whether all of ``ties`` are the same as the best on every example, so that no interval has a width."""
+    one_label: str | None = None
+    """A warning where the best answers no better than one label for all would."""
 
     @property
     def epochs(self) -> float:
@@ -120,6 +124,7 @@ class Verdict:
             return f"{of} has completed: there is no best configuration yet."
         so_far = " so far" if self.running else ""
         gained = ", but no better than the base model" if self.worse else ""
+        gained = gained if self.one_label is None else ", but no better than always the same label"
         on = f"on {counted(self.eval_examples, 'validation example')}"
         if self.trained is not None and self.trials == 1:
             return f"Trained at full length{gained}: {self._selected}eval loss {show_loss(self.loss)} {on}."
@@ -162,7 +167,7 @@ class Verdict:
         """What else there is to say, most important first."""
         if self.number is None:
             return ()
-        found = [] if self.warning is None else [self.warning]
+        found = [words for words in (self.one_label, self.warning) if words is not None]
         if self.recommended is not None:
             number, by = self.recommended
             found.append(f"{by} recommends " + ("it." if number == self.number else f"trial {number}."))
@@ -185,10 +190,13 @@ class Verdict:
             more = f" and {len(self.ties) - 5} more" if len(self.ties) > 5 else ""
             listed = ", ".join(shown) + more if more else join(shown)
             noun, verb = ("Trial", "is") if len(self.ties) == 1 else ("Trials", "are")
-            found.append(
-                f"{noun} {listed} {verb} not distinguishable from it{self._by_metric}: "
-                "the interval of the difference includes 0."
+            why = "they are" if len(self.ties) > 1 else "it is"
+            why = (
+                f"{why} the same on every example"
+                if self.alike
+                else "the interval of the difference includes 0"
             )
+            found.append(f"{noun} {listed} {verb} not distinguishable from it{self._by_metric}: {why}.")
         if self.edges:
             found.append(f"{join(self.edges)}: a wider range may hold a better value.")
         if self.trained is not None:
@@ -209,6 +217,7 @@ def verdict(view: StudyView) -> Verdict:
     """Judge a study: pure, from its rows alone."""
     best = view.best()
     ended = sum(trial.state != "running" for trial in view.trials)
+    ties = untold(view, best)
     default, note = against_default(view, best)
     return Verdict(
         study=view.study.name,
@@ -223,7 +232,8 @@ def verdict(view: StudyView) -> Verdict:
         base=against_base(view, best),
         default=default,
         default_note=note,
-        ties=_ties(view, best),
+        ties=tuple(ties),
+        alike=bool(ties) and all(interval.none_at_all for interval in ties.values()),
         edges=view.space.edges(best.params) if best and view.study.config.stage is None else (),
         examples=view.full_examples,
         train_examples=view.data.train,
@@ -236,7 +246,13 @@ def verdict(view: StudyView) -> Verdict:
         score=best.score if best else None,
         default_score=_default_score(view, best),
         base_score=view.base_score,
+        one_label=None if best is None else _one_label(view, best),
     )
+
+
+def _one_label(view: StudyView, best: TrialRecord) -> str | None:
+    found, answers = view.evaluations.get(best.number), view.study.facts.answers
+    return no_better_than_one_label("trial", view.metric.name, best.score, found, answers)
 
 
 def _recommended(view: StudyView) -> tuple[int, str] | None:
@@ -262,19 +278,3 @@ def went_on_from(view: StudyView, best: TrialRecord | None) -> str | None:
 def _default_score(view: StudyView, best: TrialRecord | None) -> float | None:
     default = view.default()
     return None if default is None or best is None or default.number == best.number else default.score
-
-
-def _ties(view: StudyView, best: TrialRecord | None) -> tuple[int, ...]:
-    if best is None:
-        return ()
-    others = [trial.number for trial in ranked(view.trials) if trial.number != best.number]
-
-    def selected(number: int) -> Evaluation | None:
-        found = view.evaluations.get(number)
-        return per_example(view.metric.name, found, view.study.facts.answers)
-
-    mine = selected(best.number)
-    intervals = ((number, interval_of(selected(number), mine)) for number in others)
-    return tuple(
-        number for number, interval in intervals if interval is not None and not interval.distinguishable
-    )

@@ -95,19 +95,6 @@ def test_a_study_without_a_complete_trial_has_the_base_model_alone(make_view):
     assert base.name == "base model"
 
 
-def test_labels_no_better_than_one_for_all_are_said_to_be_so(measured):
-    best = measured.best().number
-    size = len(measured.evaluations[best].label_losses)
-    right = np.asarray(measured.study.facts.answers.of_examples[:size])
-    other = np.eye(2, dtype=np.float32)[right]  # the right label is always the less likely one
-    wrong = dataclasses.replace(measured.evaluations[best], label_losses=other)
-    spoilt = dataclasses.replace(measured, evaluations={**measured.evaluations, best: wrong})
-    assert "no better than always answering the most frequent" in answer_facts(spoilt).note
-    found = dataclasses.replace(measured.evaluations[best], label_losses=1 - other)
-    good = dataclasses.replace(measured, evaluations={**measured.evaluations, best: found})
-    assert answer_facts(good).note is None
-
-
 def test_without_the_library_the_labels_are_left_out_and_that_is_said(measured, monkeypatch):
     monkeypatch.setattr(module, "has_scikit_learn", lambda: False)
     facts = answer_facts(measured)
