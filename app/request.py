@@ -33,6 +33,7 @@ from ..study.pruners import Halving, PrunerSettings
 from ..study.samplers import SamplerSettings
 from ..study.study_config import StudyConfig
 from .config_file import read_config
+from .config_paths import PATHS, check_paths
 from .default_storage import default_storage
 from .options import RunOptions, SearchOptions
 
@@ -89,6 +90,9 @@ def make_request(config: Path | None, flags: Mapping[str, Any]) -> Request:
     if len(wanted) > 1:
         flags_given = " and ".join(f"--{name.replace('_', '-')}" for name in wanted)
         raise UsageError(f"{flags_given}: each says how much is trained in all; give one of them")
+    if config is not None:
+        of_file = {name: getattr(search, name) for name in PATHS if name not in given}
+        check_paths(config, {name: value for name, value in of_file.items() if value is not None})
     return Request(search=found, run=run.with_given(given))
 
 
@@ -275,21 +279,31 @@ def _name_or_path(search: SearchOptions) -> str:
         raise UsageError("--model is missing: --data was given, so name the model to fine-tune as well")
     if data is None:
         raise UsageError("--data is missing: --model was given, so name the records to train on as well")
-    try:
-        Path(model).expanduser()
-    except RuntimeError:
-        raise UsageError(f"--model: {model!r} is in the home of a user that there is not") from None
+    _at_home("model", model)
     # A study is resumed from anywhere, so a folder is stored with its whole path.
     return os.path.realpath(model) if Path(model).exists() else model
+
+
+def _whole_path(name: str, given: str) -> str:
+    """Return a path as a study stores it, so that it is found from anywhere."""
+    return os.path.realpath(_at_home(name, given))
+
+
+def _at_home(name: str, given: str) -> Path:
+    """Return a path whose ``~`` is a home, which a shell leaves in ``--data=~/a.jsonl`` and in a file."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise UsageError(f"--{name}: {given!r} is in the home of a user that there is not") from None
 
 
 def _data(search: SearchOptions) -> DataConfig:
     if search.validation is None and search.test is not None:
         raise UsageError("--test was given without --validation; give both, or neither and the data is split")
     return DataConfig(
-        train=os.path.realpath(search.data or data_path()),
-        validation=None if search.validation is None else os.path.realpath(search.validation),
-        test=None if search.test is None else os.path.realpath(search.test),
+        train=_whole_path("data", search.data or str(data_path())),
+        validation=None if search.validation is None else _whole_path("validation", search.validation),
+        test=None if search.test is None else _whole_path("test", search.test),
         format=search.format,
         template=search.template,
         cutoff_len=search.cutoff_len,

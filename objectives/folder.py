@@ -120,7 +120,8 @@ def _missing(folder: Path) -> str:
     except OSError:
         beside = []
     what = "there is no such folder" if first == folder else f"there is no such folder, nor {first}"
-    return what + nearest(first.name, beside)
+    looked = "" if folder.is_absolute() else f", looked for in {Path.cwd()}"
+    return what + nearest(first.name, beside) + looked
 
 
 def _is_text(path: str) -> bool:

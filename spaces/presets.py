@@ -6,6 +6,7 @@ Knows nothing of how a space is written down or measured.
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from ..errors import SpaceError, nearest, shown
 from .choices import Choices
@@ -137,8 +138,9 @@ BY_SIZE = ("tiny", "default", "large")
 def preset(name: str) -> Preset:
     """Return the preset of that name; raises ``SpaceError`` with the nearest one."""
     if name not in PRESETS:
+        where = "" if Path(str(name)).is_absolute() else f" in {Path.cwd()}"
         raise SpaceError(
-            f"space: {shown(name)} is neither a preset ({', '.join(PRESETS)}) nor a YAML file"
+            f"space: {shown(name)} is neither a preset ({', '.join(PRESETS)}) nor a YAML file{where}"
             + nearest(str(name), PRESETS)
         )
     return PRESETS[name]

@@ -232,13 +232,19 @@ def test_a_mistyped_folder_is_told_its_neighbour(
     [
         (
             "models/stores",
-            r"no such folder \(did you mean 'stories260K'\?\); .* run `hf download models/stores`",
+            r"no such folder \(did you mean 'stories260K'\?\), looked .*; .* run `hf download models/stores`",
         ),
-        ("models/none/such", r"there is no such folder, nor models/none; give"),
-        ("./modls/x", r"there is no such folder, nor modls \(did you mean 'models'\?\); give"),
-        ("modls/deep/x", r"there is no such folder, nor modls \(did you mean 'models'\?\); give"),
-        ("m" * 300, "there is no such folder; give"),
-        ("./" + "m" * 300, "there is no such folder; give"),
+        ("models/none/such", r"there is no such folder, nor models/none, looked for in /.*; give"),
+        (
+            "./modls/x",
+            r"there is no such folder, nor modls \(did you mean 'models'\?\), looked for in /.*; give",
+        ),
+        (
+            "modls/deep/x",
+            r"there is no such folder, nor modls \(did you mean 'models'\?\), looked for in /.*; give",
+        ),
+        ("m" * 300, "there is no such folder, looked for in /.*; give"),
+        ("./" + "m" * 300, "there is no such folder, looked for in /.*; give"),
     ],
 )
 def test_what_is_a_path_is_never_asked_of_the_hub(
