@@ -35,6 +35,7 @@ from .command.options import (
     study_options,
     take_over_option,
 )
+from .command.relations import interrupted_lines
 from .command.reporting import report
 from .command.training import train
 from .storage.store import Store
@@ -175,6 +176,8 @@ def list_(storage: str | None, as_json: bool) -> None:
             emit_json(rows)
         elif rows or unread is None:
             show_table(OUT, listing.study_table(rows, room(OUT)))
+            for words in interrupted_lines(rows):
+                say(OUT, words)
             say(OUT, Text(listing.disk_line(store), style="dim"))
         if unread is not None:
             raise unread

@@ -23,6 +23,9 @@ GAINS = 0.4
 """What the best trial at a lower rate must gain beyond itself at its own, as a share of what that gained by
 its step: a rate that has just come down lowers the loss somewhat for a while, whatever comes of it later."""
 
+_RUNS = ("finished", "interrupted", "resumed")
+"""Events that say how the last run of a study ended; where one was killed, its beginning is the last."""
+
 
 def climb(
     store: Store,
@@ -88,6 +91,28 @@ def climb(
             went_up = {entry.trial for entry in _stage_of(taken[-1]).entries}
             study_files.drop_held(store.study_dir(below.id), went_up)
     return ended
+
+
+def is_left(store: Store, search: StudyRecord) -> bool:
+    """Return whether a search that was given examples in all, or a step above it, has something to train yet.
+
+    So it is where ``climb`` would begin a step or go on with one; a step that would not pay is none.
+    """
+    ladder = search.config.ladder
+    assert ladder is not None, "only a search that was given examples in all climbs"
+    runs = [event.kind for event in store.events(search.id) if event.kind in _RUNS]
+    if not runs or runs[-1] != "finished":
+        return True
+    taken = [search]
+    for level in range(1, ladder.steps + 1):
+        _, begun = _study_of(store, search, taken[-1], ladder.times(level))
+        if begun is None:
+            return _next(store, taken, ladder) is not None
+        trials = store.trials(begun.id)
+        if len(trials) < begun.trials or any(trial.state == "running" for trial in trials):
+            return True
+        taken.append(begun)
+    return False
 
 
 def step_name(search: str, times: int, number: int = 1) -> str:

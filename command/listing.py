@@ -19,6 +19,7 @@ from ..study.ranking import best_trial
 from ..study.records import FINAL_STATES, NOT_ENDED, Standing, StudyHead, TrialRecord, count_ended
 from ..study.waiting import rung_losses, waiting
 from . import console
+from .relations import relate, relation_words
 
 NAMED = 5
 """Studies that are named of those that cannot be listed; the others are counted."""
@@ -26,15 +27,18 @@ NAMED = 5
 
 def study_rows(store: Store) -> tuple[list[dict[str, Any]], StorageError | None]:
     """Return what ``tune list`` says of each study that can be read, and what it says of the others."""
-    rows, failed = [], []
+    rows: list[dict[str, Any]] = []
+    failed, steps = [], {}
     for study_id in store.study_ids():
         what = f"the study in {store.study_dir(study_id)}"
         try:
             head = store.head(study_id)
             what = f"study {head.name!r}"
             rows.append(study_row(store, head))
+            steps[head.name] = store.origin(study_id).steps
         except StorageError as error:
             failed.append((what, error))
+    relate(store, rows, steps)
     if not failed:
         return rows, None
     which = ", ".join(what for what, _ in failed[:NAMED])
@@ -49,8 +53,13 @@ def study_row(store: Store, study: StudyHead) -> dict[str, Any]:
     states = counted_states(trials, waits)
     best = best_trial(trials)
     lease = store.lease(study.id)
+    origin = store.origin(study.id)
     return {
         "study": study.name,
+        "kind": origin.kind,
+        "follows": origin.parent,
+        "search": None,
+        "goes_on_with": None,
         "trials": study.trials,
         "ended": count_ended(states),
         "states": states,
@@ -86,15 +95,28 @@ def _waiting(store: Store, study: StudyHead, trials: Sequence[TrialRecord]) -> C
 def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
     """Return the table of ``tune list`` for a terminal of that width."""
     # By what it is selected where that is not the loss.
-    scored = any(row["score"] is not None for row in rows)
+    score = ("score",) if any(row["score"] is not None for row in rows) else ()
+    related = [relation_words(row) for row in rows]
+    follows = ("follows",) if any(related) else ()
     return console.table(
-        ("study", "trials", "best", *(("score",) if scored else ()), "outcomes", "owner", "disk", "created"),
+        (
+            "study",
+            *follows,
+            "trials",
+            "best",
+            *(("score",) if score else ()),
+            "outcomes",
+            "owner",
+            "disk",
+            "created",
+        ),
         (
             (
                 row["study"],
+                *((words,) if follows else ()),
                 f"{row['ended']}/{row['trials']}",
                 show_loss(row["best"]),
-                *((show_loss(row["score"]),) if scored else ()),
+                *((show_loss(row["score"]),) if score else ()),
                 ", ".join(
                     f"{count} {show_state(state, live=row['owner'] is not None)}"
                     for state, count in row["states"].items()
@@ -103,12 +125,12 @@ def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
                 show_bytes(row["disk_bytes"]),
                 row["created"][:16].replace("T", " "),
             )
-            for row in rows
+            for row, words in zip(rows, related, strict=True)
         ),
         width=width,
-        right=("trials", "best", *(("score",) if scored else ()), "disk"),
-        folding=("outcomes", "owner"),
-        lesser={"disk": 1, "created": 2},
+        right=("trials", "best", *score, "disk"),
+        folding=("follows", "outcomes", "owner"),
+        lesser={"follows": 1, "disk": 2, "created": 3},
     )
 
 

@@ -14,7 +14,15 @@ import sqlalchemy
 from sqlalchemy import func, select
 
 from ..study.budget import ROUNDS
-from ..study.records import CurvePoint, Evaluation, EventRecord, StudyHead, StudyRecord, TrialRecord
+from ..study.records import (
+    CurvePoint,
+    Evaluation,
+    EventRecord,
+    Origin,
+    StudyHead,
+    StudyRecord,
+    TrialRecord,
+)
 from . import database_errors, migrations, rows, tables
 from .progress_note import Progress
 
@@ -57,6 +65,12 @@ def head_of(connection: sqlalchemy.Connection, study_id: int) -> StudyHead:
     """Return the head of a study that is there by its id."""
     query = whole_rows(connection, tables.studies).where(tables.studies.c.id == study_id)
     return rows.head(connection.execute(query).mappings().one())
+
+
+def origin_of(connection: sqlalchemy.Connection, study_id: int) -> Origin:
+    """Return what a study that is there follows from, by its id."""
+    query = whole_rows(connection, tables.studies).where(tables.studies.c.id == study_id)
+    return rows.origin(connection.execute(query).mappings().one())
 
 
 def ids(connection: sqlalchemy.Connection) -> tuple[int, ...]:

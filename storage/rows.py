@@ -20,6 +20,7 @@ from ..study.records import (
     Evaluation,
     EventRecord,
     LeaseRecord,
+    Origin,
     RoundUpdate,
     StudyHead,
     StudyRecord,
@@ -28,6 +29,7 @@ from ..study.records import (
 from . import database_errors, leases, seals
 
 _HEAD = pydantic.TypeAdapter(StudyHead)
+_ORIGIN = pydantic.TypeAdapter(Origin)
 _TRIAL = pydantic.TypeAdapter(TrialRecord)
 _POINT = pydantic.TypeAdapter(CurvePoint)
 _EVENT = pydantic.TypeAdapter(EventRecord)
@@ -56,6 +58,17 @@ def head(row: sqlalchemy.RowMapping) -> StudyHead:
     with database_errors.readable(what):
         seals.check(row, what)
         return _HEAD.validate_python({key: row[key] for key in StudyHead.__dataclass_fields__})
+
+
+def origin(row: sqlalchemy.RowMapping) -> Origin:
+    """Read of a row of tune_studies what it follows from; the rest of its configuration is not parsed."""
+    what = f"study {row['name']!r}"
+    with database_errors.readable(what):
+        seals.check(row, what)
+        config = row["config"]
+        stage, ladder = config.get("stage") or {}, config.get("ladder") or {}
+        found = {"kind": stage.get("kind"), "parent": stage.get("parent"), "steps": ladder.get("steps", 0)}
+        return _ORIGIN.validate_python(found)
 
 
 def study(row: sqlalchemy.RowMapping) -> StudyRecord:

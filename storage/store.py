@@ -24,6 +24,7 @@ from ..study.records import (
     Evaluation,
     EventRecord,
     LeaseRecord,
+    Origin,
     RoundUpdate,
     StudyHead,
     StudyRecord,
@@ -134,6 +135,11 @@ class Store:
         """Return the head of a study that is there, by its id."""
         with self._connections.reading() as connection:
             return queries.head_of(connection, study_id)
+
+    def origin(self, study_id: int) -> Origin:
+        """Return what a study that is there follows from, by its id, without all that it is made of."""
+        with self._connections.reading() as connection:
+            return queries.origin_of(connection, study_id)
 
     def holds(self, name: str) -> bool:
         """Return whether there is a study of that name, whatever state its row is in."""

@@ -55,6 +55,18 @@ class StudyHead:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a study follows from and what is to follow it, as far as a list of studies tells."""
+
+    kind: str | None
+    """What it is for, a ``Kind``, if it follows from another; None of a search."""
+    parent: str | None
+    """The study that it follows from."""
+    steps: int
+    """How many longer steps a search is to be followed by; 0 of every other study."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyRecord(StudyHead):
     """One study: its head, what was asked for, and what was found when it was made."""
 

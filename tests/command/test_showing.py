@@ -87,6 +87,10 @@ def test_a_study_that_has_not_begun_has_a_row_as_well(store):
 def test_no_word_of_the_table_of_studies_is_broken(width):
     row = {
         "study": "stories260K-train_alpaca",
+        "kind": None,
+        "follows": None,
+        "search": None,
+        "goes_on_with": None,
         "trials": 100,
         "ended": 93,
         "states": {"complete": 43, "pruned": 50, "running": 7},
