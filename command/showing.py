@@ -70,13 +70,8 @@ def print_study(out: Console, facts: StudyFacts) -> None:
     pairs = [
         ("model", f"{model.name_or_path}  ({model.architecture}, {numbers} on {model.device})"),
         ("data", f"{', '.join(files) or 'not known'}  ({show_count(facts.data.train)} training examples)"),
-        ("sampler", settings["sampler"]),
-        ("pruner", settings["pruner"]),
-        ("seed", settings["seed"]),
-        (
-            "space",
-            f"preset {settings['preset']}: {space}",
-        ),
+        *((name, settings[name]) for name in ("follows", "sampler", "pruner", "seed") if name in settings),
+        *([("space", f"preset {settings['preset']}: {space}")] if facts.stage is None else []),
         *([("memory", facts.memory.words)] if facts.memory is not None else []),
     ]
     console.say_pairs(out, pairs)

@@ -26,6 +26,8 @@ class Comparison:
     """Other minus best: positive where the best is better; None where it cannot be had."""
     measure: str = ""
     """``eval loss`` with a space after it, where the study selects by something else; else empty."""
+    alone: bool = False
+    """Whether the best trial is the only one of its study, which needs no such name."""
 
     @property
     def words(self) -> str:
@@ -34,7 +36,8 @@ class Comparison:
         gain = self.loss - self.best_loss
         direction = "lower" if gain >= 0 else "higher"
         by = f"{show_loss(abs(gain))} {direction}"
-        text = f"{other} has {self.measure}{show_loss(self.loss)}: the best trial is {by}"
+        which = "it" if self.alone else "the best trial"
+        text = f"{other} has {self.measure}{show_loss(self.loss)}: {which} is {by}"
         if self.interval is None:
             return text + "; there are too few common examples for an interval."
         if self.interval.none_at_all:
@@ -64,6 +67,7 @@ def against_base(view: StudyView, best: TrialRecord | None) -> Comparison | None
         best_loss=best.value,
         interval=interval_of(view.base_evaluation, view.evaluations.get(best.number)),
         measure=_measure(view),
+        alone=view.alone,
     )
 
 

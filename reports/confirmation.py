@@ -69,7 +69,9 @@ def _one_label(judge: Judge, best: Configuration) -> str | None:
     """Say so where the best mean over the seeds is no better than always answering one label."""
     measured = judge.evaluations.get(best.entries[0])
     score = best.mean.value if best.scores and best.mean is not None else None
-    return no_better_than_one_label("configuration", judge.metric, score, measured, judge.answers)
+    return no_better_than_one_label(
+        "even the best configuration", judge.metric, score, measured, judge.answers
+    )
 
 
 def recommended(confirmations: Sequence[ConfirmView], study: StudyRecord) -> tuple[int, ConfirmView] | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Literal
 
+from ..errors import StorageError
 from ..storage.numbered import numbered
 from ..storage.store import Store
 from ..study.budget import ROUNDS
@@ -32,7 +34,24 @@ def load_view(store: Store, name: str | None = None) -> StudyView:
         live=lease is not None and lease.alive,
         confirmations=tuple(load_confirmation(store, one) for one in confirming(store, study)),
         full_runs=tuple(_full_runs(store, study)),
+        last_step=_last_step(store, study),
     )
+
+
+def _last_step(store: Store, study: StudyRecord) -> str | None:
+    """Return the last step of a search that climbs, where a study is that search or a lower step."""
+    if study.config.ladder is None and (study.config.stage is None or study.config.stage.kind != "longer"):
+        return None
+    above: dict[str, str] = {}
+    for study_id in store.study_ids():
+        with contextlib.suppress(StorageError):  # one that cannot be read hides no other
+            origin, name = store.origin(study_id), store.head(study_id).name
+            if origin.kind == "longer" and origin.parent is not None:
+                above[origin.parent] = name
+    last = study.name
+    while last in above:
+        last = above[last]
+    return None if last == study.name else last
 
 
 def confirming(store: Store, study: StudyRecord) -> Iterator[StudyRecord]:

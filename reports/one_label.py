@@ -23,7 +23,7 @@ def no_better_than_one_label(
     """Return a warning where the best answers no better than one label for all would; None elsewhere.
 
     Args:
-        who: of whom it is said, ``trial`` or ``configuration``.
+        who: of whom it is said, such as ``even the best trial``.
         metric: what the study selects by; labels that a study of another metric has are judged by accuracy.
         score: what the best has of it; None where that is to be taken from ``found``.
         found: what was measured of the best, or of another on the same examples.
@@ -41,7 +41,7 @@ def no_better_than_one_label(
     if value > always + EQUAL:
         return None
     return (
-        f"Warning: even the best {who} answers no better than always the most frequent label would "
+        f"Warning: {who} answers no better than always the most frequent label would "
         f"({METRICS[by].words} {show_loss(value)}, that label alone {show_loss(always)}): no label was "
         "learned. Search other learning rates, or longer trials with --examples."
     )

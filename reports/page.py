@@ -259,7 +259,11 @@ def _commands(facts: StudyFacts, at: str) -> list[str]:
     lines = [f"tune resume {study}"] if facts.verdict.running else []
     if facts.stage is None and not facts.verdict.running:
         lines = [f"tune resume {study} --trials {more + 20}"]
-    if facts.verdict.number is not None and facts.stage in (None, "longer") and not facts.verdict.confirmed:
+    if (
+        facts.verdict.number is not None
+        and facts.stage in (None, "longer")
+        and not (facts.verdict.confirmed or facts.verdict.last_step)
+    ):
         lines.append(f"tune confirm {study}")
     if facts.verdict.number is not None and facts.stage is None and not facts.verdict.full_runs:
         lines.append(f"tune train {study}")

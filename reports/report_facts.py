@@ -174,11 +174,12 @@ def _row(view: StudyView, index: int, varied: tuple[str, ...]) -> TrialRow:
 def _settings(view: StudyView) -> tuple[tuple[str, str], ...]:
     config = view.study.config
     budget = view.budget
+    # Whose trials are listed, nobody proposes or stops them.
+    searched = (("sampler", config.sampler.described), ("pruner", config.pruner.described))
     return (
-        ("sampler", config.sampler.described),
-        ("pruner", config.pruner.described),
+        *(searched if config.stage is None else (("follows", config.stage.words),)),
         ("seed", str(view.study.seed)),
-        ("preset", config.preset),
+        *((("preset", config.preset),) if config.stage is None else ()),
         (
             "training examples of a trial",
             f"{budget.examples} in 8 equal parts (rounds) of {budget.round_examples}",

@@ -15,11 +15,16 @@ from .one_label import no_better_than_one_label
 from .trained import Trained, trained
 from .view import FullRunOf, StudyView
 
-SELECTION = (
+CHOSEN = (
     "The intervals are over the validation examples that the winner was chosen on: they do not account "
     "for picking the best of {trials} trials, which flatters it, nor for the luck of one training seed. "
-    "tune confirm {study} accounts for both, and opens the test set, which was not looked at, once."
 )
+
+SELECTION = (
+    CHOSEN + "tune confirm {study} accounts for both, and opens the test set, which was not looked at, once."
+)
+
+PASSED = CHOSEN + "It went on in longer steps from here: what came of it is the verdict of tune show {last}."
 
 CONFIRMED = (
     "The intervals are over the validation examples that the winner was chosen on, and know neither of "
@@ -85,6 +90,8 @@ class Verdict:
     """That of the base model, where it was measured."""
     alike: bool = False
     """Whether all of ``ties`` are the same as the best on every example, so that no interval has a width."""
+    last_step: str | None = None
+    """The last of the longer steps that were taken from here; None where there is none."""
     one_label: str | None = None
     """A warning where the best answers no better than one label for all would."""
 
@@ -109,7 +116,7 @@ class Verdict:
             base, best, by = self.base_score, self.score, f"{METRICS[self.metric].words} "
         learned = "as good as" if best == base else "better than"
         return (
-            f"Warning: the base model is {learned} the best trial ({by}{show_loss(base)}, the trial "
+            f"Warning: the base model is {learned} {'the' if self.wanted == 1 else 'the best'} trial ({by}{show_loss(base)}, the trial "
             f"{show_loss(best)}): training with this configuration gains nothing. Search "
             "lower learning rates, or longer trials with --examples."
         )
@@ -206,8 +213,9 @@ class Verdict:
         found.append(self._length)
         compared = [one for one in (self.base, self.default) if one is not None and one.interval is not None]
         if self.trials > 1 and (compared or self.ties):
-            words = CONFIRMED if self.confirmed else SELECTION
-            found.append(words.format(trials=self.trials, study=self.study))
+            words = PASSED if self.last_step is not None else SELECTION
+            words = CONFIRMED if self.confirmed else words
+            found.append(words.format(trials=self.trials, study=self.study, last=self.last_step))
         elif self.base is not None and self.base.interval is not None:
             found.append(LUCK)
         return tuple(found)
@@ -246,13 +254,15 @@ def verdict(view: StudyView) -> Verdict:
         score=best.score if best else None,
         default_score=_default_score(view, best),
         base_score=view.base_score,
+        last_step=view.last_step,
         one_label=None if best is None else _one_label(view, best),
     )
 
 
 def _one_label(view: StudyView, best: TrialRecord) -> str | None:
     found, answers = view.evaluations.get(best.number), view.study.facts.answers
-    return no_better_than_one_label("trial", view.metric.name, best.score, found, answers)
+    who = "the trial" if view.alone else "even the best trial"
+    return no_better_than_one_label(who, view.metric.name, best.score, found, answers)
 
 
 def _recommended(view: StudyView) -> tuple[int, str] | None:

@@ -60,6 +60,8 @@ class StudyView(StudyParts):
     """The studies that confirm it, the first first; of one that confirms another, itself."""
     full_runs: tuple[FullRunOf, ...] = ()
     """Its trials that other studies trained at full length, the first first."""
+    last_step: str | None = None
+    """The last of the longer steps that were taken from here; None where there is none."""
 
     @property
     def space(self) -> SearchSpace:
@@ -94,6 +96,11 @@ class StudyView(StudyParts):
         if labels and not has_scikit_learn():
             return None
         return score_of(self.metric.name, self.base_evaluation, self.study.facts.answers)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it has one trial, which is the best of none."""
+        return self.study.trials == 1
 
     @property
     def full_examples(self) -> int:

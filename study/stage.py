@@ -66,6 +66,18 @@ class Stage:
     entries: tuple[Entry, ...]
     """Its trials, at least one, in the order of their numbers."""
 
+    @property
+    def words(self) -> str:
+        """What it does, in words: ``trains trial 3 of study demo at full length``."""
+        trials = [str(number) for number in dict.fromkeys(entry.trial for entry in self.entries)]
+        one = len(trials) == 1
+        which = f"trial{'' if one else 's'} {', '.join(trials)} of study {self.parent}"
+        if self.kind == "longer":
+            return f"{which} {'goes' if one else 'go'} on to a greater length"
+        if self.kind == "confirm":
+            return f"confirms {which} under several seeds"
+        return f"trains {which} at full length"
+
     def to_json(self) -> dict[str, Any]:
         """Return it as plain dictionaries and lists."""
         entries = [{**vars(entry), "params": entry.params.to_dict()} for entry in self.entries]

@@ -40,16 +40,16 @@ def saying(found: np.ndarray, loss: float = 1.0) -> Evaluation:
 def test_it_is_said_of_one_label_for_all_and_of_no_one_who_knows_more(metric):
     always, better = saying(ALWAYS), saying(np.where(np.arange(SIZE) == 1, RIGHT, ALWAYS))
     for found, expected in ((always, True), (better, False)):
-        said = no_better_than_one_label("trial", metric, score_of(metric, found, ANSWERS), found, ANSWERS)
+        said = no_better_than_one_label("the trial", metric, score_of(metric, found, ANSWERS), found, ANSWERS)
         assert (said is not None and WORDS in said) is expected
-    assert no_better_than_one_label("trial", metric, None, always, Answers()) is None
-    assert no_better_than_one_label("trial", metric, None, None, ANSWERS) is None
+    assert no_better_than_one_label("the trial", metric, None, always, Answers()) is None
+    assert no_better_than_one_label("the trial", metric, None, None, ANSWERS) is None
 
 
 @pytest.mark.parametrize(("metric", "value"), [("accuracy", "0.4000"), ("f1_macro", "0.1905")])
 def test_what_one_label_is_worth_is_that_metric_of_it(metric, value):
     found = saying(ALWAYS)
-    said = no_better_than_one_label("trial", metric, score_of(metric, found, ANSWERS), found, ANSWERS)
+    said = no_better_than_one_label("the trial", metric, score_of(metric, found, ANSWERS), found, ANSWERS)
     assert f"{value}, that label alone {value})" in said
 
 
