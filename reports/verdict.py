@@ -115,8 +115,9 @@ class Verdict:
         if self.score is not None and self.base_score is not None:
             base, best, by = self.base_score, self.score, f"{METRICS[self.metric].words} "
         learned = "as good as" if best == base else "better than"
+        which = "the trial" if self.wanted == 1 else "the best trial"
         return (
-            f"Warning: the base model is {learned} {'the' if self.wanted == 1 else 'the best'} trial ({by}{show_loss(base)}, the trial "
+            f"Warning: the base model is {learned} {which} ({by}{show_loss(base)}, the trial "
             f"{show_loss(best)}): training with this configuration gains nothing. Search "
             "lower learning rates, or longer trials with --examples."
         )

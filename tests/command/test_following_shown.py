@@ -1,4 +1,4 @@
-"""``tune show`` of studies that follow from others: what they are for, and what to look at instead of them."""
+"""``tune show`` of studies that follow from others: what they are for, and what to look at instead."""
 
 from __future__ import annotations
 
@@ -58,4 +58,6 @@ def test_a_study_that_follows_says_what_it_trains_and_no_sampler_or_space():
     assert f"trains trial {trial} of study other at full length" in said["other.train"]
     assert "of study other under several seeds" in said["other.confirm"]
     assert "the best" not in said["other.train"]
-    assert "sampler" not in page("other.train")
+    for words in (">sampler<", ">pruner<", "the sampler goes by losses"):
+        assert words in page("other")
+        assert words not in page("other.train")
