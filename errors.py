@@ -108,6 +108,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def in_words(error: BaseException) -> str:
+    """Return an error that nobody foresaw on one line: its kind and its text.
+
+    Where an import failed, what it failed on: Transformers says of a torchvision that was built for another
+    torch only that a module of its own cannot be imported.
+    """
+    words = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+    first: BaseException = error
+    while isinstance(first, ImportError) and first.__cause__ is not None:
+        first = first.__cause__
+    return words if first is error else f"{in_words(first)} ({words})"
+
+
 def shown(value: object) -> str:
     """Return ``repr(value)`` on one line and cut short, whatever a file may hold."""
     short = reprlib.Repr()

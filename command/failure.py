@@ -21,7 +21,7 @@ from types import TracebackType
 
 from .. import __version__
 from ..app.default_storage import default_storage
-from ..errors import LoratuneError
+from ..errors import LoratuneError, in_words
 from ..storage import engine, study_files
 from .encoding import visible
 from .options import Call
@@ -39,8 +39,7 @@ _LIBRARIES = ("click", "numpy", "optuna", "pydantic", "rich", "sqlalchemy", "tor
 
 def unexpected(error: BaseException, call: Call) -> str:
     """Write down an error that nobody foresaw; return the line that tells of it."""
-    words = visible(" ".join(hide_secrets(str(error)).split()))
-    what = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    what = visible(hide_secrets(in_words(error)))
     what = what if len(what) <= 200 else what[:197] + "..."
     file = write_log(error, call)
     if isinstance(error, MemoryError):

@@ -170,15 +170,31 @@ def _notes(handed: Handover, plain: bool) -> list[str]:
     found = notes(handed, "LLaMA-Factory")
     if plain:
         found.append("The data is plain text, so the stage is pt, one example to a sequence.")
-    elif handed.data.template not in TEMPLATES:
-        found.append(
-            "The study used the model's own chat template. With no template named, LLaMA-Factory takes it "
-            "from the tokenizer; where it knows the model by name (qwen3, llama3), name that instead."
-        )
-    ending = None if plain else _ending_note(handed)
-    if ending is not None:
-        found.append(ending)
+    else:
+        found += _template_notes(TEMPLATES.get(handed.data.template))
+        ending = _ending_note(handed)
+        if ending is not None:
+            found.append(ending)
     return found + encoding_notes(handed)
+
+
+def _template_notes(named: str | None) -> list[str]:
+    """Return what LLaMA-Factory reads otherwise with the template of that name, or the model's own."""
+    loss = (
+        "LLaMA-Factory takes the loss also on what its template writes after an answer's end, such as a "
+        "line break, so its eval_loss is not the study's."
+    )
+    if named is None:
+        return [
+            "The study used the model's own chat template. With no template named, LLaMA-Factory takes it "
+            "from the tokenizer; where it knows the model by name (qwen3, llama3), name that instead.",
+            loss,
+        ]
+    begins = (
+        f"Its template {named} puts no beginning of a sequence first, where the study put the tokenizer's, "
+        "if it has one, such as <s>."
+    )
+    return [begins] if named == "empty" else [loss, begins]
 
 
 def _ending_note(handed: Handover) -> str | None:

@@ -1,6 +1,6 @@
 import pytest
 from loratune import errors
-from loratune.errors import LoratuneError, UsageError, nearest, shown
+from loratune.errors import LoratuneError, UsageError, in_words, nearest, shown
 
 
 def test_every_error_belongs_to_the_one_tree():
@@ -43,3 +43,21 @@ def test_an_ordinary_value_is_shown_as_it_is():
         "True",
         "None",
     ]
+
+
+def test_an_error_that_nobody_foresaw_is_its_kind_and_its_text_on_one_line():
+    assert in_words(ValueError("two\n  lines")) == "ValueError: two lines"
+    assert in_words(MemoryError()) == "MemoryError"
+    caught = ValueError("first")
+    caught.__cause__ = KeyError("second")
+    assert in_words(caught) == "ValueError: first"
+
+
+def test_of_an_import_that_failed_the_first_cause_comes_first():
+    said = ModuleNotFoundError("Could not import module 'modeling_utils'.")
+    said.__cause__ = ImportError("half a package")
+    said.__cause__.__cause__ = RuntimeError("operator torchvision::nms does not exist")
+    assert in_words(said) == (
+        "RuntimeError: operator torchvision::nms does not exist "
+        "(ModuleNotFoundError: Could not import module 'modeling_utils'.)"
+    )

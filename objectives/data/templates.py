@@ -83,7 +83,8 @@ class _Shape:
 
 
 _SHAPES: dict[str, _Shape] = {
-    # default and alpaca tokenize as LLaMA-Factory's templates of the same names do.
+    # default and alpaca are spelled as LLaMA-Factory's templates of the same names, which also takes the loss
+    # on what it writes after an answer, and puts no beginning of a sequence first.
     "default": _Shape(system=_system_default, question=_question_default, end=None, between="\n"),
     "alpaca": _Shape(
         system=_as_it_is,

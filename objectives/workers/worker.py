@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Protocol, assert_never, cast
 
 from ... import errors
-from ...errors import LoratuneError
+from ...errors import LoratuneError, in_words
 from ...spaces.params import LoraParams
 from ...study.config import ObjectiveConfig
 from ...study.facts import Facts
@@ -101,9 +101,7 @@ def main(*, fd: int, session: str, index: int, threads: int, parent: int | None)
         # What was foreseen is told in its own words; a traceback is for what was not.
         foreseen = isinstance(error, LoratuneError) or ran_out_of_memory(error)
         log.error("worker %d: cannot go on: %s", index, error, exc_info=not foreseen)
-        words = " ".join(str(error).split())[:300]
-        if not isinstance(error, LoratuneError):
-            words = f"{type(error).__name__}: {words}"
+        words = (" ".join(str(error).split()) if isinstance(error, LoratuneError) else in_words(error))[:300]
         with contextlib.suppress(OSError):
             connection.send(
                 WorkerFailed(

@@ -297,6 +297,24 @@ def test_every_key_is_one_that_llamafactory_knows(study, tmp_path, kind):
             assert isinstance(value, allowed) or (float in allowed and isinstance(value, int)), name
 
 
+@pytest.mark.parametrize("kind", RECORDS)
+def test_llamafactorys_own_parser_takes_it(study, tmp_path, kind):
+    """Only where LLaMA-Factory is installed: it is no dependency."""
+    hparams = pytest.importorskip("llamafactory.hparams")
+    chosen = params(loraplus_lr_ratio=4.0, lora_dropout=0.05, use_rslora=True, lora_alpha=24.5)
+    view = study(kind)
+    view = dataclasses.replace(view, trials=(dataclasses.replace(view.trials[0], params=chosen),))
+    path, _ = export_llamafactory(view, None, tmp_path / "train.yaml")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    out = {"output_dir": str(tmp_path / "out")}
+    model, data, training, finetuning, _generating = hparams.get_train_args(values | out)
+    assert (finetuning.lora_rank, finetuning.lora_alpha, finetuning.use_rslora) == (8, 24.5, True)
+    assert (finetuning.loraplus_lr_ratio, finetuning.lora_dropout) == (4.0, 0.05)
+    assert (training.learning_rate, training.warmup_steps) == (0.002, values["warmup_steps"])
+    assert training.per_device_train_batch_size * training.gradient_accumulation_steps == 16
+    assert (data.cutoff_len, model.model_name_or_path) == (512, values["model_name_or_path"])
+
+
 @pytest.mark.skipif(not SHARED.exists(), reason="needs LLaMA-Factory's own registry beside the repository")
 def test_entries_are_written_as_in_llamafactorys_own_registry(study):
     registry = json.loads((SHARED / "dataset_info.json").read_text(encoding="utf-8"))
@@ -308,6 +326,14 @@ def test_entries_are_written_as_in_llamafactorys_own_registry(study):
         assert set(entry) <= keys
         assert set(entry["columns"]) <= columns
         assert set(entry.get("tags", {})) <= tags
+
+
+@pytest.mark.parametrize(
+    ("template", "said"), [("default", (1, 1)), ("plain", (0, 1)), ("model's own", (1, 0))]
+)
+def test_what_it_reads_otherwise_than_the_study_is_said(study, template, said):
+    notes = " ".join(llamafactory(study(data={"template": template}), None, Path("out")).notes)
+    assert (notes.count("takes the loss also on"), notes.count("no beginning of a sequence")) == said
 
 
 def test_columns_are_found_in_every_kind_of_file(tmp_path):
