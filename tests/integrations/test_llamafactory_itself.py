@@ -1,18 +1,16 @@
 """What LLaMA-Factory reads, beside what a study reads; only where it is installed: it is no dependency."""
 
 import pytest
-
-pytest.importorskip("llamafactory")
-
-from llamafactory.data.processor.supervised import SupervisedDatasetProcessor
-from llamafactory.data.template import get_template_and_fix_tokenizer
-from llamafactory.hparams import DataArguments
 from loratune.demo import model_path
 from loratune.integrations.llamafactory import TEMPLATES
 from loratune.objectives.data.encode import encode
 from loratune.objectives.data.formats import Conversation, Turn
 from loratune.objectives.data.templates import BuiltInTemplate
 from transformers import AutoTokenizer
+
+supervised = pytest.importorskip("llamafactory.data.processor.supervised")
+template = pytest.importorskip("llamafactory.data.template")
+hparams = pytest.importorskip("llamafactory.hparams")
 
 TALKS = (
     (("user", "What is 1+1?"), ("assistant", "It is 2.")),
@@ -24,9 +22,9 @@ TALKS = (
 def theirs(name, talk):
     """Return LLaMA-Factory's token ids and labels of a conversation."""
     tokenizer = AutoTokenizer.from_pretrained(model_path())
-    arguments = DataArguments(template=name, cutoff_len=1024)
-    processor = SupervisedDatasetProcessor(
-        template=get_template_and_fix_tokenizer(tokenizer, arguments),
+    arguments = hparams.DataArguments(template=name, cutoff_len=1024)
+    processor = supervised.SupervisedDatasetProcessor(
+        template=template.get_template_and_fix_tokenizer(tokenizer, arguments),
         tokenizer=tokenizer,
         processor=None,
         data_args=arguments,
