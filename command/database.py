@@ -1,4 +1,4 @@
-"""``tune db``: a copy of the database, and whether it and its files are whole."""
+"""``tune db``: a copy of the database, whether it and its files are whole, and studies deleted from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from ..app.default_storage import default_storage
-from ..errors import StorageError
+from ..errors import StorageError, UsageError
 from ..storage.database_errors import HOW_FAR
 from ..storage.store import Store
 from ..study.format import show_bytes
@@ -19,14 +19,15 @@ from .group import Commands
 from .options import json_option, output_option, storage_option
 
 
-@click.group(cls=Commands, short_help="Copy the database, or check that it is whole.")
+@click.group(cls=Commands, short_help="Copy or check the database, or delete a study.")
 def db() -> None:
-    """Copy the database of studies while a search runs, or check that it and its files are whole.
+    """Copy the database while a search runs, check that it and its files are whole, or delete a study.
 
     \b
     Examples:
       tune db backup -o studies.db
       tune db check
+      tune db delete demo
     """
 
 
@@ -86,3 +87,42 @@ def check(storage: str | None, as_json: bool) -> None:
         say(OUT, Text(f"{url} is whole, and so are its files"))
     if found:
         sys.exit(1)
+
+
+@db.command(short_help="Delete a study and its files.")
+@click.argument("study")
+@click.option("--following", is_flag=True, help="Delete the studies that follow from it, too.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@storage_option
+@json_option
+def delete(study: str, following: bool, yes: bool, storage: str | None, as_json: bool) -> None:
+    """Delete STUDY: its trials, its copy in Optuna's tables, its checkpoints, adapters and tokenized data.
+
+    \b
+    Examples:
+      tune db delete demo
+      tune db delete demo --following --yes
+    """
+    from ..app.deleting import Planned, delete_study
+
+    def agreed(planned: Planned) -> bool:
+        if yes:
+            return True
+        if not asks():
+            raise UsageError(f"{planned.words} would be deleted for good; add --yes to do it")
+        return click.confirm(f"delete {planned.words} for good?", err=True)
+
+    done = delete_study(study, following=following, storage=storage or default_storage(), agreed=agreed)
+    if done is None:
+        say(ERR, Text("nothing was deleted"))
+        sys.exit(1)
+    if as_json:
+        emit_json(done.values())
+        return
+    for line in done.lines():
+        say(OUT, Text(line))
+
+
+def asks() -> bool:
+    """Return whether somebody is there to be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()

@@ -100,6 +100,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE tune_evaluations ADD COLUMN marks {bytes}",
         "ALTER TABLE tune_trials ADD COLUMN score DOUBLE PRECISION",
     ),
+    # 4: what stays of deleted studies (deletion.py).
+    (
+        """CREATE TABLE tune_deleted (
+            id INTEGER NOT NULL PRIMARY KEY,
+            name TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            deleted_at TEXT NOT NULL,
+            opened TEXT NOT NULL,
+            has_files INTEGER NOT NULL
+        )""",
+    ),
 )
 
 LATEST = len(MIGRATIONS)

@@ -22,13 +22,12 @@ from ..errors import StorageError
 from ..spaces.quiet_optuna import quiet
 from ..study.records import CurvePoint, StudyHead, TrialRecord
 from . import database_errors, engine, optuna_rows
-from .to_optuna import NUMBER, OptunaTrial, names, to_optuna
+from .to_optuna import LAYOUT_NOTE, NUMBER, OptunaTrial, names, to_optuna
 
 LAYOUT = 2
 """Grows when trials are told otherwise; a copy of another layout is written anew. 1 was never named: it
 held indices in place of values, and rows of running trials to keep Optuna's numbers equal to ours."""
 
-_LAYOUT = "loratune_layout"
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -113,7 +112,9 @@ class Projection:
         copy = self._studies.pop(study.id)
         with quiet():
             try:
-                optuna_rows.add(self._storage, copy.optuna_id, told, name=copy.name, note=(_LAYOUT, LAYOUT))
+                optuna_rows.add(
+                    self._storage, copy.optuna_id, told, name=copy.name, note=(LAYOUT_NOTE, LAYOUT)
+                )
             except optuna_rows.NotOurs as error:
                 raise CopyGone from error
         written = {trial.number for trial in ended}
@@ -132,11 +133,11 @@ class Projection:
                 notes = storage.get_study_user_attrs(optuna_id)
                 found = storage.get_all_trials(optuna_id, deepcopy=False)
                 numbers = [trial.user_attrs.get(NUMBER) for trial in found]
-                if notes.get(_LAYOUT) == LAYOUT:
+                if notes.get(LAYOUT_NOTE) == LAYOUT:
                     present = frozenset(int(number) for number in numbers if number is not None)
                     return _Copy(optuna_id=optuna_id, name=name, present=present)
             # The first layout named none. What holds a trial that we did not write is not ours to delete.
-            if None not in numbers and (found or _LAYOUT in notes):
+            if None not in numbers and (found or LAYOUT_NOTE in notes):
                 system = storage.get_study_system_attrs(optuna_id)  # holds what was noted in the dashboard
                 storage.delete_study(optuna_id)
                 return self._create(name, notes, system)
@@ -151,7 +152,7 @@ class Projection:
         optuna_id = self._storage.create_new_study([StudyDirection.MINIMIZE], name)
         for key, value in system.items():
             self._storage.set_study_system_attr(optuna_id, key, value)
-        for key, value in {**notes, _LAYOUT: LAYOUT}.items():
+        for key, value in {**notes, LAYOUT_NOTE: LAYOUT}.items():
             self._storage.set_study_user_attr(optuna_id, key, value)
         return _Copy(optuna_id=optuna_id, name=name, present=frozenset())
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select, update
 
 from ..errors import StudyExists, StudyNotFound, nearest
 from ..study.records import StudyRecord
-from . import foreign, queries, rows, seals, study_files, tables
+from . import deletion, foreign, queries, rows, seals, study_files, tables
 
 if TYPE_CHECKING:
     from ..study.facts import Facts
@@ -50,7 +50,8 @@ def create(
     if queries.optuna_has(connection, name):
         raise foreign.taken_in_optuna(name, shown)
     rows.check_name(name)  # one that is there already may be of an older, laxer rule
-    least = (connection.execute(select(func.max(tables.studies.c.id))).scalar() or 0) + 1
+    largest = connection.execute(select(func.max(tables.studies.c.id))).scalar() or 0
+    least = max(largest, deletion.largest_number(connection)) + 1
     study_id = study_files.reserve(artifacts, least)
     at = rows.now()
     row = {"id": study_id, "name": name, "created_at": at, "touched_at": at}

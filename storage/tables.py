@@ -191,6 +191,20 @@ leases = Table(
     Column("acquired_at", UtcTime),
 )
 
+deleted = Table(
+    "tune_deleted",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("deleted_at", UtcTime, nullable=False),
+    Column("opened", Json, nullable=False),
+    Column("has_files", Integer, nullable=False),
+)
+
+DELETED_SINCE = 4
+"""The version of the schema that deletes studies."""
+
 
 def since(column: Column[Any]) -> int:
     """Return the first version of the schema that has a column."""

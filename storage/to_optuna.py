@@ -15,6 +15,9 @@ from ..study.records import TrialRecord
 NUMBER = "loratune_number"
 """User attribute with our number: Optuna counts trials in the order in which they end."""
 
+LAYOUT_NOTE = "loratune_layout"
+"""User attribute of a copy: which layout its trials are in. Copies of the first layout have none."""
+
 State = Literal["complete", "pruned", "failed"]
 """Optuna's words for a trial that has ended."""
 

@@ -62,6 +62,20 @@ def find(
     return None
 
 
+def remove(cache_dir: Path, holds: Callable[[dict[str, Any]], bool]) -> int:
+    """Delete stored data whose summary is one sought; return the bytes freed."""
+    freed = 0
+    for path in sorted(cache_dir.glob("tokens-*.safetensors")):
+        try:
+            if holds(json.loads(_header(path)[0]["__metadata__"]["summary"])):
+                size = path.stat().st_size
+                path.unlink()
+                freed += size
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            continue  # as good as none, or gone meanwhile
+    return freed
+
+
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     """Return what a file says of its arrays, and where these begin."""
     with path.open("rb") as file:

@@ -32,7 +32,7 @@ def command(name):
 def test_the_commands_stand_in_the_order_in_which_they_are_used():
     used = ["search", "resume", "confirm", "train", "plan", "list", "show", "plot", "report", "export", "db"]
     assert list(group.commands) == used
-    assert list(group.commands["db"].commands) == ["backup", "check"]
+    assert list(group.commands["db"].commands) == ["backup", "check", "delete"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -137,10 +137,13 @@ def test_a_database_of_before_is_read_without_being_changed_and_sealed_from_then
                 if tables.since(column) > 1:
                     connection.execute(f"ALTER TABLE {table.name} DROP COLUMN {column.name}")
             connection.commit()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE tune_deleted")
     run(path, "DELETE FROM tune_schema WHERE version > 1")
     content = path.read_bytes()
     with Store.open(str(path), mode="read") as store:
         assert read_all(store, study) == before
+        assert (store.unfinished_deletions(), store.looks_of_deleted("these data")) == ((), 0)
     assert path.read_bytes() == content
     with Store.open(str(path), mode="write") as store:
         assert read_all(store, study) == before
@@ -159,6 +162,7 @@ def test_a_database_of_before_columns_that_came_later_keeps_its_seals_and_gains_
             for column in table.columns:
                 if tables.since(column) > 2:
                     connection.execute(f"ALTER TABLE {table.name} DROP COLUMN {column.name}")
+        connection.execute("DROP TABLE tune_deleted")
         connection.execute("DELETE FROM tune_schema WHERE version > 2")
         connection.commit()
     content = path.read_bytes()

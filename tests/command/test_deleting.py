@@ -1,0 +1,100 @@
+"""``tune db delete``: asks, says what went, and refuses what is trained or has others that follow from it."""
+
+from __future__ import annotations
+
+import pytest
+from loratune.app.deleting import delete_study
+from loratune.storage.store import Store
+from loratune.study.stage import Entry, Stage
+from made_up_studies import make_config, make_facts
+
+
+@pytest.fixture
+def family(tmp_path, params):
+    """A database with ``first``, what follows from it, and ``second``."""
+    path = tmp_path / "tune.db"
+    stage = Stage(kind="train", parent="first", entries=(Entry(params=params, seed=0, trial=0),))
+    with Store.open(str(path), mode="create") as store:
+        for name, more in (("first", {}), ("first.train", {"stage": stage}), ("second", {})):
+            store.create_study(name=name, trials=1, config=make_config(**more), facts=make_facts())
+    return path
+
+
+@pytest.fixture
+def params():
+    from loratune.spaces.params import LoraParams
+
+    return LoraParams(learning_rate=1e-3, batch_size=8, lora_rank=8, lora_alpha=16)
+
+
+def names(path):
+    with Store.open(str(path), mode="read") as store:
+        return [head.name for head in store.studies()]
+
+
+def test_a_study_is_deleted_with_its_files_and_tokens_and_said_to_be(tune, study):
+    artifacts = study / "tune-artifacts"
+    assert list((artifacts / "cache").glob("tokens-*"))
+    ended = tune("db", "delete", "done", "--yes", "--json", cwd=study)
+    assert ended.code == 0, ended.err
+    told = ended.json
+    assert (told["studies"], told["trials"], told["kept_files"]) == (["done"], 6, [])
+    assert told["freed"] > 10_000
+    assert not (artifacts / "1").exists()
+    assert list((artifacts / "cache").glob("tokens-*")) == []
+    assert "is whole" in tune("db", "check", cwd=study).out
+    assert "did you mean" not in tune("show", "done", cwd=study).complaint
+
+
+def test_without_a_terminal_it_must_be_agreed_to_and_the_line_says_what_would_go(refused, family):
+    ended = refused("db", "delete", "second")
+    assert ended.code == 2
+    assert "second (0 trials, 0 bytes of files) would be deleted for good; add --yes" in ended.complaint
+    assert names(family) == ["first", "first.train", "second"]
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", ["first", "first.train"]), ("\n", None)])
+def test_on_a_terminal_it_asks(family, monkeypatch, answer, left):
+    from click.testing import CliRunner
+    from loratune.cli import tune as group
+    from loratune.command import database
+
+    monkeypatch.chdir(family.parent)
+    monkeypatch.setattr(database, "asks", lambda: True)
+    ended = CliRunner().invoke(group, ["db", "delete", "second"], input=answer)
+    assert ended.exit_code == (0 if left else 1)
+    assert "delete second (0 trials, 0 bytes of files) for good? [y/N]" in ended.output
+    assert names(family) == (left or ["first", "first.train", "second"])
+
+
+def test_what_follows_from_it_is_named_and_goes_only_where_that_is_said(refused, family):
+    ended = refused("db", "delete", "first", "--yes")
+    assert ended.code == 2
+    assert "'first': first.train follows from it; add --following" in ended.complaint
+    done = delete_study("first", following=True, storage=str(family), agreed=lambda _: True)
+    assert done is not None
+    assert done.studies == ("first", "first.train")
+    assert names(family) == ["second"]
+
+
+def test_a_study_that_is_trained_is_refused(tune, family):
+    with Store.open(str(family), mode="write") as store:
+        store.acquire(store.study("second").id)
+        ended = tune("db", "delete", "second", "--yes")
+    assert ended.code == 1
+    assert "is running it; interrupt it first" in ended.complaint
+    assert "second" in names(family)
+
+
+def test_an_unknown_study_is_told_with_the_nearest_name(refused, family):
+    assert "'secnd': not in" in refused("db", "delete", "secnd", "--yes").complaint
+    assert len(names(family)) == 3
+
+
+def test_the_same_command_finishes_a_deletion_that_was_killed(family):
+    with Store.open(str(family), mode="write") as store:
+        (gone,) = store.delete_studies(["second"])
+        (store.study_dir(gone.id) / "left").write_bytes(b"x" * 10)
+    done = delete_study("second", following=False, storage=str(family), agreed=lambda _: True)
+    assert done is not None
+    assert (done.studies, done.finished, done.freed) == ((), ("second",), 10)

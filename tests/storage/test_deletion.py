@@ -1,0 +1,202 @@
+"""A deleted study is gone from every table and from the disk, and nothing else is."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import optuna
+import pytest
+import sqlalchemy
+from loratune.errors import StudyBusy, StudyNotFound
+from loratune.storage import deletion
+from loratune.storage.check import findings
+from loratune.storage.store import Store
+from loratune.study.locked_set import KIND
+from loratune.study.records import Ending
+from made_up_studies import IN_A_CHILD
+from optuna_copies import DISTRIBUTIONS, VALUES, load, opened
+
+
+@pytest.fixture
+def fill(params, round_update):
+    """Give a study trials, files, events and a copy in Optuna's tables, and give it up."""
+
+    def filled(store, study):
+        store.acquire(study.id)
+        for number in (0, 1):
+            store.add_trial(study.id, number=number, params=params, seed=7, source="tpe")
+            store.record_round(study.id, [round_update(number, 1)])
+        store.record_round(
+            study.id, [], [Ending(trial=1, state="pruned", reason="slow", value=None, adapter=None)]
+        )
+        store.add_event(study.id, KIND, data="these data")
+        store.project(study.id, DISTRIBUTIONS, VALUES)
+        (store.study_dir(study.id) / "plain").mkdir()
+        (store.study_dir(study.id) / "plain" / "state").write_bytes(b"x" * 1000)
+        store.release(study.id)
+        return study
+
+    return filled
+
+
+def contents(store):
+    """Return how many rows each table has, but for notes of deleted studies."""
+    with store.reading() as connection:
+        names = sqlalchemy.inspect(connection).get_table_names()
+        return {
+            name: connection.execute(sqlalchemy.text(f"SELECT count(*) FROM {name}")).scalar()
+            for name in names
+            if name != "tune_deleted"
+        }
+
+
+def test_every_row_of_it_and_of_its_copy_goes_and_the_others_stay(store, make_study, fill):
+    first = fill(store, make_study(store, "first"))
+    before, trials = contents(store), store.trials(first.id)
+    fill(store, make_study(store, "second"))
+    (gone,) = store.delete_studies(["second"])
+    assert (gone.name, gone.progress.trials, gone.kept_copy) == ("second", 2, None)
+    assert contents(store) == before
+    assert store.trials(first.id) == trials
+    assert findings(store) == ()
+
+
+def test_its_files_go_with_its_folder(store, make_study, fill):
+    study = fill(store, make_study(store))
+    (gone,) = store.delete_studies(["first"])
+    held = store.disk_bytes(study.id)
+    assert store.delete_files(gone) == held > 1000
+    assert not store.study_dir(study.id).exists()
+    assert store.unfinished_deletions() == ()
+
+
+def test_no_later_study_gets_its_number(store, make_study, fill):
+    study = fill(store, make_study(store))
+    (gone,) = store.delete_studies(["first"])
+    store.delete_files(gone)
+    assert make_study(store).id == study.id + 1
+
+
+def test_its_looks_at_a_test_set_still_count(store, make_study, fill):
+    fill(store, make_study(store))
+    store.delete_studies(["first"])
+    assert store.looks_of_deleted("these data") == 1
+    assert store.looks_of_deleted("other data") == 0
+
+
+def test_all_go_or_none(store, make_study, fill):
+    fill(store, make_study(store))
+    before = contents(store)
+    with pytest.raises(StudyNotFound, match=r"'frist': not in .*did you mean 'first'"):
+        store.delete_studies(["first", "frist"])
+    assert contents(store) == before
+
+
+def test_one_that_a_process_owns_is_refused(store, address, make_study):
+    study = make_study(store)
+    store.acquire(study.id)
+    with (
+        Store.open(address, mode="write") as other,
+        pytest.raises(StudyBusy, match=r"'first': process \d+ .* interrupt it first.*nothing was deleted"),
+    ):
+        other.delete_studies(["first"])
+    assert store.study("first") == study
+
+
+def test_a_study_of_the_users_own_in_optunas_tables_stays(path, make_study, fill):
+    with Store.open(str(path), mode="create") as store:
+        study = make_study(store)
+        with opened(path) as theirs:
+            optuna.create_study(storage=theirs, study_name="first").add_trial(optuna.create_trial(value=0.5))
+        fill(store, study)
+        assert [trial.value for trial in load(path, "first (loratune)")]
+        (gone,) = store.delete_studies(["first"])
+        assert gone.kept_copy is None
+    assert [trial.value for trial in load(path)] == [0.5]
+    with opened(path) as theirs:
+        assert [one.study_name for one in theirs.get_all_studies()] == ["first"]
+
+
+def test_a_copy_that_holds_a_trial_of_others_stays_and_is_named(path, make_study, fill):
+    with Store.open(str(path), mode="create") as store:
+        fill(store, make_study(store))
+        with opened(path) as theirs:
+            optuna.load_study(storage=theirs, study_name="first").add_trial(optuna.create_trial(value=0.5))
+        (gone,) = store.delete_studies(["first"])
+        assert gone.kept_copy == "first"
+    assert 0.5 in [trial.value for trial in load(path)]
+
+
+def test_files_stay_where_a_backup_beside_the_database_holds_the_study(path, make_study, fill):
+    with Store.open(str(path), mode="create") as store:
+        study = fill(store, make_study(store))
+        store.backup(path.with_name("copy.db"))
+    with Store.open(str(path.with_name("copy.db")), mode="write") as copy:
+        (gone,) = copy.delete_studies(["first"])
+        assert copy.delete_files(gone) is None
+    with Store.open(str(path), mode="read") as store:
+        assert store.disk_bytes(study.id) > 1000
+        assert findings(store) == ()
+
+
+def test_a_study_whose_row_is_damaged_can_be_deleted(path, make_study, fill):
+    with Store.open(str(path), mode="create") as store:
+        fill(store, make_study(store))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE tune_studies SET config = 'no json'")
+        connection.execute("UPDATE tune_events SET detail = 'no json'")
+    connection.close()
+    with Store.open(str(path), mode="write") as store:
+        assert store.parents() == {"first": None}
+        store.delete_studies(["first"])
+        assert findings(store) == ()
+
+
+def test_what_follows_is_found_through_what_follows_in_between():
+    parents = {"a": None, "a.longer": "a", "a.longer.train": "a.longer", "b": None}
+    assert deletion.following(parents, "a") == ("a.longer", "a.longer.train")
+    assert deletion.following(parents, "b") == ()
+
+
+DELETE = (
+    IN_A_CHILD
+    + """
+import os, signal
+from loratune.storage import deletion, deleted_files
+from loratune.storage.store import Store
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+address, module, name = sys.argv[1:]
+{"deletion": deletion, "deleted_files": deleted_files}[module].__dict__[name] = die
+with Store.open(address, mode="write") as store:
+    for gone in store.delete_studies(["first"]):
+        store.delete_files(gone)
+"""
+)
+MOMENTS = [
+    ("deletion", "_delete_copy", True),
+    ("deleted_files", "_empty", False),
+    ("deleted_files", "forget_files", False),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "is_there"), MOMENTS)
+def test_a_kill_leaves_a_whole_database_and_the_rest_goes_later(
+    path, make_study, fill, module, name, is_there
+):
+    with Store.open(str(path), mode="create") as store:
+        study = fill(store, make_study(store))
+    done = subprocess.run([sys.executable, "-c", DELETE, str(path), module, name], check=False)
+    assert done.returncode == -signal.SIGKILL
+    with Store.open(str(path), mode="write") as store:
+        assert findings(store) == ()
+        assert store.holds("first") is is_there
+        for left in store.unfinished_deletions():
+            store.delete_files(left)
+        assert store.study_dir(study.id).exists() is is_there
+        assert findings(store) == ()
