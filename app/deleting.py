@@ -95,7 +95,7 @@ def delete_study(
         LoratuneError: it is not there, or cannot be deleted.
     """
     with Store.open(storage, mode="read") as store:
-        parents = store.parents()
+        parents = store.deletions.parents()
         others = deletion.following(parents, name)
         left = name not in parents and _is_unfinished(store, name)
         if not left:
@@ -105,19 +105,21 @@ def delete_study(
                     "add --following to delete that too, or delete it first"
                 )
             chosen = (name, *others)
-            if not agreed(_planned(store, store.deletable(chosen))):
+            if not agreed(_planned(store, store.deletions.find(chosen))):
                 return None
     with Store.open(storage, mode="write") as store:
-        finished = {study.name: store.delete_files(study) or 0 for study in store.unfinished_deletions()}
+        finished = {
+            study.name: store.deletions.delete_files(study) or 0 for study in store.deletions.unfinished()
+        }
         if left:
             return _done(store, (), finished, {}, 0)
-        if set(deletion.following(store.parents(), name)) != set(others):
+        if set(deletion.following(store.deletions.parents(), name)) != set(others):
             raise StudyBusy(
                 f"study {name!r}: others were made of it meanwhile; nothing was deleted, try again"
             )
         used = _fingerprints(store, chosen)
-        gone = store.delete_studies(chosen)
-        freed = {study.name: store.delete_files(study) for study in gone}
+        gone = store.deletions.delete(chosen)
+        freed = {study.name: store.deletions.delete_files(study) for study in gone}
         return _done(store, gone, finished, freed, _drop_tokens(store, used))
 
 
@@ -140,7 +142,7 @@ def _done(
 
 
 def _is_unfinished(store: Store, name: str) -> bool:
-    return any(study.name == name for study in store.unfinished_deletions())
+    return any(study.name == name for study in store.deletions.unfinished())
 
 
 def _planned(store: Store, chosen: Sequence[deletion.Deleted]) -> Planned:
@@ -168,5 +170,5 @@ def _fingerprints(store: Store, names: Sequence[str]) -> set[str]:
 
 def _drop_tokens(store: Store, used: set[str]) -> int:
     """Delete tokenized data that no study has any more; return the bytes freed."""
-    unused = used - _fingerprints(store, tuple(store.parents()))
+    unused = used - _fingerprints(store, tuple(store.deletions.parents()))
     return token_cache.remove(store.artifacts / CACHE, lambda summary: summary["fingerprint"] in unused)

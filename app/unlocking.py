@@ -30,7 +30,7 @@ def times_opened(store: Store, fingerprint: str) -> int:
     """
     events = (event for head in store.studies() for event in store.events(head.id, KIND))
     seen = sum(bool(event.detail.get("data") == fingerprint) for event in events)
-    return seen + store.looks_of_deleted(fingerprint)
+    return seen + store.deletions.looks(fingerprint)
 
 
 def open_test(

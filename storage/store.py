@@ -31,8 +31,6 @@ from ..study.records import (
     TrialRecord,
 )
 from . import (
-    deleted_files,
-    deletion,
     event_writes,
     holding,
     opening,
@@ -46,6 +44,7 @@ from . import (
     upkeep,
 )
 from .connections import Connections, Mode
+from .deletions import Deletions
 from .optuna_copy import OptunaCopy
 
 if TYPE_CHECKING:
@@ -63,6 +62,8 @@ class Store:
         self._connections = connections
         self._copy = OptunaCopy(connections)
         self._reached = reached.Reached()
+        self.deletions = Deletions(connections)
+        """Studies that may be deleted, and those that were."""
 
     @classmethod
     def open(cls, url_or_path: str, *, mode: Mode, timeout: float = 30.0) -> Store:
@@ -167,39 +168,6 @@ class Store:
         """Add to what is known of a study: facts that were not taken yet when it was made."""
         with self._connections.writing(study_id) as connection:
             studies.change(connection, study_id, facts=facts.to_json())
-
-    def parents(self) -> dict[str, str | None]:
-        """Return the name of every study, and of the one that it follows from; None for a search."""
-        with self._connections.reading() as connection:
-            return deletion.parents(connection)
-
-    def deletable(self, names: Sequence[str]) -> tuple[deletion.Deleted, ...]:
-        """Return studies as they would be deleted; raises what ``delete_studies`` would."""
-        with self._connections.reading() as connection:
-            return deletion.find(connection, self.url, names)
-
-    def delete_studies(self, names: Sequence[str]) -> tuple[deletion.Deleted, ...]:
-        """Delete studies and Optuna's copies, all or none, in one transaction; files are left.
-
-        Raises ``StudyNotFound`` or ``StudyBusy``.
-        """
-        on_server = self._connections.address.path is None
-        with self._connections.transaction() as connection:
-            return deletion.delete_studies(connection, self.url, names, leave_files=on_server)
-
-    def delete_files(self, study: deletion.Deleted) -> int | None:
-        """Delete the files of a deleted study; return the bytes freed, None where they may be another's."""
-        return deleted_files.delete(self._connections, study)
-
-    def unfinished_deletions(self) -> tuple[deletion.Deleted, ...]:
-        """Return the deleted studies whose files an interruption may have left."""
-        with self._connections.reading() as connection:
-            return deletion.unfinished(connection)
-
-    def looks_of_deleted(self, fingerprint: str) -> int:
-        """Return how often studies that are deleted had looked at the test set of these data."""
-        with self._connections.reading() as connection:
-            return deletion.times_opened(connection, fingerprint)
 
     # Ownership
 

@@ -93,7 +93,7 @@ def test_an_unknown_study_is_told_with_the_nearest_name(refused, family):
 
 def test_the_same_command_finishes_a_deletion_that_was_killed(family):
     with Store.open(str(family), mode="write") as store:
-        (gone,) = store.delete_studies(["second"])
+        (gone,) = store.deletions.delete(["second"])
         (store.study_dir(gone.id) / "left").write_bytes(b"x" * 10)
     done = delete_study("second", following=False, storage=str(family), agreed=lambda _: True)
     assert done is not None

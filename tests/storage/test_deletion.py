@@ -57,7 +57,7 @@ def test_every_row_of_it_and_of_its_copy_goes_and_the_others_stay(store, make_st
     first = fill(store, make_study(store, "first"))
     before, trials = contents(store), store.trials(first.id)
     fill(store, make_study(store, "second"))
-    (gone,) = store.delete_studies(["second"])
+    (gone,) = store.deletions.delete(["second"])
     assert (gone.name, gone.progress.trials, gone.kept_copy) == ("second", 2, None)
     assert contents(store) == before
     assert store.trials(first.id) == trials
@@ -66,32 +66,32 @@ def test_every_row_of_it_and_of_its_copy_goes_and_the_others_stay(store, make_st
 
 def test_its_files_go_with_its_folder(store, make_study, fill):
     study = fill(store, make_study(store))
-    (gone,) = store.delete_studies(["first"])
+    (gone,) = store.deletions.delete(["first"])
     held = store.disk_bytes(study.id)
-    assert store.delete_files(gone) == held > 1000
+    assert store.deletions.delete_files(gone) == held > 1000
     assert not store.study_dir(study.id).exists()
-    assert store.unfinished_deletions() == ()
+    assert store.deletions.unfinished() == ()
 
 
 def test_no_later_study_gets_its_number(store, make_study, fill):
     study = fill(store, make_study(store))
-    (gone,) = store.delete_studies(["first"])
-    store.delete_files(gone)
+    (gone,) = store.deletions.delete(["first"])
+    store.deletions.delete_files(gone)
     assert make_study(store).id == study.id + 1
 
 
 def test_its_looks_at_a_test_set_still_count(store, make_study, fill):
     fill(store, make_study(store))
-    store.delete_studies(["first"])
-    assert store.looks_of_deleted("these data") == 1
-    assert store.looks_of_deleted("other data") == 0
+    store.deletions.delete(["first"])
+    assert store.deletions.looks("these data") == 1
+    assert store.deletions.looks("other data") == 0
 
 
 def test_all_go_or_none(store, make_study, fill):
     fill(store, make_study(store))
     before = contents(store)
     with pytest.raises(StudyNotFound, match=r"'frist': not in .*did you mean 'first'"):
-        store.delete_studies(["first", "frist"])
+        store.deletions.delete(["first", "frist"])
     assert contents(store) == before
 
 
@@ -102,7 +102,7 @@ def test_one_that_a_process_owns_is_refused(store, address, make_study):
         Store.open(address, mode="write") as other,
         pytest.raises(StudyBusy, match=r"'first': process \d+ .* interrupt it first.*nothing was deleted"),
     ):
-        other.delete_studies(["first"])
+        other.deletions.delete(["first"])
     assert store.study("first") == study
 
 
@@ -113,7 +113,7 @@ def test_a_study_of_the_users_own_in_optunas_tables_stays(path, make_study, fill
             optuna.create_study(storage=theirs, study_name="first").add_trial(optuna.create_trial(value=0.5))
         fill(store, study)
         assert [trial.value for trial in load(path, "first (loratune)")]
-        (gone,) = store.delete_studies(["first"])
+        (gone,) = store.deletions.delete(["first"])
         assert gone.kept_copy is None
     assert [trial.value for trial in load(path)] == [0.5]
     with opened(path) as theirs:
@@ -125,7 +125,7 @@ def test_a_copy_that_holds_a_trial_of_others_stays_and_is_named(path, make_study
         fill(store, make_study(store))
         with opened(path) as theirs:
             optuna.load_study(storage=theirs, study_name="first").add_trial(optuna.create_trial(value=0.5))
-        (gone,) = store.delete_studies(["first"])
+        (gone,) = store.deletions.delete(["first"])
         assert gone.kept_copy == "first"
     assert 0.5 in [trial.value for trial in load(path)]
 
@@ -135,8 +135,8 @@ def test_files_stay_where_a_backup_beside_the_database_holds_the_study(path, mak
         study = fill(store, make_study(store))
         store.backup(path.with_name("copy.db"))
     with Store.open(str(path.with_name("copy.db")), mode="write") as copy:
-        (gone,) = copy.delete_studies(["first"])
-        assert copy.delete_files(gone) is None
+        (gone,) = copy.deletions.delete(["first"])
+        assert copy.deletions.delete_files(gone) is None
     with Store.open(str(path), mode="read") as store:
         assert store.disk_bytes(study.id) > 1000
         assert findings(store) == ()
@@ -150,8 +150,8 @@ def test_a_study_whose_row_is_damaged_can_be_deleted(path, make_study, fill):
         connection.execute("UPDATE tune_events SET detail = 'no json'")
     connection.close()
     with Store.open(str(path), mode="write") as store:
-        assert store.parents() == {"first": None}
-        store.delete_studies(["first"])
+        assert store.deletions.parents() == {"first": None}
+        store.deletions.delete(["first"])
         assert findings(store) == ()
 
 
@@ -174,8 +174,8 @@ def die(*_, **__):
 address, module, name = sys.argv[1:]
 {"deletion": deletion, "deleted_files": deleted_files}[module].__dict__[name] = die
 with Store.open(address, mode="write") as store:
-    for gone in store.delete_studies(["first"]):
-        store.delete_files(gone)
+    for gone in store.deletions.delete(["first"]):
+        store.deletions.delete_files(gone)
 """
 )
 MOMENTS = [
@@ -196,7 +196,7 @@ def test_a_kill_leaves_a_whole_database_and_the_rest_goes_later(
     with Store.open(str(path), mode="write") as store:
         assert findings(store) == ()
         assert store.holds("first") is is_there
-        for left in store.unfinished_deletions():
-            store.delete_files(left)
+        for left in store.deletions.unfinished():
+            store.deletions.delete_files(left)
         assert store.study_dir(study.id).exists() is is_there
         assert findings(store) == ()

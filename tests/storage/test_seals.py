@@ -143,7 +143,7 @@ def test_a_database_of_before_is_read_without_being_changed_and_sealed_from_then
     content = path.read_bytes()
     with Store.open(str(path), mode="read") as store:
         assert read_all(store, study) == before
-        assert (store.unfinished_deletions(), store.looks_of_deleted("these data")) == ((), 0)
+        assert (store.deletions.unfinished(), store.deletions.looks("these data")) == ((), 0)
     assert path.read_bytes() == content
     with Store.open(str(path), mode="write") as store:
         assert read_all(store, study) == before
