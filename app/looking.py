@@ -43,7 +43,7 @@ def look_first(request: Request) -> None:
             foreign.check_name_is_free(address.path, found, name)
         check_given(store, request.search.learn_from)
         if not request.run.take_over:
-            check_free(store, request)
+            check_free(store, as_begun(request))
     foreign.check_writable(address.path)
 
 

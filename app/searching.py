@@ -46,7 +46,7 @@ def plan(
     Raises:
         LoratuneError: the search could not begin; says why.
     """
-    request = Request(search=search or SearchOptions(), run=run or RunOptions())
+    request = as_begun(Request(search=search or SearchOptions(), run=run or RunOptions()))
     # What ends a worker names its log.
     with scratch(keep_for=(WorkerError,)) as folder:
         prepared = prepare(request, logs=folder, cache=None, starting=preparing)

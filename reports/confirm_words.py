@@ -8,6 +8,7 @@ from ..study.ranking import rank
 from .confirm_facts import Configuration, Confirmation, Tested
 from .confirmation import comparison_level
 from .crossed import Estimate
+from .student import t_quantile
 
 FEW_TEST_EXAMPLES = 30
 """With fewer the test set says little, and the user is warned."""
@@ -231,12 +232,22 @@ def _spread(found: Confirmation) -> list[str]:
     ]
 
 
+def _of_two(found: Confirmation) -> str:
+    """Say what an interval of two seeds is: wide, since two numbers hardly tell how far they spread."""
+    if len(found.seeds) != 2:
+        return ""
+    return (
+        f"; of two it reaches {t_quantile(0.975, 1):.1f} standard errors to each side, and says little "
+        "but that: more seeds (--seeds) narrow it"
+    )
+
+
 def _covers(found: Confirmation) -> str:
     others = sum(one.lost is None for one in found.configurations) - 1
     paired = METRICS[found.metric].by_example
     means = (
-        "An interval of a mean is over seeds (data order and initial values; Student's t), on these "
-        "examples. "
+        f"An interval of a mean is over seeds (data order and initial values; Student's t), on these examples"
+        f"{_of_two(found)}. "
         if len(found.seeds) > 1
         else "With one seed nothing is known of its luck: intervals are over examples alone. "
         if paired

@@ -8,6 +8,7 @@ is paired by seed alone, and its interval says nothing of other examples.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 from ..metrics.scoring import per_example
@@ -37,12 +38,16 @@ class Judge:
         )
 
     def mean(self, values: Sequence[float], examples: int) -> Estimate:
-        """Return the mean of one configuration under several seeds, with Student's interval over these."""
+        """Return the mean of one configuration under several seeds, with Student's interval over these.
+
+        Of the interval only what can be is told, which holds the truth as often as all of it: a loss is never
+        below 0, and every metric is a share, from 0 to 1.
+        """
         found = over_seeds(values, examples)
-        if METRICS[self.metric].is_loss or found.low is None or found.high is None:
+        if found.low is None or found.high is None:
             return found
-        # Every metric is a share, and a share lies between 0 and 1.
-        return dataclasses.replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+        most = math.inf if METRICS[self.metric].is_loss else 1.0
+        return dataclasses.replace(found, low=max(0.0, found.low), high=min(most, found.high))
 
     def values(self, trials: Sequence[int]) -> list[float]:
         """Return what each of some trials is judged by."""

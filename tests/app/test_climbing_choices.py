@@ -10,7 +10,8 @@ from climbs import ONE, Heard, in_a_folder, search, trained
 from loratune import app
 from loratune.app import preparing, request
 from loratune.app.climbing import going_up
-from loratune.errors import UsageError
+from loratune.app.looking import look_first
+from loratune.errors import StudyBusy, UsageError
 from loratune.search.interrupt import StopSignal
 from loratune.storage.store import Store
 from loratune.study.pruners import PRUNERS, Halving, Median, Promote
@@ -116,6 +117,12 @@ def test_one_that_was_begun_when_such_searches_were_made_otherwise_is_gone_on_wi
         )
         cut = app.start(search(), ONE, observers=[Heard(stop, 20)], stop=stop)
     assert cut.ended.why == "interrupted"
+    with Store.open("tune.db", mode="write") as store:
+        begun = store.study("demo")
+        assert app.plan(search(), ONE).config.ladder == begun.config.ladder
+        store.acquire(begun.id)
+        with pytest.raises(StudyBusy, match="'demo': process"):
+            look_first(request.Request(search=search(), run=ONE))
     done = app.start(search(), ONE)
     with Store.open("tune.db", mode="read") as store:
         begun = store.study("demo")

@@ -70,6 +70,14 @@ def test_of_as_many_weights_the_fewest_steps_are_the_cheapest():
     assert "cost the same" in sentences(found)[0]
 
 
+def test_what_an_interval_of_two_seeds_is_worth_is_said():
+    two, three = (
+        " ".join(sentences(confirmation(confirmed((1.0, 1.2, 1.5), seeds=count)))) for count in (2, 3)
+    )
+    assert "on these examples; of two it reaches 12.7 standard errors to each side, and says little" in two
+    assert "on these examples. A difference" in three
+
+
 def test_the_truly_best_is_among_the_tied_in_95_of_100_though_the_best_is_picked():
     lost = 0
     for seed in range(300):
