@@ -200,3 +200,16 @@ def test_a_kill_leaves_a_whole_database_and_the_rest_goes_later(
             store.deletions.delete_files(left)
         assert store.study_dir(study.id).exists() is is_there
         assert findings(store) == ()
+
+
+def test_a_servers_study_leaves_a_folder_that_is_not_seen_to_be_its_own(address, make_study, fill):
+    """Two databases on servers may be used from one folder, and one from two folders."""
+    if "://" not in address:
+        pytest.skip("the folder of a file's studies lies beside it")
+    with Store.open(address, mode="create") as store:
+        study = fill(store, make_study(store))
+        note = store.study_dir(study.id) / "progress.json"
+        note.write_text('{"trials": 5, "quanta": 9, "ended": 1}')
+        (gone,) = store.deletions.delete(["first"])
+        assert store.deletions.delete_files(gone) is None
+        assert note.exists()
