@@ -29,6 +29,7 @@ from ..study.ranking import best_trial
 from ..study.records import TrialRecord
 from ..whole_files import is_there
 from . import retraining
+from .climbing import slowed
 from .default_storage import default_storage
 from .settling import scratch
 from .unlocking import times_opened
@@ -189,18 +190,22 @@ def _compared(view: StudyView, trial: TrialRecord) -> tuple[Compared, ...]:
 def _how_chosen(where: str, view: StudyView, handed: Handover) -> str:
     """Say how a configuration was chosen: among how many, and by what."""
     stage = view.study.config.stage
-    number, trials, of = handed.trial.number, view.trials, ""
+    number, trials, of, slower = handed.trial.number, view.trials, "", ""
     if stage is not None and number < len(stage.entries):
         number = stage.entries[number].trial
         with Store.open(where, mode="read") as store:
             trials = store.trials(store.study(stage.parent).id)
+            words = slowed(store, view.study, handed.trial.number)
         of = f" of study {stage.parent}"
+        slower = "" if words is None else f" {words}"
     ended = counted(sum(trial.state != "running" for trial in trials), "trial")
     best = best_trial(trials)
     if best is None or best.number != number:
-        return f"Its configuration is trial {number}{of}, which is not the best of {ended} there."
+        return f"Its configuration is trial {number}{of}, which is not the best of {ended} there.{slower}"
     words = "the loss" if view.metric.is_loss else view.metric.words
-    return f"Its configuration was chosen as the best of {ended}{of} by {words} on validation examples."
+    return (
+        f"Its configuration was chosen as the best of {ended}{of} by {words} on validation examples.{slower}"
+    )
 
 
 @contextlib.contextmanager

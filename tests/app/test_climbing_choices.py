@@ -9,14 +9,14 @@ import pytest
 from climbs import ONE, Heard, in_a_folder, search, trained
 from loratune import app
 from loratune.app import preparing, request
-from loratune.app.climbing import going_up
+from loratune.app.climbing import going_up, slowed
 from loratune.app.looking import look_first
 from loratune.errors import StudyBusy, UsageError
 from loratune.search.interrupt import StopSignal
 from loratune.storage.store import Store
 from loratune.study.pruners import PRUNERS, Halving, Median, Promote
 from loratune.study.stage import Entry, Stage
-from made_up_studies import make_study
+from made_up_studies import make_config, make_facts, make_study
 
 
 @pytest.fixture(autouse=True)
@@ -195,3 +195,32 @@ def test_more_than_one_word_on_how_much_is_trained_is_refused():
 def test_the_help_names_the_pruner_of_a_search_that_climbs():
     said = str(app.SearchOptions.model_fields["pruner"].metadata)
     assert PRUNERS.parse(re.search(r"halving:first\S+", said)[0]) == request.CLIMBING
+
+
+def test_a_rate_that_was_lowered_below_is_told_of_every_study_above():
+    (one,) = complete(0.4)
+
+    def step(kind, parent, *trials_and_rates):
+        entries = (
+            Entry(params=one.params, seed=0, trial=trial, rate=rate) for trial, rate in trials_and_rates
+        )
+        return Stage(kind=kind, parent=parent, entries=tuple(entries))
+
+    stages = {
+        "demo": None,
+        "demo.x2": step("longer", "demo", (3, 1.0), (3, 0.5)),
+        "demo.x4": step("longer", "demo.x2", (1, 1.0), (1, 0.5), (0, 1.0)),
+        "demo.x8": step("longer", "demo.x4", (0, 1.0)),
+        "demo.x8.train": step("train", "demo.x8", (0, 1.0)),
+    }
+    with Store.open("tune.db", mode="create") as store:
+        for name, stage in stages.items():
+            store.create_study(name=name, trials=1, config=make_config(stage=stage), facts=make_facts())
+
+        def said(name, trial):
+            return slowed(store, store.study(name), trial)
+
+        assert said("demo", 3) is said("demo.x2", 0) is said("demo.x4", 2) is None
+        half = "It began as trial 3 of study demo, and ended at 0.5 of that learning rate."
+        assert {said("demo.x4", 0), said("demo.x8", 0), said("demo.x8.train", 0)} == {half}
+        assert said("demo.x4", 1) == half.replace("0.5", "0.25")
