@@ -1,6 +1,14 @@
-"""Nouns behind numbers: one trial, three trials. Knows nothing of what is counted."""
+"""Nouns behind numbers, and how a whole number is written for people. Knows nothing of what is counted."""
 
 from __future__ import annotations
+
+
+def grouped(number: int) -> str:
+    """Return a whole number as all that people read has it: ``1,536``.
+
+    What is to be typed again, such as the value of a flag, and JSON have digits alone.
+    """
+    return f"{number:,}"
 
 
 def plural(number: int, noun: str) -> str:
@@ -9,5 +17,5 @@ def plural(number: int, noun: str) -> str:
 
 
 def numbered(number: int, noun: str) -> str:
-    """Return a number of things in digits alone, as tables and programs want it: ``1536 examples``."""
-    return f"{number} {plural(number, noun)}"
+    """Return a number of things: ``1 trial``, ``1,536 examples``."""
+    return f"{grouped(number)} {plural(number, noun)}"

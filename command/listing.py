@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ..errors import StorageError
 from ..storage.store import Store
-from ..study.format import show_bytes, show_loss, show_state
+from ..study.format import show_bytes, show_count, show_loss, show_state
 from ..study.pruners import STOP_RUNGS
 from ..study.ranking import best_trial
 from ..study.records import FINAL_STATES, NOT_ENDED, Standing, StudyHead, TrialRecord, count_ended
@@ -114,11 +114,11 @@ def study_table(rows: Sequence[dict[str, Any]], width: int) -> Table:
             (
                 row["study"],
                 *((words,) if follows else ()),
-                f"{row['ended']}/{row['trials']}",
+                f"{show_count(row['ended'])}/{show_count(row['trials'])}",
                 show_loss(row["best"]),
                 *((show_loss(row["score"]),) if score else ()),
                 ", ".join(
-                    f"{count} {show_state(state, live=row['owner'] is not None)}"
+                    f"{show_count(count)} {show_state(state, live=row['owner'] is not None)}"
                     for state, count in row["states"].items()
                 ),
                 row["owner"] or "–",

@@ -12,13 +12,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..nouns import numbered
 from ..reports.state_looks import LOOKS
 from ..study.events import Event, StudyProgress, TrialEnded
-from ..study.format import show_loss
+from ..study.format import show_count, show_loss
 from ..study.sentences import sentence
 from .console import show_params
-from .standing import rates, shown_best, waiting_line
+from .standing import finished_of, rates, shown_best, waiting_line
 from .table_columns import columns
 
 EXPECTED = ("complete", "pruned", "diverged")
@@ -89,12 +88,12 @@ def _head(progress: StudyProgress) -> RenderableType:
     grid.add_row(
         Text(progress.study, style="bold"),
         bar,
-        Text(f"{progress.finished}/{numbered(progress.trials, 'trial')}"),
+        Text(finished_of(progress)),
     )
     counts = Text()
     for state, count in progress.counts.items():
         if count:
-            counts.append(f"{count} {state}  ", style=LOOKS[state].style)
+            counts.append(f"{show_count(count)} {state}  ", style=LOOKS[state].style)
     lines: list[RenderableType] = [grid, counts]
     if progress.best is not None:
         best = progress.best

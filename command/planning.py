@@ -34,7 +34,9 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
     from ..study.full_run import EPOCHS
 
     model, data, memory = values["model"], values["data"], values["memory_bytes"]
-    steps = ", ".join(f"{count} at batch {size}" for size, count in values["optimizer_steps"].items())
+    steps = ", ".join(
+        f"{show_count(count)} at batch {size}" for size, count in values["optimizer_steps"].items()
+    )
     *_, last = values["optimizer_steps"].values()
     bad = f"; {counted(data['bad'], 'bad record')} left out" if data["bad"] else ""
     repeats = f"; {counted(data['duplicates'], 'repeat')} left out" if data["duplicates"] else ""
@@ -54,10 +56,11 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "data",
-            f"{data['file']}  ({data['format']}, template {data['template']}): {data['train']} train, "
-            f"{data['validation']} validation, {data['test']} test{bad}{repeats}{cut}; "
+            f"{data['file']}  ({data['format']}, template {data['template']}): "
+            f"{show_count(data['train'])} train, {show_count(data['validation'])} validation, "
+            f"{show_count(data['test'])} test{bad}{repeats}{cut}; "
             f"median {numbered(data['median_tokens'], 'token')}, "
-            f"longest {data['longest_tokens']} of at most {data['cutoff_len']}{most}",
+            f"longest {show_count(data['longest_tokens'])} of at most {show_count(data['cutoff_len'])}{most}",
         ),
         *_data_lines(data),
         *_ending_lines(data),
@@ -72,7 +75,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "evaluation",
             f"{numbered(values['eval_examples'], 'example')} after 1, 2 and 4 eighths of a trial; "
-            f"{values['final_eval_examples']} at the end",
+            f"{show_count(values['final_eval_examples'])} at the end",
         ),
         *(("note", note) for note in values["notes"]),
         *_few_lines(values),
@@ -103,7 +106,7 @@ def _time_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _how_known(values: dict[str, Any]) -> str:
     """Say where the time comes from: a study that was run, or an estimate."""
-    speed = f"{values['examples_per_second']:.0f} examples/s"
+    speed = f"{show_count(round(values['examples_per_second']))} examples/s"
     study = values["hours_as_in"]
     return f"(rough, an estimate from {speed})" if study is None else f"(as study {study} went: {speed})"
 
@@ -206,7 +209,7 @@ def _at_once(values: dict[str, Any]) -> str:
         room = f"a quarter of all at most, in {room}"
     # Examples in all may be used up before so many have begun: how far each goes is not known yet.
     most = "" if values["examples_in_all"] is None else "up to "
-    return f"{most}{counted(values['trials'], 'trial')}, {values['at_once']} at once ({room})"
+    return f"{most}{counted(values['trials'], 'trial')}, {show_count(values['at_once'])} at once ({room})"
 
 
 def _data_lines(data: dict[str, Any]) -> list[tuple[str, str]]:

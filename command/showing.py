@@ -118,12 +118,12 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord, reading: Read
     rows = (
         (
             point.round,
-            point.examples,
+            show_count(point.examples),
             show_loss(point.train_loss),
             show_loss(point.eval_loss),
             f"{point.learning_rate:.2e}",
             show_loss(point.grad_norm),
-            f"{point.tokens_per_second:,.0f}",
+            show_count(round(point.tokens_per_second)),
         )
         for point in view.points(trial.number)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..nouns import numbered
 from ..study.events import BestTrial, StudyProgress
-from ..study.format import show_bytes, show_loss, show_seconds
+from ..study.format import show_bytes, show_count, show_loss, show_seconds
 from ..study.records import NOT_ENDED
 
 
@@ -17,14 +17,19 @@ def counts_line(progress: StudyProgress) -> str:
     """Return how many trials ended how: ``12/100 trials: 4 complete, 8 pruned``."""
     last = [(state, progress.counts.get(state, 0)) for state in NOT_ENDED]
     ended = [(state, count) for state, count in progress.counts.items() if state not in NOT_ENDED]
-    words = ", ".join(f"{count} {state}" for state, count in [*ended, *last] if count)
+    words = ", ".join(f"{show_count(count)} {state}" for state, count in [*ended, *last] if count)
     best = (
         f"; best {shown_best(progress.best)} (trial {progress.best.number}), "
         f"base {show_loss(progress.base_loss)}"
         if progress.best is not None
         else ""
     )
-    return f"{progress.finished}/{numbered(progress.trials, 'trial')}: {words or 'none yet'}{best}"
+    return f"{finished_of(progress)}: {words or 'none yet'}{best}"
+
+
+def finished_of(progress: StudyProgress) -> str:
+    """Return how many trials have ended: ``12/100 trials``."""
+    return f"{show_count(progress.finished)}/{numbered(progress.trials, 'trial')}"
 
 
 def waiting_line(progress: StudyProgress) -> str | None:
@@ -48,9 +53,12 @@ def rates(progress: StudyProgress) -> tuple[str, ...]:
     """Return speed, memory and time, in words."""
     found = []
     if progress.memory_bytes:  # once the workers have ended there is nothing to tell
-        found += [f"{progress.tokens_per_second:,.0f} tokens/s", show_bytes(progress.memory_bytes)]
+        found += [
+            f"{show_count(round(progress.tokens_per_second))} tokens/s",
+            show_bytes(progress.memory_bytes),
+        ]
     if progress.trials_per_hour is not None:
-        found.append(f"{progress.trials_per_hour:,.0f} trials/h")
+        found.append(f"{show_count(round(progress.trials_per_hour))} trials/h")
     found.append(f"{show_seconds(progress.elapsed)} so far")
     if progress.seconds_left is not None and progress.running:
         found.append(f"about {show_seconds(progress.seconds_left, about=True)} left")

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ..spaces.params import HYPERPARAMETERS, LoraParams
 from ..study.events import StudyProgress, TrialProgress
-from ..study.format import show_loss, show_value
+from ..study.format import show_count, show_loss, show_value
 
 SHORT = {name: one.heading for name, one in HYPERPARAMETERS.items()}
 """Column heads, where a whole name would be wider than what stands below it."""
@@ -124,8 +124,8 @@ def _value(params: LoraParams, name: str) -> str:
 
 
 def _examples(slot: TrialProgress) -> str:
-    total = str(slot.examples_total)
-    return f"{slot.examples:>{len(total)}}/{total}"
+    total = show_count(slot.examples_total)
+    return f"{show_count(slot.examples):>{len(total)}}/{total}"
 
 
 def _shown(value: float | None, form: str) -> str:

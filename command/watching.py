@@ -16,7 +16,7 @@ from ..search.interrupt import StopSignal
 from ..storage import study_files
 from ..storage.store import Store
 from ..study.events import Event, Observer, StudyStarted
-from ..study.format import counted, have_ended, show_seconds
+from ..study.format import counted, have_ended, show_count, show_seconds
 from ..study.ranking import best_trial
 from ..study.records import StudyRecord, count_ended
 from ..study.stage import Entry
@@ -169,7 +169,7 @@ def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
     from ..reports.verdict import verdict
     from ..study.ranking import best_trial
 
-    words = ", ".join(f"{count} {state}" for state, count in ended.counts.items() if count)
+    words = ", ".join(f"{show_count(count)} {state}" for state, count in ended.counts.items() if count)
     ERR.print(Text(f"done: {words}, in {show_seconds(ended.seconds)}"))
     with Store.open(storage, mode="read") as store:
         view = load_view(store, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..nouns import numbered
+from ..nouns import grouped, numbered
 from ..study.facts import ColumnUse, LeftOut
 from ..study.format import join
 
@@ -45,7 +45,7 @@ def cut_words(truncated: int, examples: int, ends_lost: int) -> str:
     )
     # Turns are counted beside examples.
     several = " (an example of several turns has several answers)" if ends_lost > truncated else ""
-    return f"{truncated} of {numbered(examples, 'example')} cut to length{lost}{several}"
+    return f"{grouped(truncated)} of {numbered(examples, 'example')} cut to length{lost}{several}"
 
 
 MANY_CUT = 0.1

@@ -219,7 +219,8 @@ def _data(facts: StudyFacts) -> list[tuple[str, str]]:
         ),
         (
             "length of an example",
-            f"{least} to {greatest} tokens; half lie in {lower} to {upper}, median {median}",
+            f"{show_count(least)} to {show_count(greatest)} tokens; "
+            f"half lie in {show_count(lower)} to {show_count(upper)}, median {show_count(median)}",
         ),
         (
             "cut to cutoff_len",

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ReportError
 from ..spaces.params import value_of
 from ..study.facts import DataSummary, ModelSummary
-from ..study.format import show_value
+from ..study.format import show_count, show_value
 from ..study.stage import Kind
 from .answer_facts import AnswerFacts, answer_facts
 from .confirm_facts import Confirmation
@@ -182,9 +182,13 @@ def _settings(view: StudyView) -> tuple[tuple[str, str], ...]:
         *((("preset", config.preset),) if config.stage is None else ()),
         (
             "training examples of a trial",
-            f"{budget.examples} in 8 equal parts (rounds) of {budget.round_examples}",
+            f"{show_count(budget.examples)} in 8 equal parts (rounds) of {show_count(budget.round_examples)}",
         ),
-        ("validation examples", f"{budget.eval_examples} at rungs, {budget.final_eval_examples} at the end"),
+        (
+            "validation examples",
+            f"{show_count(budget.eval_examples)} at rungs, "
+            f"{show_count(budget.final_eval_examples)} at the end",
+        ),
         ("gradient clipping", f"{view.objective.max_grad_norm:g}"),
         ("optimizer", "AdamW; base weights frozen"),
     )

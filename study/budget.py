@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 from ..errors import BudgetError
+from ..nouns import grouped, numbered
 
 ROUNDS = 8
 """A trial is this many rounds long."""
@@ -194,7 +195,8 @@ def _sizes_that_fit(sizes: tuple[int, ...], train_examples: int) -> tuple[tuple[
     needed = -(-ROUNDS * _default_round(sizes) // MAX_EPOCHS)
     return left, [
         f"Batch sizes above {left[-1]} are left out ({dropped}): they would take more than {MAX_EPOCHS} "
-        f"epochs of the {train_examples} training examples; {needed} would be enough for all."
+        f"epochs of the {grouped(train_examples)} training examples; {grouped(needed)} would be enough "
+        "for all."
     ]
 
 
@@ -212,7 +214,7 @@ def _asked_round(sizes: tuple[int, ...], examples: int, train_examples: int) -> 
     total, notes = ROUNDS * round_examples, []
     if total != examples:
         notes.append(
-            f"A trial sees {total} examples instead of {examples}: "
+            f"A trial sees {grouped(total)} examples instead of {grouped(examples)}: "
             f"{ROUNDS} rounds that every batch size divides."
         )
     if total > MAX_EPOCHS * train_examples:
@@ -239,11 +241,11 @@ def _evaluations(round_examples: int, validation: int, asked: int | None) -> tup
     if final == wanted:
         return rung, final, []
     taken = _examples(final, "validation")
-    return rung, final, [f"The final loss is taken over {taken}; {wanted} were wanted."]
+    return rung, final, [f"The final loss is taken over {taken}; {grouped(wanted)} were wanted."]
 
 
 def _examples(number: int, kind: str) -> str:
-    return f"{number} {kind} example{'' if number == 1 else 's'}"
+    return numbered(number, f"{kind} example")
 
 
 def _smaller(train_examples: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..nouns import plural
+from ..nouns import grouped, numbered
 from .records import Standing
 from .samplers import SAMPLERS
 
@@ -48,13 +48,13 @@ def show_share(share: float) -> str:
 
 
 def show_count(number: int) -> str:
-    """Return a whole number with thin spaces between thousands."""
-    return f"{number:,}".replace(",", "\u202f")
+    """Return a whole number with commas between thousands."""
+    return grouped(number)
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number of things: ``1 trial``, ``3 trials``."""
-    return f"{show_count(number)} {plural(number, noun)}"
+    """Return a number of things: ``1 trial``, ``1,536 examples``."""
+    return numbered(number, noun)
 
 
 def have_ended(ended: int, wanted: int) -> str:

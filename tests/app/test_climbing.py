@@ -307,7 +307,7 @@ def test_a_finished_last_step_is_spoken_of_as_trained_and_not_as_a_winner_among_
         view = load_view(store, done.study)
     found = verdict(view)
     examples = view.full_examples
-    assert found.headline.replace("\u202f", "").startswith(f"Trained on {examples} examples in all")
+    assert found.headline.replace(",", "").startswith(f"Trained on {examples} examples in all")
     said = " ".join(found.sentences)
     assert "It was trained for" in said
     assert "selected" not in said

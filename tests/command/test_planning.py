@@ -75,7 +75,7 @@ def test_the_lines_name_everything_that_a_user_decides_by(planned):
     for words in (
         "space: preset tiny",
         "384 at batch 4, 192 at batch 8, 96 at batch 16, 48 at batch 32 steps",
-        "1536 examples",
+        "1,536 examples",
         "100 trials, 16 at once (2 workers of 8 slots), about",
         "base model: eval loss",
         "learning_rate: 0.0003 to 0.1, log scale",
@@ -151,8 +151,8 @@ def test_what_was_left_out_of_the_data_is_said(planned):
     for words in (
         "7 bad records left out",
         "3 repeats left out",
-        f"2 of {total} examples cut to length, where 1 answer lost the end and the stop token with it",
-        "of at most 1024",
+        f"2 of {total:,} examples cut to length, where 1 answer lost the end and the stop token with it",
+        "of at most 1,024",
     ):
         assert words in data
     assert lines[lines.index(("data", data)) + 1 :][:5] == [
@@ -289,7 +289,7 @@ def test_a_share_of_the_data_is_short(call, words):
 @pytest.mark.parametrize(
     ("length", "cure"),
     [
-        (1024, "longer than 1024 tokens and are cut: give a larger --cutoff-len"),
+        (1024, "longer than 1,024 tokens and are cut: give a larger --cutoff-len"),
         (512, "longer than 512 tokens and are cut: that is all that the model takes"),
     ],
 )
@@ -303,7 +303,7 @@ def test_many_examples_that_are_cut_are_a_note_and_few_are_none(planned, length,
         examples = facts.data.train + facts.data.validation + facts.data.test
         data = dict(plan_lines(values))["data"]
         assert ("(an example of several turns has several answers)" in data) == (truncated > 0)
-        assert f"{truncated} of {examples} examples" in data or not truncated
+        assert f"{truncated:,} of {examples:,} examples" in data or not truncated
         return [words for name, words in plan_lines(values) if name == "note" and "are cut" in words]
 
     assert notes(0) == []

@@ -102,7 +102,7 @@ def test_the_table_is_drawn_and_ctrl_c_on_the_keyboard_ends_the_search(terminal,
         r"trial +lr +batch +rank +alpha +warmup +examples +train +eval +lr now +grad +state", search.text
     )
     assert re.search(r"\d+/64 ", search.text)
-    assert "/1000 trials" in search.text
+    assert "/1,000 trials" in search.text
     assert "tokens/s" in search.text
     assert "\x1b[?25l" in search.raw  # the cursor is hidden while it is drawn …
     search.press(b"\x03")

@@ -77,7 +77,7 @@ def test_the_values_of_the_trial_are_in_the_yaml(study, tmp_path):
 def test_the_examples_that_are_held_out_are_rounded_up_as_the_trainer_does(study):
     view = with_facts(study(), "data", train=5028, validation=1077, test=1077)
     notes = " ".join(llamafactory(view, None, Path("out")).notes)
-    assert "a run of 3 epochs of 6\u202f104 examples" in notes  # 7182 less 1078
+    assert "a run of 3 epochs of 6,104 examples" in notes  # 7182 less 1078
 
 
 def test_warm_up_is_a_whole_number_of_the_full_runs_steps(study):
@@ -104,7 +104,7 @@ def test_the_comments_say_what_the_config_was_selected_on(study):
     text = llamafactory(study(), None, Path("out")).text
     head = [line for line in text.splitlines() if line.startswith("#")]
     assert text.startswith("#")
-    assert any("Selected after 1\u202f536 training examples" in line for line in head)
+    assert any("Selected after 1,536 training examples" in line for line in head)
     assert any("runs high" in line for line in head)
     assert any("on N devices divide gradient_accumulation_steps by N" in line for line in head)
 

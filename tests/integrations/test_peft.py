@@ -165,7 +165,7 @@ def test_the_config_says_what_peft_and_the_hub_need(study, adapter, tmp_path):
 def test_its_card_says_at_what_share_of_a_full_run_it_was_selected(study, adapter, tmp_path):
     path, _ = adapter([("q_proj", 8, 8)])
     card = (export_peft(study(), 0, path, tmp_path / "best") / "README.md").read_text(encoding="utf-8")
-    assert "18\u00a0% of a run of 3 epochs of 2\u202f800 examples." in card
+    assert "18\u00a0% of a run of 3 epochs of 2,800 examples." in card
     assert "below" not in card
     assert "test set was not looked at" in card
 

@@ -34,7 +34,7 @@ def test_it_says_at_what_share_of_a_full_run_it_was_selected(view):
         "epochs": 0.5486,
         "share_of_full_run": 0.1829,
     }
-    assert "18\u00a0% of a run of 3 epochs of 2\u202f800 examples." in text
+    assert "18\u00a0% of a run of 3 epochs of 2,800 examples." in text
     assert "55\u00a0% of a run of 1 epoch of " in export_yaml(view, epochs=1.0)
     assert "learning rate of a short trial runs high" in text
     half = yaml.safe_load(export_yaml(view, epochs=1.0))

@@ -201,7 +201,7 @@ def test_columns_and_reasons_are_in_the_data_section(make_view):
         "columns prompt: question; not used: id",
         "left out: 3 records 'text' is empty (train.csv:17, train.csv:20, …)",
         "cut short: 1 record turns were cut off (train.csv:9)",
-        "5 of 4000 examples cut to length, where 4 answers lost the end and the stop token with it",
+        "5 of 4,000 examples cut to length, where 4 answers lost the end and the stop token with it",
         "Cut to length: 9 tokens of its answer were cut off.",
         "“startup” trials are spread over the space before the sampler goes by losses",
         "in 8 equal parts (rounds) of",

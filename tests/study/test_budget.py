@@ -44,7 +44,7 @@ def test_asked_examples_are_kept_or_rounded_up_with_a_note(sizes, examples):
     budget = plan(sizes, train=1_000_000, examples=examples)
     assert budget.batch_sizes == tuple(sorted(sizes))
     assert examples <= budget.examples < examples + ROUNDS * max(sizes)
-    assert any(f"instead of {examples}" in note for note in budget.notes) == (budget.examples != examples)
+    assert any(f"instead of {examples:,}:" in note for note in budget.notes) == (budget.examples != examples)
 
 
 def test_the_default_gives_48_steps_at_the_largest_batch_size():

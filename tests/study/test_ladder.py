@@ -102,7 +102,7 @@ def test_who_has_no_candidate_or_no_examples_left_takes_no_step() -> None:
 
 @given(st.integers(1, 1_535))
 def test_examples_for_less_than_two_short_trials_are_refused(examples: int) -> None:
-    with pytest.raises(BudgetError, match=rf"^{examples} training examples? in all: .* takes 1536; give"):
+    with pytest.raises(BudgetError, match=rf"^{examples:,} training examples? in all: .* takes 1536; give"):
         plan_ladder(examples, trial=1536, multiple=MULTIPLE)
 
 
