@@ -8,6 +8,7 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -77,9 +78,11 @@ def live_table(progress: StudyProgress, last: Iterable[str] = (), width: int = 1
         table.add_column(column.name, justify=column.justify, no_wrap=True, min_width=column.width or None)
     for trial in progress.running:
         table.add_row(*(column.cell(trial) for column in shown))
-    words = [*([waiting] if (waiting := waiting_line(progress)) is not None else []), *last]
-    lines = [Text(f"  {one}", style="dim", no_wrap=True, overflow="ellipsis") for one in words]
-    return Group(_head(progress), Text(), table, Text(), *lines)
+    lines = [Text(f"  {one}", style="dim", no_wrap=True, overflow="ellipsis") for one in last]
+    waits = waiting_line(progress)
+    # Of what waits no rung may be cut off; what happened is told in whole once it is over.
+    waiting = [] if waits is None else [Padding(Text(waits, style="dim"), (0, 0, 0, 2), expand=False)]
+    return Group(_head(progress), Text(), table, Text(), *waiting, *lines)
 
 
 def _head(progress: StudyProgress) -> RenderableType:

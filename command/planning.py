@@ -101,7 +101,10 @@ def _time_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
     if values["examples_in_all"] is None or not values["steps"]:
         return [("search", f"{_at_once(values)}, {about} {_how_known(values)}")]
     # The steps train few trials at once, so they take a good part of it.
-    return [("search", _at_once(values)), ("time", f"{about} up to the last step {_how_known(values)}")]
+    return [
+        ("search", _at_once(values)),
+        ("time", f"{about} for the search and all its steps {_how_known(values)}"),
+    ]
 
 
 def _how_known(values: dict[str, Any]) -> str:

@@ -57,9 +57,12 @@ def rates(progress: StudyProgress) -> tuple[str, ...]:
             f"{show_count(round(progress.tokens_per_second))} tokens/s",
             show_bytes(progress.memory_bytes),
         ]
-    if progress.trials_per_hour is not None:
+    # Before a trial has ended nobody knows how much of one is trained, nor what its end costs.
+    known = progress.finished > 0
+    if progress.trials_per_hour is not None and known:
         found.append(f"{show_count(round(progress.trials_per_hour))} trials/h")
     found.append(f"{show_seconds(progress.elapsed)} so far")
     if progress.seconds_left is not None and progress.running:
-        found.append(f"about {show_seconds(progress.seconds_left, about=True)} left")
+        left = f"about {show_seconds(progress.seconds_left, about=True)} left"
+        found.append(left if known else "time left not known yet")
     return tuple(found)

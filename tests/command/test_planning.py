@@ -230,7 +230,9 @@ def test_the_time_up_to_a_trained_model_is_not_told_as_the_searchs(planned):
     usual = planned()[0]
     climbing = dict(plan_lines({**usual, "examples_in_all": 6000, "steps": [step], "hours": 0.5}))
     assert climbing["search"] == "up to 100 trials, 16 at once (2 workers of 8 slots)"
-    assert climbing["time"].startswith("about 30 min up to the last step (rough, an estimate from ")
+    assert climbing["time"].startswith(
+        "about 30 min for the search and all its steps (rough, an estimate from "
+    )
     alone = dict(plan_lines({**usual, "examples_in_all": 6000, "steps": [], "hours": 0.5}))
     assert "16 at once (2 workers of 8 slots), about 30 min (rough" in alone["search"]
     assert "time" not in alone
