@@ -154,31 +154,6 @@ def test_a_search_that_has_only_begun_can_be_drawn(progress):
     assert rates(begun)[-1] == "3 min 7 s so far"
 
 
-def test_neither_speed_nor_time_left_is_told_before_a_trial_has_ended(progress):
-    begun = dataclasses.replace(progress, counts={"running": 3})
-    assert begun.seconds_left is not None
-    assert not any("trials/h" in words for words in rates(begun))
-    assert rates(begun)[-1] == "time left not known yet"
-    one = dataclasses.replace(progress, counts={"complete": 1, "running": 3})
-    assert any("trials/h" in words for words in rates(one))
-    assert rates(one)[-1].startswith("about ")
-
-
-@pytest.mark.parametrize("width", [40, 60, 80])
-def test_what_waits_is_not_cut_in_a_narrow_terminal(progress, width):
-    params = progress.running[0].params
-    waits = tuple(
-        WaitingTrial(trial=20 + rung, params=params, round=rung, eval_loss=1.0 + rung) for rung in (1, 2, 4)
-    )
-    lines = drawn(live_table(dataclasses.replace(progress, waiting=waits), (), width), width).splitlines()
-    begins = next(number for number, line in enumerate(lines) if line.strip().startswith("waiting: "))
-    said = " ".join(" ".join(line.split()) for line in lines[begins:])
-    assert said.strip() == (
-        "waiting: 1 after round 1 (the best 2.0000), 1 after round 2 (the best 3.0000), "
-        "1 after round 4 (the best 5.0000)"
-    )
-
-
 def test_the_plain_line_says_the_same_in_one_line(progress):
     assert counts_line(progress) == (
         "13/100 trials: 4 complete, 8 pruned, 1 diverged, 3 running; best 1.4146 (trial 7), base 6.1109"
