@@ -16,16 +16,17 @@ from ..storage.numbered import numbered
 from ..storage.store import Store
 from ..study.default_trial import default_trial
 from ..study.events import Observer
+from ..study.metric import METRICS
 from ..study.ranking import ranked
 from ..study.records import StudyRecord, TrialRecord
 from ..study.stage import SEEDS_COVERED, Entry, Stage, child_name
+from ..study.work import EVAL_COST, passes_beside, work_of_rounds
 from .climbing import root_of
 from .default_storage import default_storage
 from .durations import speed
 from .following import follow
 from .options import RunOptions
 from .places import count_workers, find_places
-from .planning import EVAL_COST
 from .running import machine_now
 from .training import searched
 from .unlocking import open_test, times_opened
@@ -214,6 +215,7 @@ def _plan(
     done = 0 if own is None else sum(trial.state != "running" for trial in store.trials(own.id))
     opened = times_opened(store, facts.data.fingerprint)
     left = len(stage.entries) - done
+    seeds = len({entry.seed for entry in stage.entries})
     here = machine_now(facts)
     workers = count_workers(
         run.workers_wanted,
@@ -223,21 +225,30 @@ def _plan(
         len(stage.entries),
         slots=run.slots_wanted or last_slots(store, parent),
     )
-    rows = left * (budget.examples + EVAL_COST * (3 * budget.eval_examples + facts.data.validation))
+    objective = parent.config.objective
+    whole = dataclasses.replace(budget, final_eval_examples=facts.data.validation)
+    rows = left * work_of_rounds(objective, dataclasses.replace(facts, budget=whole))[-1]
+    seconds = rows / max(1e-9, speed(facts, trials=max(1, left), workers=workers))
+    if opens := again or not opened:  # the recommended one's and the default's adapters, one after the other
+        test = float(facts.data.test)
+        if not METRICS[objective.metric].is_loss:  # of the test set nothing else is measured than is needed
+            test += passes_beside(objective, facts, facts.data.test)
+        adapters = min(2 * seeds, len(stage.entries))
+        seconds += adapters * EVAL_COST * test / max(1e-9, speed(facts, trials=1, workers=1))
     few = facts.data.test < FEW_TEST_EXAMPLES
     return ConfirmPlan(
         parent=parent.name,
         study=name,
         begun=begun,
         trials=tuple(dict.fromkeys(entry.trial for entry in stage.entries)),
-        seeds=len({entry.seed for entry in stage.entries}),
+        seeds=seeds,
         left=left,
         examples=budget.examples,
         eval_examples=facts.data.validation,
         test_examples=facts.data.test,
         opened=opened,
-        opens=again or not opened,
-        minutes=rows / max(1e-9, speed(facts, trials=max(1, left), workers=workers)) / 60,
+        opens=opens,
+        minutes=seconds / 60,
         warnings=(few_test_examples(facts.data.test),) if few else (),
     )
 

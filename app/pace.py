@@ -7,6 +7,7 @@ import dataclasses
 from ..errors import StorageError
 from ..storage.store import Store
 from ..study.facts import Facts
+from ..study.metric import METRICS, MetricName
 from .earlier import same_model
 
 
@@ -20,8 +21,11 @@ class Pace:
     """Training examples over the seconds of its runs: all workers together, with evaluation and starts."""
 
 
-def measured_pace(store: Store, facts: Facts) -> Pace | None:
-    """Return the pace of the latest search of the same model and data on such a device; None without one."""
+def measured_pace(store: Store, facts: Facts, metric: MetricName) -> Pace | None:
+    """Return the pace of the latest search of the same model and data on such a device; None without one.
+
+    One that measured something else than is selected by took another time for its evaluations.
+    """
     for study_id in reversed(store.study_ids()):
         try:
             study = store.study(store.head(study_id).name)
@@ -29,6 +33,8 @@ def measured_pace(store: Store, facts: Facts) -> Pace | None:
             continue  # who plans another study has no need to know; tune db check says more
         known = study.facts
         if study.config.stage is not None or not _as_fast(known, facts):
+            continue
+        if METRICS[study.config.objective.metric].needs != METRICS[metric].needs:
             continue
         events = store.events(study.id)
         ended = [event for event in events if event.kind in ("finished", "interrupted")]

@@ -15,6 +15,7 @@ from ..study.full_run import EPOCHS
 from ..study.memory import RULE_BYTES, MethodMemory
 from ..study.stop_tokens import stops_differ
 from ..study.study_config import StudyConfig
+from ..study.work import EVAL_COST, passes_beside
 from .durations import at_once, speed, steps_seconds
 from .pace import Pace
 
@@ -26,9 +27,6 @@ WAITING = 0.4
 
 STATE_BYTES = 12
 """Of each trained weight in a training state: the weight itself and Adam's two moments, in float32."""
-
-EVAL_COST = 1 / 3
-"""A forward pass takes about a third of a training step."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,17 +64,20 @@ def plan_values(
     share = config.pruner.trained_share(trials)
     evaluated = budget.eval_examples * (len(budget.rungs) - 1) + budget.final_eval_examples
     seen = trials * share * budget.examples
-    rows = seen + trials * share * EVAL_COST * evaluated
+    measured = passes_beside(config.objective, facts, budget.final_eval_examples)
+    ends = trials * config.pruner.finishing_share(trials)
+    rows = seen + EVAL_COST * (trials * share * evaluated + ends * measured)
     steps = () if config.ladder is None else config.ladder.planned(trials)
     if config.ladder is not None:
-        rows = min(rows, config.ladder.searching * (1 + EVAL_COST * evaluated / budget.examples))
+        most = config.ladder.searching / budget.examples
+        rows = min(rows, most * (budget.examples + EVAL_COST * (evaluated + measured)))
         seen = min(seen, config.ladder.searching) + config.ladder.examples - config.ladder.searching
     together = at_once(facts, trials=trials, workers=workers)
     per_second = speed(facts, trials=together, workers=workers)
     seconds = rows / per_second
     if config.ladder is not None:
         # Each trial of a step is evaluated at its end and after its fourth round.
-        beside = EVAL_COST * (budget.eval_examples + budget.final_eval_examples)
+        beside = EVAL_COST * (budget.eval_examples + budget.final_eval_examples + measured)
         seconds += steps_seconds(config.ladder, steps, facts, workers=workers, beside=beside)
     if pace is not None:  # it has evaluations in it
         seconds = seen / pace.examples_per_second

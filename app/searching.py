@@ -70,7 +70,9 @@ def _known_before(request: Request, config: StudyConfig, facts: Facts) -> tuple[
         return Learned(config=config, words=None), None
     with Store.open(request.storage, mode="read") as store:
         given, name = request.search.learn_from, request.search.study
-        return learn(store, given, config, facts, name=name), measured_pace(store, facts)
+        return learn(store, given, config, facts, name=name), measured_pace(
+            store, facts, config.objective.metric
+        )
 
 
 def start(

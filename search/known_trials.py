@@ -51,7 +51,7 @@ class KnownTrials:
         self.revision = 0
         """Grows with all that may change who has earned a place: rounds, endings, places that are given."""
         self._counts: Counter[State] = Counter()
-        self._rounds_of_ended = 0
+        self._ended: Counter[int] = Counter()
         self._ranks: list[Rank] = []
         self._duplicates: Counter[int] = Counter()
         self._asked: list[int] = []
@@ -87,9 +87,9 @@ class KnownTrials:
         ended: dict[Standing, int] = {state: self._counts[state] for state in FINAL_STATES}
         return {"running": self._counts["running"] - waiting, "waiting": waiting, **ended}
 
-    def rounds_of_ended(self) -> int:
-        """Return how many rounds the trials had that have ended, together."""
-        return self._rounds_of_ended
+    def ended_after(self) -> Counter[int]:
+        """Return by rounds how many trials have ended that had so many."""
+        return self._ended
 
     def best(self, count: int = 1) -> tuple[int, ...]:
         """Return the numbers of the best complete trials, best first; ties go to the lower number."""
@@ -161,7 +161,7 @@ class KnownTrials:
         self.revision += (old.state, old.rounds) != (trial.state, trial.rounds)
         was_going = trial.number in self._running and trial.number not in self._waiting
         self._counts[old.state] -= 1
-        self._rounds_of_ended -= 0 if old.state == "running" else old.rounds
+        self._ended[old.rounds] -= old.state != "running"
         self._running.discard(trial.number)
         self._waiting.discard(trial.number)
         if old.value is not None:
@@ -174,7 +174,7 @@ class KnownTrials:
 
     def _enter(self, trial: TrialRecord) -> None:
         self._counts[trial.state] += 1
-        self._rounds_of_ended += 0 if trial.state == "running" else trial.rounds
+        self._ended[trial.rounds] += trial.state != "running"
         if trial.state == "running":
             self._running.add(trial.number)
             if paused_at(trial, self._pruner) is not None:

@@ -212,7 +212,7 @@ class _Search:
             self._recovery.begin_pass(worker, pack)
         folder = state.folder / study_files.CHECKPOINTS
         worker.begin_round(pack, state.trials, state.checkpoint, folder, self._now())
-        self._announcer.show(self._rounds)
+        self._announcer.show()
 
     def _listen(self) -> None:
         """Hear every worker once, waiting a little where none has news."""
@@ -228,19 +228,20 @@ class _Search:
         with self._orchestrating():
             ended = self._boundary.end_whole([worker for worker in self._workers if not worker.given_up])
         if ended:
-            self._announcer.show(self._rounds)
-        self._announcer.show_again(self._rounds)
+            self._announcer.show()
+        self._announcer.show_again()
 
     def _hear(self, worker: WorkerState, timeout: float) -> None:
         """Take what a worker that trains has to say, or end it where it has been silent for too long."""
         match worker.poll(timeout, self._now):
             case Done() as done:
                 self._rounds += len(done.results)
+                self._announcer.trained(result.round for result in done.results)
                 with self._orchestrating():
                     self._boundary.end_pass(worker, done)
                     self._recovery.pass_ended(worker, len(done.results))
             case RoundProgress():
-                self._announcer.show(self._rounds)
+                self._announcer.show()
             case SlotFailed() as failed:
                 with self._orchestrating():
                     self._recovery.slot_failed(worker, failed)
@@ -277,7 +278,7 @@ class _Search:
             state.store.add_event(state.study.id, kind, **detail)
             if kind == "finished":
                 state.keep_best()
-        self._announcer.show(self._rounds)
+        self._announcer.show()
         best = state.best()
         ended = StudyEnded(
             why=why,

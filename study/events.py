@@ -226,7 +226,8 @@ class StudyProgress:
     trials_per_hour: float | None
     """Trials ended per hour at the pace of this run; None before a round has ended."""
     seconds_left: float | None
-    """Estimate to the end of the study; None before a round has ended."""
+    """Estimate to the end of the study; None before a round has ended, or where the last round that was
+    reckoned with takes longer than that."""
     elapsed: float
     """Seconds since this run began."""
 

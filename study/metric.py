@@ -10,6 +10,9 @@ from typing import Literal, get_args
 
 MetricName = Literal["loss", "token_accuracy", "accuracy", "f1_macro", "exact_match", "rouge_l"]
 
+LEAST_LABELLED = 32
+"""Fewer examples say nothing of labels, and are not measured unless that is asked for."""
+
 Needs = Literal["nothing", "labels", "writing"]
 """What it takes beside the losses: nothing, the likelihood of each label, or what the trial writes."""
 
@@ -47,3 +50,15 @@ METRICS: dict[MetricName, Metric] = {
 """Every metric by its name."""
 
 assert tuple(METRICS) == get_args(MetricName)
+
+
+def examples_measured(size: int, labels: int, *, asked: bool) -> int:
+    """Return on how many examples of a final evaluation set of ``size`` labels are measured.
+
+    All of them where that is asked for. Else so many that it takes no longer than the evaluation itself
+    does, and none where these would be too few.
+    """
+    if asked:
+        return size
+    affordable = size // labels
+    return affordable if affordable >= LEAST_LABELLED else 0

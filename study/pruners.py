@@ -36,6 +36,10 @@ class PrunerSettings(Settings):
         """Return what is trained of so many trials, as a share of all of them whole; see docs/log.md."""
         return 1.0
 
+    def finishing_share(self, trials: int) -> float:
+        """Return how many of so many trials run to their end, as a share; at most, where nobody counted."""
+        return self.trained_share(trials)
+
     pausing: ClassVar[bool] = False
     """Whether it lets trials wait at a rung, without a place, until others prove worse."""
 
@@ -104,6 +108,11 @@ class Promote(PrunerSettings):
         for place, (rung, following) in enumerate(itertools.pairwise(rungs), 1):
             rounds += (following - rung) / self.factor**place
         return min(1.0, 1.1 * rounds / RUNGS[-1] + 0.75 / max(1, trials))
+
+    def finishing_share(self, trials: int) -> float:
+        """See above: one in ``factor`` at each rung, and the default."""
+        waits = sum(rung >= self.first for rung in STOP_RUNGS)
+        return min(1.0, float(self.factor) ** -waits + 1 / max(1, trials))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

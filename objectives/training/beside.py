@@ -17,13 +17,13 @@ import torch
 from ...metrics.writing import marks
 from ...study.config import ObjectiveConfig
 from ...study.facts import Answers, Facts
-from ...study.metric import METRICS
+from ...study.metric import METRICS, examples_measured
 from ..base import Evaluated, Measures, Part, Sample
 from ..data.answers import Labels, decoded, find_labels, places_of, prompt_and_answer, texts_of
 from ..data.dataset import Split, TokenizedData
 from .answering import most_tokens, writing
 from .evaluation import EvalSet, Passes, finished
-from .label_losses import LabelSet, examples_measured
+from .label_losses import LabelSet
 from .model import BaseModel, load_tokenizer
 from .pack import Pack
 

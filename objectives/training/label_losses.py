@@ -16,21 +16,6 @@ from ..data.dataset import Split
 from .evaluation import EvalSet, Passes
 from .pack import Pack
 
-LEAST = 32
-"""Fewer examples say nothing of labels, and are not measured unless that is asked for."""
-
-
-def examples_measured(size: int, labels: int, *, asked: bool) -> int:
-    """Return on how many examples of a final evaluation set of ``size`` labels are measured.
-
-    All of them where that is asked for. Else so many that it takes no longer than the evaluation itself
-    does, and none where these would be too few.
-    """
-    if asked:
-        return size
-    affordable = size // labels
-    return affordable if affordable >= LEAST else 0
-
 
 class LabelSet:
     """The first ``count`` validation examples with each label.

@@ -200,18 +200,22 @@ def test_a_plan_goes_by_the_pace_of_a_search_that_was_run_and_says_so():
     # Other data went at another pace.
     known = facts(fingerprint="other")
     with Store.open("tune.db", mode="read") as store:
-        assert measured_pace(store, known) is None
+        assert measured_pace(store, known, "loss") is None
+        # So does one that writes answers, or tries labels, beside.
+        own = store.study("one").facts
+        assert measured_pace(store, own, "token_accuracy") is not None
+        assert measured_pace(store, own, "accuracy") is None
 
 
 def test_a_search_whose_run_was_killed_tells_no_pace_nor_one_whose_base_was_held_otherwise():
     start("one", trials=12)
     with Store.open("tune.db", mode="write") as store:
         study = store.study("one")
-        known = measured_pace(store, study.facts)
+        known = measured_pace(store, study.facts, "loss")
         assert known is not None
         assert known.study == "one"
         model = dataclasses.replace(study.facts.model, bits=4)
-        assert measured_pace(store, dataclasses.replace(study.facts, model=model)) is None
+        assert measured_pace(store, dataclasses.replace(study.facts, model=model), "loss") is None
         # It was killed, and went on: the seconds of the first run are in no event.
         store.add_event(study.id, "resumed", running=[])
-        assert measured_pace(store, study.facts) is None
+        assert measured_pace(store, study.facts, "loss") is None

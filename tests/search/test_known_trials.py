@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import math
 import random
+from collections import Counter
 
 import pytest
 from loratune.search.known_trials import KnownTrials
@@ -70,7 +71,7 @@ def test_after_any_course_of_events_it_knows_what_a_look_at_all_trials_finds(see
     assert known.running() == tuple(trial.number for trial in trials if trial.state == "running")
     for state, count in known.counts().items():
         assert count == sum(trial.state == state for trial in trials)
-    assert known.rounds_of_ended() == sum(trial.rounds for trial in trials if trial.state != "running")
+    assert +known.ended_after() == Counter(trial.rounds for trial in trials if trial.state != "running")
     complete = sorted((trial.value, trial.number) for trial in trials if trial.value is not None)
     assert complete, "the course of events has no complete trial"
     assert known.best(4) == tuple(number for _, number in complete[:4])
@@ -128,4 +129,4 @@ def test_a_trial_that_waits_is_told_to_the_sampler_as_stopped_until_it_has_its_p
     assert known.waiting() == {0, 1}
     known.replace(dataclasses.replace(known.trials[0], state="pruned", reason="why", finished_at=AT))
     assert (known.waiting(), known.running()) == ({1}, (1,))
-    assert known.rounds_of_ended() == 1
+    assert +known.ended_after() == {1: 1}

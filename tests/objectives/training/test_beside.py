@@ -18,9 +18,9 @@ from loratune.objectives.data.answers import find_labels, places_of, prompt_and_
 from loratune.objectives.training.answering import writing
 from loratune.objectives.training.beside import stops_of
 from loratune.objectives.training.evaluation import finished
-from loratune.objectives.training.label_losses import LEAST, examples_measured
 from loratune.objectives.training.session import Session
 from loratune.study.budget import ROUNDS
+from loratune.study.metric import LEAST_LABELLED, examples_measured
 from trained_trials import PARAMS, make_config, run
 
 
@@ -210,7 +210,7 @@ def test_labels_that_nobody_asked_for_cost_no_more_than_the_evaluation_itself():
             assert examples_measured(size, labels, asked=True) == size
             count = examples_measured(size, labels, asked=False)
             assert count * labels <= size
-            assert count == 0 or count >= LEAST
+            assert count == 0 or count >= LEAST_LABELLED
 
 
 def test_answers_of_many_kinds_are_no_labels(tiny_model, tiny_data):
