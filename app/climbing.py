@@ -143,21 +143,6 @@ def came_from(store: Store, study: StudyRecord, trial: int) -> tuple[str, int]:
     return found.name, number
 
 
-def slowed(store: Store, study: StudyRecord, trial: int) -> str | None:
-    """Say at which share of its first learning rate a trial was trained in the end; None where at all of it.
-
-    A climb may lower the rate in any of its steps, and what is trained or confirmed from there on keeps it.
-    """
-    found, number, rate = study, trial, 1.0
-    while found.config.stage is not None and number < len(found.config.stage.entries):
-        entry = found.config.stage.entries[number]
-        rate, number = rate * entry.rate, entry.trial
-        found = store.study(found.config.stage.parent)
-    if rate == 1.0:
-        return None
-    return f"It began as trial {number} of study {found.name}, and ended at {rate:g} of that learning rate."
-
-
 def _study_of(
     store: Store, search: StudyRecord, below: StudyRecord, times: int
 ) -> tuple[str, StudyRecord | None]:

@@ -29,7 +29,6 @@ from ..study.ranking import best_trial
 from ..study.records import TrialRecord
 from ..whole_files import is_there
 from . import retraining
-from .climbing import slowed
 from .default_storage import default_storage
 from .settling import scratch
 from .unlocking import times_opened
@@ -192,12 +191,12 @@ def _how_chosen(where: str, view: StudyView, handed: Handover) -> str:
     stage = view.study.config.stage
     number, trials, of, slower = handed.trial.number, view.trials, "", ""
     if stage is not None and number < len(stage.entries):
+        lower = view.slowed.get(number)
         number = stage.entries[number].trial
         with Store.open(where, mode="read") as store:
             trials = store.trials(store.study(stage.parent).id)
-            words = slowed(store, view.study, handed.trial.number)
         of = f" of study {stage.parent}"
-        slower = "" if words is None else f" {words}"
+        slower = "" if lower is None else f" {lower.words}"
     ended = counted(sum(trial.state != "running" for trial in trials), "trial")
     best = best_trial(trials)
     if best is None or best.number != number:

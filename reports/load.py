@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -14,7 +15,7 @@ from ..study.locked_set import KIND, opening_of
 from ..study.records import StudyRecord
 from ..study.stage import child_name
 from .confirm_facts import ConfirmView
-from .view import FullRunOf, StudyView
+from .view import FullRunOf, Slowed, StudyView
 
 
 def load_view(store: Store, name: str | None = None) -> StudyView:
@@ -35,7 +36,29 @@ def load_view(store: Store, name: str | None = None) -> StudyView:
         confirmations=tuple(load_confirmation(store, one) for one in confirming(store, study)),
         full_runs=tuple(_full_runs(store, study)),
         last_step=_last_step(store, study),
+        slowed={trial.number: found for trial in trials if (found := slowed(store, study, trial.number))},
     )
+
+
+def slowed(store: Store, study: StudyRecord, trial: int) -> Slowed | None:
+    """Return at which share of its first learning rate a trial was trained in the end; None: at all of it.
+
+    A climb may lower the rate in any of its steps, and what is trained or confirmed from there on keeps it.
+    Where a study below cannot be read, nothing is told.
+    """
+    found, number, rates = study, trial, list[float]()
+    while found.config.stage is not None and number < len(found.config.stage.entries):
+        entry = found.config.stage.entries[number]
+        rates, number = [*rates, entry.rate], entry.trial
+        try:
+            found = store.study(found.config.stage.parent)
+        except StorageError:
+            return None
+    rate = math.prod(rates)
+    if rate == 1.0:
+        return None
+    below = any(one != 1.0 for one in rates[1:])
+    return Slowed(study=found.name, trial=number, rate=rate, below=below)
 
 
 def _last_step(store: Store, study: StudyRecord) -> str | None:

@@ -92,6 +92,8 @@ class Verdict:
     """Whether all of ``ties`` are the same as the best on every example, so that no interval has a width."""
     last_step: str | None = None
     """The last of the longer steps that were taken from here; None where there is none."""
+    slowed: str | None = None
+    """At which share of its first rate the best trial ended, where ``went_on_from`` does not say it."""
     one_label: str | None = None
     """A warning where the best answers no better than one label for all would."""
 
@@ -185,6 +187,8 @@ class Verdict:
             found.append(
                 f"It went on from {self.went_on_from}, to {counted(self.examples, 'example')} in all."
             )
+        if self.slowed is not None:
+            found.append(self.slowed)
         if self.score is not None:
             known = (("; the default has", self.default_score), ("; the base model has", self.base_score))
             beside = "".join(f"{has} {show_loss(one)}" for has, one in known if one is not None)
@@ -256,6 +260,7 @@ def verdict(view: StudyView) -> Verdict:
         default_score=_default_score(view, best),
         base_score=view.base_score,
         last_step=view.last_step,
+        slowed=view.slowed_below(best.number) if best else None,
         one_label=None if best is None else _one_label(view, best),
     )
 

@@ -41,6 +41,28 @@ class FullRunOf:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Slowed:
+    """At which rate a trial ended that went on from others, where that is not the one it began at."""
+
+    study: str
+    """The study where it began."""
+    trial: int
+    """Its number there."""
+    rate: float
+    """The rate that it ended at, as a share of the one that it had there."""
+    below: bool
+    """Whether any of that was in a study below the trial's own."""
+
+    @property
+    def words(self) -> str:
+        """Say it in a sentence."""
+        return (
+            f"It began as trial {self.trial} of study {self.study}, and ended at {self.rate:g} of that "
+            "learning rate."
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyView(StudyParts):
     """Everything a report is made from; holds no connection, so it can be made up in a test."""
 
@@ -62,6 +84,8 @@ class StudyView(StudyParts):
     """Its trials that other studies trained at full length, the first first."""
     last_step: str | None = None
     """The last of the longer steps that were taken from here; None where there is none."""
+    slowed: Mapping[int, Slowed] = dataclasses.field(default_factory=dict)
+    """Trial number → at which rate it ended, of those whose rate was lowered on the way, in any study."""
 
     @property
     def space(self) -> SearchSpace:
@@ -176,6 +200,11 @@ class StudyView(StudyParts):
             # Its trials were listed when it was made, and all of them have ended.
             return f"it has no more to train; ask study {stage.parent}, which it follows from"
         return f"go on with: tune resume {self.study.name}{flags}"
+
+    def slowed_below(self, number: int) -> str | None:
+        """Say at which rate a trial ended, where that was lowered before its own study: that says so itself."""
+        found = self.slowed.get(number)
+        return found.words if found is not None and found.below else None
 
     def points(self, number: int) -> tuple[CurvePoint, ...]:
         """Return a trial's points in order."""

@@ -9,12 +9,15 @@ import pytest
 from climbs import ONE, Heard, in_a_folder, search, trained
 from loratune import app
 from loratune.app import preparing, request
-from loratune.app.climbing import going_up, slowed
+from loratune.app.climbing import going_up
 from loratune.app.looking import look_first
 from loratune.errors import StudyBusy, UsageError
+from loratune.reports.load import load_view, slowed
+from loratune.reports.verdict import verdict
 from loratune.search.interrupt import StopSignal
 from loratune.storage.store import Store
 from loratune.study.pruners import PRUNERS, Halving, Median, Promote
+from loratune.study.records import Ending
 from loratune.study.stage import Entry, Stage
 from made_up_studies import make_config, make_facts, make_study
 
@@ -218,9 +221,40 @@ def test_a_rate_that_was_lowered_below_is_told_of_every_study_above():
             store.create_study(name=name, trials=1, config=make_config(stage=stage), facts=make_facts())
 
         def said(name, trial):
-            return slowed(store, store.study(name), trial)
+            found = slowed(store, store.study(name), trial)
+            return None if found is None else found.words
 
         assert said("demo", 3) is said("demo.x2", 0) is said("demo.x4", 2) is None
         half = "It began as trial 3 of study demo, and ended at 0.5 of that learning rate."
         assert {said("demo.x4", 0), said("demo.x8", 0), said("demo.x8.train", 0)} == {half}
         assert said("demo.x4", 1) == half.replace("0.5", "0.25")
+
+
+def test_a_verdict_tells_of_a_rate_lowered_in_whichever_step_and_once():
+    """The best of each study is its trial 0, and each goes on from the one before it in the table."""
+    (one,) = complete(0.4)
+    rates = {"demo.x2": ("longer", 0.5), "demo.x4": ("longer", 1.0), "demo.x8": ("longer", 0.5)}
+    rates |= {"demo.x8.train": ("train", 1.0)}
+    with Store.open("tune.db", mode="create") as store:
+        store.create_study(name="demo", trials=1, config=make_config(), facts=make_facts())
+        parent, said = "demo", {}
+        for name, (kind, rate) in rates.items():
+            stage = Stage(
+                kind=kind, parent=parent, entries=(Entry(params=one.params, seed=0, trial=0, rate=rate),)
+            )
+            config, parent = make_config(stage=stage), name
+            study = store.create_study(name=name, trials=1, config=config, facts=make_facts())
+            store.acquire(study.id)
+            store.add_trial(study.id, number=0, params=one.params, seed=0, source="default")
+            ending = Ending(trial=0, state="complete", reason=None, value=1.0, adapter=None)
+            store.record_round(study.id, [], [ending])
+            store.release(study.id)
+            words = " ".join(verdict(load_view(store, name)).sentences)
+            said[name] = [share for share in ("0.25 of", "0.5 of") if share in words]
+            assert words.count("learning rate") == len(said[name])
+    assert said == {
+        "demo.x2": ["0.5 of"],
+        "demo.x4": ["0.5 of"],
+        "demo.x8": ["0.25 of", "0.5 of"],
+        "demo.x8.train": ["0.25 of"],
+    }
