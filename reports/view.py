@@ -202,7 +202,7 @@ class StudyView(StudyParts):
         return f"go on with: tune resume {self.study.name}{flags}"
 
     def slowed_below(self, number: int) -> str | None:
-        """Say at which rate a trial ended, where that was lowered before its own study: that says so itself."""
+        """Say at which rate a trial ended that was lowered in a study below; its own says so by itself."""
         found = self.slowed.get(number)
         return found.words if found is not None and found.below else None
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import re
 import sqlite3
+from pathlib import Path
 
 import pytest
 from loratune.app.looking import look_first
 from loratune.app.request import choose_preset, make_config, make_request
-from loratune.command.listing import NAMED, counted_states, study_rows
+from loratune.command.listing import NAMED, counted_states, study_row, study_rows
 from loratune.objectives.testing.fake import FakeFleet, FakePlan
 from loratune.search.loop import run
 from loratune.search.study_record import create
@@ -134,3 +136,17 @@ def test_outcomes_are_in_one_order_whatever_the_trials_numbers(database):
             for trial, state in zip(found, states, strict=True)
         ]
         assert list(counted_states(trials, waits=())) == expected
+
+
+def test_every_field_of_a_row_is_on_the_page_and_no_other(database):
+    page = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
+    section = page.partition("## The list\n")[2].partition("\n## ")[0]
+    described = [field for line in section.splitlines() if line.startswith("- ") for field in named(line)]
+    with Store.open(str(database), mode="read") as store:
+        row = study_row(store, store.head(store.study_ids()[0]))
+    assert sorted(described) == sorted(row)
+
+
+def named(line):
+    """Return the fields that a line of a list is about, those before its colon."""
+    return re.findall(r"`(\w+)`", line.partition(":")[0])
