@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from ...study.format import show_count, show_loss, show_seconds
 from ..view import StudyView
 from .kind import Kind, some
 from .lettering import MOST, wrapped
+
+TOGETHER = "those who were trained together have their whole pack's"
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -30,7 +33,8 @@ class ParetoPoint:
     weights: int | None
     """Weights of its adapter; None where a study of before does not say."""
     seconds: float
-    """Seconds that its rounds took, in a pack with others: what one more trial there adds is less."""
+    """Seconds that its rounds took, of the whole pack where others were trained with it: nobody measures what
+    each of them has of that."""
     front_of_weights: bool
     """Whether no other trial has less loss for as few weights."""
     front_of_seconds: bool
@@ -43,6 +47,8 @@ class Pareto:
 
     points: tuple[ParetoPoint, ...]
     """By loss, the least first."""
+    together: bool
+    """Whether any of them was trained together with another trial, so that both have the same seconds."""
 
 
 def front(pairs: Sequence[tuple[float, float]]) -> tuple[bool, ...]:
@@ -69,6 +75,7 @@ def pareto(view: StudyView) -> Pareto:
         sum((point.finished_at - point.started_at).total_seconds() for point in view.points(number))
         for _, number, _ in complete
     ]
+    passes = Counter((point.worker, point.started_at) for point in view.curve)
     losses = [loss for loss, *_ in complete]
     quick = front(list(zip(losses, seconds, strict=True)))
     known = [count for count in weights if count is not None]
@@ -77,6 +84,11 @@ def pareto(view: StudyView) -> Pareto:
         front(list(zip(losses, known, strict=True))) if len(known) == len(losses) else (False,) * len(losses)
     )
     return Pareto(
+        together=any(
+            passes[point.worker, point.started_at] > 1
+            for _, number, _ in complete
+            for point in view.points(number)
+        ),
         points=tuple(
             ParetoPoint(
                 trial=number,
@@ -87,7 +99,7 @@ def pareto(view: StudyView) -> Pareto:
                 front_of_seconds=quick[place],
             )
             for place, (loss, number, _) in enumerate(complete)
-        )
+        ),
     )
 
 
@@ -126,7 +138,11 @@ def pareto_figure(facts: Pareto) -> go.Figure:
                 col=column,
             )
     figure.update_xaxes(title="weights of the adapter", rangemode="tozero", col=1)
-    figure.update_xaxes(title="seconds of its rounds", rangemode="tozero", col=2)
+    figure.update_xaxes(
+        title=f"seconds of its rounds<br>({TOGETHER})" if facts.together else "seconds of its rounds",
+        rangemode="tozero",
+        col=2,
+    )
     figure.update_yaxes(title="final eval loss", col=1)
     return dressed(figure, height=400)
 
@@ -147,7 +163,9 @@ def pareto_text(facts: Pareto, width: int) -> list[str]:
         rows.append(f"… and {len(fronts) - MOST} more")
     others = len(facts.points) - len(fronts)
     legend = f"For each of the {others} other complete trials one of these is no worse in loss and in cost."
-    return [row[:width] for row in rows] + (["", *wrapped(legend, width)] if others else [])
+    said = [f"Time: {TOGETHER}."] if facts.together else []
+    said += [legend] if others else []
+    return [row[:width] for row in rows] + (["", *wrapped(" ".join(said), width)] if said else [])
 
 
 def _weights(point: ParetoPoint) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 
 from hypothesis import given
 from hypothesis import strategies as st
-from loratune.reports.plots.pareto import front, pareto, pareto_figure, pareto_text
+from loratune.reports.plots.pareto import TOGETHER, front, pareto, pareto_figure, pareto_text
 from made_up_studies import with_facts
 
 PAIRS = st.lists(st.tuples(st.sampled_from([0.5, 1.0, 1.5, 2.0]), st.integers(1, 4)), max_size=12)
@@ -61,3 +61,28 @@ def test_the_text_names_the_front_and_counts_the_others(view):
     assert [int(line.split()[0]) for line in lines[1 : 1 + len(on)]] == [point.trial for point in on][:20]
     assert max(map(len, lines)) <= 80
     assert f"{len(facts.points) - len(on)} other complete trials" in " ".join(lines)
+
+
+def test_where_trials_were_trained_together_it_is_said_that_the_time_is_their_packs(view):
+    """In the made-up study each worker has one trial at a time."""
+    apart = pareto(view)
+    first, second = (point.trial for point in apart.points[:2])
+    moved = {
+        point.round: {
+            "worker": point.worker,
+            "started_at": point.started_at,
+            "finished_at": point.finished_at,
+        }
+        for point in view.points(first)
+    }
+    curve = tuple(
+        dataclasses.replace(point, **moved[point.round]) if point.trial == second else point
+        for point in view.curve
+    )
+    packed = pareto(dataclasses.replace(view, curve=curve))
+    seconds = {point.trial: point.seconds for point in packed.points}
+    assert seconds[first] == seconds[second]
+    for facts, told in ((apart, False), (packed, True)):
+        assert facts.together is told
+        assert (TOGETHER in " ".join(pareto_text(facts, 80))) is told
+        assert (TOGETHER in pareto_figure(facts).layout.xaxis2.title.text) is told
