@@ -136,6 +136,7 @@ def say_pairs(out: Console, pairs: Sequence[tuple[str, str]]) -> None:
         if out.is_terminal:
             row = Table.grid(padding=(0, 2, 0, 0))
             row.add_column(width=width)
+            row.add_column(overflow="fold")  # the end of a path is what tells it from others
             row.add_row(Text(name, style="bold"), Text(words))
             out.print(row)
         else:

@@ -51,3 +51,15 @@ def test_columns_that_a_terminal_has_no_room_for_are_named():
         assert ("no room for" in said) == (left_out is not None)
         if left_out is not None:
             assert f"no room for {left_out}: widen the terminal" in said
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_no_end_of_a_long_word_beside_a_name_is_lost_on_a_narrow_terminal(width):
+    path = "/home/somebody/models/" + "stories" * 10 + "/last.jsonl"
+    out = io.StringIO()
+    console.say_pairs(
+        Console(file=out, force_terminal=True, width=width), [("recommended", f"{path} (260K)")]
+    )
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+    assert max(map(len, lines)) <= width
+    assert "".join(line[len("recommended  ") :].strip() for line in lines).replace(" ", "") == f"{path}(260K)"
