@@ -56,7 +56,7 @@ def tune() -> None:
       tune plan   --model Qwen/Qwen3-0.6B --data train.jsonl
       tune search --model Qwen/Qwen3-0.6B --data train.jsonl --trials 24
       tune report -o report.html
-      tune export --format llamafactory -o train.yaml
+      tune export --format llamafactory -o best.yaml
     """
 
 
@@ -87,6 +87,7 @@ def search(as_json: bool, config: Path | None, **flags: Any) -> None:
         done = start(
             request.search,
             request.run,
+            own=request.own,
             stop=stop,
             preparing=watching.say_preparing,
             watch=watching.watch(stop, as_json=as_json),
@@ -152,7 +153,7 @@ def plan(config: Path | None, as_json: bool, **flags: Any) -> None:
 
     request = make_request(config, flags)
     with signals.interrupted_by_sigterm():
-        made = make_plan(request.search, request.run, preparing=watching.say_preparing)
+        made = make_plan(request.search, request.run, own=request.own, preparing=watching.say_preparing)
     if as_json:
         emit_json(made.values())
         return

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .plain_training import PlainlyTrained, train_plainly
     from .planning import Plan
     from .searching import plan, resume, start
+    from .trainer_file import OwnRun, read_trainer_file
     from .training import train
     from .watched import Begun, Finished
 
@@ -27,6 +28,7 @@ __all__ = [
     "Confirmed",
     "Exported",
     "Finished",
+    "OwnRun",
     "PlainlyTrained",
     "Plan",
     "RunOptions",
@@ -34,6 +36,7 @@ __all__ = [
     "confirm",
     "export",
     "plan",
+    "read_trainer_file",
     "resume",
     "start",
     "train",
@@ -46,6 +49,8 @@ def __getattr__(name: str) -> Any:
         from . import options as module
     elif name in ("Exported", "export"):
         from . import exporting as module  # type: ignore[no-redef]
+    elif name in ("OwnRun", "read_trainer_file"):
+        from . import trainer_file as module  # type: ignore[no-redef]
     elif name == "train":
         from . import training as module  # type: ignore[no-redef]
     elif name in ("PlainlyTrained", "train_plainly"):

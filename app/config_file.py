@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpaceError, UsageError, nearest
-from ..integrations.llamafactory_flags import MODEL, as_flags
 from ..integrations.trainer_flags import said_of
 from ..spaces.params import NAMES
 from ..spaces.parse import configuration, dimensions
@@ -37,10 +36,6 @@ def read_config(path: Path) -> tuple[SearchOptions, RunOptions]:
         if name in content:
             raise UsageError(f"{where}: {name}: is given twice, with hyphens and with underscores")
         content[name] = value
-    if MODEL in content:
-        raise UsageError(
-            f"{where}: is written for LLaMA-Factory; give what it names as flags: {as_flags(path, content)}"
-        )
     known = in_file()
     of_one_run = {*OF_THE_COMMAND, *(one.name for one in described(RunOptions))} - known.keys()
     for name in content:

@@ -14,7 +14,8 @@ from ..storage.opening import check_path
 from ..storage.store import Store
 from ..study.records import StudyRecord
 from .earlier import AUTO, check_given
-from .request import Request, choose_preset, fit_to_budget, in_examples, make_config
+from .first_trials import fit_to_budget
+from .request import Request, choose_preset, in_examples, make_config
 
 
 def look_first(request: Request) -> None:

@@ -18,6 +18,7 @@ from ..study.study_config import StudyConfig
 from ..study.work import EVAL_COST, passes_beside
 from .durations import at_once, speed, steps_seconds
 from .pace import Pace
+from .trainer_file import OwnRun
 
 METHOD_BITS = 4
 """Bits of the base that QLoRA is reckoned for."""
@@ -43,6 +44,8 @@ class Plan:
     """Worker processes."""
     earlier: str | None = None
     """What an earlier study gives to it, or could, in a sentence."""
+    own: OwnRun | None = None
+    """What the user trains with today; None where no file of their trainer was given."""
     pace: Pace | None = None
     """How fast a search of this model and data went before; None where there was none."""
 
@@ -51,7 +54,8 @@ class Plan:
         values = plan_values(
             self.config, self.facts, trials=self.trials, workers=self.workers, pace=self.pace
         )
-        return {**values, "earlier": self.earlier}
+        own = None if self.own is None else self.own.values()
+        return {**values, "earlier": self.earlier, "own": own}
 
 
 def plan_values(

@@ -22,6 +22,7 @@ from ..study.records import StudyRecord
 from ..study.study_config import StudyConfig
 from .durations import training_seconds
 from .early import EarlyWorkers, devices_beside_the_first
+from .first_trials import fit_to_budget
 from .metric_check import check_measurable
 from .places import (
     check_count,
@@ -35,11 +36,10 @@ from .places import (
 from .request import (
     Request,
     choose_preset,
-    default_name,
-    fit_to_budget,
     in_examples,
     ladder_of,
     make_config,
+    study_name,
     wanted_trials,
 )
 from .workers import make_worker
@@ -210,7 +210,7 @@ def make_study(store: Store, request: Request, prepared: PreparedStudy) -> Study
     Where the user gave no name and the default one is taken by another configuration, the next free
     ``name-2`` is.
     """
-    base = request.search.study or default_name(request)
+    base = request.search.study or study_name(request)
     # Without an end: names may be taken by studies of ours and by others in Optuna's tables.
     for name in itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2))):
         try:

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,22 @@ from ..metrics.installed import check_installed
 from ..objectives.data.columns import parse_columns
 from ..objectives.size import count_parameters
 from ..search.samplers.kinds import sampler_of
-from ..spaces.params import FIELDS, LoraParams
-from ..spaces.parse import build_space, configuration, parse_set
+from ..spaces.params import FIELDS
+from ..spaces.parse import build_space, parse_set
 from ..spaces.presets import PRESETS, Preset, preset, preset_for
 from ..spaces.space import SearchSpace
 from ..study.budget import DEFAULT_STEPS, ROUNDS
 from ..study.config import DataConfig, ModelConfig, ObjectiveConfig
-from ..study.facts import Facts
-from ..study.ladder import Ladder, at_lower_rate, plan_ladder
+from ..study.ladder import Ladder, plan_ladder
 from ..study.pruners import Halving, PrunerSettings
 from ..study.samplers import SamplerSettings
-from ..study.study_config import StudyConfig
+from ..study.study_config import DEFAULT, StudyConfig
 from .config_file import read_config
 from .config_paths import PATHS, check_paths
 from .default_storage import default_storage
+from .first_trials import first_trials, holding, source_of
 from .options import RunOptions, SearchOptions
+from .trainer_file import OwnRun, read_trainer_file
 
 CLIMBING = Halving(first=1, peers=3)
 """Who stops bad trials early in a search that climbs, where nobody was chosen."""
@@ -52,6 +53,8 @@ class Request:
     """What is searched; ``enqueue`` holds what the file says, then what the flags do."""
     run: RunOptions
     """How this run is made."""
+    own: OwnRun | None = None
+    """What the user trains with today, which trial 0 then is; None where no file of a trainer was given."""
     as_before: bool = False
     """Whether a search that climbs is made as it was when its last step was twice as long as the others."""
 
@@ -59,6 +62,11 @@ class Request:
     def climbs(self) -> bool:
         """Whether the search is the first step to a model that is trained to the end."""
         return self.search.examples_in_all is not None or self.search.hours is not None
+
+    @property
+    def own_run(self) -> OwnRun | None:
+        """What the user trains with today, in a search that climbs under the schedule that can go on."""
+        return self.own.under(HOLDS) if self.own is not None and self.climbs else self.own
 
     @property
     def climbs_as_now(self) -> bool:
@@ -73,8 +81,8 @@ class Request:
 
 def make_request(config: Path | None, flags: Mapping[str, Any]) -> Request:
     """Merge a config file and the flags that were given; raises ``UsageError`` or ``SpaceError``."""
-    search, run = (SearchOptions(), RunOptions()) if config is None else read_config(config)
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    search, run, own = _read(config, given)
     if "set" in given:
         given["sets"] = given.pop("set")
     enqueued = [*(search.enqueue or ()), *(_mapping(text) for text in given.pop("enqueue", ()))]
@@ -93,7 +101,18 @@ def make_request(config: Path | None, flags: Mapping[str, Any]) -> Request:
     if config is not None:
         of_file = {name: getattr(search, name) for name in PATHS if name not in given}
         check_paths(config, {name: value for name, value in of_file.items() if value is not None})
-    return Request(search=found, run=run.with_given(given))
+    return Request(search=found, run=run.with_given(given), own=own)
+
+
+def _read(config: Path | None, flags: Collection[str]) -> tuple[SearchOptions, RunOptions, OwnRun | None]:
+    """Return what a config file says, whoever it was written for."""
+    if config is None:
+        return SearchOptions(), RunOptions(), None
+    theirs = read_trainer_file(config, flags)
+    if theirs is None:
+        return *read_config(config), None
+    search, own = theirs
+    return search, RunOptions(), own
 
 
 def choose_preset(request: Request) -> Preset | None:
@@ -119,20 +138,22 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
     space = build_space(base, file, request.search.sets, request.search.set)
     if request.climbs:
         space = _held(space, request)
-    first = space.closest(base.default)
-    source = base.default_source
-    if first != base.default:
-        source += "; moved to the nearest point of the space"
-    # The presets' rates are those of a schedule that falls from its peak on; held, a lower one is best.
-    half = at_lower_rate(first, space) if request.climbs_as_now else None
-    lower = () if half is None else (half,)
+    own = request.own_run
+    if own is not None:
+        said = [
+            *(text.partition("=")[0].strip() for text in request.search.sets),
+            *(request.search.set or {}),
+        ]
+        space = holding(space, own, said=said, file=file)
+    first = first_trials(base, space, own, request.search.enqueue or (), lower=request.climbs_as_now)
     search = request.search
     ladder = None if search.examples_in_all is None else ladder_of(request, space.batch_sizes())
     check_installed(search.metric)
     return StudyConfig(
         space=space,
         preset=base.name,
-        default_source=source,
+        default_source=source_of(base, space, own),
+        default_name=DEFAULT if own is None else own.name,
         objective=ObjectiveConfig(
             model=_model(search),
             data=_data(search),
@@ -148,7 +169,7 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
         sampler=_installed(search.sampler),
         pruner=_pruner(request),
         seed=search.seed,
-        first=(first, *lower, *(_enqueued(values, first) for values in search.enqueue or ())),
+        first=first,
         keep_adapters=search.keep_adapters,
         keep_held=0 if ladder is None else ladder.kept,
         ladder=ladder,
@@ -224,25 +245,7 @@ def _names_schedule(request: Request) -> bool:
     return "lr_scheduler_type" in (*named, *(request.search.set or {}))
 
 
-def fit_to_budget(config: StudyConfig, facts: Facts) -> StudyConfig:
-    """Leave out the batch sizes that the data is too small for; the plan says which."""
-    largest = max(facts.budget.batch_sizes)
-    if largest == max(config.space.batch_sizes()):
-        return config
-    space = config.space.without_batch_sizes_above(largest)
-    default, *others = config.first
-    # Nobody chose the batch size of the one that a search that climbs has beside the default.
-    lower = None if config.ladder is None else at_lower_rate(default, config.space)
-    enqueued = [space.closest(params) if params == lower else params for params in others]
-    for params in enqueued:
-        if params.batch_size > largest:
-            raise SpaceError(
-                f"enqueue: batch_size {params.batch_size} does not fit the data; at most {largest} does"
-            )
-    return dataclasses.replace(config, space=space, first=(space.closest(default), *enqueued))
-
-
-def default_name(request: Request) -> str:
+def study_name(request: Request) -> str:
     """Return a study name made of the model's and the data's."""
     model, data = request.search.model, request.search.data
     if model is None:
@@ -310,14 +313,6 @@ def _data(search: SearchOptions) -> DataConfig:
         encoding=search.encoding,
         columns=None if search.columns is None else parse_columns(search.columns),
     )
-
-
-def _enqueued(values: Mapping[str, Any], default: LoraParams) -> LoraParams:
-    """Return a configuration that the user enqueued; what it leaves out is as in trial 0."""
-    try:
-        return configuration(values, default)
-    except SpaceError as error:
-        raise UsageError(f"enqueue: {error}") from None
 
 
 def _mapping(text: str) -> dict[str, Any]:

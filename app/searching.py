@@ -27,6 +27,7 @@ from .preparing import make_study, planned_workers, prepare
 from .request import Request, wanted_trials
 from .running import run_study
 from .settling import borrow_cache, scratch, settle
+from .trainer_file import OwnRun
 from .watched import Begun, Finished, Watch, nobody
 
 
@@ -34,6 +35,7 @@ def plan(
     search: SearchOptions | None = None,
     run: RunOptions | None = None,
     *,
+    own: OwnRun | None = None,
     preparing: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Say what a search would do: examples, steps, memory, hours. Trains nothing, writes nothing.
@@ -41,12 +43,13 @@ def plan(
     Args:
         search: what is searched; the embedded demo by default.
         run: how it would be run.
+        own: what trial 0 is to be, of ``read_trainer_file``; a known-good configuration by default.
         preparing: called once the options have been found right, before model and data are loaded.
 
     Raises:
         LoratuneError: the search could not begin; says why.
     """
-    request = as_begun(Request(search=search or SearchOptions(), run=run or RunOptions()))
+    request = as_begun(Request(search=search or SearchOptions(), run=run or RunOptions(), own=own))
     # What ends a worker names its log.
     with scratch(keep_for=(WorkerError,)) as folder:
         prepared = prepare(request, logs=folder, cache=None, starting=preparing)
@@ -59,6 +62,7 @@ def plan(
         trials=wanted_trials(request, prepared.config),
         workers=workers,
         earlier=learned.words,
+        own=request.own_run,
         pace=pace,
     )
 
@@ -79,6 +83,7 @@ def start(
     search: SearchOptions | None = None,
     run: RunOptions | None = None,
     *,
+    own: OwnRun | None = None,
     observers: Sequence[Observer] = (),
     stop: StopSignal | None = None,
     preparing: Callable[[], None] = lambda: None,
@@ -89,6 +94,7 @@ def start(
     Args:
         search: what is searched; the embedded demo by default.
         run: how it is run.
+        own: what trial 0 is to be, of ``read_trainer_file``; a known-good configuration by default.
         observers: hear the events of ``study.events``.
         stop: how the search is asked to end, from a handler or another thread.
         preparing: called once the options have been found right, before model and data are loaded.
@@ -97,7 +103,7 @@ def start(
     Raises:
         LoratuneError: the study cannot be made or run; says why.
     """
-    request = Request(search=search or SearchOptions(), run=run or RunOptions())
+    request = Request(search=search or SearchOptions(), run=run or RunOptions(), own=own)
     look_first(request)
     request = as_begun(request)
     address = engine.parse(request.storage)
@@ -125,6 +131,7 @@ def start(
                     trials=study.trials,
                     workers=workers,
                     earlier=learned.words,
+                    own=request.own_run,
                 )
                 begun = Begun(study=study, storage=store.url, plan=planned, store=store)
                 with watch(begun) as more:

@@ -23,7 +23,7 @@ def export(study: str | None, **options: Any) -> None:
     Examples:
       tune export
       tune export --format peft -o best/
-      tune export --format llamafactory -o train.yaml
+      tune export --format llamafactory -o best.yaml
     """
     from ..app import exporting
     from . import signals

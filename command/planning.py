@@ -66,6 +66,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         *_ending_lines(data),
         ("space", f"preset {values['preset']}: {PRESETS[values['preset']].words}"),
         *((f"  {name}", words) for name, words in values["space"].items()),
+        *_own_lines(values),
         (
             "a trial",
             f"{numbered(values['examples'], 'example')}, {share(values['epochs'])} of the training data, "
@@ -93,6 +94,15 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         *([("earlier", values["earlier"])] if values.get("earlier") else []),
         ("base model", f"eval loss {show_loss(values['base_loss'])}"),
     ]
+
+
+def _own_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Say what trial 0 is, where the user gave a file of their trainer, and what is otherwise here."""
+    own = values.get("own")
+    if own is None:
+        return []
+    first = f"what {own['file']} trains with, which all are held against: {own['params']}"
+    return [("trial 0", first), *(("note", note) for note in own["notes"])]
 
 
 def _time_lines(values: dict[str, Any]) -> list[tuple[str, str]]:

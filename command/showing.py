@@ -98,7 +98,9 @@ def print_trial(out: Console, view: StudyView, trial: TrialRecord, reading: Read
     """Print one trial, its curve and how that reads."""
     state = console.state_text(view.state_of(trial))
     out.print(
-        Text.assemble((f"trial {trial.number}", "bold"), "  ", state, f"  ({show_source(trial.source)})")
+        Text.assemble(
+            (f"trial {trial.number}", "bold"), "  ", state, f"  ({show_source(view.source_of(trial))})"
+        )
     )
     if trial.reason:
         console.say(out, trial.reason, indent=2)

@@ -197,7 +197,7 @@ def say_ended(done: Finished, storage: str, *, as_json: bool) -> None:
         if untaken is not None:
             lines.append(f"      tune train {name}{at}")
     if found.number is not None and not found.worse:
-        what = "llamafactory -o train.yaml" if found.trained is None and not climbed else "peft -o adapter/"
+        what = "llamafactory -o best.yaml" if found.trained is None and not climbed else "peft -o adapter/"
         lines.append(f"      tune export {name}{at} --format {what}")
     for words in lines:
         ERR.print(Text(words, style="dim"), soft_wrap=True)

@@ -21,7 +21,7 @@ from ..study.records import TrialRecord
 from ..whole_files import check_free, write_text
 from .data_columns import columns_of, read_as
 from .exporter import Export
-from .llamafactory_flags import REGISTRY
+from .llamafactory_data import REGISTRY
 from .plain import comments, dump_yaml
 from .trainer_keys import encoding_notes, notes, run_of_split, trainer_keys
 

@@ -2,7 +2,7 @@
 
 Keys are theirs (https://llamafactory.readthedocs.io, ``TrainingArguments``, TRL's ``SFTConfig``), in
 underscores. Hyperparameters are known to the register, with the names that Transformers and PEFT have for
-them. Parses nothing: what a whole file of theirs comes to is llamafactory_flags.py's matter.
+them. Parses nothing: what a whole file of theirs comes to is llamafactory_config.py's matter.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ import dataclasses
 from collections.abc import Collection
 
 from ..spaces.params import FIELDS
-
-SAME = ("template", "cutoff_len", "quantization_bit")
-"""Keys of LLaMA-Factory that are options of the same name, meaning and values here."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,6 +105,74 @@ _LEFT_OUT = {
     "resume_from_checkpoint": "leave it out, tune resume goes on with a study",
 }
 """Their settings that have no counterpart, and why none is needed."""
+
+_RUN = (
+    "bf16",
+    "cache_dir",
+    "compute_dtype",
+    "data_seed",
+    "data_shared_file_system",
+    "dataloader_",
+    "ddp_",
+    "deepspeed",
+    "disable_gradient_checkpointing",
+    "disable_tqdm",
+    "do_",
+    "double_quantization",
+    "enable_liger_kernel",
+    "enable_torch_profiler",
+    "flash_attn",
+    "fp16",
+    "fsdp",
+    "gradient_checkpointing",
+    "hub_",
+    "include_",
+    "load_best_model_at_end",
+    "log_",
+    "logging_",
+    "low_cpu_mem_usage",
+    "media_dir",
+    "model_max_length",
+    "output_dir",
+    "plot_loss",
+    "preprocessing_",
+    "print_param_status",
+    "push_to_hub",
+    "quantization_device_map",
+    "ray_",
+    "run_name",
+    "save_",
+    "swanlab_",
+    "tf32",
+    "upcast_",
+    "use_fast_tokenizer",
+    "use_reentrant_gc",
+    "use_swanlab",
+    "use_unsloth",
+    "use_v1_kernels",
+)
+"""Settings of how a run is made, kept and told of, or beginnings of their names: none is a hyperparameter."""
+
+_USUAL = {
+    "optim": ("adamw_torch", "adamw_torch_fused", "adamw_hf"),
+    "quantization_type": ("nf4",),
+    "quantization_method": ("bnb", "bitsandbytes"),
+    "mix_strategy": ("concat",),
+}
+"""Settings that say what is done here in any case, and their values that do."""
+
+
+def without_meaning(name: str, value: object) -> bool:
+    """Return whether a setting of a file changes nothing of what a trial learns here.
+
+    >>> without_meaning("logging_steps", 10), without_meaning("packing", True)
+    (True, False)
+    """
+    if name in _USUAL:
+        return str(value) in _USUAL[name]
+    # What is off is as if it were not there.
+    return value in (False, None, "", 0) or name in _LEFT_OUT or name.startswith(_RUN)
+
 
 _ALIASES = {
     alias: name

@@ -93,7 +93,7 @@ def beside_the_base(view: StudyView) -> list[tuple[TrialRecord, str]]:
     found = [(best, f"trial {best.number}" + ("" if view.alone else " (best)"))]
     default = view.default()
     if default is not None and default.number != best.number:
-        found.insert(0, (default, f"trial {default.number} ({default.source})"))
+        found.insert(0, (default, f"trial {default.number} ({view.source_of(default)})"))
     return found
 
 

@@ -8,6 +8,7 @@ from ..metrics.scoring import per_example
 from ..study.format import counted, show_loss
 from ..study.ranking import ranked
 from ..study.records import Evaluation, TrialRecord
+from ..study.study_config import DEFAULT
 from .paired import Interval, paired_interval
 from .view import StudyView
 
@@ -83,7 +84,7 @@ def against_default(view: StudyView, best: TrialRecord | None) -> tuple[Comparis
             return None, "It has the default configuration."
         ended = sum(trial.state != "running" for trial in view.trials)
         others = "no other trial did better" if ended > 1 else "no other trial has ended"
-        return None, f"It is trial {default.number}, the {default.source} configuration: {others}."
+        return None, f"It is trial {default.number}, {_whose(view)}: {others}."
     if default.value is None:
         if default.state == "running":
             stands = f"Trial {default.number} is {view.state_of(default)}"
@@ -101,6 +102,11 @@ def against_default(view: StudyView, best: TrialRecord | None) -> tuple[Comparis
     return comparison, None
 
 
+def _whose(view: StudyView) -> str:
+    name = view.study.config.default_name
+    return "the default configuration" if name == DEFAULT else f"what {name} trains with"
+
+
 def _measure(view: StudyView) -> str:
     return "" if view.objective.metric == "loss" else "eval loss "
 
@@ -113,11 +119,11 @@ def beside(view: StudyView, best: TrialRecord) -> tuple[TrialRecord | None, str]
     stage = view.study.config.stage
     if stage is None or stage.kind != "train":
         default = view.default()
-        return default, "" if default is None else f"trial {default.number} ({default.source})"
+        return default, "" if default is None else f"trial {default.number} ({view.source_of(default)})"
     for trial in view.trials:
         if trial.number != best.number:
             repeated = stage.entries[trial.number].trial
-            words = " (default)" if view.is_default(trial) else ""
+            words = f" ({view.study.config.default_name})" if view.is_default(trial) else ""
             return trial, f"trial {repeated} of study {stage.parent}{words}"
     return None, ""
 

@@ -11,6 +11,7 @@ from ..spaces.params import LoraParams
 from ..study.locked_set import Opening
 from ..study.metric import MetricName
 from ..study.records import Evaluation, StudyRecord, TrialRecord
+from ..study.study_config import DEFAULT
 from .crossed import Estimate
 
 
@@ -151,10 +152,17 @@ class Confirmation:
     """What the test set said; None where it was not opened."""
     untested: str | None
     """Why the test set was not opened, where that was decided."""
+    default_name: str = DEFAULT
+    """What the default is called in a word: the name of the user's own file, where it is from one."""
     metric: MetricName = "loss"
     """What is judged by: what the study selects by."""
     one_label: str | None = None
     """A warning where the best answers no better than one label for all would."""
+
+    @property
+    def the_default(self) -> str:
+        """The default in a sentence."""
+        return "the default" if self.default_name == DEFAULT else self.default_name
 
     @property
     def over(self) -> bool:

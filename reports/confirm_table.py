@@ -36,7 +36,7 @@ def row_of(found: Confirmation, one: Configuration) -> Row:
     mean, difference, recommended = one.mean, one.difference, one.trial == found.recommended
     said = [
         *(["recommended"] if recommended else ["tied"] if one.tied else []),
-        *(["default"] if one.default else []),
+        *([found.default_name] if one.default else []),
         *([one.lost] if one.lost is not None else []),
     ]
     between = "–" if mean is None or mean.low is None else f"{show_loss(mean.low)} to {show_loss(mean.high)}"

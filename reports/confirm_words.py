@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..study.format import counted, join, show_loss
 from ..study.metric import METRICS, MetricName
 from ..study.ranking import rank
+from ..study.study_config import DEFAULT
 from .confirm_facts import Configuration, Confirmation, Tested
 from .confirmation import comparison_level
 from .crossed import Estimate
@@ -28,7 +29,7 @@ def headline(found: Confirmation) -> str:
     chosen = found.of(found.recommended)
     assert chosen.mean is not None
     return (
-        f"{_name(chosen)} is recommended: mean {_what(found.metric)} "
+        f"{_name(found, chosen)} is recommended: mean {_what(found.metric)} "
         f"{show_loss(chosen.mean.value)}{_interval(chosen.mean)} "
         f"over {counted(len(found.seeds), 'seed')} on {counted(found.examples, 'validation example')}."
     )
@@ -41,7 +42,7 @@ def warnings(found: Confirmation) -> tuple[str, ...]:
     if tested is not None and tested.disagrees:
         assert tested.difference is not None
         assert tested.validation is not None
-        names = ("the default", f"trial {tested.trial}")
+        names = (found.the_default, f"trial {tested.trial}")
         better, worse = names if tested.difference.value < 0 else names[::-1]
         by = "" if METRICS[tested.metric].is_loss else f" in {_what(tested.metric)}"
         said.append(
@@ -75,13 +76,13 @@ def sentences(found: Confirmation) -> tuple[str, ...]:
         *_lost(found),
         *_spread(found),
     ]
-    said += [] if found.tested is None else [test_words(found.tested, found.metric)]
+    said += [] if found.tested is None else [test_words(found.tested, found.metric, found.the_default)]
     said += [] if found.untested is None else [found.untested]
     return (*said, _covers(found))
 
 
-def test_words(tested: Tested, metric: MetricName) -> str:
-    """Return what the test set said, of a study that goes by a metric."""
+def test_words(tested: Tested, metric: MetricName, the_default: str) -> str:
+    """Return what the test set said, of a study that goes by a metric; ``the_default`` is its name."""
     when = tested.at.strftime("%Y-%m-%d %H:%M UTC")
     times = "once," if tested.opened == 1 else f"{tested.opened} times, last"
     text = (
@@ -90,7 +91,7 @@ def test_words(tested: Tested, metric: MetricName) -> str:
     )
     if tested.default is not None and tested.difference is not None:
         text += (
-            f"; the default has {show_loss(tested.default.value)}, which is "
+            f"; {the_default} has {show_loss(tested.default.value)}, which is "
             f"{_more(tested.difference, tested.metric)}"
         )
     if tested.metric == metric:
@@ -118,8 +119,8 @@ def _judged_by(found: Confirmation) -> list[str]:
     ]
 
 
-def _name(one: Configuration) -> str:
-    return f"Trial {one.trial} (the default)" if one.default else f"Trial {one.trial}"
+def _name(found: Confirmation, one: Configuration) -> str:
+    return f"Trial {one.trial} ({found.the_default})" if one.default else f"Trial {one.trial}"
 
 
 def _interval(estimate: Estimate) -> str:
@@ -154,7 +155,7 @@ def _ties(found: Confirmation) -> list[str]:
     if len(tied) == 1:
         rest = len(judged) - 1
         return [f"It is better than {'the other one' if rest == 1 else f'each of the {rest} others'}."]
-    names = join([f"{one.trial} (the default)" if one.default else str(one.trial) for one in tied])
+    names = join([f"{one.trial} ({found.the_default})" if one.default else str(one.trial) for one in tied])
     assert found.recommended is not None
     chosen = found.of(found.recommended)
     others = [one for one in tied if one.trial != chosen.trial]
@@ -177,7 +178,8 @@ def _default(found: Confirmation) -> list[str]:
         return []
     default = next(one for one in found.configurations if one.default)
     assert default.mean is not None
-    return [f"The default has {show_loss(default.mean.value)}, which is {_more(difference, found.metric)}."]
+    name = "The default" if found.default_name == DEFAULT else found.default_name
+    return [f"{name} has {show_loss(default.mean.value)}, which is {_more(difference, found.metric)}."]
 
 
 def _bias(found: Confirmation) -> list[str]:
@@ -210,7 +212,9 @@ def _lost(found: Confirmation) -> list[str]:
     if not found.over:
         return []
     return [
-        f"{_name(one)} cannot be judged: it ended as {one.lost}." for one in found.configurations if one.lost
+        f"{_name(found, one)} cannot be judged: it ended as {one.lost}."
+        for one in found.configurations
+        if one.lost
     ]
 
 

@@ -60,6 +60,7 @@ def confirmation(view: ConfirmView, *, untested: str | None = None) -> Confirmat
         default_difference=against,
         tested=_tested(view, judge, found),
         untested=untested,
+        default_name=view.study.config.default_name,
         metric=judge.metric,
         one_label=_one_label(judge, tied[0]) if tied else None,
     )

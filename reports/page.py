@@ -272,7 +272,7 @@ def _commands(facts: StudyFacts, at: str) -> list[str]:
         lines += [
             f"tune export {study}",
             f"tune export {study} --format peft -o best/",
-            f"tune export {study} --format llamafactory -o train.yaml",
+            f"tune export {study} --format llamafactory -o best.yaml",
         ]
     return [*lines, f"tune show {study}"]
 

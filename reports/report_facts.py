@@ -97,6 +97,8 @@ class StudyFacts:
     """(what for, file) as the user gave them."""
     model: HeldModel
     """What the base model is."""
+    default_name: str
+    """What the configuration of trial 0 is called."""
     default_source: str
     """Where trial 0's configuration comes from."""
     notes: tuple[str, ...]
@@ -147,6 +149,7 @@ def study_facts(view: StudyView) -> StudyFacts:
         data=view.data,
         data_files=tuple((name, file) for name, file in files if file),
         model=HeldModel(**vars(view.model), dtype=geometry.dtype, targets=geometry.targets),
+        default_name=view.study.config.default_name,
         default_source=view.study.config.default_source,
         notes=view.budget.notes,
         settings=_settings(view),
@@ -164,7 +167,7 @@ def _row(view: StudyView, index: int, varied: tuple[str, ...]) -> TrialRow:
         loss=trial.value if trial.value is not None else view.last_eval(trial.number),
         final=trial.value is not None,
         examples=view.examples_seen(trial),
-        source=trial.source,
+        source=view.source_of(trial),
         values=values,
         shown=tuple(show_value(value) for value in values),
         reason=trial.reason,

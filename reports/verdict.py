@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ..spaces.params import LoraParams
+from ..study.default_trial import the_default
 from ..study.format import counted, join, show_count, show_loss, show_share
 from ..study.metric import METRICS, MetricName
 from ..study.ranking import gains_nothing
@@ -86,6 +87,8 @@ class Verdict:
     """That of the best trial; None where it is the loss."""
     default_score: float | None = None
     """That of the default, where it is not the best and was measured."""
+    the_default: str = "the default"
+    """The default in a sentence: the user's own file by its name, where it is from one."""
     base_score: float | None = None
     """That of the base model, where it was measured."""
     alike: bool = False
@@ -190,8 +193,8 @@ class Verdict:
         if self.slowed is not None:
             found.append(self.slowed)
         if self.score is not None:
-            known = (("; the default has", self.default_score), ("; the base model has", self.base_score))
-            beside = "".join(f"{has} {show_loss(one)}" for has, one in known if one is not None)
+            known = ((self.the_default, self.default_score), ("the base model", self.base_score))
+            beside = "".join(f"; {name} has {show_loss(one)}" for name, one in known if one is not None)
             words = METRICS[self.metric].words
             found.append(f"It was selected by {words}{beside}; trials were stopped early by their loss.")
         found += [comparison.words for comparison in (self.base, self.default) if comparison is not None]
@@ -240,7 +243,7 @@ def verdict(view: StudyView) -> Verdict:
         number=best.number if best else None,
         loss=best.value if best else None,
         params=best.params if best else None,
-        source=best.source if best else None,
+        source=view.source_of(best) if best else None,
         eval_examples=view.budget.final_eval_examples,
         base=against_base(view, best),
         default=default,
@@ -258,6 +261,7 @@ def verdict(view: StudyView) -> Verdict:
         metric=view.metric.name,
         score=best.score if best else None,
         default_score=_default_score(view, best),
+        the_default=the_default(view.study.config),
         base_score=view.base_score,
         last_step=view.last_step,
         slowed=view.slowed_below(best.number) if best else None,

@@ -19,6 +19,7 @@ from ..study.metric import METRICS, Metric
 from ..study.parts import StudyParts
 from ..study.ranking import best_trial
 from ..study.records import CurvePoint, Evaluation, EventRecord, StudyRecord, TrialRecord
+from ..study.study_config import DEFAULT
 from ..study.waiting import rank_in, rung_losses, waiting
 from .confirm_facts import ConfirmView
 
@@ -151,6 +152,10 @@ class StudyView(StudyParts):
         if self.study.config.stage is None:
             return next((trial for trial in self.trials if trial.number == 0), None)
         return default_trial(self.study, self.trials)
+
+    def source_of(self, trial: TrialRecord) -> str:
+        """Return who proposed a trial; of trial 0 the name of the user's own file, where it is from one."""
+        return self.study.config.default_name if trial.source == DEFAULT else trial.source
 
     def is_default(self, trial: TrialRecord) -> bool:
         """Return whether a trial's configuration is the default one, whatever its number."""

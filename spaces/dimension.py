@@ -77,6 +77,10 @@ class Dimension(abc.ABC):
         """Return the value of this dimension that is closest; the first word where none is equal."""
 
     @abc.abstractmethod
+    def holding(self, value: Value) -> Dimension:
+        """Return the dimension that has this value too; itself where it has it."""
+
+    @abc.abstractmethod
     def edge(self, value: Value) -> str | None:
         """Return a clause where the value sits at the end of an ordered range, else None.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 from ..errors import SpaceError, shown
 from .dimension import Dimension, text
@@ -53,6 +53,12 @@ class Listed(Dimension):
             if self.kind.same(choice, value):
                 return index
         raise SpaceError(f"{self.name}: {shown(value)} is not among {self.words}")
+
+    def holding(self, value: Value) -> Self:
+        """Return the list with the value at its end, where it lacks it."""
+        if any(self.kind.same(choice, value) for choice in self.choices):
+            return self
+        return dataclasses.replace(self, choices=(*self.choices, value))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the ``choices``."""

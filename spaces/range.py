@@ -90,6 +90,13 @@ class Range(Dimension):
         scale = math.log if self.log else float
         return (scale(float(value)) - scale(self.low)) / (scale(self.high) - scale(self.low))
 
+    def holding(self, value: Value) -> Range:
+        """Return the range from or to the value, where that lies outside; a log range has no 0."""
+        number = float(value)
+        if self.log and number <= 0:
+            return self
+        return dataclasses.replace(self, low=min(self.low, number), high=max(self.high, number))
+
     def edge(self, value: Value) -> str | None:
         """Return a clause for a value within ``EDGE`` of an end."""
         share = self.place(value)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -128,6 +128,12 @@ class SearchSpace:
         """
         values = self._values(params)
         return from_searched({name: self[name].closest(value) for name, value in values.items()})
+
+    def holding(self, params: LoraParams, *, but: Collection[str] = ()) -> SearchSpace:
+        """Return the space widened to have these parameters, but for dimensions of the names given."""
+        values = self._values(params)
+        wider = [self[name].holding(value) for name, value in values.items() if name not in but]
+        return self.replace(*(one for one in wider if one != self[one.name]))
 
     def edges(self, params: LoraParams) -> tuple[str, ...]:
         """Return a clause for each parameter at the end of its range; see ``Dimension.edge``."""

@@ -8,9 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .records import StudyRecord, TrialRecord
+from .study_config import DEFAULT, StudyConfig
 
 
 def default_trial(study: StudyRecord, trials: Iterable[TrialRecord]) -> TrialRecord | None:
     """Return the first trial with the default configuration; None where none has it."""
     default = study.config.first[0]
     return next((trial for trial in trials if trial.params == default), None)
+
+
+def the_default(config: StudyConfig) -> str:
+    """Return what the default is called in a sentence: the user's own file, where it is from one."""
+    return "the default" if config.default_name == DEFAULT else config.default_name

@@ -22,6 +22,9 @@ from .pruners import PRUNERS, PrunerSettings
 from .samplers import SAMPLERS, SamplerSettings
 from .stage import Stage
 
+DEFAULT = "default"
+"""What the configuration of trial 0 is called, where it is the known-good one of a preset."""
+
 _OBJECTIVE = pydantic.TypeAdapter(ObjectiveConfig)
 _UNSET = repr(None)
 _LOCAL: Mapping[str, Any] = {
@@ -47,6 +50,8 @@ class StudyConfig:
     """Name of the preset that the space began from."""
     default_source: str
     """Where trial 0 comes from, in words."""
+    default_name: str = DEFAULT
+    """What that configuration is called: the name of the user's own file, where it is from one."""
     objective: ObjectiveConfig
     """Model, data and budget; what depends on the machine or the run (``_LOCAL``) is left out."""
     sampler: SamplerSettings = SAMPLERS.default
@@ -104,6 +109,8 @@ class StudyConfig:
                 del values[name]
             else:
                 values[name] = values[name].to_json()
+        if self.default_name == DEFAULT:
+            del values["default_name"]
         if not self.keep_held:
             del values["keep_held"]
         if self.learned_from is None:
@@ -153,6 +160,7 @@ class StudyConfig:
         values = self.to_json()
         values["sampler"], values["pruner"] = self.sampler.spelled, self.pruner.spelled
         del values["space"], values["first"], values["default_source"]
+        values.pop("default_name", None)
         # Not the user's choice: where other rules give other tokens, the data's fingerprint tells.
         del values["objective"]["data"]["rules"]
         listed = values.pop("stage", None)

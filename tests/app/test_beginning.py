@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from loratune.app import looking, preparing, workers
-from loratune.app.request import choose_preset, fit_to_budget, make_config, make_request
+from loratune.app.first_trials import fit_to_budget
+from loratune.app.request import choose_preset, make_config, make_request
 from loratune.errors import OutOfMemory, StudyBusy
 from loratune.objectives.testing.fake import FakePlan, FakeWorker
 from loratune.search.study_record import create

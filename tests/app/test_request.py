@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from loratune import cli
-from loratune.app.request import choose_preset, default_name, fit_to_budget, make_config, make_request
+from loratune.app.first_trials import fit_to_budget
+from loratune.app.request import choose_preset, make_config, make_request, study_name
 from loratune.demo import data_path, model_path
 from loratune.errors import SpaceError, UsageError
 from loratune.objectives.testing.fake import FakePlan, FakeWorker
@@ -187,7 +188,7 @@ def test_a_space_of_a_file_is_read(tmp_path):
     ],
 )
 def test_a_study_without_a_name_is_called_after_model_and_data(flags, name):
-    assert default_name(make_request(None, flags)) == name
+    assert study_name(make_request(None, flags)) == name
 
 
 def test_batch_sizes_that_the_data_is_too_small_for_leave_the_space():

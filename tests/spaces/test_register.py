@@ -19,14 +19,24 @@ SPELLED = {
     "spaces/presets.py": {"learning_rate", "batch_size", "lora_rank", "lora_alpha_ratio", "warmup_ratio"},
     "integrations/llamafactory.py": {"lora_target"},
     "integrations/trl.py": {"lora_alpha", "lora_dropout", "loraplus_lr_ratio", "use_rslora"},
+    "integrations/llamafactory_config.py": {
+        "batch_size",
+        "learning_rate",
+        "lora_alpha",
+        "lora_rank",
+        "lora_target",
+        "lr_scheduler_type",
+        "warmup_ratio",
+    },
     "app/request.py": {"lr_scheduler_type"},
+    "app/trainer_file.py": {"batch_size", "warmup_ratio"},
     "command/plain_training.py": {"learning_rate"},
     "study/waiting.py": {"warmup_ratio"},
     "storage/tables.py": {"learning_rate"},
     "storage/rows.py": {"learning_rate"},
 }
 """Who spells a hyperparameter as a text, beside the register: what alpha's two names need, the presets, one
-name that LLaMA-Factory takes otherwise than PEFT, a flag, how long a
+name that LLaMA-Factory takes otherwise than PEFT, what a file of its says otherwise, a flag, how long a
 warm-up may be; the last two are a curve's column of that name."""
 
 REFERENCE = "objectives/testing/reference.py"
@@ -48,7 +58,7 @@ USED = {
         *SESSION,
         PLAIN,
         SURFACE,
-        "app/request.py",
+        "app/first_trials.py",
         "integrations/trainer_keys.py",
         "objectives/testing/fake_checkpoint.py",
         "reports/confirmation.py",
@@ -73,7 +83,7 @@ USED = {
         "objectives/training/layout.py",
         "study/facts.py",
     },
-    "lr_scheduler_type": {*STEPPED, "spaces/arguments.py"},
+    "lr_scheduler_type": {*STEPPED, "spaces/arguments.py", "app/trainer_file.py"},
     "loraplus_lr_ratio": {*STEPPED, SURFACE, "integrations/trl.py"},
 }
 """Where a trial's value acts: training and its witness, the made-up task, and what depends on that value."""

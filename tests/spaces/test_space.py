@@ -3,7 +3,7 @@ import json
 
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from loratune.errors import SpaceError
 from loratune.spaces.categories import Categories
@@ -11,6 +11,7 @@ from loratune.spaces.choices import Choices
 from loratune.spaces.dimensions import listed, stored
 from loratune.spaces.listed import MAX_CHOICES
 from loratune.spaces.params import HYPERPARAMETERS, SCHEDULERS, LoraParams
+from loratune.spaces.presets import PRESETS
 from loratune.spaces.range import Range
 from loratune.spaces.space import SearchSpace
 from loratune.spaces.value_kinds import Number
@@ -140,6 +141,28 @@ def test_the_closest_parameters_lie_in_the_space_and_stay_once_there(space, othe
     near = space.closest(other[1])
     space.encode(near)
     assert space.closest(near) == near
+
+
+@quiet
+@given(drawn(), drawn())
+def test_a_space_that_is_widened_has_what_it_was_widened_for_and_all_that_it_had(both, others):
+    (space, params), (_, other) = both, others
+    values = {**other.to_dict(), "lora_alpha_ratio": other.alpha_ratio}
+    # No logarithmic scale goes down to 0.
+    assume(all(values[one.name] > 0 for one in space.dimensions if isinstance(one, Range) and one.log))
+    wider = space.holding(other)
+    assert wider.decode(wider.encode(other)).to_dict() == pytest.approx(other.to_dict())
+    assert wider.decode(wider.encode(params)).to_dict() == pytest.approx(params.to_dict())
+    assert wider.holding(other) == wider
+    assert space.holding(params) == space
+
+
+def test_a_dimension_that_is_not_to_be_widened_stays():
+    space = PRESETS["tiny"].space
+    other = dataclasses.replace(PRESETS["tiny"].default, learning_rate=1e-6, lora_rank=256)
+    wider = space.holding(other, but={"learning_rate"})
+    assert wider["learning_rate"] == space["learning_rate"]
+    assert wider.lora_ranks() == (2, 4, 8, 16, 256)
 
 
 def test_ordered_numbers_are_searched_by_number_or_index_and_words_as_categories():

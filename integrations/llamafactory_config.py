@@ -1,0 +1,195 @@
+"""A configuration for LLaMA-Factory, as what it comes to here: a search, and the run that it would have been.
+
+Keys and defaults are those of LLaMA-Factory 0.9.5 and of Transformers' ``TrainingArguments``. Looks up the
+files of data sets (``llamafactory_data.py``), opens no model and no data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError, shown
+from ..spaces.params import FIELDS, SCHEDULERS
+from ..spaces.parse import number
+from .llamafactory import TEMPLATES
+from .llamafactory_data import data_sets
+from .trainer_flags import without_meaning
+
+MODEL = "model_name_or_path"
+"""A key that every such file has, and none of ours."""
+
+_SAME = ("cutoff_len", "quantization_bit", "trust_remote_code", "max_grad_norm", "seed")
+"""Keys that are options of the same name and meaning here."""
+
+_OPTIONS = {MODEL: "model", "model_revision": "revision", **dict.fromkeys(_SAME)}
+
+_OTHERWISE = ("warmup_ratio", "lr_scheduler_type")
+"""Hyperparameters of the same name that are read with others, or have another default there."""
+
+_PARAMS: dict[str, Any] = {
+    **{
+        name: one.default
+        for name, one in FIELDS.items()
+        if one.default is not None and name not in _OTHERWISE
+    },
+    "learning_rate": 5e-5,
+    "lora_rank": 8,
+}
+"""Hyperparameters that have the same name there, and what they are where the file leaves them out."""
+
+_READ = frozenset(
+    {
+        *_OPTIONS,
+        *_PARAMS,
+        "lora_alpha",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "lr_scheduler_type",
+        "warmup_ratio",
+        "warmup_steps",
+        "num_train_epochs",
+        "max_steps",
+        "val_size",
+        "eval_dataset",
+        "dataset",
+        "dataset_dir",
+        "template",
+        "stage",
+        "finetuning_type",
+        "adapter_name_or_path",
+    }
+)
+"""Keys that are read here, into whatever."""
+
+CUTOFF_LEN = 2048
+"""Tokens of the longest example where the file does not say."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainerRun:
+    """What a configuration for a trainer comes to."""
+
+    options: Mapping[str, Any]
+    """Options of a search, by the names of ``app.options``."""
+    params: Mapping[str, Any]
+    """The hyperparameters that it trains with, but for the warm-up."""
+    warmup_ratio: float | None
+    """The share of its steps that warm up; None where it is a number of steps."""
+    warmup_steps: int
+    """That number."""
+    max_steps: int | None
+    """Its optimizer steps; None where they follow from its epochs."""
+    epochs: float
+    """Its epochs."""
+    held_out: float
+    """The share of the data that it evaluates on; from 1 on a number of examples."""
+    notes: tuple[str, ...]
+    """What is otherwise here than there, in clauses."""
+
+
+def read_run(content: Mapping[str, Any], path: Path, *, needs_data: bool = True) -> TrainerRun:
+    """Return what a configuration comes to.
+
+    Args:
+        content: what the file says.
+        path: the file, beside which a registry of data sets may lie.
+        needs_data: whether its data sets are wanted; else another file was named.
+
+    Raises:
+        UsageError: it trains otherwise than by LoRA on texts, or its data is not to be had as one file;
+            names the key.
+    """
+    given = {name: value for name, value in content.items() if value is not None}
+    _check(given)
+    options = {ours or name: given[name] for name, ours in _OPTIONS.items() if name in given}
+    options.setdefault("cutoff_len", CUTOFF_LEN)
+    notes: list[str] = []
+    if needs_data:
+        files = data_sets(given, path)
+        options |= files.options
+        notes += files.notes
+    options |= _template(given, notes)
+    params, ratio, steps = _params(given, notes)
+    epochs, held_out = _number(given, "num_train_epochs", 3.0), _number(given, "val_size", 0.0)
+    if epochs != 3.0:
+        notes.append(f"its {epochs:g} epochs are a full run's, as tune train --epochs {epochs:g}")
+    if held_out:
+        notes.append(f"instead of its val_size of {held_out:g}, 15 % is held out, and 15 % for a test set")
+    left = [name for name in given if name not in _READ and not without_meaning(name, given[name])]
+    if left:
+        notes.append("not taken over: " + ", ".join(f"{name} {shown(given[name])}" for name in left))
+    return TrainerRun(
+        options=options,
+        params=params,
+        warmup_ratio=ratio,
+        warmup_steps=steps,
+        max_steps=int(most) if (most := _number(given, "max_steps", -1)) > 0 else None,
+        epochs=epochs,
+        held_out=held_out,
+        notes=tuple(notes),
+    )
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` for what trains otherwise."""
+    kind, stage = given.get("finetuning_type", "lora"), given.get("stage", "sft")
+    if kind != "lora":
+        raise UsageError(f"finetuning_type: {shown(kind)} has no adapters to search for; a search takes lora")
+    if stage not in ("sft", "pt"):
+        raise UsageError(f"stage: {shown(stage)} is not trained here; a search takes sft or pt")
+    if "adapter_name_or_path" in given:
+        raise UsageError(
+            "adapter_name_or_path: a search begins with fresh adapters; merge this one into the model first "
+            "(llamafactory-cli export) and name that as the model"
+        )
+
+
+def _template(given: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    named = given.get("template")
+    ours = {theirs: ours for ours, theirs in TEMPLATES.items()}
+    if named is None or given.get("stage") == "pt":
+        return {}
+    if named in ours:
+        return {"template": ours[named]}
+    notes.append(f"the model's own chat template stands for the template {named}")
+    return {}
+
+
+def _params(given: Mapping[str, Any], notes: list[str]) -> tuple[dict[str, Any], float | None, int]:
+    """Return the hyperparameters, and the warm-up as a share or in steps."""
+    found = {name: given.get(name, default) for name, default in _PARAMS.items()}
+    if not isinstance(found["lora_target"], str):
+        found["lora_target"] = ",".join(map(str, found["lora_target"]))
+    rank = _whole(given, "lora_rank", 8)
+    found["lora_alpha"] = given.get("lora_alpha", 2 * rank)
+    found["batch_size"] = _whole(given, "per_device_train_batch_size", 8) * _whole(
+        given, "gradient_accumulation_steps", 1
+    )
+    ratio, steps = _number(given, "warmup_ratio", 0.0), _number(given, "warmup_steps", 0.0)
+    named = given.get("lr_scheduler_type", "linear")
+    if named == "constant":  # it knows no warm-up, whatever else is said
+        named, ratio, steps = "constant_with_warmup", 0.0, 0.0
+    if named not in SCHEDULERS:
+        notes.append(f"the schedule {named} is not known here; trial 0 has cosine")
+        named = "cosine"
+    found["lr_scheduler_type"] = named
+    if 0 < steps < 1:  # as Transformers 5 takes a fraction
+        ratio, steps = steps, 0.0
+    return found, None if steps else ratio, int(steps)
+
+
+def _number(given: Mapping[str, Any], name: str, default: float) -> float:
+    try:
+        return float(number(given.get(name, default)))
+    except ValueError:
+        raise UsageError(f"{name}: {shown(given[name])} is not a number") from None
+
+
+def _whole(given: Mapping[str, Any], name: str, default: int) -> int:
+    value = _number(given, name, default)
+    if not value.is_integer() or value < 1:
+        raise UsageError(f"{name}: {shown(given[name])} is not a whole number of 1 or more")
+    return int(value)

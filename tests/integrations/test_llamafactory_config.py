@@ -1,0 +1,202 @@
+"""What a configuration for LLaMA-Factory comes to: a search, and the run that it would have been."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from loratune.errors import UsageError
+from loratune.integrations.llamafactory_config import read_run
+
+TRAIN = {
+    "model_name_or_path": "Qwen/Qwen2.5-0.5B-Instruct",
+    "stage": "sft",
+    "do_train": True,
+    "finetuning_type": "lora",
+    "lora_rank": 16,
+    "dataset": "mine",
+    "dataset_dir": "sets",
+    "template": "qwen",
+    "cutoff_len": 1024,
+    "output_dir": "saves",
+    "logging_steps": 10,
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 8,
+    "learning_rate": "1e-4",
+    "bf16": True,
+    "eval_steps": 500,
+}
+TURNS = {"formatting": "sharegpt", "columns": {"messages": "chat", "system": "persona"}}
+ROLES = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read a configuration that lies beside a registry with one data set, ``mine``."""
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "mine.json").write_text("[]")
+
+    def made(entry=None, **changes):
+        registry = {"mine": {"file_name": "mine.json", **(entry or {})}, "hub": {"hf_hub_url": "org/set"}}
+        registry |= {"gone": {"file_name": "gone.json"}, "other": {"file_name": "mine.json"}}
+        (tmp_path / "sets" / "dataset_info.json").write_text(json.dumps(registry))
+        return read_run({**TRAIN, **changes}, tmp_path / "train.yaml")
+
+    made.data = str(tmp_path / "sets" / "mine.json")
+    return made
+
+
+def test_model_data_and_length_become_options_of_a_search(read):
+    options = read(quantization_bit=4, seed=7, model_revision="abc", max_grad_norm=0.5).options
+    assert options == {
+        "model": "Qwen/Qwen2.5-0.5B-Instruct",
+        "revision": "abc",
+        "data": read.data,
+        "cutoff_len": 1024,
+        "quantization_bit": 4,
+        "seed": 7,
+        "max_grad_norm": 0.5,
+    }
+
+
+def test_what_it_leaves_out_is_as_llamafactory_has_it(read):
+    run = read(**dict.fromkeys((*TRAIN.keys() - {"model_name_or_path", "dataset", "dataset_dir"},)))
+    assert run.options["cutoff_len"] == 2048
+    assert run.params == {
+        "learning_rate": 5e-5,
+        "batch_size": 8,
+        "lora_rank": 8,
+        "lora_alpha": 16,
+        "lora_dropout": 0.0,
+        "lora_target": "all",
+        "weight_decay": 0.0,
+        "lr_scheduler_type": "linear",
+        "loraplus_lr_ratio": 1.0,
+        "use_rslora": False,
+    }
+    assert (run.warmup_ratio, run.epochs, run.max_steps, run.notes) == (0.0, 3.0, None, ())
+
+
+def test_the_batch_is_that_of_an_optimizer_step_and_alpha_is_twice_the_rank(read):
+    params = read().params
+    assert (params["batch_size"], params["lora_rank"], params["lora_alpha"]) == (16, 16, 32)
+    assert read(lora_alpha=5).params["lora_alpha"] == 5
+
+
+@pytest.mark.parametrize(
+    ("said", "ratio", "steps"),
+    [
+        ({"warmup_ratio": 0.1}, 0.1, 0),
+        ({"warmup_steps": 20}, None, 20),
+        ({"warmup_steps": 0.03}, 0.03, 0),
+        ({"warmup_steps": 20, "warmup_ratio": 0.1}, None, 20),
+        ({"warmup_steps": 20, "lr_scheduler_type": "constant"}, 0.0, 0),
+    ],
+)
+def test_a_warm_up_is_a_share_or_a_number_of_steps(read, said, ratio, steps):
+    run = read(**said)
+    assert (run.warmup_ratio, run.warmup_steps) == (ratio, steps)
+
+
+@pytest.mark.parametrize(
+    ("said", "note"),
+    [
+        ({}, "the model's own chat template stands for the template qwen"),
+        (
+            {"lr_scheduler_type": "polynomial"},
+            "the schedule polynomial is not known here; trial 0 has cosine",
+        ),
+        ({"val_size": 0.1}, "instead of its val_size of 0.1, 15 % is held out, and 15 % for a test set"),
+        ({"num_train_epochs": 5.0}, "its 5 epochs are a full run's, as tune train --epochs 5"),
+        ({"packing": True, "use_dora": True}, "not taken over: packing True, use_dora True"),
+        ({"optim": "adafactor"}, "not taken over: optim 'adafactor'"),
+    ],
+)
+def test_what_is_otherwise_in_a_search_is_said(read, said, note):
+    assert note in read(**said).notes
+
+
+def test_how_a_run_is_logged_saved_and_started_needs_no_word(read):
+    quiet = {
+        "overwrite_output_dir": True,
+        "plot_loss": True,
+        "save_only_model": False,
+        "ddp_timeout": 180000000,
+        "deepspeed": "examples/deepspeed/ds_z3_config.json",
+        "flash_attn": "fa2",
+        "optim": "adamw_torch",
+        "packing": False,
+        "resume_from_checkpoint": None,
+        "template": "default",
+    }
+    assert read(**quiet).notes == ()
+    assert read(**quiet).options["template"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("entry", "stage", "columns"),
+    [
+        ({}, "sft", None),
+        ({"columns": {"prompt": "q", "response": "a"}}, "sft", {"instruction": "q", "output": "a"}),
+        (TURNS, "sft", {"conversations": "chat", "system": "persona"}),
+        ({**TURNS, "tags": ROLES}, "sft", {"messages": "chat", "system": "persona"}),
+        ({"formatting": "sharegpt"}, "sft", None),
+        ({"columns": {"prompt": "body"}}, "pt", {"text": "body"}),
+    ],
+)
+def test_the_registry_says_how_columns_are_called(read, entry, stage, columns):
+    options = read(entry, stage=stage).options
+    assert options.get("columns") == columns
+    assert options.get("format") == ("text" if stage == "pt" else None)
+
+
+def test_what_it_evaluates_on_is_what_the_search_validates_on(read):
+    assert read(eval_dataset="other").options["validation"] == read.data
+    with pytest.raises(UsageError, match="eval_dataset: its columns are called otherwise"):
+        read({"columns": {"prompt": "q", "response": "a"}}, eval_dataset="other")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said", "told"),
+    [
+        ({}, {"finetuning_type": "full"}, "finetuning_type: 'full' has no adapters to search for"),
+        ({}, {"stage": "dpo"}, "stage: 'dpo' is not trained here"),
+        ({}, {"adapter_name_or_path": "saves"}, "adapter_name_or_path: a search begins with fresh adapters"),
+        (
+            {},
+            {"dataset": "mine,other"},
+            "dataset: names 2 data sets, mine, other, and a study reads one",
+        ),
+        ({}, {"dataset": None}, "dataset: is missing; give the file with --data"),
+        ({}, {"dataset": "unknown"}, "dataset: 'unknown' is not told of in sets/dataset_info.json or "),
+        ({}, {"dataset": "gone"}, "gone.json, the file of 'gone', is not there; give the file with --data"),
+        ({}, {"dataset": "hub"}, "dataset: 'hub' is no file of this machine"),
+        ({"ranking": True}, {}, "dataset: 'mine' holds more than texts to learn"),
+        ({"columns": {"images": "i"}}, {}, "dataset: 'mine' holds more than texts to learn"),
+        (
+            {**TURNS, "tags": {"role_tag": "who"}},
+            {},
+            "say by 'who' who speaks; bring them to role",
+        ),
+        ({}, {"gradient_accumulation_steps": 0}, "gradient_accumulation_steps: 0 is not a whole number of 1"),
+        ({}, {"warmup_ratio": "some"}, "warmup_ratio: 'some' is not a number"),
+    ],
+)
+def test_what_cannot_be_searched_for_is_refused_in_one_line(read, entry, said, told):
+    with pytest.raises(UsageError, match=re.escape(told)) as error:
+        read(entry, **said)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", '{"mine": 3}'])
+def test_a_registry_that_tells_nothing_is_as_none(read, tmp_path, content):
+    read()
+    (tmp_path / "sets" / "dataset_info.json").write_text(content)
+    with pytest.raises(UsageError, match="dataset: 'mine' is not told of in "):
+        read_run(TRAIN, tmp_path / "train.yaml")
+
+
+def test_with_a_file_named_otherwise_no_data_set_is_looked_up(tmp_path):
+    run = read_run({**TRAIN, "dataset": "unknown"}, tmp_path / "train.yaml", needs_data=False)
+    assert "data" not in run.options
