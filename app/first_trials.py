@@ -48,7 +48,7 @@ def first_trials(
 def source_of(base: Preset, space: SearchSpace, own: OwnRun | None) -> str:
     """Return where the configuration of trial 0 comes from, in words."""
     if own is not None:
-        return f"{own.name}, a file for LLaMA-Factory"
+        return "; ".join((f"{own.name}, a file for LLaMA-Factory", *own.notes))
     moved = space.closest(base.default) != base.default
     return base.default_source + ("; moved to the nearest point of the space" if moved else "")
 
@@ -78,13 +78,16 @@ def fit_to_budget(config: StudyConfig, facts: Facts) -> StudyConfig:
         known = config.space.closest(preset(config.preset).default)
     # Nobody chose the batch size of the known-good configuration, nor of that at half its rate.
     unchosen = {known, None if config.ladder is None else at_lower_rate(known, config.space)}
+    if config.default_name != DEFAULT:
+        unchosen.discard(config.first[0])
     first = []
     for number, params in enumerate(config.first):
         moved = space.closest(params) if params in unchosen else params
         if moved.batch_size > largest:
             whose = config.default_name if number == 0 else "enqueue"
             raise SpaceError(
-                f"{whose}: batch_size {params.batch_size} does not fit the data; at most {largest} does"
+                f"{whose}: batch_size {params.batch_size} does not fit the data; at most {largest} does: "
+                "give more data, or a smaller one"
             )
         first.append(moved)
     return dataclasses.replace(config, space=space, first=tuple(first))

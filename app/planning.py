@@ -10,6 +10,7 @@ from typing import Any
 
 from ..objectives.memory import HEADROOM
 from ..reports.data_words import cut_note
+from ..spaces.presets import PRESETS
 from ..study.facts import Facts
 from ..study.full_run import EPOCHS
 from ..study.memory import RULE_BYTES, MethodMemory
@@ -54,8 +55,21 @@ class Plan:
         values = plan_values(
             self.config, self.facts, trials=self.trials, workers=self.workers, pace=self.pace
         )
-        own = None if self.own is None else self.own.values()
+        own = None if self.own is None else {**self.own.values(), "notes": [*self.own.notes, *self._longer()]}
         return {**values, "earlier": self.earlier, "own": own}
+
+    def _longer(self) -> list[str]:
+        """Say so where the user's own batch size makes every trial longer."""
+        usual, largest = (
+            PRESETS[self.config.preset].space.batch_sizes()[-1],
+            self.config.space.batch_sizes()[-1],
+        )
+        if self.own is None or self.own.params.batch_size != largest or largest <= usual:
+            return []
+        return [
+            f"every trial is as long as its batch of {largest} takes, where else {usual} is the largest; "
+            "--examples says another length"
+        ]
 
 
 def plan_values(

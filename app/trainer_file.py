@@ -18,6 +18,7 @@ from ..objectives.data.readers import open_records
 from ..spaces.params import LoraParams
 from ..spaces.parse import configuration
 from ..study.format import show_value
+from ..study.study_config import DEFAULT
 from ..yamlfile import read_mapping
 from .options import SearchOptions
 
@@ -64,10 +65,12 @@ def read_trainer_file(path: Path, flags: Collection[str] = ()) -> tuple[SearchOp
         return None
     where = " ".join(str(path).split())
     try:
-        run = read_run(content, path, needs_data="data" not in flags)
+        run = read_run(content, path, flags)
         search = SearchOptions(**run.options)
         values = {**run.params, "warmup_ratio": _warmup_ratio(run, search, flags)}
-        own = OwnRun(name=path.name, params=configuration(values), notes=run.notes)
+        # It is told apart from the preset's known-good configuration by its name.
+        name = path.name if path.name != DEFAULT else f"the file {DEFAULT}"
+        own = OwnRun(name=name, params=configuration(values), notes=run.notes)
     except (DataError, SpaceError, UsageError) as error:
         raise UsageError(f"{where}: {error}") from None
     return search, own
@@ -75,18 +78,20 @@ def read_trainer_file(path: Path, flags: Collection[str] = ()) -> tuple[SearchOp
 
 def _warmup_ratio(run: TrainerRun, search: SearchOptions, flags: Collection[str]) -> float:
     """Return the share of the run's steps that warm up; counts the records where it is a number of them."""
-    if run.warmup_ratio is not None:
+    if not run.warmup_steps:
         return run.warmup_ratio
     steps = run.max_steps
     if steps is None:
-        if search.data is None or "data" in flags:
+        if run.packed or search.data is None or "data" in flags:
+            why = "where records are packed" if run.packed else "with --data"
             raise UsageError(
-                f"warmup_steps: {run.warmup_steps} of how many steps is not known with --data; give "
-                "warmup_ratio instead"
+                f"warmup_steps: of how many steps {run.warmup_steps} are is not known {why}; give "
+                "warmup_ratio"
             )
         records = sum(1 for _ in open_records(search.data, encoding=search.encoding).read())
+        records = records if run.most is None else min(records, run.most)
         held_out = run.held_out if run.held_out >= 1 else math.ceil(run.held_out * records)
-        steps = math.ceil(run.epochs * math.ceil((records - held_out) / run.params["batch_size"]))
+        steps = max(0, math.ceil(run.epochs * math.ceil((records - held_out) / run.params["batch_size"])))
     if run.warmup_steps >= steps:
         raise UsageError(f"warmup_steps: {run.warmup_steps} are not fewer than the {steps} steps of its run")
     return run.warmup_steps / steps

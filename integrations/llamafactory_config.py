@@ -7,7 +7,7 @@ files of data sets (``llamafactory_data.py``), opens no model and no data.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,27 +76,31 @@ class TrainerRun:
     """Options of a search, by the names of ``app.options``."""
     params: Mapping[str, Any]
     """The hyperparameters that it trains with, but for the warm-up."""
-    warmup_ratio: float | None
-    """The share of its steps that warm up; None where it is a number of steps."""
+    warmup_ratio: float
+    """The share of its steps that warm up; 0 where it is a number of them."""
     warmup_steps: int
-    """That number."""
+    """That number; 0 where it is a share."""
     max_steps: int | None
     """Its optimizer steps; None where they follow from its epochs."""
     epochs: float
     """Its epochs."""
     held_out: float
     """The share of the data that it evaluates on; from 1 on a number of examples."""
+    most: int | None
+    """Records that it takes of the data at most; None for all."""
+    packed: bool
+    """Whether several records are one example there."""
     notes: tuple[str, ...]
     """What is otherwise here than there, in clauses."""
 
 
-def read_run(content: Mapping[str, Any], path: Path, *, needs_data: bool = True) -> TrainerRun:
+def read_run(content: Mapping[str, Any], path: Path, flags: Collection[str] = ()) -> TrainerRun:
     """Return what a configuration comes to.
 
     Args:
         content: what the file says.
         path: the file, beside which a registry of data sets may lie.
-        needs_data: whether its data sets are wanted; else another file was named.
+        flags: options of a search that go over it; with ``data`` no data set is looked up.
 
     Raises:
         UsageError: it trains otherwise than by LoRA on texts, or its data is not to be had as one file;
@@ -107,16 +111,27 @@ def read_run(content: Mapping[str, Any], path: Path, *, needs_data: bool = True)
     options = {ours or name: given[name] for name, ours in _OPTIONS.items() if name in given}
     options.setdefault("cutoff_len", CUTOFF_LEN)
     notes: list[str] = []
-    if needs_data:
-        files = data_sets(given, path)
-        options |= files.options
-        notes += files.notes
-    options |= _template(given, notes)
+    most = _whole(given, "max_samples", 0) or None
+    if "data" not in flags:
+        found = data_sets(given, path)
+        options |= found.options
+        notes += found.notes
+        most = min((one for one in (most, found.records) if one is not None), default=None)
+    elif "eval_dataset" in given and "validation" not in flags:
+        notes.append("its eval_dataset is not looked up beside --data; give --validation")
+    plain = given.get("stage") == "pt"
+    packed = given.get("packing", plain) is not False or bool(given.get("neat_packing"))
+    if plain:
+        options["format"] = "text"
+    elif "template" not in flags:
+        options |= _template(given, notes)
+    if packed and plain:
+        notes.append("stage pt packs texts into blocks of cutoff_len; here each is an example of its own")
     params, ratio, steps = _params(given, notes)
     epochs, held_out = _number(given, "num_train_epochs", 3.0), _number(given, "val_size", 0.0)
     if epochs != 3.0:
         notes.append(f"its {epochs:g} epochs are a full run's, as tune train --epochs {epochs:g}")
-    if held_out:
+    if held_out and "validation" not in flags:
         notes.append(f"instead of its val_size of {held_out:g}, 15 % is held out, and 15 % for a test set")
     left = [name for name in given if name not in _READ and not without_meaning(name, given[name])]
     if left:
@@ -126,15 +141,19 @@ def read_run(content: Mapping[str, Any], path: Path, *, needs_data: bool = True)
         params=params,
         warmup_ratio=ratio,
         warmup_steps=steps,
-        max_steps=int(most) if (most := _number(given, "max_steps", -1)) > 0 else None,
+        max_steps=max(0, int(_number(given, "max_steps", -1))) or None,
         epochs=epochs,
         held_out=held_out,
+        most=most,
+        packed=packed,
         notes=tuple(notes),
     )
 
 
 def _check(given: Mapping[str, Any]) -> None:
     """Raise ``UsageError`` for what trains otherwise."""
+    if not isinstance(given.get(MODEL), str) or not given[MODEL].strip():
+        raise UsageError(f"{MODEL}: {shown(given.get(MODEL))} is no model; name a folder or a Hub id")
     kind, stage = given.get("finetuning_type", "lora"), given.get("stage", "sft")
     if kind != "lora":
         raise UsageError(f"finetuning_type: {shown(kind)} has no adapters to search for; a search takes lora")
@@ -148,48 +167,64 @@ def _check(given: Mapping[str, Any]) -> None:
 
 
 def _template(given: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    named = given.get("template")
+    named = _text(given, "template", "")
     ours = {theirs: ours for ours, theirs in TEMPLATES.items()}
-    if named is None or given.get("stage") == "pt":
-        return {}
     if named in ours:
         return {"template": ours[named]}
-    notes.append(f"the model's own chat template stands for the template {named}")
+    if named:
+        notes.append(f"for the template {named} the model's own chat template, default where it has none")
+    else:
+        notes.append("without a template the model's own; where it has none default, there empty")
     return {}
 
 
-def _params(given: Mapping[str, Any], notes: list[str]) -> tuple[dict[str, Any], float | None, int]:
+def _params(given: Mapping[str, Any], notes: list[str]) -> tuple[dict[str, Any], float, int]:
     """Return the hyperparameters, and the warm-up as a share or in steps."""
     found = {name: given.get(name, default) for name, default in _PARAMS.items()}
-    if not isinstance(found["lora_target"], str):
-        found["lora_target"] = ",".join(map(str, found["lora_target"]))
-    rank = _whole(given, "lora_rank", 8)
-    found["lora_alpha"] = given.get("lora_alpha", 2 * rank)
+    target = found["lora_target"]
+    if isinstance(target, list):
+        target = ",".join(map(str, target))
+    found["lora_target"] = _text({"lora_target": target}, "lora_target", "")
+    found["lora_alpha"] = given.get("lora_alpha", 2 * _whole(given, "lora_rank", 8))
     found["batch_size"] = _whole(given, "per_device_train_batch_size", 8) * _whole(
         given, "gradient_accumulation_steps", 1
     )
     ratio, steps = _number(given, "warmup_ratio", 0.0), _number(given, "warmup_steps", 0.0)
-    named = given.get("lr_scheduler_type", "linear")
+    named = _text(given, "lr_scheduler_type", "linear")
     if named == "constant":  # it knows no warm-up, whatever else is said
         named, ratio, steps = "constant_with_warmup", 0.0, 0.0
+    if ratio and steps:
+        raise UsageError(
+            "warmup_ratio, warmup_steps: which of them counts hangs on the version of Transformers; give one"
+        )
     if named not in SCHEDULERS:
         notes.append(f"the schedule {named} is not known here; trial 0 has cosine")
         named = "cosine"
     found["lr_scheduler_type"] = named
-    if 0 < steps < 1:  # as Transformers 5 takes a fraction
-        ratio, steps = steps, 0.0
-    return found, None if steps else ratio, int(steps)
+    if steps < 1:  # as Transformers 5 takes a fraction
+        ratio, steps = ratio or steps, 0.0
+    return found, ratio, int(steps)
+
+
+def _text(given: Mapping[str, Any], name: str, default: str) -> str:
+    value = given.get(name, default)
+    if not isinstance(value, str):
+        raise UsageError(f"{name}: {shown(value)} is not a word")
+    return value
 
 
 def _number(given: Mapping[str, Any], name: str, default: float) -> float:
     try:
-        return float(number(given.get(name, default)))
+        value = float(number(given.get(name, default)))
     except ValueError:
         raise UsageError(f"{name}: {shown(given[name])} is not a number") from None
+    if value < 0 and name != "max_steps":
+        raise UsageError(f"{name}: {shown(given[name])} is below 0")
+    return value
 
 
 def _whole(given: Mapping[str, Any], name: str, default: int) -> int:
     value = _number(given, name, default)
-    if not value.is_integer() or value < 1:
+    if name in given and (not value.is_integer() or value < 1):
         raise UsageError(f"{name}: {shown(given[name])} is not a whole number of 1 or more")
     return int(value)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, shown
+from .data_columns import columns_of
 
 _ALPACA = {
     "prompt": "instruction",
@@ -24,8 +25,23 @@ _ALPACA = {
 }
 """Its names of columns → the fields of our format ``alpaca``."""
 
-_ROLE_TAGS = {"from": "conversations", "role": "messages"}
-"""What a turn says who speaks by → the field that our format of such turns has them in."""
+_UNNAMED = frozenset({"history", "system", "tools"})
+"""Fields of records that are read there only where the registry names a column for them."""
+
+_TURNS = {"from": ("conversations", "value"), "role": ("messages", "content")}
+"""What a turn says who speaks by → the field that our format has such turns in, and that of their text."""
+
+_SPEAKERS = {
+    "user_tag": ("user", "human"),
+    "assistant_tag": ("assistant", "gpt", "model", "bot", "ai"),
+    "system_tag": ("system", "developer"),
+    "observation_tag": ("tool", "function", "observation"),
+    "function_tag": ("function_call",),
+}
+"""What speakers are called where our formats know them."""
+
+_HUBS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url")
+"""Keys of an entry that is loaded from elsewhere, whatever file it names."""
 
 _READ = frozenset({"file_name", "formatting", "columns", "tags"})
 """Keys of an entry that are read here."""
@@ -43,6 +59,8 @@ class DataSets:
 
     options: Mapping[str, Any]
     """Options of a search: ``data``, ``validation``, ``columns``, ``format``."""
+    records: int | None
+    """Records that are taken of the file to train on at most; None for all."""
     notes: tuple[str, ...]
     """What is otherwise here than there, in clauses."""
 
@@ -59,7 +77,6 @@ def data_sets(given: Mapping[str, Any], path: Path) -> DataSets:
     """
     trained = _look_up(given, "dataset", path)
     options: dict[str, Any] = {"data": str(trained.file), **trained.options}
-    notes = trained.notes
     if given.get("eval_dataset"):
         evaluated = _look_up(given, "eval_dataset", path)
         if evaluated.options != trained.options:
@@ -68,13 +85,14 @@ def data_sets(given: Mapping[str, Any], path: Path) -> DataSets:
                 "same names, or give both files with --data, --validation and --columns"
             )
         options["validation"] = str(evaluated.file)
-    return DataSets(options=options, notes=notes)
+    return DataSets(options=options, records=trained.records, notes=trained.notes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _DataSet:
     file: Path
     options: Mapping[str, Any]
+    records: int | None
     notes: tuple[str, ...]
 
 
@@ -94,30 +112,49 @@ def _look_up(given: Mapping[str, Any], key: str, path: Path) -> _DataSet:
         )
     (name,) = named
     folder, entry = _entry(given, key, name, path, otherwise)
-    if "file_name" not in entry:
+    if "file_name" not in entry or any(entry.get(one) for one in _HUBS):
         raise UsageError(f"{key}: {shown(name)} is no file of this machine; save it as one and {otherwise}")
     file = folder / str(entry["file_name"])
+    if file.is_dir():
+        raise UsageError(f"{key}: {file}, of {shown(name)}, is a folder; write one file and {otherwise}")
     if not file.is_file():
         raise UsageError(f"{key}: {file}, the file of {shown(name)}, is not there; {otherwise}")
     columns = entry.get("columns") or {}
     if not isinstance(columns, Mapping) or _OTHER & {*(one for one in entry if entry[one]), *columns}:
         raise UsageError(f"{key}: {shown(name)} holds more than texts to learn, which is not trained here")
-    left = [f"{one} {shown(value)}" for one, value in entry.items() if one not in _READ and value]
+    left = [
+        f"{one} {shown(value)}"
+        for one, value in entry.items()
+        if one not in _READ and value and (one, value) != ("split", "train")
+    ]
     notes = (f"of the data set {name} not taken over: {', '.join(left)}",) if left else ()
-    return _DataSet(file=file, options=_layout(given, key, name, entry, columns), notes=notes)
+    samples = entry.get("num_samples")
+    return _DataSet(
+        file=file,
+        options=_layout(given, key, name, entry, columns, file),
+        records=samples if isinstance(samples, int) else None,
+        notes=notes,
+    )
 
 
 def _entry(
     given: Mapping[str, Any], key: str, name: str, path: Path, otherwise: str
 ) -> tuple[Path, Mapping[str, Any]]:
     """Return the folder of the registry that knows a data set, and what it says of it."""
-    folder = Path(str(given.get("dataset_dir") or "data")).expanduser()
+    folder = Path(str(given.get("dataset_dir") or "data"))
     looked = list(dict.fromkeys((folder, path.parent / folder, path.parent)))
     for one in looked:
         try:
-            entry = json.loads((one / REGISTRY).read_text(encoding="utf-8"))[name]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # no registry there, or none that tells of this data set
+            text = (one / REGISTRY).read_text(encoding="utf-8")
+        except OSError:
+            continue  # no registry there
+        except ValueError as error:
+            raise UsageError(f"{one / REGISTRY}: is not UTF-8 ({error}); mend it, or {otherwise}") from None
+        try:
+            known = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"{one / REGISTRY}: is no JSON ({error}); mend it, or {otherwise}") from None
+        entry = known.get(name) if isinstance(known, Mapping) else None
         if isinstance(entry, Mapping):
             return one, entry
     where = " or ".join(str(one / REGISTRY) for one in looked)
@@ -125,22 +162,39 @@ def _entry(
 
 
 def _layout(
-    given: Mapping[str, Any], key: str, name: str, entry: Mapping[str, Any], columns: Mapping[str, Any]
+    given: Mapping[str, Any],
+    key: str,
+    name: str,
+    entry: Mapping[str, Any],
+    columns: Mapping[str, Any],
+    file: Path,
 ) -> dict[str, Any]:
     """Return the options that say how the file is read."""
     if given.get("stage") == "pt":
-        return {"columns": {"text": str(columns.get("prompt", "text"))}, "format": "text"}
+        return {"columns": {"text": str(columns.get("prompt", "text"))}}
     if entry.get("formatting", "alpaca") == "alpaca":
-        if not columns:
+        if columns:
+            return {"columns": {_ALPACA[one]: str(said) for one, said in columns.items() if one in _ALPACA}}
+        # What has no column in the registry is not read there, whatever the file has.
+        present = columns_of(file)
+        if not present.keys() & _UNNAMED:
             return {}
-        return {"columns": {_ALPACA[one]: str(said) for one, said in columns.items() if one in _ALPACA}}
+        return {"columns": {field: field for field in _ALPACA.values() if field in present.keys() - _UNNAMED}}
     tags = entry.get("tags") or {}
+    tags = tags if isinstance(tags, Mapping) else {"role_tag": tags}
     by = str(tags.get("role_tag", "from"))
-    if by not in _ROLE_TAGS:
+    if by not in _TURNS:
         raise UsageError(
             f"{key}: the turns of {shown(name)} say by {shown(by)} who speaks; bring them to role and content"
         )
-    field = _ROLE_TAGS[by]
+    field, content = _TURNS[by]
+    allowed = {"role_tag": (by,), "content_tag": (content,), **_SPEAKERS}
+    for tag, said in {"content_tag": "value", **tags}.items():
+        if str(said).lower() not in allowed.get(tag, (str(said).lower(),)):
+            raise UsageError(
+                f"{key}: the turns of {shown(name)} have {shown(said)} for {tag}, which is not read so here; "
+                f"bring it to {allowed[tag][0]}"
+            )
     turns = {"messages": field, "system": "system", "tools": "tools"}
     found = {turns[one]: str(said) for one, said in columns.items() if one in turns}
     return {"columns": found} if found else {}

@@ -118,7 +118,6 @@ _RUN = (
     "disable_gradient_checkpointing",
     "disable_tqdm",
     "do_",
-    "double_quantization",
     "enable_liger_kernel",
     "enable_torch_profiler",
     "flash_attn",
@@ -158,6 +157,10 @@ _USUAL = {
     "quantization_type": ("nf4",),
     "quantization_method": ("bnb", "bitsandbytes"),
     "mix_strategy": ("concat",),
+    "double_quantization": ("True",),
+    "enable_thinking": ("True",),
+    "ignore_pad_token_for_loss": ("True",),
+    "packing": ("False",),
 }
 """Settings that say what is done here in any case, and their values that do."""
 
@@ -170,6 +173,8 @@ def without_meaning(name: str, value: object) -> bool:
     """
     if name in _USUAL:
         return str(value) in _USUAL[name]
+    if name.endswith(("_token", "_api_key")):
+        return True  # nobody else's business
     # What is off is as if it were not there.
     return value in (False, None, "", 0) or name in _LEFT_OUT or name.startswith(_RUN)
 

@@ -86,6 +86,7 @@ def test_a_flag_goes_over_the_file(config, tmp_path):
         # 110 records less 11 in batches of 64, three times.
         ({"warmup_steps": 3, "val_size": 0.1}, 3 / 6),
         ({"warmup_steps": 3, "val_size": 46, "num_train_epochs": 5}, 3 / 5),
+        ({"warmup_steps": 1, "max_samples": 64}, 1 / 3),
         ({"warmup_ratio": 0.25}, 0.25),
     ],
 )
@@ -124,6 +125,38 @@ def test_a_batch_that_the_data_is_too_small_for_is_refused_and_the_known_good_on
     largest = max(facts.budget.batch_sizes)
     assert largest == 4
     assert [one.batch_size for one in fit_to_budget(small, facts).first] == [4, 4]
+    # The same as the known-good one, it is still the user's own, which nothing may change.
+    same = preset("tiny").default
+    like = config(
+        learning_rate=same.learning_rate,
+        lora_rank=same.lora_rank,
+        lora_target="all",
+        lora_dropout=0.0,
+        per_device_train_batch_size=same.batch_size,
+        lr_scheduler_type=same.lr_scheduler_type,
+        warmup_ratio=same.warmup_ratio,
+    )
+    assert like.first == (same,)
+    with pytest.raises(SpaceError, match=r"train\.yaml: batch_size 8 does not fit the data"):
+        fit_to_budget(like, facts)
+
+
+def test_a_warm_up_of_packed_records_is_refused(config):
+    with pytest.raises(UsageError, match="of how many steps 3 are is not known where records are packed"):
+        config(warmup_steps=3, packing=True)
+
+
+def test_a_file_that_is_called_default_is_told_apart_from_the_known_good_configuration(config, tmp_path):
+    config()
+    (tmp_path / "train.yaml").rename(tmp_path / "default")
+    made = make_config(make_request(tmp_path / "default", {}), preset("tiny"))
+    assert made.default_name == "the file default"
+
+
+def test_what_is_otherwise_stays_with_the_study(config):
+    assert config(packing=True).default_source == (
+        "train.yaml, a file for LLaMA-Factory; not taken over: packing True"
+    )
 
 
 def test_a_study_of_it_says_so_when_it_is_read_again_and_another_name_makes_no_other_study(config):

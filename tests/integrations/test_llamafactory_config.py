@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from loratune.errors import UsageError
@@ -75,7 +76,8 @@ def test_what_it_leaves_out_is_as_llamafactory_has_it(read):
         "loraplus_lr_ratio": 1.0,
         "use_rslora": False,
     }
-    assert (run.warmup_ratio, run.epochs, run.max_steps, run.notes) == (0.0, 3.0, None, ())
+    assert (run.warmup_ratio, run.epochs, run.max_steps) == (0.0, 3.0, None)
+    assert run.notes == ("without a template the model's own; where it has none default, there empty",)
 
 
 def test_the_batch_is_that_of_an_optimizer_step_and_alpha_is_twice_the_rank(read):
@@ -88,9 +90,10 @@ def test_the_batch_is_that_of_an_optimizer_step_and_alpha_is_twice_the_rank(read
     ("said", "ratio", "steps"),
     [
         ({"warmup_ratio": 0.1}, 0.1, 0),
-        ({"warmup_steps": 20}, None, 20),
+        ({"warmup_steps": 20}, 0.0, 20),
         ({"warmup_steps": 0.03}, 0.03, 0),
-        ({"warmup_steps": 20, "warmup_ratio": 0.1}, None, 20),
+        ({"warmup_steps": 0, "warmup_ratio": 0.1}, 0.1, 0),
+        ({"warmup_steps": 20, "warmup_ratio": 0.0}, 0.0, 20),
         ({"warmup_steps": 20, "lr_scheduler_type": "constant"}, 0.0, 0),
     ],
 )
@@ -102,7 +105,13 @@ def test_a_warm_up_is_a_share_or_a_number_of_steps(read, said, ratio, steps):
 @pytest.mark.parametrize(
     ("said", "note"),
     [
-        ({}, "the model's own chat template stands for the template qwen"),
+        ({}, "for the template qwen the model's own chat template, default where it has none"),
+        (
+            {"stage": "pt"},
+            "stage pt packs texts into blocks of cutoff_len; here each is an example of its own",
+        ),
+        ({"enable_thinking": False}, "not taken over: enable_thinking False"),
+        ({"double_quantization": False}, "not taken over: double_quantization False"),
         (
             {"lr_scheduler_type": "polynomial"},
             "the schedule polynomial is not known here; trial 0 has cosine",
@@ -127,6 +136,9 @@ def test_how_a_run_is_logged_saved_and_started_needs_no_word(read):
         "flash_attn": "fa2",
         "optim": "adamw_torch",
         "packing": False,
+        "double_quantization": True,
+        "hf_hub_token": "hf_SECRET",
+        "swanlab_api_key": "SECRET",
         "resume_from_checkpoint": None,
         "template": "default",
     }
@@ -179,6 +191,24 @@ def test_what_it_evaluates_on_is_what_the_search_validates_on(read):
             {},
             "say by 'who' who speaks; bring them to role",
         ),
+        ({"hf_hub_url": "org/set"}, {}, "dataset: 'mine' is no file of this machine"),
+        ({"file_name": "."}, {}, "is a folder; write one file and give the file with --data"),
+        (
+            {**TURNS, "tags": {"user_tag": "assistant", "assistant_tag": "user"}},
+            {},
+            "have 'assistant' for user_tag, which is not read so here; bring it to user",
+        ),
+        (
+            {**TURNS, "tags": {"role_tag": "role"}},
+            {},
+            "have 'value' for content_tag, which is not read so here",
+        ),
+        ({**TURNS, "tags": ["a"]}, {}, "who speaks; bring them to role and content"),
+        ({}, {"model_name_or_path": " "}, "model_name_or_path: ' ' is no model"),
+        ({}, {"lora_target": 5}, "lora_target: 5 is not a word"),
+        ({}, {"template": ["a"]}, "template: ['a'] is not a word"),
+        ({}, {"warmup_steps": -5}, "warmup_steps: -5 is below 0"),
+        ({}, {"warmup_steps": 5, "warmup_ratio": 0.1}, "warmup_ratio, warmup_steps: which of them counts"),
         ({}, {"gradient_accumulation_steps": 0}, "gradient_accumulation_steps: 0 is not a whole number of 1"),
         ({}, {"warmup_ratio": "some"}, "warmup_ratio: 'some' is not a number"),
     ],
@@ -189,7 +219,7 @@ def test_what_cannot_be_searched_for_is_refused_in_one_line(read, entry, said, t
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["no json", "[]", '{"mine": 3}'])
+@pytest.mark.parametrize("content", ["[]", '{"mine": 3}'])
 def test_a_registry_that_tells_nothing_is_as_none(read, tmp_path, content):
     read()
     (tmp_path / "sets" / "dataset_info.json").write_text(content)
@@ -198,5 +228,51 @@ def test_a_registry_that_tells_nothing_is_as_none(read, tmp_path, content):
 
 
 def test_with_a_file_named_otherwise_no_data_set_is_looked_up(tmp_path):
-    run = read_run({**TRAIN, "dataset": "unknown"}, tmp_path / "train.yaml", needs_data=False)
+    run = read_run({**TRAIN, "dataset": "unknown"}, tmp_path / "train.yaml", ["data"])
     assert "data" not in run.options
+
+
+def test_what_a_flag_goes_over_has_no_note(tmp_path):
+    content = {**TRAIN, "val_size": 0.1, "eval_dataset": "other"}
+    run = read_run(content, tmp_path / "train.yaml", ["data", "template", "validation"])
+    assert run.notes == ()
+    (said, *_) = read_run(content, tmp_path / "train.yaml", ["data"]).notes
+    assert said == "its eval_dataset is not looked up beside --data; give --validation"
+
+
+def test_a_registry_that_is_no_json_is_told(read, tmp_path):
+    read()
+    (tmp_path / "sets" / "dataset_info.json").write_text('{"mine": {"file_name": "mine.json",}}')
+    with pytest.raises(UsageError, match=r"dataset_info\.json: is no JSON \("):
+        read_run(TRAIN, tmp_path / "train.yaml")
+
+
+def test_fields_that_the_registry_does_not_name_are_not_read(read):
+    record = {"instruction": "a", "output": "b", "history": [["c", "d"]], "system": "e"}
+    Path(read.data).write_text(json.dumps([record]))
+    assert read().options["columns"] == {"instruction": "instruction", "output": "output"}
+
+
+@pytest.mark.parametrize(
+    ("said", "entry", "most"),
+    [
+        ({"max_samples": 100}, {}, 100),
+        ({}, {"num_samples": 7}, 7),
+        ({"max_samples": 5}, {"num_samples": 7}, 5),
+    ],
+)
+def test_how_many_records_it_takes_is_known(read, said, entry, most):
+    assert read(entry, **said).most == most
+
+
+@pytest.mark.parametrize(
+    ("said", "packed"),
+    [
+        ({}, False),
+        ({"packing": True}, True),
+        ({"stage": "pt"}, True),
+        ({"stage": "pt", "packing": False}, False),
+    ],
+)
+def test_whether_it_packs_is_known(read, said, packed):
+    assert read(**said).packed is packed

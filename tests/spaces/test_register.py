@@ -59,6 +59,7 @@ USED = {
         PLAIN,
         SURFACE,
         "app/first_trials.py",
+        "app/planning.py",
         "integrations/trainer_keys.py",
         "objectives/testing/fake_checkpoint.py",
         "reports/confirmation.py",
