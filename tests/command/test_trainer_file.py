@@ -21,6 +21,7 @@ TRAIN = {
     "lora_target": "q_proj,v_proj",
     "dataset": "mine",
     "dataset_dir": "data",
+    "template": "default",
     "cutoff_len": 256,
     "packing": True,
     "output_dir": "saves",
