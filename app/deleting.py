@@ -10,9 +10,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import LoratuneError, StudyBusy, UsageError
+from ..errors import LoratuneError, UsageError
 from ..objectives.data import token_cache
 from ..storage import deletion
+from ..storage.deleted_files import Freed
 from ..storage.store import Store
 from ..storage.study_files import CACHE
 from ..study.format import counted, join, show_bytes
@@ -50,7 +51,9 @@ class Done:
     finished: tuple[str, ...]
     """Studies deleted before, whose files were left by an interruption."""
     kept_files: tuple[str, ...]
-    """Studies whose files were left: another database beside this one has them, or they lie elsewhere."""
+    """Studies whose files were left, since they may be another's."""
+    why_kept: tuple[str, ...]
+    """Why, in words, for each of these."""
     kept_copies: tuple[str, ...]
     """Studies in Optuna's tables that were left, since they hold trials of others."""
 
@@ -66,11 +69,10 @@ class Done:
             if self.studies
             else f"{join(self.finished)} was deleted before: {freed}"
         ]
-        if self.kept_files:
-            said.append(
-                f"files of {join(self.kept_files)} were left: another database beside this one holds the "
-                "study too, or they lie where the search ran"
-            )
+        said += [
+            f"files of {name} were left: {why}"
+            for name, why in zip(self.kept_files, self.why_kept, strict=True)
+        ]
         if self.kept_copies:
             said.append(
                 f"Optuna's tables keep {join(self.kept_copies)}, which holds trials that are not ours"
@@ -108,35 +110,36 @@ def delete_study(
             if not agreed(_planned(store, store.deletions.find(chosen))):
                 return None
     with Store.open(storage, mode="write") as store:
-        finished = {
-            study.name: store.deletions.delete_files(study) or 0 for study in store.deletions.unfinished()
-        }
+        finished = _delete_files(store, store.deletions.unfinished())
         if left:
-            return _done(store, (), finished, {}, 0)
-        if set(deletion.following(store.deletions.parents(), name)) != set(others):
-            raise StudyBusy(
-                f"study {name!r}: others were made of it meanwhile; nothing was deleted, try again"
-            )
-        used = _fingerprints(store, chosen)
+            return _done(store, (), finished, (), 0)
+        used = _fingerprints(store, chosen) or set()
         gone = store.deletions.delete(chosen)
-        freed = {study.name: store.deletions.delete_files(study) for study in gone}
-        return _done(store, gone, finished, freed, _drop_tokens(store, used))
+        return _done(store, gone, finished, _delete_files(store, gone), _drop_tokens(store, used))
+
+
+def _delete_files(store: Store, studies: Sequence[deletion.Deleted]) -> tuple[tuple[str, Freed], ...]:
+    """Delete files; return what became of each study's by its name, which a later study may have again."""
+    return tuple((study.name, store.deletions.delete_files(study)) for study in studies)
 
 
 def _done(
     store: Store,
     gone: Sequence[deletion.Deleted],
-    finished: dict[str, int],
-    freed: dict[str, int | None],
+    finished: tuple[tuple[str, Freed], ...],
+    freed: tuple[tuple[str, Freed], ...],
     tokens: int,
 ) -> Done:
+    files = (*finished, *freed)
+    kept = [(name, one.kept) for name, one in files if one.kept is not None]
     return Done(
         database=store.url,
         studies=tuple(study.name for study in gone),
         trials=_trials(gone),
-        freed=sum(finished.values()) + sum(size or 0 for size in freed.values()) + tokens,
-        finished=tuple(finished),
-        kept_files=tuple(name for name, size in freed.items() if size is None),
+        freed=sum(one.bytes for _, one in files) + tokens,
+        finished=tuple(name for name, _ in finished),
+        kept_files=tuple(name for name, _ in kept),
+        why_kept=tuple(why for _, why in kept),
         kept_copies=tuple(study.kept_copy for study in gone if study.kept_copy is not None),
     )
 
@@ -157,18 +160,22 @@ def _trials(studies: Sequence[deletion.Deleted]) -> int:
     return sum(study.progress.trials for study in studies if study.progress is not None)
 
 
-def _fingerprints(store: Store, names: Sequence[str]) -> set[str]:
-    """Return the fingerprints of the data of studies, of those that can be read."""
-    found = set()
-    for name in names:
-        try:
-            found.add(store.study(name).facts.data.fingerprint)
-        except LoratuneError:
-            continue
-    return found
+def _fingerprints(store: Store, names: Sequence[str]) -> set[str] | None:
+    """Return the fingerprints of the data of studies; None where one cannot be read."""
+    try:
+        return {store.study(name).facts.data.fingerprint for name in names}
+    except LoratuneError:
+        return None
 
 
 def _drop_tokens(store: Store, used: set[str]) -> int:
-    """Delete tokenized data that no study has any more; return the bytes freed."""
-    unused = used - _fingerprints(store, tuple(store.deletions.parents()))
+    """Delete tokenized data that no study has any more; return the bytes freed.
+
+    All databases in a folder share them, so that they stay where another lies beside, or where a study may
+    use them whose row cannot be read.
+    """
+    left = _fingerprints(store, tuple(store.deletions.parents()))
+    if left is None or not used - left or store.deletions.shares_its_folder():
+        return 0
+    unused = used - left
     return token_cache.remove(store.artifacts / CACHE, lambda summary: summary["fingerprint"] in unused)

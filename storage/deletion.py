@@ -23,6 +23,18 @@ from .to_optuna import LAYOUT_NOTE, NUMBER, names
 _OF_A_STUDY = (tables.evaluations, tables.curve, tables.trials, tables.events, tables.leases)
 """Whose rows are of a study, in the order in which they may be deleted."""
 
+OPTUNA_OF_A_TRIAL = (
+    "trial_heartbeats",
+    "trial_intermediate_values",
+    "trial_params",
+    "trial_system_attributes",
+    "trial_user_attributes",
+    "trial_values",
+)
+"""Optuna's tables with what is of a trial. A user's own tables may be named alike, and are left alone."""
+OPTUNA_OF_A_STUDY = ("study_directions", "study_system_attributes", "study_user_attributes")
+"""Optuna's tables with what is of a study."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Deleted:
@@ -45,6 +57,16 @@ def parents(connection: sqlalchemy.Connection) -> dict[str, str | None]:
     table = tables.studies
     found = connection.execute(select(table.c.name, type_coerce(table.c.config, Text)).order_by(table.c.id))
     return {name: _parent(config) for name, config in found}
+
+
+def check_parent(connection: sqlalchemy.Connection, shown: str, name: str, parent: str) -> None:
+    """Raise ``StudyNotFound`` where the study that a new one would follow from is not there any more."""
+    table = tables.studies
+    if connection.execute(select(table.c.id).where(table.c.name == parent)).first() is None:
+        raise StudyNotFound(
+            f"study {name!r}: {parent!r}, which it follows from, is not in {shown} any more; nothing was "
+            f"made; make {parent} again with tune search, or choose another that tune list shows"
+        )
 
 
 def following(parents_of: Mapping[str, str | None], name: str) -> tuple[str, ...]:
@@ -72,9 +94,10 @@ def delete_studies(
 
     Raises:
         StudyNotFound: one is not there.
-        StudyBusy: a process that may be alive trains one.
+        StudyBusy: a process that may be alive trains one, or a study that is none of them follows from one.
     """
     found = find(connection, shown, chosen)
+    _check_followers(parents(connection), chosen)
     return tuple(_delete(connection, study, leave_files=leave_files) for study in found)
 
 
@@ -94,6 +117,16 @@ def find(connection: sqlalchemy.Connection, shown: str, chosen: Sequence[str]) -
         progress = queries.progress(connection, number)
         found.append(Deleted(id=number, name=name, created_at=str(row[1]), progress=progress, kept_copy=None))
     return tuple(found)
+
+
+def _check_followers(parents_of: Mapping[str, str | None], chosen: Sequence[str]) -> None:
+    """Raise ``StudyBusy`` where a study would lose the one that it follows from."""
+    for name, parent in parents_of.items():
+        if parent in chosen and name not in chosen:
+            raise StudyBusy(
+                f"study {parent!r}: {name} follows from it, and was made meanwhile; "
+                "nothing was deleted, try again"
+            )
 
 
 def _delete(connection: sqlalchemy.Connection, study: Deleted, *, leave_files: bool) -> Deleted:
@@ -211,12 +244,10 @@ def _delete_copy(connection: sqlalchemy.Connection, name: str) -> str | None:
             continue  # a study of the user's own that has the name
         if every != ours:
             return one
-        for table in sorted(known):
-            columns = {column["name"] for column in inspector.get_columns(table)}
-            if table.startswith("trial_") and "trial_id" in columns:
-                which = "trial_id IN (SELECT trial_id FROM trials WHERE study_id = :id)"
-                connection.execute(sqlalchemy.text(f"DELETE FROM {table} WHERE {which}"), of_it)
-        parts = [table for table in sorted(known) if table.startswith("study_")]
+        for table in (part for part in OPTUNA_OF_A_TRIAL if part in known):
+            which = "trial_id IN (SELECT trial_id FROM trials WHERE study_id = :id)"
+            connection.execute(sqlalchemy.text(f"DELETE FROM {table} WHERE {which}"), of_it)
+        parts = (part for part in OPTUNA_OF_A_STUDY if part in known)
         for table in ("trials", *parts, "studies"):
             connection.execute(sqlalchemy.text(f"DELETE FROM {table} WHERE study_id = :id"), of_it)
         return None

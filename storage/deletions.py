@@ -36,9 +36,13 @@ class Deletions:
         with self._database.transaction() as connection:
             return deletion.delete_studies(connection, self._database.url, names, leave_files=on_server)
 
-    def delete_files(self, study: deletion.Deleted) -> int | None:
-        """Delete the files of a deleted study; return the bytes freed, None where they may be another's."""
+    def delete_files(self, study: deletion.Deleted) -> deleted_files.Freed:
+        """Delete the files of a deleted study, unless they may be another's."""
         return deleted_files.delete(self._database, study)
+
+    def shares_its_folder(self) -> bool:
+        """Return whether a database beside, or one that cannot be read, may use the same folder of files."""
+        return deleted_files.shares_its_folder(self._database)
 
     def unfinished(self) -> tuple[deletion.Deleted, ...]:
         """Return the deleted studies whose files an interruption may have left."""

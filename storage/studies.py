@@ -40,6 +40,7 @@ def create(
 
     Raises:
         StudyExists: the name is taken.
+        StudyNotFound: the study that it follows from is not there.
         StorageError: the name is none.
     """
     if queries.head(connection, name) is not None:
@@ -50,6 +51,8 @@ def create(
     if queries.optuna_has(connection, name):
         raise foreign.taken_in_optuna(name, shown)
     rows.check_name(name)  # one that is there already may be of an older, laxer rule
+    if config.stage is not None:
+        deletion.check_parent(connection, shown, name, config.stage.parent)
     largest = connection.execute(select(func.max(tables.studies.c.id))).scalar() or 0
     least = max(largest, deletion.largest_number(connection)) + 1
     study_id = study_files.reserve(artifacts, least)

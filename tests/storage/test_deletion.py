@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +17,8 @@ from loratune.storage.check import findings
 from loratune.storage.store import Store
 from loratune.study.locked_set import KIND
 from loratune.study.records import Ending
-from made_up_studies import IN_A_CHILD
+from loratune.study.stage import Entry, Stage
+from made_up_studies import IN_A_CHILD, make_config, make_facts
 from optuna_copies import DISTRIBUTIONS, VALUES, load, opened
 
 
@@ -68,7 +70,7 @@ def test_its_files_go_with_its_folder(store, make_study, fill):
     study = fill(store, make_study(store))
     (gone,) = store.deletions.delete(["first"])
     held = store.disk_bytes(study.id)
-    assert store.deletions.delete_files(gone) == held > 1000
+    assert store.deletions.delete_files(gone).bytes == held > 1000
     assert not store.study_dir(study.id).exists()
     assert store.deletions.unfinished() == ()
 
@@ -130,13 +132,70 @@ def test_a_copy_that_holds_a_trial_of_others_stays_and_is_named(path, make_study
     assert 0.5 in [trial.value for trial in load(path)]
 
 
+def test_the_tables_that_it_is_taken_from_are_all_of_optunas_that_name_a_study_or_a_trial():
+    from optuna.storages._rdb import models
+
+    columns = {
+        name: set(table.columns.keys())
+        for name, table in models.BaseModel.metadata.tables.items()
+        if name not in ("studies", "trials")
+    }
+    assert set(deletion.OPTUNA_OF_A_TRIAL) == {name for name, has in columns.items() if "trial_id" in has}
+    assert set(deletion.OPTUNA_OF_A_STUDY) == {name for name, has in columns.items() if "study_id" in has}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    ["study_id INTEGER, trial_id INTEGER, note TEXT", "note TEXT"],
+    ids=["with our numbers", "with columns of its own"],
+)
+@pytest.mark.parametrize("table", ["study_notes", "trial_notes"])
+def test_a_table_of_the_users_own_that_is_named_like_optunas_is_left_alone(
+    path, make_study, fill, table, columns
+):
+    with Store.open(str(path), mode="create") as store:
+        fill(store, make_study(store))
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"CREATE TABLE {table} ({columns})")
+        row = {"study_id": 1, "trial_id": 1, "note": "mine"}
+        named = [name for name in row if name in columns]
+        marks = ", ".join(f":{name}" for name in named)
+        connection.execute(f"INSERT INTO {table} ({', '.join(named)}) VALUES ({marks})", row)
+        connection.commit()
+    with Store.open(str(path), mode="write") as store:
+        (gone,) = store.deletions.delete(["first"])
+        assert gone.kept_copy is None
+        assert contents(store)["trials"] == contents(store)["studies"] == 0
+        assert contents(store)[table] == 1
+
+
+def following_from(params, parent):
+    return make_config(
+        stage=Stage(kind="train", parent=parent, entries=(Entry(params=params, seed=0, trial=0),))
+    )
+
+
+def test_one_that_others_follow_from_goes_only_with_them(store, make_study, params):
+    """Whoever deletes may have looked before the other was made."""
+    make_study(store)
+    store.create_study(
+        name="first.train", trials=1, config=following_from(params, "first"), facts=make_facts()
+    )
+    with pytest.raises(StudyBusy, match=r"'first': first\.train follows from it, .*nothing was deleted"):
+        store.deletions.delete(["first"])
+    assert store.holds("first")
+    assert len(store.deletions.delete(["first", "first.train"])) == 2
+    assert store.studies() == ()
+
+
 def test_files_stay_where_a_backup_beside_the_database_holds_the_study(path, make_study, fill):
     with Store.open(str(path), mode="create") as store:
         study = fill(store, make_study(store))
         store.backup(path.with_name("copy.db"))
     with Store.open(str(path.with_name("copy.db")), mode="write") as copy:
         (gone,) = copy.deletions.delete(["first"])
-        assert copy.deletions.delete_files(gone) is None
+        freed = copy.deletions.delete_files(gone)
+        assert (freed.bytes, "tune.db, which shares" in freed.kept) == (0, True)
     with Store.open(str(path), mode="read") as store:
         assert store.disk_bytes(study.id) > 1000
         assert findings(store) == ()
@@ -211,5 +270,5 @@ def test_a_servers_study_leaves_a_folder_that_is_not_seen_to_be_its_own(address,
         note = store.study_dir(study.id) / "progress.json"
         note.write_text('{"trials": 5, "quanta": 9, "ended": 1}')
         (gone,) = store.deletions.delete(["first"])
-        assert store.deletions.delete_files(gone) is None
+        assert "is not seen to be of this study" in store.deletions.delete_files(gone).kept
         assert note.exists()

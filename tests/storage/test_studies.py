@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy
 from loratune.errors import StorageError, StudyExists, StudyNotFound
 from loratune.storage.check import findings
+from loratune.study.stage import Entry, Stage
 from made_up_studies import make_config, make_facts
 
 
@@ -29,6 +30,21 @@ class TestStudies:
         with pytest.raises(StudyExists, match="tune resume first"):
             make_study(store)
         assert len(store.studies()) == 1
+
+    def test_one_that_follows_from_a_study_that_was_deleted_meanwhile_is_refused(
+        self, store, make_study, params
+    ):
+        stage = Stage(kind="confirm", parent="first", entries=(Entry(params=params, seed=0, trial=0),))
+        made = {"name": "first.confirm", "trials": 1, "config": make_config(stage=stage)}
+        make_study(store)
+        store.deletions.delete(["first"])
+        with pytest.raises(StudyNotFound, match=r"'first\.confirm': 'first', .* is not in .* any more"):
+            store.create_study(**made, facts=make_facts())
+        assert store.studies() == ()
+        assert not store.study_dir(2).exists()
+        make_study(store)
+        store.create_study(**made, facts=make_facts())
+        assert [study.name for study in store.studies()] == ["first", "first.confirm"]
 
     @pytest.mark.parametrize(
         "name", ["", "a b", "../x", "a" * 65, "x\0", "x\n", "süß", "a/b", "'; DROP TABLE tune_studies"]
