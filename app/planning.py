@@ -10,6 +10,8 @@ from typing import Any
 
 from ..objectives.memory import HEADROOM
 from ..reports.data_words import cut_note
+from ..spaces.dimension import Dimension
+from ..spaces.params import LoraParams, value_of
 from ..spaces.presets import PRESETS
 from ..study.facts import Facts
 from ..study.full_run import EPOCHS
@@ -55,21 +57,33 @@ class Plan:
         values = plan_values(
             self.config, self.facts, trials=self.trials, workers=self.workers, pace=self.pace
         )
-        own = None if self.own is None else {**self.own.values(), "notes": [*self.own.notes, *self._longer()]}
+        own = None if self.own is None else {**self.own.values(), "notes": [*self.own.notes, *self._wider()]}
         return {**values, "earlier": self.earlier, "own": own}
 
-    def _longer(self) -> list[str]:
-        """Say so where the user's own batch size makes every trial longer."""
-        usual, largest = (
-            PRESETS[self.config.preset].space.batch_sizes()[-1],
-            self.config.space.batch_sizes()[-1],
-        )
-        if self.own is None or self.own.params.batch_size != largest or largest <= usual:
+    def _wider(self) -> list[str]:
+        """Say what the user's own configuration has made wider or longer than the preset has it."""
+        if self.own is None:
             return []
-        return [
-            f"every trial is as long as its batch of {largest} takes, where else {usual} is the largest; "
-            "--examples says another length"
+        usual, space = PRESETS[self.config.preset].space, self.config.space
+        wider = [
+            f"{name} {words}"
+            for name, words in space.describe()
+            if (one := usual[name]) != space[name] and _outside(one, self.own.params)
         ]
+        said = [f"the preset was widened to hold it: {'; '.join(wider)}"] if wider else []
+        most, largest = usual.batch_sizes()[-1], space.batch_sizes()[-1]
+        if largest > most and self.own.params.batch_size == largest:
+            said.append(
+                f"every trial is as long as its batch of {largest} takes, where else {most} is the largest; "
+                "--examples says another length"
+            )
+        return said
+
+
+def _outside(dimension: Dimension, params: LoraParams) -> bool:
+    """Return whether a configuration lies outside of a preset's dimension."""
+    value = value_of(params, dimension.name)
+    return dimension.holding(value) != dimension
 
 
 def plan_values(

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, SpaceError, UsageError
-from ..integrations.llamafactory_config import MODEL, TrainerRun, read_run
+from ..integrations.llamafactory_config import KEYS, MARKS, TrainerRun, read_run
 from ..objectives.data.readers import open_records
 from ..spaces.params import LoraParams
 from ..spaces.parse import configuration
 from ..study.format import show_value
 from ..study.study_config import DEFAULT
 from ..yamlfile import read_mapping
-from .options import SearchOptions
+from .options import SearchOptions, in_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,10 +61,11 @@ def read_trainer_file(path: Path, flags: Collection[str] = ()) -> tuple[SearchOp
         UsageError: the file cannot be read or is none that can be searched for; names file and key.
     """
     content = read_mapping(path, UsageError, "trials: 24")
-    if MODEL not in content:
+    if not MARKS & content.keys():
         return None
     where = " ".join(str(path).split())
     try:
+        _check_ours(content)
         run = read_run(content, path, flags)
         search = SearchOptions(**run.options)
         values = {**run.params, "warmup_ratio": _warmup_ratio(run, search, flags)}
@@ -74,6 +75,17 @@ def read_trainer_file(path: Path, flags: Collection[str] = ()) -> tuple[SearchOp
     except (DataError, SpaceError, UsageError) as error:
         raise UsageError(f"{where}: {error}") from None
     return search, own
+
+
+def _check_ours(content: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` for an option of a search among a trainer's settings."""
+    for name in content:
+        option = name.replace("-", "_")
+        if option in in_file() and option not in KEYS:
+            raise UsageError(
+                f"{name}: is an option of a search, in a file for LLaMA-Factory; give it as a flag, "
+                f"--{option.replace('_', '-')}"
+            )
 
 
 def _warmup_ratio(run: TrainerRun, search: SearchOptions, flags: Collection[str]) -> float:

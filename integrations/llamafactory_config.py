@@ -7,6 +7,7 @@ files of data sets (``llamafactory_data.py``), opens no model and no data.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from .llamafactory_data import data_sets
 from .trainer_flags import without_meaning
 
 MODEL = "model_name_or_path"
-"""A key that every such file has, and none of ours."""
+"""The key that names the model."""
+
+MARKS = frozenset({MODEL, "finetuning_type", "stage", "per_device_train_batch_size", "dataset_dir"})
+"""Keys that such files have, and none of ours."""
 
 _SAME = ("cutoff_len", "quantization_bit", "trust_remote_code", "max_grad_norm", "seed")
 """Keys that are options of the same name and meaning here."""
@@ -63,6 +67,9 @@ _READ = frozenset(
     }
 )
 """Keys that are read here, into whatever."""
+
+KEYS = _READ | {"gradient_checkpointing"}
+"""Its keys that options of a search may have the names of."""
 
 CUTOFF_LEN = 2048
 """Tokens of the longest example where the file does not say."""
@@ -113,7 +120,7 @@ def read_run(content: Mapping[str, Any], path: Path, flags: Collection[str] = ()
     notes: list[str] = []
     most = _whole(given, "max_samples", 0) or None
     if "data" not in flags:
-        found = data_sets(given, path)
+        found = data_sets({**given, "eval_dataset": None} if "validation" in flags else given, path)
         options |= found.options
         notes += found.notes
         most = min((one for one in (most, found.records) if one is not None), default=None)
@@ -128,26 +135,37 @@ def read_run(content: Mapping[str, Any], path: Path, flags: Collection[str] = ()
     if packed and plain:
         notes.append("stage pt packs texts into blocks of cutoff_len; here each is an example of its own")
     params, ratio, steps = _params(given, notes)
+    max_steps = max(0, int(_number(given, "max_steps", -1))) or None
     epochs, held_out = _number(given, "num_train_epochs", 3.0), _number(given, "val_size", 0.0)
-    if epochs != 3.0:
+    if epochs != 3.0 and max_steps is None:
         notes.append(f"its {epochs:g} epochs are a full run's, as tune train --epochs {epochs:g}")
-    if held_out and "validation" not in flags:
+    if max_steps:
+        notes.append(f"its {max_steps} steps are a full run's, as tune train --examples")
+    if held_out and "validation" not in flags and "validation" not in options:
         notes.append(f"instead of its val_size of {held_out:g}, 15 % is held out, and 15 % for a test set")
     left = [name for name in given if name not in _READ and not without_meaning(name, given[name])]
     if left:
-        notes.append("not taken over: " + ", ".join(f"{name} {shown(given[name])}" for name in left))
+        notes.append(
+            "not taken over: " + ", ".join(f"{name} {shown(given[name])}{_slip(name)}" for name in left)
+        )
     return TrainerRun(
         options=options,
         params=params,
         warmup_ratio=ratio,
         warmup_steps=steps,
-        max_steps=max(0, int(_number(given, "max_steps", -1))) or None,
+        max_steps=max_steps,
         epochs=epochs,
         held_out=held_out,
         most=most,
         packed=packed,
         notes=tuple(notes),
     )
+
+
+def _slip(name: str) -> str:
+    """Return what a key was probably meant to be, where it is a letter or two from one that is read."""
+    close = difflib.get_close_matches(name, _READ, n=1, cutoff=0.9)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _check(given: Mapping[str, Any]) -> None:

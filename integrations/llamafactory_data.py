@@ -172,13 +172,19 @@ def _layout(
     """Return the options that say how the file is read."""
     if given.get("stage") == "pt":
         return {"columns": {"text": str(columns.get("prompt", "text"))}}
-    if entry.get("formatting", "alpaca") == "alpaca":
+    layout = str(entry.get("formatting", "alpaca"))
+    if layout not in ("alpaca", "sharegpt"):
+        raise UsageError(
+            f"{key}: {shown(name)} has the formatting {shown(layout)}, which is not read here; alpaca and "
+            "sharegpt are"
+        )
+    if layout == "alpaca":
         if columns:
             return {"columns": {_ALPACA[one]: str(said) for one, said in columns.items() if one in _ALPACA}}
         # What has no column in the registry is not read there, whatever the file has.
         present = columns_of(file)
         if not present.keys() & _UNNAMED:
-            return {}
+            return {"format": "alpaca"}
         return {"columns": {field: field for field in _ALPACA.values() if field in present.keys() - _UNNAMED}}
     tags = entry.get("tags") or {}
     tags = tags if isinstance(tags, Mapping) else {"role_tag": tags}
@@ -197,4 +203,4 @@ def _layout(
             )
     turns = {"messages": field, "system": "system", "tools": "tools"}
     found = {turns[one]: str(said) for one, said in columns.items() if one in turns}
-    return {"columns": found} if found else {}
+    return {"columns": found} if found else {"format": "messages" if by == "role" else "sharegpt"}

@@ -67,7 +67,11 @@ def test_a_plan_names_the_file_for_programs_too(tune: Callable[..., Any]) -> Non
     own = tune("plan", "--config=train.yaml", "--json").json["own"]
     assert own["file"] == "train.yaml"
     assert own["hyperparameters"]["lora_rank"] == 8
-    assert own["notes"] == ["not taken over: packing True"]
+    assert own["notes"] == [
+        "not taken over: packing True",
+        "the preset was widened to hold it: learning_rate 0.0001 to 0.1, log scale; "
+        "lora_target all | q_proj,v_proj",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +82,11 @@ def test_a_plan_names_the_file_for_programs_too(tune: Callable[..., Any]) -> Non
         ({"finetuning_type": "full"}, "finetuning_type: 'full' has no adapters"),
         ({"learning_rate": "fast"}, "learning_rate: 'fast' is not a"),
         ({"lora_rank": [8, 16]}, "lora_rank: "),
+        ({"model_name_or_path": None}, "model_name_or_path: None is no model"),
+        (
+            {"trials": 4},
+            "trials: is an option of a search, in a file for LLaMA-Factory; give it as a flag, --trials",
+        ),
         ({"cutoff_len": "long"}, "cutoff_len: 'long'"),
     ],
 )

@@ -38,11 +38,11 @@ def read(tmp_path):
     (tmp_path / "sets").mkdir()
     (tmp_path / "sets" / "mine.json").write_text("[]")
 
-    def made(entry=None, **changes):
+    def made(entry=None, flags=(), **changes):
         registry = {"mine": {"file_name": "mine.json", **(entry or {})}, "hub": {"hf_hub_url": "org/set"}}
         registry |= {"gone": {"file_name": "gone.json"}, "other": {"file_name": "mine.json"}}
         (tmp_path / "sets" / "dataset_info.json").write_text(json.dumps(registry))
-        return read_run({**TRAIN, **changes}, tmp_path / "train.yaml")
+        return read_run({**TRAIN, **changes}, tmp_path / "train.yaml", flags)
 
     made.data = str(tmp_path / "sets" / "mine.json")
     return made
@@ -54,6 +54,7 @@ def test_model_data_and_length_become_options_of_a_search(read):
         "model": "Qwen/Qwen2.5-0.5B-Instruct",
         "revision": "abc",
         "data": read.data,
+        "format": "alpaca",
         "cutoff_len": 1024,
         "quantization_bit": 4,
         "seed": 7,
@@ -119,6 +120,8 @@ def test_a_warm_up_is_a_share_or_a_number_of_steps(read, said, ratio, steps):
         ({"val_size": 0.1}, "instead of its val_size of 0.1, 15 % is held out, and 15 % for a test set"),
         ({"num_train_epochs": 5.0}, "its 5 epochs are a full run's, as tune train --epochs 5"),
         ({"packing": True, "use_dora": True}, "not taken over: packing True, use_dora True"),
+        ({"max_steps": 5}, "its 5 steps are a full run's, as tune train --examples"),
+        ({"learning_rte": 0.1}, "not taken over: learning_rte 0.1 (did you mean learning_rate?)"),
         ({"optim": "adafactor"}, "not taken over: optim 'adafactor'"),
     ],
 )
@@ -147,24 +150,28 @@ def test_how_a_run_is_logged_saved_and_started_needs_no_word(read):
 
 
 @pytest.mark.parametrize(
-    ("entry", "stage", "columns"),
+    ("entry", "stage", "columns", "kind"),
     [
-        ({}, "sft", None),
-        ({"columns": {"prompt": "q", "response": "a"}}, "sft", {"instruction": "q", "output": "a"}),
-        (TURNS, "sft", {"conversations": "chat", "system": "persona"}),
-        ({**TURNS, "tags": ROLES}, "sft", {"messages": "chat", "system": "persona"}),
-        ({"formatting": "sharegpt"}, "sft", None),
-        ({"columns": {"prompt": "body"}}, "pt", {"text": "body"}),
+        ({}, "sft", None, "alpaca"),
+        ({"columns": {"prompt": "q", "response": "a"}}, "sft", {"instruction": "q", "output": "a"}, None),
+        (TURNS, "sft", {"conversations": "chat", "system": "persona"}, None),
+        ({**TURNS, "tags": ROLES}, "sft", {"messages": "chat", "system": "persona"}, None),
+        ({"formatting": "sharegpt"}, "sft", None, "sharegpt"),
+        ({"formatting": "sharegpt", "tags": ROLES}, "sft", None, "messages"),
+        ({"columns": {"prompt": "body"}}, "pt", {"text": "body"}, "text"),
     ],
 )
-def test_the_registry_says_how_columns_are_called(read, entry, stage, columns):
+def test_the_registry_says_how_columns_are_called(read, entry, stage, columns, kind):
     options = read(entry, stage=stage).options
     assert options.get("columns") == columns
-    assert options.get("format") == ("text" if stage == "pt" else None)
+    assert options.get("format") == kind
 
 
 def test_what_it_evaluates_on_is_what_the_search_validates_on(read):
-    assert read(eval_dataset="other").options["validation"] == read.data
+    found = read(eval_dataset="other", val_size=0.1)
+    assert found.options["validation"] == read.data
+    assert not [note for note in found.notes if "val_size" in note]
+    assert "validation" not in read(flags=["validation"], eval_dataset="unknown").options
     with pytest.raises(UsageError, match="eval_dataset: its columns are called otherwise"):
         read({"columns": {"prompt": "q", "response": "a"}}, eval_dataset="other")
 
@@ -192,6 +199,7 @@ def test_what_it_evaluates_on_is_what_the_search_validates_on(read):
             "say by 'who' who speaks; bring them to role",
         ),
         ({"hf_hub_url": "org/set"}, {}, "dataset: 'mine' is no file of this machine"),
+        ({"formatting": "weird"}, {}, "'mine' has the formatting 'weird', which is not read here"),
         ({"file_name": "."}, {}, "is a folder; write one file and give the file with --data"),
         (
             {**TURNS, "tags": {"user_tag": "assistant", "assistant_tag": "user"}},
