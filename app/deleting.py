@@ -93,7 +93,7 @@ def delete_study(
 
     Raises:
         UsageError: others follow from it, and that these go was not said.
-        StudyBusy: one is trained at this moment.
+        StudyBusy: one is trained at this moment, or is another one since that was agreed to.
         LoratuneError: it is not there, or cannot be deleted.
     """
     with Store.open(storage, mode="read") as store:
@@ -107,14 +107,15 @@ def delete_study(
                     "add --following to delete that too, or delete it first"
                 )
             chosen = (name, *others)
-            if not agreed(_planned(store, store.deletions.find(chosen))):
+            found = store.deletions.find(chosen)
+            if not agreed(_planned(store, found)):
                 return None
     with Store.open(storage, mode="write") as store:
         finished = _delete_files(store, store.deletions.unfinished())
         if left:
             return _done(store, (), finished, (), 0)
         used = _fingerprints(store, chosen) or set()
-        gone = store.deletions.delete(chosen)
+        gone = store.deletions.delete(chosen, agreed=[study.id for study in found])
         return _done(store, gone, finished, _delete_files(store, gone), _drop_tokens(store, used))
 
 

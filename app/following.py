@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from ..errors import DataError
+from ..errors import DataError, StudyNotFound
 from ..objectives.precheck import precheck
 from ..search.interrupt import StopSignal
 from ..search.study_record import check_files, create, objective_of
@@ -61,6 +61,7 @@ def follow(
 
     Raises:
         StudyExists: the name is taken by another study.
+        StudyNotFound: the study that it follows from was deleted meanwhile.
         LoratuneError: model or data have changed, or it cannot be run.
     """
     run = run or RunOptions()
@@ -76,6 +77,11 @@ def follow(
     prepared = None if store.holds(name) else _prepare(store, parent, config, run)
     try:
         facts = store.study(name).facts if prepared is None else prepared.facts
+        if parent.id not in store.study_ids() and store.holds(parent.name):
+            raise StudyNotFound(
+                f"study {parent.name!r}: was deleted while {name} was prepared, and another one made under "
+                "its name; nothing was made, try again"
+            )
         study = create(store, name=name, config=config, facts=facts, trials=len(stage.entries))
         begun = Begun(study=study, storage=store.url, plan=None, store=store)
         with watch(begun) as more:

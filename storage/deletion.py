@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy
@@ -82,7 +82,12 @@ def following(parents_of: Mapping[str, str | None], name: str) -> tuple[str, ...
 
 
 def delete_studies(
-    connection: sqlalchemy.Connection, shown: str, chosen: Sequence[str], *, leave_files: bool
+    connection: sqlalchemy.Connection,
+    shown: str,
+    chosen: Sequence[str],
+    *,
+    agreed: Collection[int] | None,
+    leave_files: bool,
 ) -> tuple[Deleted, ...]:
     """Delete studies by name, all or none.
 
@@ -90,13 +95,21 @@ def delete_studies(
         connection: inside a transaction that holds the write lock.
         shown: the database, for messages.
         chosen: their names.
+        agreed: the numbers that they had when the user agreed; None: whichever they have.
         leave_files: whether what an interruption leaves of their files is not looked for later.
 
     Raises:
         StudyNotFound: one is not there.
-        StudyBusy: a process that may be alive trains one, or a study that is none of them follows from one.
+        StudyBusy: a process that may be alive trains one, a study that is none of them follows from one, or
+            one is another by now than what was agreed to.
     """
     found = find(connection, shown, chosen)
+    for study in found:
+        if agreed is not None and study.id not in agreed:
+            raise StudyBusy(
+                f"study {study.name!r}: was deleted meanwhile and another one made under its name; "
+                "nothing was deleted, try again"
+            )
     _check_followers(parents(connection), chosen)
     return tuple(_delete(connection, study, leave_files=leave_files) for study in found)
 

@@ -5,7 +5,7 @@ Each method is a transaction and a call: rows are deletion.py's matter, files de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from . import deleted_files, deletion
 from .connections import Connections
@@ -27,14 +27,19 @@ class Deletions:
         with self._database.reading() as connection:
             return deletion.find(connection, self._database.url, names)
 
-    def delete(self, names: Sequence[str]) -> tuple[deletion.Deleted, ...]:
+    def delete(
+        self, names: Sequence[str], *, agreed: Collection[int] | None = None
+    ) -> tuple[deletion.Deleted, ...]:
         """Delete studies and Optuna's copies, all or none, in one transaction; files are left.
 
-        Raises ``StudyNotFound`` or ``StudyBusy``.
+        ``agreed`` are the numbers that they must have, where they were asked about before. Raises
+        ``StudyNotFound`` or ``StudyBusy``.
         """
         on_server = self._database.address.path is None
         with self._database.transaction() as connection:
-            return deletion.delete_studies(connection, self._database.url, names, leave_files=on_server)
+            return deletion.delete_studies(
+                connection, self._database.url, names, agreed=agreed, leave_files=on_server
+            )
 
     def delete_files(self, study: deletion.Deleted) -> deleted_files.Freed:
         """Delete the files of a deleted study, unless they may be another's."""

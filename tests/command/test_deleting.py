@@ -131,6 +131,41 @@ def test_one_that_is_made_of_it_while_it_is_agreed_to_keeps_it(family, params):
     assert names(family) == ["first", "first.train", "second", "second.confirm"]
 
 
+def delete_and_make_again(path):
+    """Delete ``second``, and make another study of that name."""
+    assert delete_study("second", following=False, storage=str(path), agreed=lambda _: True)
+    with Store.open(str(path), mode="write") as store:
+        return store.create_study(name="second", trials=1, config=make_config(), facts=make_facts()).id
+
+
+def test_another_of_its_name_that_was_not_agreed_to_stays(family):
+    with pytest.raises(StudyBusy, match="'second': was deleted meanwhile and another one made"):
+        delete_study(
+            "second",
+            following=False,
+            storage=str(family),
+            agreed=lambda _: bool(delete_and_make_again(family)),
+        )
+    assert names(family) == ["first", "first.train", "second"]
+
+
+def test_nothing_is_made_to_follow_from_another_study_of_the_name(family, params, monkeypatch):
+    def prepare(*_):
+        delete_and_make_again(family)
+        return SimpleNamespace(facts=make_facts(), worker=SimpleNamespace(close=lambda: None))
+
+    monkeypatch.setattr(following, "_prepare", prepare)
+    stage = Stage(kind="confirm", parent="second", entries=(Entry(params=params, seed=0, trial=0),))
+    with (
+        Store.open(str(family), mode="write") as store,
+        pytest.raises(StudyNotFound, match=r"'second': was deleted while second\.confirm was prepared"),
+    ):
+        following.follow(
+            store, store.study("second"), stage, name="second.confirm", examples=64, eval_examples=64
+        )
+    assert names(family) == ["first", "first.train", "second"]
+
+
 def test_one_that_is_deleted_while_what_follows_from_it_is_prepared_leaves_nothing(
     family, params, monkeypatch
 ):
