@@ -140,7 +140,8 @@ def read_run(content: Mapping[str, Any], path: Path, flags: Collection[str] = ()
     if epochs != 3.0 and max_steps is None:
         notes.append(f"its {epochs:g} epochs are a full run's, as tune train --epochs {epochs:g}")
     if max_steps:
-        notes.append(f"its {max_steps} steps are a full run's, as tune train --examples")
+        examples = max_steps * params["batch_size"]
+        notes.append(f"its {max_steps} steps are a full run's, as tune train --examples {examples}")
     if held_out and "validation" not in flags and "validation" not in options:
         notes.append(f"instead of its val_size of {held_out:g}, 15 % is held out, and 15 % for a test set")
     left = [name for name in given if name not in _READ and not without_meaning(name, given[name])]

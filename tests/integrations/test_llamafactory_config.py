@@ -120,7 +120,7 @@ def test_a_warm_up_is_a_share_or_a_number_of_steps(read, said, ratio, steps):
         ({"val_size": 0.1}, "instead of its val_size of 0.1, 15 % is held out, and 15 % for a test set"),
         ({"num_train_epochs": 5.0}, "its 5 epochs are a full run's, as tune train --epochs 5"),
         ({"packing": True, "use_dora": True}, "not taken over: packing True, use_dora True"),
-        ({"max_steps": 5}, "its 5 steps are a full run's, as tune train --examples"),
+        ({"max_steps": 5}, "its 5 steps are a full run's, as tune train --examples 80"),
         ({"learning_rte": 0.1}, "not taken over: learning_rte 0.1 (did you mean learning_rate?)"),
         ({"optim": "adafactor"}, "not taken over: optim 'adafactor'"),
     ],
