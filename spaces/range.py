@@ -93,7 +93,7 @@ class Range(Dimension):
     def holding(self, value: Value) -> Range:
         """Return the range from or to the value, where that lies outside; a log range has no 0."""
         number = float(value)
-        if self.log and number <= 0:
+        if (self.log and number <= 0) or math.isclose(number, self.closest(number), rel_tol=NEAR):
             return self
         return dataclasses.replace(self, low=min(self.low, number), high=max(self.high, number))
 
