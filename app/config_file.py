@@ -6,6 +6,7 @@ models, data or databases.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ from ..spaces.params import NAMES
 from ..spaces.parse import configuration, dimensions
 from ..yamlfile import read_mapping
 from .options import RunOptions, SearchOptions, described, in_file
+from .trainer_file import OwnRun, run_of
 
 OF_THE_COMMAND = ("debug",)
 """Flags of every command; no options of a search."""
 
 
-def read_config(path: Path) -> tuple[SearchOptions, RunOptions]:
+def read_config(path: Path, flags: Collection[str] = ()) -> tuple[SearchOptions, RunOptions, OwnRun | None]:
     """Return what a config file says; ``model_fields_set`` of each has what it names.
+
+    A trainer's file has a run of its own as well (``trainer_file.py``), over which the ``flags`` go.
 
     ``set`` and ``enqueue`` stay as they were written (checked), for ``parse.build_space`` and
     ``parse.configuration``. A key may be written with hyphens, as the flag is.
@@ -30,8 +34,11 @@ def read_config(path: Path) -> tuple[SearchOptions, RunOptions]:
         UsageError: the file cannot be read, or a key or its value is wrong; names the field's path.
     """
     where = " ".join(str(path).split())
+    said = read_mapping(path, UsageError, "trials: 24")
+    if (theirs := run_of(said, path, flags)) is not None:
+        return theirs[0], RunOptions(), theirs[1]
     content: dict[str, Any] = {}
-    for key, value in read_mapping(path, UsageError, "trials: 24").items():
+    for key, value in said.items():
         name = key.replace("-", "_")
         if name in content:
             raise UsageError(f"{where}: {name}: is given twice, with hyphens and with underscores")
@@ -62,4 +69,4 @@ def read_config(path: Path) -> tuple[SearchOptions, RunOptions]:
             configuration(values)
     except SpaceError as error:
         raise UsageError(f"{where}: {path_of}.{error}") from None
-    return search, run
+    return search, run, None

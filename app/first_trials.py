@@ -18,7 +18,7 @@ from ..spaces.presets import Preset, preset
 from ..spaces.space import ALPHA, SearchSpace
 from ..study.facts import Facts
 from ..study.ladder import at_lower_rate
-from ..study.study_config import DEFAULT, StudyConfig
+from ..study.study_config import StudyConfig
 from .trainer_file import OwnRun
 
 
@@ -73,14 +73,12 @@ def fit_to_budget(config: StudyConfig, facts: Facts) -> StudyConfig:
     if largest == max(config.space.batch_sizes()):
         return config
     space = config.space.without_batch_sizes_above(largest)
-    known = config.first[0]
-    if config.default_name != DEFAULT:
-        known = config.space.closest(preset(config.preset).default)
+    first, *_ = config.first
+    known = config.space.closest(preset(config.preset).default) if config.has_own else first
     # Nobody chose the batch size of the known-good configuration, nor of that at half its rate.
     unchosen = {known, None if config.ladder is None else at_lower_rate(known, config.space)}
-    if config.default_name != DEFAULT:
-        unchosen.discard(config.first[0])
-    first = []
+    unchosen -= {first} if config.has_own else set()
+    fitted = []
     for number, params in enumerate(config.first):
         moved = space.closest(params) if params in unchosen else params
         if moved.batch_size > largest:
@@ -89,8 +87,8 @@ def fit_to_budget(config: StudyConfig, facts: Facts) -> StudyConfig:
                 f"{whose}: batch_size {params.batch_size} does not fit the data; at most {largest} does: "
                 "give more data, or a smaller one"
             )
-        first.append(moved)
-    return dataclasses.replace(config, space=space, first=tuple(first))
+        fitted.append(moved)
+    return dataclasses.replace(config, space=space, first=tuple(fitted))
 
 
 def _enqueued(values: Mapping[str, Any], known: LoraParams) -> LoraParams:

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from .config_paths import PATHS, check_paths
 from .default_storage import default_storage
 from .first_trials import first_trials, holding, source_of
 from .options import RunOptions, SearchOptions
-from .trainer_file import OwnRun, read_trainer_file
+from .trainer_file import OwnRun
 
 CLIMBING = Halving(first=1, peers=3)
 """Who stops bad trials early in a search that climbs, where nobody was chosen."""
@@ -82,7 +82,7 @@ class Request:
 def make_request(config: Path | None, flags: Mapping[str, Any]) -> Request:
     """Merge a config file and the flags that were given; raises ``UsageError`` or ``SpaceError``."""
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
-    search, run, own = _read(config, given)
+    search, run, own = (SearchOptions(), RunOptions(), None) if config is None else read_config(config, given)
     if "set" in given:
         given["sets"] = given.pop("set")
     enqueued = [*(search.enqueue or ()), *(_mapping(text) for text in given.pop("enqueue", ()))]
@@ -102,17 +102,6 @@ def make_request(config: Path | None, flags: Mapping[str, Any]) -> Request:
         of_file = {name: getattr(search, name) for name in PATHS if name not in given}
         check_paths(config, {name: value for name, value in of_file.items() if value is not None})
     return Request(search=found, run=run.with_given(given), own=own)
-
-
-def _read(config: Path | None, flags: Collection[str]) -> tuple[SearchOptions, RunOptions, OwnRun | None]:
-    """Return what a config file says, whoever it was written for."""
-    if config is None:
-        return SearchOptions(), RunOptions(), None
-    theirs = read_trainer_file(config, flags)
-    if theirs is None:
-        return *read_config(config), None
-    search, own = theirs
-    return search, RunOptions(), own
 
 
 def choose_preset(request: Request) -> Preset | None:
@@ -140,11 +129,7 @@ def make_config(request: Request, base: Preset) -> StudyConfig:
         space = _held(space, request)
     own = request.own_run
     if own is not None:
-        said = [
-            *(text.partition("=")[0].strip() for text in request.search.sets),
-            *(request.search.set or {}),
-        ]
-        space = holding(space, own, said=said, file=file)
+        space = holding(space, own, said=_names_set(request), file=file)
     first = first_trials(base, space, own, request.search.enqueue or (), lower=request.climbs_as_now)
     search = request.search
     ladder = None if search.examples_in_all is None else ladder_of(request, space.batch_sizes())
@@ -230,7 +215,8 @@ def _pruner(request: Request) -> PrunerSettings:
 def _held(space: SearchSpace, request: Request) -> SearchSpace:
     """Return the space with the one schedule that can go on to a greater length."""
     chosen = space["lr_scheduler_type"].values
-    untouched = chosen == (FIELDS["lr_scheduler_type"].default,) and not _names_schedule(request)
+    untouched = chosen == (FIELDS["lr_scheduler_type"].default,)
+    untouched = untouched and "lr_scheduler_type" not in _names_set(request)
     if not untouched and chosen != (HOLDS,):
         flag = "--examples-in-all" if request.search.hours is None else "--hours"
         raise UsageError(
@@ -240,9 +226,10 @@ def _held(space: SearchSpace, request: Request) -> SearchSpace:
     return space.replace(parse_set(f"lr_scheduler_type={HOLDS}"))
 
 
-def _names_schedule(request: Request) -> bool:
-    named = [text.partition("=")[0].strip() for text in request.search.sets]
-    return "lr_scheduler_type" in (*named, *(request.search.set or {}))
+def _names_set(request: Request) -> tuple[str, ...]:
+    """Return the hyperparameters that the user says something of, by ``--set`` or in the config file."""
+    named = (text.partition("=")[0].strip() for text in request.search.sets)
+    return (*named, *(request.search.set or {}))
 
 
 def study_name(request: Request) -> str:

@@ -1,7 +1,7 @@
 """A ``--config`` that is written for LLaMA-Factory: the search that it asks for, with its own run as trial 0.
 
 So the search is held against what the user would have trained. The file is read by
-``integrations.llamafactory_config``; which trial comes first is request.py's matter.
+``integrations.llamafactory_config``; which trial comes first is first_trials.py's matter.
 """
 
 from __future__ import annotations
@@ -60,7 +60,13 @@ def read_trainer_file(path: Path, flags: Collection[str] = ()) -> tuple[SearchOp
     Raises:
         UsageError: the file cannot be read or is none that can be searched for; names file and key.
     """
-    content = read_mapping(path, UsageError, "trials: 24")
+    return run_of(read_mapping(path, UsageError, "trials: 24"), path, flags)
+
+
+def run_of(
+    content: Mapping[str, Any], path: Path, flags: Collection[str]
+) -> tuple[SearchOptions, OwnRun] | None:
+    """Return the same of what a file holds."""
     if not MARKS & content.keys():
         return None
     where = " ".join(str(path).split())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from ..errors import UsageError, shown
 from ..spaces.params import FIELDS, SCHEDULERS
 from ..spaces.parse import number
+from ..study.full_run import EPOCHS
 from .llamafactory import TEMPLATES
 from .llamafactory_data import data_sets
 from .trainer_flags import without_meaning
@@ -26,9 +28,8 @@ MARKS = frozenset({MODEL, "finetuning_type", "stage", "per_device_train_batch_si
 """Keys that such files have, and none of ours."""
 
 _SAME = ("cutoff_len", "quantization_bit", "trust_remote_code", "max_grad_norm", "seed")
-"""Keys that are options of the same name and meaning here."""
-
-_OPTIONS = {MODEL: "model", "model_revision": "revision", **dict.fromkeys(_SAME)}
+_OPTIONS = {MODEL: "model", "model_revision": "revision", **dict(zip(_SAME, _SAME, strict=True))}
+"""Its keys → the options of a search that they are."""
 
 _OTHERWISE = ("warmup_ratio", "lr_scheduler_type")
 """Hyperparameters of the same name that are read with others, or have another default there."""
@@ -115,7 +116,7 @@ def read_run(content: Mapping[str, Any], path: Path, flags: Collection[str] = ()
     """
     given = {name: value for name, value in content.items() if value is not None}
     _check(given)
-    options = {ours or name: given[name] for name, ours in _OPTIONS.items() if name in given}
+    options = {ours: given[name] for name, ours in _OPTIONS.items() if name in given}
     options.setdefault("cutoff_len", CUTOFF_LEN)
     notes: list[str] = []
     most = _whole(given, "max_samples", 0) or None
@@ -135,20 +136,12 @@ def read_run(content: Mapping[str, Any], path: Path, flags: Collection[str] = ()
     if packed and plain:
         notes.append("stage pt packs texts into blocks of cutoff_len; here each is an example of its own")
     params, ratio, steps = _params(given, notes)
-    max_steps = max(0, int(_number(given, "max_steps", -1))) or None
-    epochs, held_out = _number(given, "num_train_epochs", 3.0), _number(given, "val_size", 0.0)
-    if epochs != 3.0 and max_steps is None:
-        notes.append(f"its {epochs:g} epochs are a full run's, as tune train --epochs {epochs:g}")
-    if max_steps:
-        examples = max_steps * params["batch_size"]
-        notes.append(f"its {max_steps} steps are a full run's, as tune train --examples {examples}")
+    max_steps = max(0, int(_number(given, "max_steps", -1, least=-math.inf))) or None
+    epochs, held_out = _number(given, "num_train_epochs", EPOCHS), _number(given, "val_size", 0.0)
+    notes += _length_notes(epochs, max_steps, params["batch_size"])
     if held_out and "validation" not in flags and "validation" not in options:
         notes.append(f"instead of its val_size of {held_out:g}, 15 % is held out, and 15 % for a test set")
-    left = [name for name in given if name not in _READ and not without_meaning(name, given[name])]
-    if left:
-        notes.append(
-            "not taken over: " + ", ".join(f"{name} {shown(given[name])}{_slip(name)}" for name in left)
-        )
+    notes += _left_notes(given)
     return TrainerRun(
         options=options,
         params=params,
@@ -161,6 +154,22 @@ def read_run(content: Mapping[str, Any], path: Path, flags: Collection[str] = ()
         packed=packed,
         notes=tuple(notes),
     )
+
+
+def _length_notes(epochs: float, max_steps: int | None, batch_size: int) -> list[str]:
+    """Say how its length is given to a full run, where it is not the usual one."""
+    if max_steps is not None:
+        examples = max_steps * batch_size
+        return [f"its {max_steps} steps are a full run's, as tune train --examples {examples}"]
+    usual = epochs == EPOCHS
+    return [] if usual else [f"its {epochs:g} epochs are a full run's, as tune train --epochs {epochs:g}"]
+
+
+def _left_notes(given: Mapping[str, Any]) -> list[str]:
+    """Name the keys that are not read, but for those that change nothing of what is learned."""
+    left = [name for name in given if name not in _READ and not without_meaning(name, given[name])]
+    words = ", ".join(f"{name} {shown(given[name])}{_slip(name)}" for name in left)
+    return [f"not taken over: {words}"] if left else []
 
 
 def _slip(name: str) -> str:
@@ -203,7 +212,7 @@ def _params(given: Mapping[str, Any], notes: list[str]) -> tuple[dict[str, Any],
     target = found["lora_target"]
     if isinstance(target, list):
         target = ",".join(map(str, target))
-    found["lora_target"] = _text({"lora_target": target}, "lora_target", "")
+    found["lora_target"] = _text(found | {"lora_target": target}, "lora_target", "all")
     found["lora_alpha"] = given.get("lora_alpha", 2 * _whole(given, "lora_rank", 8))
     found["batch_size"] = _whole(given, "per_device_train_batch_size", 8) * _whole(
         given, "gradient_accumulation_steps", 1
@@ -232,12 +241,12 @@ def _text(given: Mapping[str, Any], name: str, default: str) -> str:
     return value
 
 
-def _number(given: Mapping[str, Any], name: str, default: float) -> float:
+def _number(given: Mapping[str, Any], name: str, default: float, *, least: float = 0.0) -> float:
     try:
         value = float(number(given.get(name, default)))
     except ValueError:
         raise UsageError(f"{name}: {shown(given[name])} is not a number") from None
-    if value < 0 and name != "max_steps":
+    if value < least:
         raise UsageError(f"{name}: {shown(given[name])} is below 0")
     return value
 

@@ -178,29 +178,36 @@ def _layout(
             f"{key}: {shown(name)} has the formatting {shown(layout)}, which is not read here; alpaca and "
             "sharegpt are"
         )
-    if layout == "alpaca":
-        if columns:
-            return {"columns": {_ALPACA[one]: str(said) for one, said in columns.items() if one in _ALPACA}}
-        # What has no column in the registry is not read there, whatever the file has.
-        present = columns_of(file)
-        if not present.keys() & _UNNAMED:
-            return {"format": "alpaca"}
-        return {"columns": {field: field for field in _ALPACA.values() if field in present.keys() - _UNNAMED}}
+    return (
+        _fields(columns, file) if layout == "alpaca" else _turns(f"{key}: the turns of {shown(name)}", entry)
+    )
+
+
+def _fields(columns: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Return how records of prompt and response are read: what has no column in the registry is not."""
+    if columns:
+        return {"columns": {_ALPACA[one]: str(said) for one, said in columns.items() if one in _ALPACA}}
+    present = columns_of(file).keys()
+    if not present & _UNNAMED:
+        return {"format": "alpaca"}
+    return {"columns": {field: field for field in _ALPACA.values() if field in present - _UNNAMED}}
+
+
+def _turns(whose: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how records of turns are read; raises ``UsageError`` for speakers that no format here knows."""
     tags = entry.get("tags") or {}
     tags = tags if isinstance(tags, Mapping) else {"role_tag": tags}
     by = str(tags.get("role_tag", "from"))
     if by not in _TURNS:
-        raise UsageError(
-            f"{key}: the turns of {shown(name)} say by {shown(by)} who speaks; bring them to role and content"
-        )
+        raise UsageError(f"{whose} say by {shown(by)} who speaks; bring them to role and content")
     field, content = _TURNS[by]
-    allowed = {"role_tag": (by,), "content_tag": (content,), **_SPEAKERS}
+    allowed = {"content_tag": (content,), **_SPEAKERS}
     for tag, said in {"content_tag": "value", **tags}.items():
-        if str(said).lower() not in allowed.get(tag, (str(said).lower(),)):
+        if tag in allowed and str(said).lower() not in allowed[tag]:
             raise UsageError(
-                f"{key}: the turns of {shown(name)} have {shown(said)} for {tag}, which is not read so here; "
-                f"bring it to {allowed[tag][0]}"
+                f"{whose} have {shown(said)} for {tag}, which is not read so here; bring it to "
+                f"{allowed[tag][0]}"
             )
-    turns = {"messages": field, "system": "system", "tools": "tools"}
-    found = {turns[one]: str(said) for one, said in columns.items() if one in turns}
-    return {"columns": found} if found else {"format": "messages" if by == "role" else "sharegpt"}
+    ours = {"messages": field, "system": "system", "tools": "tools"}
+    found = {ours[one]: str(said) for one, said in (entry.get("columns") or {}).items() if one in ours}
+    return {"columns": found} if found else {"format": field if by == "role" else "sharegpt"}

@@ -8,7 +8,6 @@ from ..metrics.scoring import per_example
 from ..study.format import counted, show_loss
 from ..study.ranking import ranked
 from ..study.records import Evaluation, TrialRecord
-from ..study.study_config import DEFAULT
 from .paired import Interval, paired_interval
 from .view import StudyView
 
@@ -103,8 +102,8 @@ def against_default(view: StudyView, best: TrialRecord | None) -> tuple[Comparis
 
 
 def _whose(view: StudyView) -> str:
-    name = view.study.config.default_name
-    return "the default configuration" if name == DEFAULT else f"what {name} trains with"
+    config = view.study.config
+    return f"what {config.default_name} trains with" if config.has_own else "the default configuration"
 
 
 def _measure(view: StudyView) -> str:

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Mapping
 
 from ..spaces.params import LoraParams
+from ..study.default_trial import the_default
 from ..study.locked_set import Opening
 from ..study.metric import MetricName
 from ..study.records import Evaluation, StudyRecord, TrialRecord
@@ -162,7 +163,7 @@ class Confirmation:
     @property
     def the_default(self) -> str:
         """The default in a sentence."""
-        return "the default" if self.default_name == DEFAULT else self.default_name
+        return the_default(self.default_name)
 
     @property
     def over(self) -> bool:

@@ -261,7 +261,7 @@ def verdict(view: StudyView) -> Verdict:
         metric=view.metric.name,
         score=best.score if best else None,
         default_score=_default_score(view, best),
-        the_default=the_default(view.study.config),
+        the_default=the_default(view.study.config.default_name),
         base_score=view.base_score,
         last_step=view.last_step,
         slowed=view.slowed_below(best.number) if best else None,

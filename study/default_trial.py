@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .records import StudyRecord, TrialRecord
-from .study_config import DEFAULT, StudyConfig
+from .study_config import DEFAULT
 
 
 def default_trial(study: StudyRecord, trials: Iterable[TrialRecord]) -> TrialRecord | None:
@@ -17,6 +17,6 @@ def default_trial(study: StudyRecord, trials: Iterable[TrialRecord]) -> TrialRec
     return next((trial for trial in trials if trial.params == default), None)
 
 
-def the_default(config: StudyConfig) -> str:
-    """Return what the default is called in a sentence: the user's own file, where it is from one."""
-    return "the default" if config.default_name == DEFAULT else config.default_name
+def the_default(name: str) -> str:
+    """Return what the default is called in a sentence, of its ``StudyConfig.default_name``."""
+    return "the default" if name == DEFAULT else name

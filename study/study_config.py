@@ -88,6 +88,11 @@ class StudyConfig:
         object.__setattr__(self, "first", tuple(dict.fromkeys(self.first)))
 
     @property
+    def has_own(self) -> bool:
+        """Whether trial 0 is the user's own run, from a file of their trainer."""
+        return self.default_name != DEFAULT
+
+    @property
     def uses_dropout(self) -> bool:
         """Whether a trial may use dropout, which takes memory."""
         listed = () if self.stage is None else tuple(entry.params for entry in self.stage.entries)
@@ -109,7 +114,7 @@ class StudyConfig:
                 del values[name]
             else:
                 values[name] = values[name].to_json()
-        if self.default_name == DEFAULT:
+        if not self.has_own:
             del values["default_name"]
         if not self.keep_held:
             del values["keep_held"]

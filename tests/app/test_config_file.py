@@ -30,7 +30,7 @@ enqueue:
 
 def said(path):
     """Return what a file says, whoever's option it is."""
-    search, run = read_config(path)
+    search, run, _ = read_config(path)
     return {**search.model_dump(exclude_unset=True), **run.model_dump(exclude_unset=True)}
 
 

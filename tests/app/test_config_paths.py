@@ -60,7 +60,8 @@ def test_a_path_of_the_working_directory_is_taken_also_where_the_file_has_one_be
 @pytest.mark.parametrize("text", ["space: tiny\n", "model: org/name\n", "data: none.jsonl\n", "trials: 3\n"])
 def test_what_is_no_path_or_is_nowhere_is_left_to_others(folder, text):
     (folder / "conf" / "tiny").touch()
-    asked(text)
+    name, _, value = text.strip().partition(": ")
+    assert str(getattr(asked(text).search, name)) == value
 
 
 def test_a_flag_over_the_file_is_what_counts(folder):

@@ -52,7 +52,7 @@ def test_a_file_may_hold_every_option_but_those_of_one_run(tmp_path):
         )
         path.write_text(f"{one.name}: {value[0] if one.kind == 'choice' else value}\n")
         if one.name in in_file():
-            search, run = read_config(path)
+            search, run, _ = read_config(path)
             assert search.model_fields_set | run.model_fields_set == {one.name}
         else:
             with pytest.raises(UsageError, match="belongs to one run"):

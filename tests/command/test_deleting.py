@@ -149,20 +149,21 @@ def test_another_of_its_name_that_was_not_agreed_to_stays(family):
     assert names(family) == ["first", "first.train", "second"]
 
 
+def confirm_second(family, params):
+    stage = Stage(kind="confirm", parent="second", entries=(Entry(params=params, seed=0, trial=0),))
+    with Store.open(str(family), mode="write") as store:
+        found = store.study("second")
+        following.follow(store, found, stage, name="second.confirm", examples=64, eval_examples=64)
+
+
 def test_nothing_is_made_to_follow_from_another_study_of_the_name(family, params, monkeypatch):
     def prepare(*_):
         delete_and_make_again(family)
         return SimpleNamespace(facts=make_facts(), worker=SimpleNamespace(close=lambda: None))
 
     monkeypatch.setattr(following, "_prepare", prepare)
-    stage = Stage(kind="confirm", parent="second", entries=(Entry(params=params, seed=0, trial=0),))
-    with (
-        Store.open(str(family), mode="write") as store,
-        pytest.raises(StudyNotFound, match=r"'second': was deleted while second\.confirm was prepared"),
-    ):
-        following.follow(
-            store, store.study("second"), stage, name="second.confirm", examples=64, eval_examples=64
-        )
+    with pytest.raises(StudyNotFound, match=r"'second': was deleted while second\.confirm was prepared"):
+        confirm_second(family, params)
     assert names(family) == ["first", "first.train", "second"]
 
 
@@ -177,14 +178,8 @@ def test_one_that_is_deleted_while_what_follows_from_it_is_prepared_leaves_nothi
         return SimpleNamespace(facts=make_facts(), worker=worker)
 
     monkeypatch.setattr(following, "_prepare", prepare)
-    stage = Stage(kind="confirm", parent="second", entries=(Entry(params=params, seed=0, trial=0),))
-    with (
-        Store.open(str(family), mode="write") as store,
-        pytest.raises(StudyNotFound, match=r"'second', which it follows from, is not in .* any more"),
-    ):
-        following.follow(
-            store, store.study("second"), stage, name="second.confirm", examples=64, eval_examples=64
-        )
+    with pytest.raises(StudyNotFound, match=r"'second', which it follows from, is not in .* any more"):
+        confirm_second(family, params)
     assert names(family) == ["first", "first.train"]
     assert closed == [True]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import re
 
 import pytest
@@ -14,10 +13,8 @@ from loratune.command.planning import plan_lines
 from loratune.command.standing import standing
 from loratune.reports.page import render
 from loratune.reports.report_facts import study_facts
-from loratune.spaces.params import LoraParams
-from loratune.study.events import StudyProgress, TrialProgress
+from made_up_progress import printed, progress
 from made_up_studies import with_facts
-from rich.console import Console
 
 OTHERS = re.compile(r"(?<![\w.:/−+-])\d{4,}(?![\w.]*\d|-\d\d-)|\d[\u2009\u202f ]\d{3}(?!\d)")
 """Four digits in a row, or thousands that spaces tell apart; no part of a name, a time or a fraction."""
@@ -36,42 +33,6 @@ def large(view):
         records=145_000,
     )
     return with_facts(view, data=data)
-
-
-def printed(draw):
-    out = Console(file=io.StringIO(), width=160, color_system=None)
-    draw(out)
-    return out.file.getvalue()
-
-
-def progress():
-    params = LoraParams(learning_rate=1e-3, batch_size=8, lora_rank=8, lora_alpha=16)
-    trial = TrialProgress(
-        worker=0,
-        trial=1,
-        params=params,
-        examples=1_024,
-        examples_total=12_288,
-        train_loss=1.0,
-        eval_loss=1.0,
-        learning_rate=1e-3,
-        grad_norm=1.0,
-        state="train",
-    )
-    return StudyProgress(
-        study="demo",
-        trials=4_000,
-        varied=("learning_rate",),
-        counts={"complete": 1_200, "pruned": 1_300},
-        running=(trial,),
-        best=None,
-        base_loss=3.0,
-        tokens_per_second=123_456.7,
-        memory_bytes=2**30,
-        trials_per_hour=1_234.5,
-        seconds_left=100.0,
-        elapsed=10.0,
-    )
 
 
 @pytest.mark.parametrize(
