@@ -6,7 +6,7 @@ Opens nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ModelError, UsageError, shown
@@ -17,14 +17,14 @@ PATHS = ("model", "data", "validation", "test", "space")
 """Options that may name a file or a folder which must be there."""
 
 
-def check_paths(config: Path, said: Mapping[str, str]) -> None:
+def check_paths(config: Path, said: Iterable[tuple[str, str]]) -> None:
     """Raise ``UsageError`` for a path that is not in the working directory and lies beside the config file.
 
     Args:
         config: the file.
-        said: what it says of ``PATHS``, as far as no flag goes over it.
+        said: each of ``PATHS`` that it says, as far as no flag goes over it, with a path.
     """
-    for name, value in said.items():
+    for name, value in said:
         beside = config.parent / value
         if Path(value).is_absolute() or value.startswith("~") or _is_found(name, value):
             continue

@@ -34,6 +34,7 @@ from ..study.pruners import PRUNERS, PrunerSettings
 from ..study.samplers import SAMPLERS, SamplerSettings
 from ..study.settings import Registry
 from ..yamlfile import complaint
+from .data_option import Given, read_data
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,8 +126,13 @@ class SearchOptions(_Options):
         None
     )
     data: Annotated[
-        Text | None,
-        Option(help="Records: JSON, JSONL, CSV or Parquet.", metavar="PATH", default="the embedded demo"),
+        Given | None,
+        PlainValidator(read_data),
+        Option(
+            help="Records: JSON, JSONL, CSV or Parquet. Given again, the files are joined in their order.",
+            metavar="PATH",
+            default="the embedded demo",
+        ),
     ] = None
     validation: Annotated[
         Text | None, Option(help="Validation records; else 15 % of --data.", metavar="PATH")
@@ -353,7 +359,7 @@ def _describe(name: str, hint: Any, option: Option, value: object) -> Described:
         kind, choices = "choice", option.registry.names
     elif get_origin(first) is Literal:
         kind, choices = "choice", get_args(first)
-    elif get_origin(first) in (dict, list):
+    elif get_origin(first) in (dict, list) or any(get_origin(one) is tuple for one in kinds):
         kind = "several"
     elif first is bool:
         kind = "either" if value is None else "switch"

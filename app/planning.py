@@ -131,6 +131,7 @@ def plan_values(
         },
         "data": {
             "file": config.objective.data.train,
+            "files": [one.path for one in config.objective.data.train_files],
             "format": data.format,
             "template": data.template,
             "records": data.records,

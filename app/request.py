@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ..demo import data_path, model_path
-from ..errors import SpaceError, UsageError
+from ..errors import SpaceError, UsageError, shown
 from ..metrics.installed import check_installed
 from ..objectives.data.columns import parse_columns
 from ..objectives.size import count_parameters
@@ -26,13 +26,14 @@ from ..spaces.parse import build_space, parse_set
 from ..spaces.presets import PRESETS, Preset, preset, preset_for
 from ..spaces.space import SearchSpace
 from ..study.budget import DEFAULT_STEPS, ROUNDS
-from ..study.config import DataConfig, ModelConfig, ObjectiveConfig
+from ..study.config import DataConfig, DataFile, ModelConfig, ObjectiveConfig
 from ..study.ladder import Ladder, plan_ladder
 from ..study.pruners import Halving, PrunerSettings
 from ..study.samplers import SamplerSettings
 from ..study.study_config import DEFAULT, StudyConfig
 from .config_file import read_config
 from .config_paths import PATHS, check_paths
+from .data_option import GivenFile, files_of, without_own
 from .default_storage import default_storage
 from .first_trials import first_trials, holding, source_of
 from .options import RunOptions, SearchOptions
@@ -83,6 +84,8 @@ def make_request(config: Path | None, flags: Mapping[str, Any]) -> Request:
     """Merge a config file and the flags that were given; raises ``UsageError`` or ``SpaceError``."""
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     search, run, own = (SearchOptions(), RunOptions(), None) if config is None else read_config(config, given)
+    if given.keys() & {"format", "columns"}:  # as any flag they go over all that the file says of it
+        search = search.model_copy(update={"data": without_own(search.data)})
     if "set" in given:
         given["sets"] = given.pop("set")
     enqueued = [*(search.enqueue or ()), *(_mapping(text) for text in given.pop("enqueue", ()))]
@@ -99,8 +102,10 @@ def make_request(config: Path | None, flags: Mapping[str, Any]) -> Request:
         flags_given = " and ".join(f"--{name.replace('_', '-')}" for name in wanted)
         raise UsageError(f"{flags_given}: each says how much is trained in all; give one of them")
     if config is not None:
-        of_file = {name: getattr(search, name) for name in PATHS if name not in given}
-        check_paths(config, {name: value for name, value in of_file.items() if value is not None})
+        of_file = [(name, getattr(search, name)) for name in PATHS if name not in given and name != "data"]
+        if "data" not in given:
+            of_file += [("data", one.path) for one in files_of(search.data)]
+        check_paths(config, [(name, value) for name, value in of_file if value is not None])
     return Request(search=found, run=run.with_given(given), own=own)
 
 
@@ -237,7 +242,7 @@ def study_name(request: Request) -> str:
     model, data = request.search.model, request.search.data
     if model is None:
         return "demo"
-    words = (Path(model).name, Path(str(data)).stem)
+    words = (Path(model).name, *(Path(one.path).stem for one in files_of(data)))
     cleaned = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(words)).strip("-.")
     return cleaned[:56] or "study"
 
@@ -260,7 +265,8 @@ def _model(search: SearchOptions) -> ModelConfig:
 
 def _name_or_path(search: SearchOptions) -> str:
     model, data = search.model, search.data
-    for name, given, what in (("model", model, "folder or a Hub id"), ("data", data, "file")):
+    named = [("data", one.path, "file") for one in files_of(data)]
+    for name, given, what in (("model", model, "folder or a Hub id"), *named):
         if given is not None and not given.strip():
             raise UsageError(f"--{name} is empty; name a {what}")
     if model is None and data is None:
@@ -290,16 +296,44 @@ def _at_home(name: str, given: str) -> Path:
 def _data(search: SearchOptions) -> DataConfig:
     if search.validation is None and search.test is not None:
         raise UsageError("--test was given without --validation; give both, or neither and the data is split")
-    return DataConfig(
-        train=_whole_path("data", search.data or str(data_path())),
+    first, *more = [_file(one, search) for one in files_of(search.data or str(data_path()))]
+    config = DataConfig(
+        train=first.path,
+        more=tuple(more),
         validation=None if search.validation is None else _whole_path("validation", search.validation),
         test=None if search.test is None else _whole_path("test", search.test),
-        format=search.format,
+        format=first.format,
         template=search.template,
         cutoff_len=search.cutoff_len,
         encoding=search.encoding,
-        columns=None if search.columns is None else parse_columns(search.columns),
+        columns=first.columns,
     )
+    _check_once(config)
+    return config
+
+
+def _file(given: GivenFile, search: SearchOptions) -> DataFile:
+    """Return a file to train on; what it does not say of itself holds for all."""
+    own = given.format is not None or given.columns is not None
+    columns = given.columns if own else search.columns
+    return DataFile(
+        path=_whole_path("data", given.path),
+        format=(given.format or "auto") if own else search.format,
+        columns=None if columns is None else parse_columns(columns),
+    )
+
+
+def _check_once(config: DataConfig) -> None:
+    """Raise ``UsageError`` where one of several files is given twice, which would add nothing."""
+    seen: set[str] = set()
+    for path in (*(one.path for one in config.train_files), config.validation, config.test):
+        if path in seen and config.more:
+            raise UsageError(
+                f"--data: {shown(path)} is given twice, and repeats of a record are left out; give each "
+                "file once"
+            )
+        if path is not None:
+            seen.add(path)
 
 
 def _mapping(text: str) -> dict[str, Any]:

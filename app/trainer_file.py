@@ -20,6 +20,7 @@ from ..spaces.parse import configuration
 from ..study.format import show_value
 from ..study.study_config import DEFAULT
 from ..yamlfile import read_mapping
+from .data_option import files_of
 from .options import SearchOptions, in_file
 
 
@@ -106,8 +107,10 @@ def _warmup_ratio(run: TrainerRun, search: SearchOptions, flags: Collection[str]
                 f"warmup_steps: of how many steps {run.warmup_steps} are is not known {why}; give "
                 "warmup_ratio"
             )
-        records = sum(1 for _ in open_records(search.data, encoding=search.encoding).read())
-        records = records if run.most is None else min(records, run.most)
+        records = 0
+        for one, most in zip(files_of(search.data), run.most, strict=True):
+            count = sum(1 for _ in open_records(one.path, encoding=search.encoding).read())
+            records += count if most is None else min(count, most)
         held_out = run.held_out if run.held_out >= 1 else math.ceil(run.held_out * records)
         steps = max(0, math.ceil(run.epochs * math.ceil((records - held_out) / run.params["batch_size"])))
     if run.warmup_steps >= steps:

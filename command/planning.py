@@ -14,6 +14,7 @@ from ..study.budget import LEAST_EVAL_EXAMPLES
 from ..study.facts import ColumnUse, Endings, LeftOut
 from ..study.format import (
     counted,
+    join,
     show_bytes,
     show_count,
     show_loss,
@@ -56,7 +57,7 @@ def plan_lines(values: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "data",
-            f"{data['file']}  ({data['format']}, template {data['template']}): "
+            f"{join(data['files'])}  ({data['format']}, template {data['template']}): "
             f"{show_count(data['train'])} train, {show_count(data['validation'])} validation, "
             f"{show_count(data['test'])} test{bad}{repeats}{cut}; "
             f"median {numbered(data['median_tokens'], 'token')}, "

@@ -34,13 +34,16 @@ def read_as(
 
     >>> read_as(("prompt", "completion"), None, {"Question": "prompt", "answer": "answer"})
     {'prompt': ('Question',), 'completion': ('answer',)}
+    >>> read_as(("prompt", "completion"), None, {"prompt": "prompt", "Answer": "answer"})
+    {'prompt': ('prompt',), 'completion': ('Answer',)}
     """
     found: dict[str, tuple[str, ...]] = {}
     if given:
         for role, _, column in (one.partition("=") for one in given):
             found[role] = (*found.get(role, ()), column)
         return found
-    if any(field in used for field in fields):
+    fields = tuple(fields)
+    if all(column in fields for column, words in used.items() if words in WORDS.values()):
         return {}
     for field in fields:
         alike = [column for column, words in used.items() if words == WORDS.get(field)]

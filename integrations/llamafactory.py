@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import ReportError
 from ..spaces.arguments import lora_config
 from ..spaces.params import FIELDS
+from ..study.config import DataFile
 from ..study.format import join
 from ..study.full_run import FullRun
 from ..study.handover import Handover, provenance
@@ -99,10 +100,15 @@ def llamafactory(handed: Handover, folder: Path) -> LlamaFactoryExport:
     data = handed.objective.data
     plain = handed.data.format == "text"
     name = f"loratune_{handed.study.name}"
-    datasets = {name: _entry(handed, data.train)}
+    files = tuple(zip(data.train_files, handed.formats, strict=True))
+    trained = [name, *(f"{name}+{place}" for place in range(2, len(files) + 1))]
+    datasets = {
+        called: _entry(handed, file, kind) for called, (file, kind) in zip(trained, files, strict=True)
+    }
     run, share = run_of_split(handed)
     if data.validation:
-        datasets[f"{name}_validation"] = _entry(handed, data.validation)
+        held = dataclasses.replace(data.train_files[0], path=data.validation)
+        datasets[f"{name}_validation"] = _entry(handed, held, handed.formats[0])
         held_out: dict[str, Any] = {"eval_dataset": f"{name}_validation"}
     else:
         held_out = {"val_size": share}
@@ -114,7 +120,7 @@ def llamafactory(handed: Handover, folder: Path) -> LlamaFactoryExport:
             "do_train": True,
             "finetuning_type": "lora",
             **_lora(trial),
-            "dataset": name,
+            "dataset": ",".join(trained),
             "dataset_dir": str(folder.resolve()),
             **_template(handed, plain),
             "cutoff_len": handed.data.cutoff_len,
@@ -220,16 +226,15 @@ def _ending_note(handed: Handover) -> str | None:
     return None
 
 
-def _entry(handed: Handover, file: str) -> dict[str, Any]:
+def _entry(handed: Handover, given: DataFile, kind: str) -> dict[str, Any]:
     """Return the entry of one data file: every column that it has, since others would be errors."""
-    kind = handed.data.format
+    file = given.path
     path = Path(file).expanduser()
     present = columns_of(path, handed.objective.data.encoding)
     wanted = COLUMNS.get(kind)
     if wanted is None:
         raise ReportError(f"data format {kind!r} cannot be handed to LLaMA-Factory; use --format yaml")
-    used = {use.name: use.used_as for use in handed.data.columns if use.file == path.name and use.used_as}
-    named = read_as(tuple(wanted.values()), handed.objective.data.columns, used)
+    named = read_as(tuple(wanted.values()), given.columns, handed.used_columns(file))
     prompts = named.get("prompt", ("prompt",))
     if kind == "prompt_completion" and any(isinstance(present.get(column), list) for column in prompts):
         raise ReportError(

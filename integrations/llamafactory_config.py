@@ -61,6 +61,7 @@ _READ = frozenset(
         "eval_dataset",
         "dataset",
         "dataset_dir",
+        "mix_strategy",
         "template",
         "stage",
         "finetuning_type",
@@ -94,8 +95,8 @@ class TrainerRun:
     """Its epochs."""
     held_out: float
     """The share of the data that it evaluates on; from 1 on a number of examples."""
-    most: int | None
-    """Records that it takes of the data at most; None for all."""
+    most: tuple[int | None, ...]
+    """Records that it takes of each data set at most; None for all."""
     packed: bool
     """Whether several records are one example there."""
     notes: tuple[str, ...]
@@ -111,7 +112,7 @@ def read_run(content: Mapping[str, Any], path: Path, flags: Collection[str] = ()
         flags: options of a search that go over it; with ``data`` no data set is looked up.
 
     Raises:
-        UsageError: it trains otherwise than by LoRA on texts, or its data is not to be had as one file;
+        UsageError: it trains otherwise than by LoRA on texts, or its data is not to be had as files;
             names the key.
     """
     given = {name: value for name, value in content.items() if value is not None}
@@ -119,12 +120,16 @@ def read_run(content: Mapping[str, Any], path: Path, flags: Collection[str] = ()
     options = {ours: given[name] for name, ours in _OPTIONS.items() if name in given}
     options.setdefault("cutoff_len", CUTOFF_LEN)
     notes: list[str] = []
-    most = _whole(given, "max_samples", 0) or None
+    samples = _whole(given, "max_samples", 0) or None
+    most: tuple[int | None, ...] = ()
     if "data" not in flags:
         found = data_sets({**given, "eval_dataset": None} if "validation" in flags else given, path)
         options |= found.options
         notes += found.notes
-        most = min((one for one in (most, found.records) if one is not None), default=None)
+        most = tuple(
+            min((one for one in (samples, records) if one is not None), default=None)
+            for records in found.records
+        )
     elif "eval_dataset" in given and "validation" not in flags:
         notes.append("its eval_dataset is not looked up beside --data; give --validation")
     plain = given.get("stage") == "pt"

@@ -58,9 +58,10 @@ class DataSets:
     """What to train on, and what to evaluate on if that was named."""
 
     options: Mapping[str, Any]
-    """Options of a search: ``data``, ``validation``, ``columns``, ``format``."""
-    records: int | None
-    """Records that are taken of the file to train on at most; None for all."""
+    """Options of a search: ``data``, ``validation``, ``columns``, ``format``; the last two of each of several
+    files by itself where they are not read alike."""
+    records: tuple[int | None, ...]
+    """Records that are taken of each file to train on at most; None for all."""
     notes: tuple[str, ...]
     """What is otherwise here than there, in clauses."""
 
@@ -73,44 +74,73 @@ def data_sets(given: Mapping[str, Any], path: Path) -> DataSets:
         path: its file, beside which the registry may lie.
 
     Raises:
-        UsageError: there is no such file here, there are several, or it is none of texts to learn.
+        UsageError: there is no such file here, several are named to evaluate on, or one is none of texts to
+            learn.
     """
-    trained = _look_up(given, "dataset", path)
-    options: dict[str, Any] = {"data": str(trained.file), **trained.options}
+    trained = [_look_up(given, "dataset", name, path) for name in _names(given, "dataset")]
+    first = trained[0]
+    alike = all(one.options == first.options for one in trained)
+    options: dict[str, Any] = {"data": str(first.file), **(first.options if alike else {})}
+    if len(trained) > 1:
+        options["data"] = [{"path": str(one.file), **({} if alike else one.options)} for one in trained]
     if given.get("eval_dataset"):
-        evaluated = _look_up(given, "eval_dataset", path)
-        if evaluated.options != trained.options:
+        (name,) = _names(given, "eval_dataset")
+        evaluated = _look_up(given, "eval_dataset", name, path)
+        if evaluated.options != first.options:
             raise UsageError(
-                "eval_dataset: its columns are called otherwise than those of dataset; bring them to the "
-                "same names, or give both files with --data, --validation and --columns"
+                f"eval_dataset: its columns are called otherwise than those of {first.name}; bring them to "
+                "the same names, or give both files with --data, --validation and --columns"
             )
         options["validation"] = str(evaluated.file)
-    return DataSets(options=options, records=trained.records, notes=trained.notes)
+    notes = [note for one in trained for note in one.notes]
+    strategy = given.get("mix_strategy", "concat")
+    if len(trained) > 1 and strategy != "concat":
+        notes.append(
+            f"the data sets are joined one after the other, each record once, not mixed by {shown(strategy)}"
+        )
+    return DataSets(
+        options=options, records=tuple(one.records for one in trained), notes=tuple(dict.fromkeys(notes))
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _DataSet:
+    name: str
     file: Path
     options: Mapping[str, Any]
     records: int | None
     notes: tuple[str, ...]
 
 
-def _look_up(given: Mapping[str, Any], key: str, path: Path) -> _DataSet:
+_OTHERWISE = {
+    "dataset": "give the file with --data",
+    "eval_dataset": "give the files with --data and --validation",
+}
+"""What to do where a data set of a key cannot be looked up."""
+
+
+def _names(given: Mapping[str, Any], key: str) -> list[str]:
+    """Return the data sets that a key names; raises ``UsageError`` for none, and several to evaluate on."""
     names = given.get(key)
     names = names if isinstance(names, list) else str(names or "").split(",")
     named = [str(name).strip() for name in names if str(name).strip()]
-    otherwise = (
-        "give the file with --data" if key == "dataset" else "give the files with --data and --validation"
-    )
     if not named:
-        raise UsageError(f"{key}: is missing; {otherwise}")
-    if len(named) > 1:
+        raise UsageError(f"{key}: is missing; {_OTHERWISE[key]}")
+    if len(named) > 1 and key == "eval_dataset":
         raise UsageError(
-            f"{key}: names {len(named)} data sets, {', '.join(named)}, and a study reads one file: write "
-            f"them into one and {otherwise}"
+            f"{key}: names {len(named)} data sets, {', '.join(named)}, and a study validates on one file: "
+            f"write them into one and {_OTHERWISE[key]}"
         )
-    (name,) = named
+    if len(set(named)) < len(named):
+        (again, *_) = [name for name in named if named.count(name) > 1]
+        raise UsageError(
+            f"{key}: names {shown(again)} twice, and repeats of a record are left out here; name it once"
+        )
+    return named
+
+
+def _look_up(given: Mapping[str, Any], key: str, name: str, path: Path) -> _DataSet:
+    otherwise = _OTHERWISE[key]
     folder, entry = _entry(given, key, name, path, otherwise)
     if "file_name" not in entry or any(entry.get(one) for one in _HUBS):
         raise UsageError(f"{key}: {shown(name)} is no file of this machine; save it as one and {otherwise}")
@@ -130,6 +160,7 @@ def _look_up(given: Mapping[str, Any], key: str, path: Path) -> _DataSet:
     notes = (f"of the data set {name} not taken over: {', '.join(left)}",) if left else ()
     samples = entry.get("num_samples")
     return _DataSet(
+        name=name,
         file=file,
         options=_layout(given, key, name, entry, columns, file),
         records=samples if isinstance(samples, int) else None,

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ..spaces.arguments import scheduler_arguments
+from ..study.config import DataFile
 from ..study.handover import Handover, provenance
 from ..whole_files import check_free, write_text
 from .exporter import Export
@@ -33,11 +34,11 @@ def configuration(handed: Handover) -> dict[str, Any]:
             **({} if model.quantization_bit is None else {"quantization_bit": model.quantization_bit}),
         },
         "data": {
-            "train": data.train,
+            "train": data.train if not data.more else [_file(one) for one in data.train_files],
             "validation": data.validation,
             "test": data.test,
             "format": handed.data.format,
-            **({"columns": list(data.columns)} if data.columns else {}),
+            **({"columns": list(data.columns)} if data.columns and not data.more else {}),
             "template": handed.data.template,
             "cutoff_len": handed.data.cutoff_len,
             "fingerprint": handed.data.fingerprint,
@@ -56,6 +57,11 @@ def configuration(handed: Handover) -> dict[str, Any]:
             **({"lr_scheduler_kwargs": schedule} if schedule else {}),
         },
     }
+
+
+def _file(one: DataFile) -> str | dict[str, Any]:
+    """Return one of several files to train on: its path, with its columns where these were said."""
+    return {"path": one.path, "columns": list(one.columns)} if one.columns else one.path
 
 
 def export_yaml(handed: Handover) -> str:

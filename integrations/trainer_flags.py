@@ -154,7 +154,6 @@ _USUAL = {
     "optim": ("adamw_torch", "adamw_torch_fused", "adamw_hf"),
     "quantization_type": ("nf4",),
     "quantization_method": ("bnb", "bitsandbytes"),
-    "mix_strategy": ("concat",),
     "double_quantization": ("True",),
     "enable_thinking": ("True",),
     "ignore_pad_token_for_loss": ("True",),

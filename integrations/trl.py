@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import ReportError
 from ..spaces.arguments import lora_config
 from ..spaces.params import FIELDS
+from ..study.config import DataFile
 from ..study.handover import Handover, provenance
 from ..whole_files import check_free, write_text
 from .data_columns import columns_of, read_as
@@ -89,34 +90,60 @@ def _lora(handed: Handover) -> dict[str, Any]:
 
 
 def _data(handed: Handover) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return how TRL reads the training file, and the file's columns with a value of each."""
+    """Return how TRL reads the files to train on, and their columns with a value of each."""
     given, kind = handed.objective.data, handed.data.format
-    fields, path = FIELDS_OF.get(kind), Path(given.train).expanduser()
+    fields = FIELDS_OF.get(kind)
+    if len(set(handed.formats)) > 1:
+        raise ReportError(
+            f"the study reads files of the formats {kind}, and TRL joins files of one alone; convert them to "
+            "'messages', or use --format llamafactory"
+        )
     if fields is None:
         raise ReportError(
             f"data format {kind!r} cannot be read by TRL; convert it to 'messages', or to 'prompt' and "
             "'completion', or use --format llamafactory"
         )
-    builder = BUILDERS.get(path.suffix)
-    if builder is None:
-        raise ReportError(f"{given.train}: TRL reads {', '.join(BUILDERS)}; convert it, or use --format yaml")
-    used = {use.name: use.used_as for use in handed.data.columns if use.file == path.name and use.used_as}
-    for field, names in read_as(fields, given.columns, used).items():
-        if kind == "text" and len(names) == 1:
-            fields = names
-        elif names != (field,):
-            raise ReportError(
-                f"{given.train}: the study read {' and '.join(map(repr, names))} as {field}, and TRL reads "
-                f"{' and '.join(map(repr, fields))} alone; rename them, or use --format llamafactory"
-            )
-    found: dict[str, Any] = {"datasets": [{"path": builder, "data_files": str(path.resolve())}]}
+    read = [_fields(handed, one, fields, kind) for one in given.train_files]
+    fields = read[0]
+    if len(set(read)) > 1:
+        raise ReportError(
+            f"{given.more[0].path}: TRL joins files whose columns have the same names, here "
+            f"{' and '.join(repr(name) for (name,) in dict.fromkeys(read))}; rename them, or use "
+            "--format llamafactory"
+        )
+    files = [Path(one.path).expanduser() for one in given.train_files]
+    # Of several files those columns alone, since they are joined only where all have the same.
+    alone = {"columns": list(fields)} if given.more else {}
+    found: dict[str, Any] = {
+        "datasets": [
+            {"path": BUILDERS[path.suffix], "data_files": str(path.resolve()), **alone} for path in files
+        ]
+    }
     if kind == "text":
         found["dataset_text_field"] = fields[0]
     elif kind == "messages":
         found["assistant_only_loss"] = True
     else:
         found["completion_only_loss"] = True
-    return found, columns_of(path, given.encoding)
+    columns: dict[str, Any] = {}
+    for path in files:
+        columns |= columns_of(path, given.encoding)
+    return found, columns
+
+
+def _fields(handed: Handover, file: DataFile, fields: tuple[str, ...], kind: str) -> tuple[str, ...]:
+    """Return the columns that TRL looks for in a file; raises ``ReportError`` where it would find others."""
+    if Path(file.path).suffix not in BUILDERS:
+        raise ReportError(f"{file.path}: TRL reads {', '.join(BUILDERS)}; convert it, or use --format yaml")
+    for field, names in read_as(fields, file.columns, handed.used_columns(file.path)).items():
+        if kind == "text" and len(names) == 1:
+            return names
+        if names != (field,):
+            raise ReportError(
+                f"{file.path}: the study read {' and '.join(map(repr, names))} as {field}, and TRL reads "
+                f"{' and '.join(map(repr, fields))} alone; rename them, or use --format llamafactory"
+            )
+    return fields
 
 
 def _notes(handed: Handover, columns: dict[str, Any]) -> list[str]:
@@ -125,8 +152,8 @@ def _notes(handed: Handover, columns: dict[str, Any]) -> list[str]:
     chat = handed.data.format == "messages" or isinstance(columns.get("prompt"), list)
     if handed.objective.data.validation:
         found.append(
-            "TRL reads one file here: the study's validation file is not given to it, and nothing is "
-            "evaluated."
+            "TRL reads what is trained on alone here: the study's validation file is not given to it, and "
+            "nothing is evaluated."
         )
     if chat and template != "model's own":
         found.append(

@@ -8,15 +8,23 @@ left to that. Knows nothing of what comes after.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..study.config import ObjectiveConfig
 from ..study.facts import BadRecord
 from .data.columns import Reading, Survey
 from .data.formats import RecordError, key_of
 from .data.left_out import Log
-from .data.readers import RecordFile
-from .data.sources import check_distinct, check_options, check_usable, choose_reading, open_files, split_keys
+from .data.sources import (
+    Source,
+    check_alike,
+    check_distinct,
+    check_options,
+    check_usable,
+    choose_reading,
+    open_files,
+    split_keys,
+)
 from .data.split import PARTS, distinct
 from .data.survey import survey
 from .folder import check_folder, check_tokenizer, local_folder
@@ -51,20 +59,18 @@ def precheck(config: ObjectiveConfig, *, seconds: float = SECONDS, sized: bool =
         check_folder(config.model.name_or_path, folder)
     check_options(config.data)
     until = time.monotonic() + seconds
-    files = open_files(config.data)
-    surveys = {part: survey(file, seconds=max(0.0, until - time.monotonic())) for part, file in files.items()}
-    readings = {
-        part: choose_reading(file, surveys[part], config.data)
-        for part, file in files.items()
+    sources = open_files(config.data)
+    surveys = [survey(one.file, seconds=max(0.0, until - time.monotonic())) for one in sources]
+    chosen = [
+        (one, choose_reading(one, found))
+        for one, found in zip(sources, surveys, strict=True)
         # The rows of a table all have its columns; other records vote, and not all were heard.
-        if surveys[part].whole or (file.columnar and surveys[part].filled)
-    }
+        if found.whole or (one.file.columnar and found.filled)
+    ]
+    check_alike(chosen)
     if folder is not None:
         check_targets(folder, config.lora_targets)
-    if readings.keys() == files.keys() and all(found.whole for found in surveys.values()):
-        counted = _examples(config, files, readings, until)
-    else:
-        counted = None
+    counted = _examples(config, chosen, until) if all(found.whole for found in surveys) else None
     if sized:
         _check_budget(config, counted, surveys)
     if folder is None:
@@ -72,39 +78,42 @@ def precheck(config: ObjectiveConfig, *, seconds: float = SECONDS, sized: bool =
 
 
 def _examples(
-    config: ObjectiveConfig, files: Mapping[str, RecordFile], readings: Mapping[str, Reading], until: float
+    config: ObjectiveConfig, sources: Sequence[tuple[Source, Reading]], until: float
 ) -> tuple[int, int, list[Log]] | None:
     """Return the most training and validation examples there can be, and what was left out.
 
     None where counting takes too long.
     """
-    keys: dict[str, Sequence[bytes]] = {part: [] for part in PARTS}
+    keys: dict[str, list[bytes]] = {part: [] for part in PARTS}
     logs = []
-    for part, file in files.items():
-        log = Log(file.name, file.place)
+    for source, reading in sources:
+        log = Log(source.file.name, source.file.place)
         usable: list[bytes] = []
-        for line, record in file.read():
+        for line, record in source.file.read():
             if (len(usable) + log.count) % _CLOCK == _CLOCK - 1 and time.monotonic() > until:
                 return None
             try:
                 if isinstance(record, str):
                     raise RecordError(record)
-                usable.append(key_of(readings[part].parse(record)))
+                usable.append(key_of(reading.parse(record)))
             except RecordError as error:
                 log.leave_out(line, str(error))
         check_usable(len(usable), log)
-        keys[part] = usable
+        keys[source.part] += usable
         logs.append(log)
     kept = dict(zip(PARTS, distinct([keys[part] for part in PARTS]), strict=True))
-    check_distinct(kept, files)
+    check_distinct(kept, [source for source, _ in sources])
     chosen = split_keys(
-        {part: [keys[part][at] for at in kept[part]] for part in PARTS}, files.keys(), config.data, logs
+        {part: [keys[part][at] for at in kept[part]] for part in PARTS},
+        {source.part for source, _ in sources},
+        config.data,
+        logs,
     )
     return len(chosen["train"][1]), len(chosen["validation"][1]), logs
 
 
 def _check_budget(
-    config: ObjectiveConfig, counted: tuple[int, int, list[Log]] | None, surveys: Mapping[str, Survey]
+    config: ObjectiveConfig, counted: tuple[int, int, list[Log]] | None, surveys: Sequence[Survey]
 ) -> None:
     train, validation, logs = counted or (_MANY, _MANY, [])
     bad: list[BadRecord] = [record for log in logs for record in log.bad[:1]]
@@ -112,7 +121,7 @@ def _check_budget(
         config,
         train=train,
         validation=validation,
-        records=sum(found.records for found in surveys.values()),
+        records=sum(found.records for found in surveys),
         bad=sum(log.count for log in logs),
         first=bad[0] if bad else None,
     )

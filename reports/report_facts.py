@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ReportError
 from ..spaces.params import value_of
 from ..study.facts import DataSummary, ModelSummary
-from ..study.format import show_count, show_value
+from ..study.format import join, show_count, show_value
 from ..study.stage import Kind
 from .answer_facts import AnswerFacts, answer_facts
 from .confirm_facts import Confirmation
@@ -111,6 +111,11 @@ class StudyFacts:
     """What a worker was predicted and seen to hold; None where that is not known."""
 
     @property
+    def trained_on(self) -> str:
+        """The files to train on, in words."""
+        return join([file for name, file in self.data_files if name == "train"]) or "its data"
+
+    @property
     def confirms_another(self) -> bool:
         """Whether it is itself the study that confirms another."""
         return any(one.study == self.name for one in self.confirmations)
@@ -128,7 +133,8 @@ def study_facts(view: StudyView) -> StudyFacts:
     times = [point.finished_at for point in view.curve]
     times += [trial.finished_at for trial in view.trials if trial.finished_at is not None]
     data, geometry = view.objective.data, view.geometry
-    files = (("train", data.train), ("validation", data.validation), ("test", data.test))
+    trained = (("train", one.path) for one in data.train_files)
+    files = (*trained, ("validation", data.validation), ("test", data.test))
     stage = view.study.config.stage
     return StudyFacts(
         stage=None if stage is None else stage.kind,

@@ -6,6 +6,8 @@ Does not know what a worker found (facts.py), nor the search (study_config.py).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 
 from .facts import Facts, Geometry
 from .metric import MetricName
@@ -49,11 +51,26 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """A file to train on, and how its records are read."""
+
+    path: str
+    """Where it lies."""
+    format: str = "auto"
+    """As that of ``DataConfig``."""
+    columns: tuple[str, ...] | None = None
+    """As those of ``DataConfig``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which records, and how they become tokens."""
 
     train: str
     """A file (JSON, JSONL, CSV, Parquet); split in three unless the next two are given."""
+    more: tuple[DataFile, ...] = ()
+    """Further files to train on, whose records follow those of the first; ``format`` and ``columns`` are the
+    first one's, and those of the files for validation and test."""
     validation: str | None = None
     """A file for validation."""
     test: str | None = None
@@ -74,6 +91,34 @@ class DataConfig:
     """Each ``role=column``, such as ``prompt=question``; None where columns have a format's own names."""
     rules: int = RULES
     """Version of the rules by which records become examples; a study keeps those that it was made with."""
+
+    @property
+    def train_files(self) -> tuple[DataFile, ...]:
+        """All files to train on, in the order in which their records are joined."""
+        return (DataFile(path=self.train, format=self.format, columns=self.columns), *self.more)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What each file is called in a message, by its path: with folders only where names are alike."""
+        paths = [one.path for one in self.train_files]
+        paths += [path for path in (self.validation, self.test) if path is not None]
+        if not self.more:
+            return {path: Path(path).name for path in paths}
+        return {path: _told_apart(path, paths) for path in paths}
+
+
+def _told_apart(path: str, others: Sequence[str]) -> str:
+    """Return the shortest end of a path that is no other's.
+
+    >>> _told_apart("/sets/a/train.json", ["/sets/a/train.json", "/sets/b/train.json"])
+    'a/train.json'
+    """
+    parts = Path(path).parts
+    alike = [Path(other).parts for other in others if other != path]
+    for count in range(1, len(parts)):
+        if all(other[-count:] != parts[-count:] for other in alike):
+            return "/".join(parts[-count:])
+    return path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

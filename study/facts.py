@@ -123,7 +123,7 @@ class DataSummary:
     """What became of the data."""
 
     format: str
-    """The format that was read."""
+    """The format that was read; of files in several, each once: ``alpaca and messages``."""
     template: str
     """The template that was applied: ``model's own`` or a built-in name."""
     fingerprint: str
@@ -166,6 +166,8 @@ class DataSummary:
     """Every column of the files."""
     endings: Endings = dataclasses.field(default_factory=Endings)
     """How its answers end."""
+    formats: tuple[str, ...] = ()
+    """The format of each file to train on, where there are several; empty for one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -278,6 +280,9 @@ class Facts:
     def to_json(self) -> dict[str, Any]:
         """Return the facts as plain dictionaries and lists."""
         values: dict[str, Any] = to_json(self)
+        # Left out where they say nothing: of one file the facts are what they always were.
+        if not self.data.formats:
+            del values["data"]["formats"]
         return values
 
     @classmethod

@@ -76,6 +76,16 @@ class Handover(StudyParts):
         return self.model.revision or self.objective.model.revision
 
     @property
+    def formats(self) -> tuple[str, ...]:
+        """The format of each file to train on."""
+        return self.data.formats or (self.data.format,)
+
+    def used_columns(self, path: str) -> dict[str, str]:
+        """Return what each column of a data file was used as, in words; none of those that were not."""
+        name = self.objective.data.names[path]
+        return {use.name: use.used_as for use in self.data.columns if use.file == name and use.used_as}
+
+    @property
     def selected(self) -> str:
         """What its study selects by and what it has of that, before its loss; empty where it is that."""
         words, score = METRICS[self.objective.metric].words, self.trial.score

@@ -15,7 +15,7 @@ from ..errors import LoratuneError, StorageError, UsageError
 from ..spaces.params import LoraParams
 from ..spaces.space import SearchSpace
 from .as_json import to_json
-from .config import ObjectiveConfig
+from .config import DataConfig, ObjectiveConfig
 from .ladder import Ladder
 from .metric import METRICS
 from .pruners import PRUNERS, PrunerSettings
@@ -124,6 +124,8 @@ class StudyConfig:
             del values["objective"]["stopping"]
         if METRICS[self.objective.metric].is_loss:
             del values["objective"]["metric"]
+        if not self.objective.data.more:
+            del values["objective"]["data"]["more"]
         if self.objective.model.quantization_bit is None:
             del values["objective"]["model"]["quantization_bit"]
         return values
@@ -169,7 +171,9 @@ class StudyConfig:
         # Not the user's choice: where other rules give other tokens, the data's fingerprint tells.
         del values["objective"]["data"]["rules"]
         listed = values.pop("stage", None)
+        values["objective"]["data"].pop("more", None)
         words = _leaves(values)
+        words["data.train"] = _files_in_words(self.objective.data)
         if listed is not None:
             words["trials"] = repr(listed)
         words.update({f"space.{name}": text for name, text in self.space.describe()})
@@ -189,6 +193,16 @@ def _otherwise(name: str, there: str, here: str) -> str:
         there, here = ("not set" if one == _UNSET else one for one in (there, here))
         return f"{name} is {there} there and {here} here"
     return f"{name} is {there}, not {here}"
+
+
+def _files_in_words(data: DataConfig) -> str:
+    """Return the files to train on in their order, with how the later ones are read where that was said."""
+    words = [repr(data.train)]
+    for one in data.more:
+        columns = "" if one.columns is None else ",".join(one.columns)
+        said = " ".join(part for part in (one.format, columns) if part not in ("auto", ""))
+        words.append(repr(one.path) + (f" as {said}" if said else ""))
+    return " and ".join(words)
 
 
 def _with_rules(objective: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,16 +22,13 @@ from ...study.config import DataConfig
 from ...study.facts import DataSummary, Endings
 from . import token_cache
 from .chat_template import ChatTemplate
-from .columns import Reading, Survey
 from .encode import Example
 from .examples import Items, Positions, keys_of, read_items, without_duplicates
 from .jinja_templates import as_jinja
-from .left_out import BAD_RECORDS_KEPT, Log, together
-from .readers import RecordFile
-from .sources import check_distinct, check_options, choose_reading, open_files, split_keys
+from .left_out import BAD_RECORDS_KEPT, together
+from .sources import Looked, check_distinct, check_options, look, split_keys, told_by
 from .split import PARTS
 from .stops import endings_of, find_stops
-from .survey import survey
 from .templates import BuiltInTemplate, Template
 
 _SUMMARY = pydantic.TypeAdapter(DataSummary)
@@ -77,7 +74,7 @@ class TokenizedData:
     """Everything that a study trains on and measures with."""
 
     train: Split
-    """In the order of the file."""
+    """In the order of the files."""
     validation: Split
     """In a fixed shuffled order, so that the first n are a fair subset."""
     test: Split
@@ -98,10 +95,8 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
         DataError: a file cannot be read or nothing usable is left of it, or an option is not valid.
     """
     check_options(config)
-    files = open_files(config)
-    surveys = {part: survey(file) for part, file in files.items()}
-    readings = {part: choose_reading(file, surveys[part], config) for part, file in files.items()}
-    plain = all(reading.format == "text" for reading in readings.values())
+    looked = look(config)
+    plain = all(how.format == "text" for _, _, how in looked)
     template = None if plain else _template(config, tokenizer)
     source = {
         "template": None if template is None else [template.name, template.text],
@@ -114,10 +109,7 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
         {
             **source,
             "layout": token_cache.LAYOUT,
-            "files": {
-                part: [file.name, file.digest, readings[part].format, readings[part].columns]
-                for part, file in files.items()
-            },
+            **told_by(looked),
             "encoding": config.encoding,
             "rules": config.rules,
             "versions": [importlib.metadata.version(name) for name in ("tokenizers", "transformers")],
@@ -126,7 +118,7 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
     found = token_cache.load(cache_dir, key, _from_arrays)
     if found is not None:
         return found
-    data = _make(config, files, surveys, readings, template, tokenizer, source)
+    data = _make(config, looked, template, tokenizer, source)
     arrays = {
         f"{part}/{name}": getattr(getattr(data, part), name)
         for part, name in itertools.product(PARTS, _ARRAYS)
@@ -153,33 +145,31 @@ def _template(config: DataConfig, tokenizer: Any) -> Template:
 
 def _make(
     config: DataConfig,
-    files: dict[str, RecordFile],
-    surveys: dict[str, Survey],
-    readings: dict[str, Reading],
+    looked: list[Looked],
     template: Template | None,
     tokenizer: Any,
     source: dict[str, Any],
 ) -> TokenizedData:
     usable = {part: Items() for part in PARTS}
-    logs: dict[str, Log] = {}
-    for part, file in files.items():
-        usable[part], logs[part] = read_items(
-            file, readings[part], template, tokenizer, cutoff_len=config.cutoff_len
-        )
+    logs = [
+        read_items(one.file, how, template, tokenizer, cutoff_len=config.cutoff_len, items=usable[one.part])
+        for one, _, how in looked
+    ]
     distinct = dict(zip(PARTS, without_duplicates([usable[part] for part in PARTS]), strict=True))
-    check_distinct(distinct, files)
+    check_distinct(distinct, [one for one, _, _ in looked])
     keys = {part: keys_of(usable[part], positions) for part, positions in distinct.items()}
     chosen = {
         part: (of, distinct[of][np.asarray(taken, np.int64)])
-        for part, (of, taken) in split_keys(keys, files.keys(), config, logs.values()).items()
+        for part, (of, taken) in split_keys(keys, {one.part for one, _, _ in looked}, config, logs).items()
     }
     splits = {part: _split(usable[of], positions) for part, (of, positions) in chosen.items()}
     lost = np.concatenate([usable[of].lost(positions) for of, positions in chosen.values()])
     found = sum(len(items) for items in usable.values())
-    bad = sum(log.count for log in logs.values())
-    shortened = together(log.shortened for log in logs.values() if log.shortened)
+    bad = sum(log.count for log in logs)
+    shortened = together(log.shortened for log in logs if log.shortened)
+    formats = tuple(how.format for one, _, how in looked if one.part == "train")
     summary = DataSummary(
-        format=readings["train"].format,
+        format=" and ".join(dict.fromkeys(formats)),
         template="none" if template is None else template.name,
         fingerprint=_fingerprint(source, splits),
         train=len(splits["train"]),
@@ -187,7 +177,7 @@ def _make(
         test=len(splits["test"]),
         records=found + bad,
         bad=bad,
-        bad_records=tuple(record for log in logs.values() for record in log.bad)[:BAD_RECORDS_KEPT],
+        bad_records=tuple(record for log in logs for record in log.bad)[:BAD_RECORDS_KEPT],
         duplicates=found - sum(len(positions) for _, positions in chosen.values()),
         cutoff_len=config.cutoff_len,
         truncated=int(lost[:, :2].any(axis=1).sum()),
@@ -197,12 +187,11 @@ def _make(
         length_quantiles=_quantiles(splits["train"].lengths),
         rendered=render_example(*splits["train"].example(0), tokenizer),
         rendered_cut=_cut_words(*usable["train"].lost(chosen["train"][1][:1])[0].tolist()),
-        reasons=together(reason for log in logs.values() for reason in log.reasons),
+        reasons=together(reason for log in logs for reason in log.reasons),
         shortened=shortened[0] if shortened else None,
-        columns=tuple(
-            use for part, file in files.items() for use in readings[part].uses(file.name, surveys[part])
-        ),
+        columns=tuple(use for one, survey, how in looked for use in how.uses(one.file.name, survey)),
         endings=_endings(splits["train"], template, tokenizer),
+        formats=formats if len(formats) > 1 else (),
     )
     return TokenizedData(**splits, summary=summary)
 

@@ -1,4 +1,4 @@
-"""Turns the records of one file into cut, tokenized examples, and says of every other record why it is none.
+"""Turns the records of a file into cut, tokenized examples, and says of every other record why it is none.
 
 Records come and go; what stays of an example is its tokens and two hashes. Knows nothing of splits or of the
 cache.
@@ -37,7 +37,7 @@ Positions = npt.NDArray[np.int64]
 
 
 class Items:
-    """The usable examples of a file, one after another in arrays that grow."""
+    """The usable examples of one or more files, one after another in arrays that grow."""
 
     def __init__(self) -> None:
         self._tokens = array.array("i")
@@ -111,15 +111,16 @@ def read_items(
     tokenizer: Any,
     *,
     cutoff_len: int,
-) -> tuple[Items, Log]:
-    """Return the usable examples of a file in its order, and what became of the others.
+    items: Items,
+) -> Log:
+    """Add the usable examples of a file to ``items`` in its order; return what became of the others.
 
     ``template`` may be None for plain text, which needs none.
 
     Raises:
         DataError: no record of the file is usable.
     """
-    log, items = Log(file.name, file.place), Items()
+    log, before = Log(file.name, file.place), len(items)
     lost = 0
     characters = characters_kept(cutoff_len) if reading.rules >= 2 else sys.maxsize
     for batch in _batches(_parsed(file, reading, template, find_stops(tokenizer), characters)):
@@ -141,13 +142,14 @@ def read_items(
                 )
             else:
                 log.leave_out(line, "it has no token to predict")
-    if not len(items) and lost == log.count:
+    added = len(items) - before
+    if not added and lost == log.count:
         raise DataError(
             f"cutoff_len {cutoff_len} leaves nothing of any answer in {file.name}: "
             "give a greater --cutoff-len"
         )
-    check_usable(len(items), log)
-    return items, log
+    check_usable(added, log)
+    return log
 
 
 def without_duplicates(parts: Sequence[Items]) -> list[Positions]:

@@ -40,11 +40,13 @@ class RecordFile:
     """How its records lie in it: in lines of JSON, a JSON list, one JSON object, rows or columns."""
     rules: int = RULES
     """Version of the rules of reading, as ``DataConfig.rules``."""
+    called: str | None = None
+    """What messages call it; None: by its name."""
 
     @property
     def name(self) -> str:
         """The file's name, as messages give it."""
-        return self.path.name
+        return self.called or self.path.name
 
     @property
     def place(self) -> str:
@@ -85,7 +87,9 @@ class RecordFile:
         return line_records(lines)
 
 
-def open_records(path: str | Path, *, encoding: str = "utf-8", rules: int = RULES) -> RecordFile:
+def open_records(
+    path: str | Path, *, encoding: str = "utf-8", rules: int = RULES, called: str | None = None
+) -> RecordFile:
     """Look how the records of a file lie in it.
 
     Raises:
@@ -93,7 +97,8 @@ def open_records(path: str | Path, *, encoding: str = "utf-8", rules: int = RULE
     """
     path = Path(path)
     check_file(path)
-    return RecordFile(path=path, encoding=encoding, shape=_shape(path, encoding), rules=rules)
+    shape = _shape(path, encoding)
+    return RecordFile(path=path, encoding=encoding, shape=shape, rules=rules, called=called)
 
 
 def check_file(path: str | Path) -> None:

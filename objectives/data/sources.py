@@ -5,49 +5,119 @@ Knows nothing of templates, tokenizers or tokens, so that a mistake is found bef
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from typing import Any
 
 from ...errors import DataError
-from ...study.config import DataConfig
+from ...study.config import DataConfig, DataFile
 from .columns import Reading, Survey, check_columns, choose
 from .formats import check_format
 from .left_out import Log, first_left_out, first_of
 from .readers import RecordFile, open_records
 from .split import PARTS, check_shares, shuffled, take_shares
+from .survey import survey
 from .templates import check_template
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """One data file of a study."""
+
+    part: str
+    """What it is for: ``train``, where there may be several, ``validation`` or ``test``."""
+    file: RecordFile
+    """The file."""
+    config: DataConfig
+    """The study's, with the format and the columns of this file."""
+
+
+Looked = tuple[Source, Survey, Reading]
+"""A file, what its fields are, and how it is read."""
 
 
 def check_options(config: DataConfig) -> None:
     """Raise ``DataError`` where an option is not valid, whatever the files hold."""
-    check_format(config.format)
     check_template(config.template)
     check_shares(config.split)
-    if config.columns is not None:
-        check_columns(config.columns, config.format)
+    for one in config.train_files:
+        check_format(one.format)
+        if one.columns is not None:
+            check_columns(one.columns, one.format)
     if config.cutoff_len < 2:
         raise DataError(
             f"cutoff_len is {config.cutoff_len}, but an example needs at least 2 tokens: raise it"
         )
 
 
-def open_files(config: DataConfig) -> dict[str, RecordFile]:
-    """Return the files by the part that they are for; raises ``DataError``."""
-    paths = {"train": config.train, "validation": config.validation, "test": config.test}
-    return {
-        part: open_records(path, encoding=config.encoding, rules=config.rules)
-        for part, path in paths.items()
-        if path is not None
-    }
+def open_files(config: DataConfig) -> list[Source]:
+    """Return the files in the order of ``PARTS``, those to train on in theirs; raises ``DataError``."""
+    files = [("train", one) for one in config.train_files]
+    for part, path in (("validation", config.validation), ("test", config.test)):
+        if path is not None:
+            files.append((part, DataFile(path=path, format=config.format, columns=config.columns)))
+    names = config.names
+    return [
+        Source(
+            part=part,
+            file=open_records(one.path, encoding=config.encoding, rules=config.rules, called=names[one.path]),
+            config=dataclasses.replace(config, format=one.format, columns=one.columns),
+        )
+        for part, one in files
+    ]
 
 
-def choose_reading(file: RecordFile, found: Survey, config: DataConfig) -> Reading:
+def choose_reading(source: Source, found: Survey) -> Reading:
     """Return how a file's records are read; raises ``DataError``."""
-    if not found.filled and config.format == "auto":
+    file = source.file
+    if not found.filled and source.config.format == "auto":
         log = Log(file.name, file.place)
         for line, reason in file.read():
             log.leave_out(line, str(reason))
         check_usable(0, log)
-    return choose(file.name, found, config)
+    try:
+        return choose(file.name, found, source.config)
+    except DataError as error:
+        if not source.config.more:
+            raise
+        raise DataError(
+            f"{error}; flags hold for all files, and a --config says it of one alone: "
+            f"data: [{{path: {file.name}, columns: …}}, …]"
+        ) from None
+
+
+def look(config: DataConfig) -> list[Looked]:
+    """Return the files in the order of ``open_files``, each looked through; raises ``DataError``."""
+    looked = []
+    for source in open_files(config):
+        found = survey(source.file)
+        looked.append((source, found, choose_reading(source, found)))
+    check_alike((source, how) for source, _, how in looked)
+    return looked
+
+
+def check_alike(chosen: Iterable[tuple[Source, Reading]]) -> None:
+    """Raise ``DataError`` where texts and prompts with answers are to be trained on together."""
+    trained = [(source.file.name, how) for source, how in chosen if source.part == "train"]
+    texts = [name for name, how in trained if how.format == "text"]
+    others = [name for name, how in trained if how.format != "text"]
+    if texts and others:
+        raise DataError(
+            f"{texts[0]} is plain text, all of which is learned, and {others[0]} has prompts with answers: "
+            "search on each by itself, or say with --columns what each column is"
+        )
+
+
+def told_by(looked: Iterable[Looked]) -> dict[str, Any]:
+    """Return what tells these files from others, as JSON values: one of each part, and what follows it."""
+    found: dict[str, Any] = {"files": {}}
+    for one, _, how in looked:
+        words = [one.file.name, one.file.digest, how.format, how.columns]
+        if one.part in found["files"]:
+            found.setdefault("more", []).append(words)
+        else:
+            found["files"][one.part] = words
+    return found
 
 
 def check_usable(usable: int, log: Log) -> None:
@@ -56,11 +126,13 @@ def check_usable(usable: int, log: Log) -> None:
         raise DataError(f"{log.file} has no usable record among {log.count}; {first_of(log.bad)}")
 
 
-def check_distinct(distinct: Mapping[str, Sized], files: Mapping[str, RecordFile]) -> None:
-    """Raise ``DataError`` where nothing is left of a file once what another holds is left out."""
-    for part, file in files.items():
-        if not len(distinct[part]):
-            raise DataError(f"every record of {file.name} is also in another file: give records that differ")
+def check_distinct(distinct: Mapping[str, Sized], sources: Iterable[Source]) -> None:
+    """Raise ``DataError`` where nothing is left of a part once what another holds is left out."""
+    for source in sources:
+        if not len(distinct[source.part]):
+            raise DataError(
+                f"every record of {source.file.name} is also in another file: give records that differ"
+            )
 
 
 def split_keys(

@@ -47,6 +47,7 @@ def test_a_file_may_hold_every_option_but_those_of_one_run(tmp_path):
         value = {"several": "{}" if one.name == "set" else "[]", "either": "true", "switch": "true"}.get(
             one.kind
         )
+        value = "[a.jsonl]" if one.name == "data" else value
         value = value or {"whole": "2", "count": "2", "real": "0.5", "choice": one.choices[:1]}.get(
             one.kind, "a"
         )

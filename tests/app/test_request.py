@@ -182,6 +182,7 @@ def test_a_space_of_a_file_is_read(tmp_path):
     [
         ({}, "demo"),
         ({"model": "Qwen/Qwen3-0.6B", "data": "a/train.jsonl"}, "Qwen3-0.6B-train"),
+        ({"model": "org/m", "data": ("a/train.jsonl", "b.csv")}, "m-train-b"),
         ({"model": "m o", "data": "grüße.jsonl"}, "m-o-gr-e"),
         ({"model": "/", "data": "/"}, "study"),
         ({"model": "m" * 80, "data": "d.json"}, "m" * 56),

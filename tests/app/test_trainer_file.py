@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -92,6 +93,18 @@ def test_a_flag_goes_over_the_file(config, tmp_path):
 )
 def test_a_warm_up_in_steps_is_the_share_of_its_run(config, said, ratio):
     assert config(**said).first[0].warmup_ratio == ratio
+
+
+def test_a_warm_up_is_counted_in_the_steps_of_all_data_sets(config, tmp_path):
+    (tmp_path / "second.jsonl").write_text((tmp_path / "mine.jsonl").read_text() * 2)
+    registry = {name: {"file_name": f"{name}.jsonl"} for name in ("mine", "second")}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(registry))
+    # 100 of each, less 20, in batches of 64, three times.
+    found = config(dataset="mine,second", max_samples=100, val_size=0.1, warmup_steps=3)
+    assert found.first[0].warmup_ratio == 3 / 9
+    assert [Path(one.path).name for one in found.objective.data.train_files] == ["mine.jsonl", "second.jsonl"]
+    of_flag = config({"format": "text"}, dataset="mine,second")
+    assert {one.format for one in of_flag.objective.data.train_files} == {"text"}
 
 
 def test_a_warm_up_longer_than_the_run_is_refused(config):

@@ -77,7 +77,8 @@ def test_a_plan_names_the_file_for_programs_too(tune: Callable[..., Any]) -> Non
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"dataset": "identity,alpaca"}, "dataset: names 2 data sets, identity, alpaca"),
+        ({"dataset": "mine,alpaca"}, "dataset: 'alpaca' is not told of in data/dataset_info.json"),
+        ({"eval_dataset": "mine,alpaca"}, "eval_dataset: names 2 data sets, mine, alpaca"),
         ({"dataset": "unknown"}, "dataset: 'unknown' is not told of in data/dataset_info.json"),
         ({"finetuning_type": "full"}, "finetuning_type: 'full' has no adapters"),
         ({"learning_rate": "fast"}, "learning_rate: 'fast' is not a"),

@@ -34,17 +34,20 @@ ROLES = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assi
 
 @pytest.fixture
 def read(tmp_path):
-    """Read a configuration that lies beside a registry with one data set, ``mine``."""
+    """Read a configuration that lies beside a registry of data sets, ``mine`` and others."""
     (tmp_path / "sets").mkdir()
-    (tmp_path / "sets" / "mine.json").write_text("[]")
+    for name in ("mine.json", "second.json"):
+        (tmp_path / "sets" / name).write_text("[]")
 
     def made(entry=None, flags=(), **changes):
         registry = {"mine": {"file_name": "mine.json", **(entry or {})}, "hub": {"hf_hub_url": "org/set"}}
+        registry["second"] = {"file_name": "second.json"}
         registry |= {"gone": {"file_name": "gone.json"}, "other": {"file_name": "mine.json"}}
         (tmp_path / "sets" / "dataset_info.json").write_text(json.dumps(registry))
         return read_run({**TRAIN, **changes}, tmp_path / "train.yaml", flags)
 
     made.data = str(tmp_path / "sets" / "mine.json")
+    made.second = str(tmp_path / "sets" / "second.json")
     return made
 
 
@@ -167,6 +170,38 @@ def test_the_registry_says_how_columns_are_called(read, entry, stage, columns, k
     assert options.get("format") == kind
 
 
+@pytest.mark.parametrize("named", ["mine,second", " mine , second ", ["mine", "second"]])
+def test_several_data_sets_are_as_many_files_in_their_order(read, named):
+    options = read(dataset=named).options
+    assert options["data"] == [{"path": read.data}, {"path": read.second}]
+    assert options["format"] == "alpaca"
+
+
+def test_data_sets_that_call_their_columns_otherwise_are_each_read_by_its_own(read):
+    found = read({"columns": {"prompt": "q", "response": "a"}}, dataset="mine,second")
+    assert found.options["data"] == [
+        {"path": read.data, "columns": {"instruction": "q", "output": "a"}},
+        {"path": read.second, "format": "alpaca"},
+    ]
+    assert not found.options.keys() & {"columns", "format"}
+
+
+def test_samples_are_counted_for_each_data_set(read):
+    assert read({"num_samples": 7}, dataset="mine,second", max_samples=9).most == (7, 9)
+    assert read({"num_samples": 7}, dataset="mine,second").most == (7, None)
+
+
+def test_a_mixture_is_said_to_be_joined_where_there_is_something_to_mix(read):
+    said = [
+        note for note in read(dataset="mine,second", mix_strategy="interleave_over").notes if "mixed" in note
+    ]
+    assert said == [
+        "the data sets are joined one after the other, each record once, not mixed by 'interleave_over'"
+    ]
+    for quiet in ({"dataset": "mine,second", "mix_strategy": "concat"}, {"mix_strategy": "interleave_over"}):
+        assert "mix" not in " ".join(read(**quiet).notes)
+
+
 def test_what_it_evaluates_on_is_what_the_search_validates_on(read):
     found = read(eval_dataset="other", val_size=0.1)
     assert found.options["validation"] == read.data
@@ -184,9 +219,11 @@ def test_what_it_evaluates_on_is_what_the_search_validates_on(read):
         ({}, {"adapter_name_or_path": "saves"}, "adapter_name_or_path: a search begins with fresh adapters"),
         (
             {},
-            {"dataset": "mine,other"},
-            "dataset: names 2 data sets, mine, other, and a study reads one",
+            {"eval_dataset": "mine,other"},
+            "eval_dataset: names 2 data sets, mine, other, and a study validates on one file: write",
         ),
+        ({}, {"dataset": "mine, mine"}, "dataset: names 'mine' twice, and repeats of a record are left out"),
+        ({}, {"dataset": "mine,gone"}, "gone.json, the file of 'gone', is not there"),
         ({}, {"dataset": None}, "dataset: is missing; give the file with --data"),
         ({}, {"dataset": "unknown"}, "dataset: 'unknown' is not told of in sets/dataset_info.json or "),
         ({}, {"dataset": "gone"}, "gone.json, the file of 'gone', is not there; give the file with --data"),
@@ -270,7 +307,7 @@ def test_fields_that_the_registry_does_not_name_are_not_read(read):
     ],
 )
 def test_how_many_records_it_takes_is_known(read, said, entry, most):
-    assert read(entry, **said).most == most
+    assert read(entry, **said).most == (most,)
 
 
 @pytest.mark.parametrize(

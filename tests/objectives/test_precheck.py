@@ -14,7 +14,7 @@ from loratune.errors import BudgetError, DataError, LoratuneError, ModelError
 from loratune.objectives import quantization
 from loratune.objectives.precheck import precheck
 from loratune.objectives.training.preparation import prepare
-from loratune.study.config import DataConfig, ModelConfig, ObjectiveConfig
+from loratune.study.config import DataConfig, DataFile, ModelConfig, ObjectiveConfig
 
 
 @pytest.fixture
@@ -282,3 +282,25 @@ def test_layers_of_an_architecture_that_renames_them_are_left_to_the_worker(
     path = tmp_path / "model" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "mixtral"}))
     precheck(an_unknown_layer(_model(config, tmp_path / "model"), tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "no json\n", '{"text": "all of it"}\n', '{"instruction": "q", "output": "a", "label": "b"}\n'],
+)
+def test_what_is_wrong_with_one_of_several_files_is_said_as_the_worker_says_it(
+    config: ObjectiveConfig, tmp_path: Path, content: str
+) -> None:
+    more = (DataFile(path=_file(tmp_path, content, "second.jsonl")),)
+    kind, said = _complaint(precheck, _with_data(config, more=more))
+    assert kind is DataError
+    assert "second.jsonl" in said
+    assert (kind, said) == _complaint(prepare, _with_data(config, more=more))
+
+
+def test_several_files_are_counted_together(config: ObjectiveConfig, tmp_path: Path) -> None:
+    few = _lines([{"instruction": f"q{n}", "output": "a"} for n in range(6)])
+    tiny = _with_data(config, train=_file(tmp_path, few, "few.jsonl"))
+    kind, _ = _complaint(precheck, tiny)
+    assert kind is BudgetError
+    precheck(_with_data(tiny, more=(DataFile(path=config.data.train),)))

@@ -22,7 +22,7 @@ from loratune.objectives.testing.fake import FakeWorker
 from loratune.search.study_record import compare_facts, create, objective_of
 from loratune.spaces.choices import Choices
 from loratune.storage.store import Store
-from loratune.study.config import ObjectiveConfig
+from loratune.study.config import DataFile, ObjectiveConfig
 from loratune.study.facts import Facts
 from loratune.study.study_config import StudyConfig
 
@@ -69,6 +69,23 @@ def test_columns_are_of_a_study_s_identity(bench, config: StudyConfig) -> None:
         "data.columns is not set there and ['prompt=a', 'completion=b'] here",
     )
     assert StudyConfig.from_json(json.loads(json.dumps(other.to_json()))) == other
+
+
+def test_one_file_is_stored_as_it_always_was_and_several_in_their_order(bench, config: StudyConfig) -> None:
+    assert "more" not in config.to_json()["objective"]["data"]
+    assert "formats" not in bench.facts(config).to_json()["data"]
+
+    def of(*more: DataFile) -> StudyConfig:
+        data = dataclasses.replace(config.objective.data, train="/a", more=more)
+        return dataclasses.replace(config, objective=dataclasses.replace(config.objective, data=data))
+
+    b, c = DataFile(path="/b"), DataFile(path="/c", columns=("text=t",))
+    assert StudyConfig.from_json(json.loads(json.dumps(of(b, c).to_json()))) == of(b, c)
+    assert of(b, c).differences(of(b, c)) == ()
+    assert of(b, c).differences(of(c, b)) == (
+        "data.train is '/a' and '/b' and '/c' as text=t, not '/a' and '/c' as text=t and '/b'",
+    )
+    assert of().differences(of(b)) == ("data.train is '/a', not '/a' and '/b'",)
 
 
 def test_the_stored_configuration_holds_nothing_of_the_machine(bench, config: StudyConfig) -> None:
