@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import UsageError, WorkerError
 from ..search.interrupt import StopSignal
+from ..search.study_record import same_rounds
 from ..storage import engine, foreign, study_files
 from ..storage.store import Store
 from ..study.events import Observer
@@ -138,11 +139,15 @@ def start(
                     if not request.run.take_over:
                         store.check_free(study.name)  # another search may have been quicker
                     settle((prepared.worker, *early.all), folder, store.artifacts)
+                    # A study that an earlier version made keeps its own shapes and order of the data.
+                    fits = same_rounds(study.facts, prepared.facts)
+                    if not fits:
+                        prepared.worker.close()
                     ended = run_study(
                         store,
                         study,
                         request.run,
-                        prepared=prepared,
+                        prepared=prepared if fits else None,
                         early=early,
                         observers=(*observers, *more),
                         stop=stop,

@@ -28,7 +28,7 @@ from loratune.objectives.training.evaluation import EvalSet
 from loratune.objectives.training.model import hold
 from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.recomputing import recompute_activations
-from loratune.objectives.training.stream import micro_step_lengths
+from loratune.objectives.training.stream import Stream, micro_step_lengths
 from loratune.objectives.training.targets import resolve_targets
 from loratune.objectives.workers.environment import child_environment
 from loratune.study.budget import plan_budget
@@ -169,7 +169,8 @@ def measure(setting: Setting) -> dict[str, int]:
     pass_tokens = setting.together * asked.tokens
     parts = asked.parts(slots=setting.slots, pass_tokens=pass_tokens, context=LIBRARIES)
     pack = Pack(base, geometry, setting.slots)
-    probe.live(pack, geometry, data, budget, eval_sets, pass_tokens=pass_tokens, dropout=setting.dropout)
+    order = Stream(data.train.lengths, budget, 0).round(0)
+    probe.live(pack, geometry, data, order, eval_sets, pass_tokens=pass_tokens, dropout=setting.dropout)
     seen = _status("VmHWM") - before
     return {"predicted": parts.peak, "seen": seen, **dataclasses.asdict(parts)}
 

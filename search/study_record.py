@@ -101,6 +101,12 @@ def changed_file(stored: Mapping[str, str], found: Mapping[str, str]) -> str | N
     return None
 
 
+def same_rounds(stored: Facts, found: Facts) -> bool:
+    """Return whether two studies give a trial the same rounds, in the same shapes."""
+    budgets = [dataclasses.replace(facts.budget, notes=()) for facts in (stored, found)]
+    return budgets[0] == budgets[1] and stored.geometry == found.geometry
+
+
 def compare_facts(stored: Facts, found: Facts) -> tuple[str, ...]:
     """Return in words what another machine or build changes; raise where the study cannot go on with it.
 

@@ -57,6 +57,9 @@ class Budget:
     """Rounds after which a trial is evaluated, ascending; the last is its last round."""
     notes: tuple[str, ...] = ()
     """Sentences on what was lowered to fit the data."""
+    even_lengths: bool = False
+    """Whether every stretch of the training examples has short and long ones in the data's shares; a study of
+    before reads them as they were shuffled."""
 
     @property
     def examples(self) -> int:
@@ -87,6 +90,7 @@ def plan_budget(
     examples: int | None = None,
     eval_examples: int | None = None,
     rungs: tuple[int, ...] = RUNGS,
+    even_lengths: bool = True,
 ) -> Budget:
     """Return what every trial of a study is given.
 
@@ -101,6 +105,7 @@ def plan_budget(
         examples: training examples of a whole trial, as the user wants them.
         eval_examples: validation examples of the final evaluation, as the user wants them.
         rungs: rounds after which a trial is evaluated.
+        even_lengths: whether short and long examples are spread evenly over a trial.
 
     Raises:
         BudgetError: batch sizes do not go together, or the data or the examples are too few.
@@ -131,6 +136,7 @@ def plan_budget(
         final_eval_examples=final,
         rungs=rungs,
         notes=(*notes, *eval_notes),
+        even_lengths=even_lengths,
     )
 
 

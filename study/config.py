@@ -147,6 +147,8 @@ class ObjectiveConfig:
     """How a trial of full length ends, which is then evaluated after each round; None for all others."""
     metric: MetricName = "loss"
     """What the best trial is selected by; what it takes is measured of trials that complete."""
+    even_lengths: bool = True
+    """As of ``Budget``; a study keeps what it was made with."""
     plain: PlainMethod | None = None
     """Train plainly and without adapters, to be measured against; None: in a pack, as the study does."""
     geometry: Geometry | None = None

@@ -170,6 +170,8 @@ class StudyConfig:
         values.pop("default_name", None)
         # Not the user's choice: where other rules give other tokens, the data's fingerprint tells.
         del values["objective"]["data"]["rules"]
+        # Nor this: a study goes on as it was made.
+        del values["objective"]["even_lengths"]
         listed = values.pop("stage", None)
         values["objective"]["data"].pop("more", None)
         words = _leaves(values)
@@ -206,8 +208,8 @@ def _files_in_words(data: DataConfig) -> str:
 
 
 def _with_rules(objective: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stored objective with the rules that records were read by before these were counted."""
-    return {**objective, "data": {"rules": 1, **objective["data"]}}
+    """Return a stored objective with what its data were read by before that was said."""
+    return {"even_lengths": False, **objective, "data": {"rules": 1, **objective["data"]}}
 
 
 def _leaves(value: Any, name: str = "") -> dict[str, str]:

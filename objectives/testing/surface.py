@@ -102,6 +102,7 @@ def make_facts(
         examples=config.examples,
         eval_examples=config.eval_examples,
         rungs=RUNGS if config.stopping is None else EVERY_ROUND,
+        even_lengths=config.even_lengths,
     )
     size = budget.final_eval_examples
     base_losses = example_losses(surface, None, 0, "", size)

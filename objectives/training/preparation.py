@@ -40,7 +40,7 @@ from .recomputing import recompute_activations
 from .room import SLOTS_GPU, measured, predicted, takes_twice, with_process
 from .selfcheck import check_pack
 from .speed import measure_speed
-from .stream import LENGTH_MULTIPLE, LENGTH_MULTIPLE_CPU, micro_step_lengths
+from .stream import LENGTH_MULTIPLE, LENGTH_MULTIPLE_CPU, Stream, micro_step_lengths
 from .targets import features, resolve_targets, selects
 from .trial_budget import budget_of
 
@@ -114,6 +114,8 @@ def prepare(config: ObjectiveConfig) -> Prepared:
     demand = demand_of(base, geometry, budget, data, dropout=config.dropout)
     pass_tokens = PASS_TOKENS[base.device.type] if config.pass_tokens is None else config.pass_tokens
     held = predicted(demand, pass_tokens, available)
+    # Of the study's own seed: for others the padded lengths need not be long enough.
+    order = Stream(data.train.lengths, budget, config.seed).round(0)
     process = 0
     if base.device.type == "cpu":
         # Interpreter, libraries and data; the weights are counted by themselves.
@@ -121,7 +123,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         held = with_process(held, process, before)
     meter = meter_of(base.device)
     if meter is not None and config.slots is None:
-        seen = measure(base, geometry, data, budget, eval_sets, meter, dropout=config.dropout)
+        seen = measure(base, geometry, data, order, eval_sets, meter, dropout=config.dropout)
         held = measured(held, seen, demand, pass_tokens)
     slots = config.slots or max(1, min(held.slots_max, SLOTS_CPU if base.device.type == "cpu" else SLOTS_GPU))
     if config.pass_tokens is None:
@@ -142,7 +144,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
             # What one worker's process took, another's on the same processor takes; a GPU is another card.
             if known is not None and base.device.type == "cpu":
                 return known
-            return measure_speed(pack, data, budget, geometry, pass_tokens, known, brief=brief)
+            return measure_speed(pack, data, order, geometry, pass_tokens, known, brief=brief)
 
         fixed = config.slots is not None
         return _attempt(base, geometry, trials, rate, fixed=fixed, replay=replay)
@@ -154,7 +156,7 @@ def prepare(config: ObjectiveConfig) -> Prepared:
         slots //= 2
     pack, rows_per_second = made
     if base.device.type == "cuda" and known is None and not rates:
-        rates[1] = measure_speed(pack, data, budget, geometry, pass_tokens, trials=1, brief=True)
+        rates[1] = measure_speed(pack, data, order, geometry, pass_tokens, trials=1, brief=True)
     rates = {trials: rate for trials, rate in rates.items() if trials < pack.slots}
     final = eval_sets[budget.final_eval_examples]
     if found is None:

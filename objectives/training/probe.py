@@ -11,7 +11,6 @@ from typing import Protocol
 
 import torch
 
-from ...study.budget import Budget
 from ...study.facts import Geometry
 from ..data.dataset import TokenizedData
 from ..out_of_memory import ran_out_of_memory
@@ -22,7 +21,7 @@ from .model import BaseModel
 from .optimizer import Step, adamw
 from .pack import Pack
 from .quantized import weight_bytes
-from .stream import Stream
+from .stream import Indices
 from .update import Dropout
 
 
@@ -87,19 +86,22 @@ def measure(
     base: BaseModel,
     geometry: Geometry,
     data: TokenizedData,
-    budget: Budget,
+    order: Indices,
     eval_sets: dict[int, EvalSet],
     meter: Meter,
     *,
     dropout: bool = True,
 ) -> Footprint:
-    """Live the heaviest moments with one slot, then with two; raises where not even one fits."""
+    """Live the heaviest moments with one slot, then with two; raises where not even one fits.
+
+    ``order`` is ``[micro_steps, m]`` the examples of one round.
+    """
 
     def peak(slots: int) -> int:
         meter.reset()
         pack = Pack(base, geometry, slots)
         try:
-            live(pack, geometry, data, budget, eval_sets, pass_tokens=0, dropout=dropout)
+            live(pack, geometry, data, order, eval_sets, pass_tokens=0, dropout=dropout)
             return meter.peak()
         finally:
             pack.close()
@@ -120,7 +122,7 @@ def live(
     pack: Pack,
     geometry: Geometry,
     data: TokenizedData,
-    budget: Budget,
+    order: Indices,
     eval_sets: dict[int, EvalSet],
     *,
     pass_tokens: int,
@@ -128,16 +130,16 @@ def live(
 ) -> None:
     """Live a study's heaviest moments with all slots: its longest micro-step, a step, its longest evaluation.
 
-    Slots go through the base model in groups, as in a session.
+    Slots go through the base model in groups, as in a session. ``order`` is as of ``measure``.
     """
     pack.fill()
     slots, device = pack.slots, pack.params.device
     micro_step = longest_micro_step(geometry)
-    chosen = Stream(data.train.lengths, budget, 0).round(0)[micro_step]
+    chosen = order[micro_step]
     # Dropout keeps a copy of what each layer is given.
     own = Dropout(p=0.1, seed=0, position=0) if dropout else None
     length = geometry.micro_step_lengths[micro_step]
-    for rows in groups(slots, budget.micro_batch * length, pass_tokens):
+    for rows in groups(slots, len(chosen) * length, pass_tokens):
         trials = rows.stop - rows.start
         batch = collate(data.train, [chosen] * trials, length, device)
         pack.accumulate(batch, [own] * trials, rows)

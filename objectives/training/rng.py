@@ -28,12 +28,32 @@ def permutation(length: int, seed: int) -> npt.NDArray[np.int64]:
     Positions are ranked by SplitMix64 (Steele et al., 2014) of their number; NumPy's own shuffles
     may change between releases, and a resumed trial must read the data in its old order.
     """
+    return np.argsort(_splitmix64(np.arange(length, dtype=np.uint64), seed), kind="stable").astype(np.int64)
+
+
+def spread_out(length: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return ``[length]`` a shuffled ``0 … length - 1`` of which every stretch lies evenly over the whole.
+
+    Of any n that follow each other, each n-th part of the numbers has about one. It is van der Corput's
+    sequence, whose points are its positions' bits reversed, scrambled as by Owen (1995): whether a bit is
+    flipped hangs on the bits above it alone.
+    """
+    one, points = np.uint64(1), np.zeros(1, dtype=np.uint64)
+    while len(points) < length:
+        above = np.arange(len(points), dtype=np.uint64)
+        flip = _splitmix64(above, derive_seed("flip", seed, len(points))) >> np.uint64(63)
+        half = points << one
+        points = np.concatenate([half | flip, half | (flip ^ one)])
+    return np.argsort(np.argsort(points[:length]))
+
+
+def _splitmix64(numbers: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
+    """Return 64 random bits for each number from 0."""
     with np.errstate(over="ignore"):
-        z = np.arange(1, length + 1, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(seed)
+        z = (numbers + np.uint64(1)) * np.uint64(_GOLDEN) + np.uint64(seed)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return np.argsort(z, kind="stable").astype(np.int64)
+        return z ^ (z >> np.uint64(31))
 
 
 def initial_a(seed: int, layer: str, rank: int, in_features: int) -> torch.Tensor:

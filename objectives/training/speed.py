@@ -10,7 +10,6 @@ from __future__ import annotations
 import statistics
 import time
 
-from ...study.budget import Budget
 from ...study.facts import Geometry
 from ..data.dataset import TokenizedData
 from .batches import collate
@@ -18,7 +17,7 @@ from .groups import groups
 from .pack import Pack
 from .probe import longest_micro_step
 from .replay import SEEN
-from .stream import Stream
+from .stream import Indices
 
 LONG_ENOUGH = 0.5
 """Seconds of one trial's micro-step past which it alone tells a CPU's speed: little of it is warming up."""
@@ -29,7 +28,7 @@ BUSY = 0.05
 def measure_speed(
     pack: Pack,
     data: TokenizedData,
-    budget: Budget,
+    order: Indices,
     geometry: Geometry,
     pass_tokens: int,
     known: float | None = None,
@@ -41,13 +40,12 @@ def measure_speed(
 
     Measured on three micro-steps of middling length after the longest, which warms up, or on one where it is
     to be ``brief``; on a CPU by as few trials as tell. Where the speed is ``known``, only what may run out of
-    memory is tried.
+    memory is tried. ``order`` is ``[micro_steps, m]`` the examples of one round.
     """
     trials = trials or pack.slots
     device = pack.params.device
-    order = Stream(data.train.lengths, budget, 0).round(0)
     lengths = geometry.micro_step_lengths
-    micro_steps = sorted(range(budget.micro_steps), key=lambda micro_step: lengths[micro_step])
+    micro_steps = sorted(range(len(order)), key=lambda micro_step: lengths[micro_step])
     longest = longest_micro_step(geometry)
     chosen = [micro_steps[len(micro_steps) * share // 4] for share in ((2,) if brief else (1, 2, 3))]
 
@@ -56,7 +54,7 @@ def measure_speed(
         started = time.perf_counter()
         for micro_step in numbers:
             length = lengths[micro_step]
-            for rows in groups(trials, budget.micro_batch * length, pass_tokens):
+            for rows in groups(trials, order.shape[1] * length, pass_tokens):
                 together = rows.stop - rows.start
                 batch = collate(data.train, [order[micro_step]] * together, length, device)
                 losses = pack.accumulate(batch, [None] * together, rows)
@@ -67,17 +65,17 @@ def measure_speed(
         if device.type == "cpu":
             alone = train(1, longest)
             if alone > LONG_ENOUGH:
-                return budget.micro_batch / alone * lengths[longest] / statistics.mean(lengths)
+                return order.shape[1] / alone * lengths[longest] / statistics.mean(lengths)
             if alone > BUSY:
                 two = min(2, trials)
-                return two * budget.micro_batch / train(two, chosen[len(chosen) // 2])
+                return two * order.shape[1] / train(two, chosen[len(chosen) // 2])
         train(trials, longest)
         if pack.replays is not None:  # as fast as it will be once its shapes have come a few times
             # What is recorded is compared with what was run, and zeros would hide an adapter's part of it.
             pack.params.normal_(std=0.02)
             pack.scales.fill_(1.0)
             train(trials, *chosen * (SEEN + 1))
-        return len(chosen) * trials * budget.micro_batch / train(trials, *chosen)
+        return len(chosen) * trials * order.shape[1] / train(trials, *chosen)
 
     if known is None:
         speed = measure()

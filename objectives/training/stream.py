@@ -1,7 +1,10 @@
 """The order in which every trial of a seed reads the training examples.
 
-An epoch is a permutation of the data, the epochs follow each other without a gap, and the whole is
-cut into rounds. Inside a round the examples are ranked by length and taken m at a time, so that a
+An epoch is a permutation of the data in which every stretch has short and long examples in the data's
+shares, so that each round's examples are about as long as any other's: what is padded to the longest of
+all rounds is padded little. It hangs on the data and the seed alone, so a trial that goes on to a greater
+length reads on where it was. The epochs follow each other without a gap, and the whole is cut into
+rounds. Inside a round the examples are ranked by length and taken m at a time, so that a
 micro-step holds examples of like length; the micro-steps are visited in one fixed shuffled order. The
 padded length of a micro-step belongs to its rank, never to the examples in it, so trials that stand at
 different rounds can still share one forward pass. Knows nothing of tokens, models or trials.
@@ -14,7 +17,7 @@ import numpy.typing as npt
 
 from ...study.budget import ROUNDS, Budget
 from ...study.stage import SEEDS_COVERED
-from .rng import derive_seed, permutation
+from .rng import derive_seed, permutation, spread_out
 
 LENGTH_MULTIPLE = 8
 """Of a padded length, in tokens. A GPU multiplies by tiles, and the fewer lengths there are, the fewer passes
@@ -40,6 +43,7 @@ class Stream:
         self._lengths = np.asarray(lengths)
         self._budget = budget
         self._seed = seed
+        self._epochs: dict[int, Indices] = {}
         self._visit = permutation(budget.micro_steps, derive_seed("visit", budget.micro_steps))
 
     def round(self, index: int) -> Indices:
@@ -52,15 +56,21 @@ class Stream:
         positions = np.arange(index * size, (index + 1) * size)
         epochs = positions // count
         examples = np.concatenate(
-            [
-                permutation(count, derive_seed("epoch", self._seed, int(epoch)))[
-                    positions[epochs == epoch] % count
-                ]
-                for epoch in np.unique(epochs)
-            ]
+            [self._epoch(int(epoch))[positions[epochs == epoch] % count] for epoch in np.unique(epochs)]
         )
         order = np.lexsort((np.arange(size), self._lengths[examples]))
         return examples[order].reshape(self._budget.micro_steps, self._budget.micro_batch)
+
+    def _epoch(self, epoch: int) -> Indices:
+        """Return ``[n]`` every example once, in the order of reading."""
+        if epoch not in self._epochs:
+            count, seed = len(self._lengths), derive_seed("epoch", self._seed, epoch)
+            order = permutation(count, seed)
+            if self._budget.even_lengths:
+                by_length = order[np.argsort(self._lengths[order], kind="stable")]
+                order = by_length[spread_out(count, seed)]
+            self._epochs[epoch] = order
+        return self._epochs[epoch]
 
 
 def micro_step_lengths(

@@ -35,6 +35,7 @@ def budget_of(
             examples=config.examples,
             eval_examples=config.eval_examples,
             rungs=RUNGS if config.stopping is None else EVERY_ROUND,
+            even_lengths=config.even_lengths,
         )
     except BudgetError as error:
         if first is None:

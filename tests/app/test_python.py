@@ -1,5 +1,6 @@
 """The functions that a notebook calls: the documented example runs, and the calling process is left alone."""
 
+import dataclasses
 import logging
 import os
 import re
@@ -12,7 +13,8 @@ import optuna
 import pytest
 from fake_processes import Worker
 from loratune import app
-from loratune.app import searching, workers
+from loratune.app import preparing, searching, workers
+from loratune.app.request import make_config
 from loratune.errors import StorageError, UsageError
 from loratune.search.interrupt import StopSignal
 from loratune.storage.store import Store
@@ -93,6 +95,23 @@ def test_a_study_is_begun_ended_and_gone_on_with_and_nothing_is_printed(capsys):
     assert app.export(anyway=True).text
     assert process() == before
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_same_call_goes_on_with_a_study_of_a_version_before(monkeypatch):
+    def of_before(request, base):
+        config = make_config(request, base)
+        return dataclasses.replace(
+            config, objective=dataclasses.replace(config.objective, even_lengths=False)
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setattr(preparing, "make_config", of_before)
+        app.start(app.SearchOptions(trials=2))
+    done = app.start(app.SearchOptions(trials=4))
+    assert (done.study, sum(done.ended.counts.values())) == ("demo", 4)
+    with Store.open("tune.db", mode="read") as store:
+        study = store.study("demo")
+    assert study.config.objective.even_lengths is study.facts.budget.even_lengths is False
 
 
 def test_what_an_export_tells_says_by_its_kind_that_it_warns(monkeypatch):

@@ -59,6 +59,16 @@ def test_a_study_stored_before_rules_were_counted_keeps_the_first(bench, config:
     assert read.differences(config) == ()
 
 
+def test_a_study_of_before_goes_on_in_the_order_that_it_began_with(bench, config: StudyConfig) -> None:
+    stored, facts = config.to_json(), bench.facts(config).to_json()
+    assert facts["budget"].pop("even_lengths") is stored["objective"].pop("even_lengths") is True
+    read = StudyConfig.from_json(stored)
+    assert read.objective.even_lengths is False
+    assert Facts.from_json(facts).budget == bench.facts(read).budget
+    # The same choices today: the order was never the user's.
+    assert read.differences(config) == config.differences(read) == ()
+
+
 def test_columns_are_of_a_study_s_identity(bench, config: StudyConfig) -> None:
     data = dataclasses.replace(config.objective.data, columns=("prompt=a", "completion=b"))
     other = dataclasses.replace(config, objective=dataclasses.replace(config.objective, data=data))

@@ -10,6 +10,7 @@ import pytest
 from loratune.objectives.training import speed
 from loratune.objectives.training.pack import Pack
 from loratune.objectives.training.preparation import Prepared, prepare
+from loratune.objectives.training.stream import Stream
 from trained_trials import make_config
 
 
@@ -34,6 +35,7 @@ def test_the_longer_a_micro_step_takes_the_fewer_trials_say_how_fast_it_is(
     time, lengths, tried = [0.0], [], []
     real = Pack.accumulate
     geometry, budget = prepared.facts.geometry, prepared.facts.budget
+    order = Stream(prepared.data.train.lengths, budget, 0).round(0)
 
     def takes(pack: Pack, batch: Any, dropout: Any, rows: Any) -> Any:
         time[0] += seconds
@@ -43,7 +45,7 @@ def test_the_longer_a_micro_step_takes_the_fewer_trials_say_how_fast_it_is(
 
     monkeypatch.setattr(Pack, "accumulate", takes)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: time[0])
-    found = speed.measure_speed(prepared.pack, prepared.data, budget, geometry, 0, known)
+    found = speed.measure_speed(prepared.pack, prepared.data, order, geometry, 0, known)
     assert tried == trials
     assert lengths[0] == max(geometry.micro_step_lengths)
     assert prepared.pack.active == 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loratune.objectives.training.rng import derive_seed, dropout_mask, initial_a, permutation
+from loratune.objectives.training.rng import derive_seed, dropout_mask, initial_a, permutation, spread_out
 from loratune.objectives.training.stream import SEEDS_COVERED, Stream, micro_step_lengths
 from loratune.study.budget import ROUNDS, Budget
 
 
-def make_budget(micro_batch: int, micro_steps: int) -> Budget:
+def make_budget(micro_batch: int, micro_steps: int, *, even_lengths: bool = True) -> Budget:
     round_examples = micro_batch * micro_steps
     return Budget(
         micro_batch=micro_batch,
@@ -18,6 +18,7 @@ def make_budget(micro_batch: int, micro_steps: int) -> Budget:
         batch_sizes=(micro_batch, round_examples),
         eval_examples=1,
         final_eval_examples=1,
+        even_lengths=even_lengths,
     )
 
 
@@ -26,14 +27,16 @@ cases = st.tuples(
     st.integers(1, 4),
     st.integers(1, 12),
     st.integers(0, 2**40),
+    st.booleans(),
 )
 
 
 @given(cases)
 @settings(max_examples=60, deadline=None)
 def test_every_example_comes_exactly_once_an_epoch(case) -> None:
-    lengths, micro_batch, micro_steps, seed = case
-    stream = Stream(np.array(lengths), make_budget(micro_batch, micro_steps), seed)
+    lengths, micro_batch, micro_steps, seed, even = case
+    budget = make_budget(micro_batch, micro_steps, even_lengths=even)
+    stream = Stream(np.array(lengths), budget, seed)
     read = np.concatenate([stream.round(index).reshape(-1) for index in range(ROUNDS)])
     count = len(lengths)
     # Inside a round the order is by rank, so an epoch is compared where it begins and ends with one.
@@ -47,8 +50,8 @@ def test_every_example_comes_exactly_once_an_epoch(case) -> None:
 @given(cases)
 @settings(max_examples=40, deadline=None)
 def test_a_micro_step_is_long_enough_for_every_example_that_any_covered_seed_puts_there(case) -> None:
-    lengths, micro_batch, micro_steps, seed = case
-    budget = make_budget(micro_batch, micro_steps)
+    lengths, micro_batch, micro_steps, seed, even = case
+    budget = make_budget(micro_batch, micro_steps, even_lengths=even)
     padded = np.array(micro_step_lengths(np.array(lengths), budget, seed))
     assert (padded % 8 == 0).all()
     closer = np.array(micro_step_lengths(np.array(lengths), budget, seed, 4))
@@ -77,6 +80,49 @@ def test_two_seeds_read_the_data_in_two_orders_and_one_seed_in_one() -> None:
     assert (first != other).any()
 
 
+def long_tailed(count: int) -> np.ndarray:
+    """Lengths as instructions and their answers have them: most are short, a few are long."""
+    return np.minimum(1024, 20 + np.random.default_rng(0).lognormal(4.2, 0.8, count)).astype(np.int64)
+
+
+def test_every_round_has_as_many_long_examples_as_any_other() -> None:
+    lengths = long_tailed(5000)
+    long = lengths >= np.quantile(lengths, 0.9)
+
+    def counts(*, even: bool) -> list[int]:
+        stream = Stream(lengths, make_budget(4, 25, even_lengths=even), seed=1)
+        return [int(long[stream.round(index)].sum()) for index in range(ROUNDS)]
+
+    assert all(9 <= count <= 11 for count in counts(even=True))
+    assert np.ptp(counts(even=False)) > 2
+
+
+def test_rounds_that_are_alike_are_padded_less() -> None:
+    lengths = long_tailed(5000)
+
+    def real(*, even: bool) -> float:
+        budget = make_budget(4, 24, even_lengths=even)
+        stream = Stream(lengths, budget, seed=0)
+        read = sum(int(lengths[stream.round(index)].sum()) for index in range(ROUNDS))
+        return read / (4 * ROUNDS * sum(micro_step_lengths(lengths, budget, 0)))
+
+    assert real(even=True) > real(even=False) + 0.08
+
+
+@given(st.integers(0, 2**40), st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_a_trial_that_goes_on_at_a_greater_length_reads_on_where_it_was(seed: int, times: int) -> None:
+    lengths = long_tailed(301)
+    short, long = (Stream(lengths, make_budget(2, 6 * size), seed) for size in (1, times))
+    before = np.concatenate([short.round(index).reshape(-1) for index in range(times)])
+    assert sorted(before.tolist()) == sorted(long.round(0).reshape(-1).tolist())
+
+
+def test_a_study_of_before_reads_its_data_as_it_did() -> None:
+    stream = Stream(np.arange(1, 11), make_budget(2, 2, even_lengths=False), seed=5)
+    assert stream.round(1).tolist() == [[3, 4], [7, 8]]
+
+
 def splitmix64(state: int) -> int:
     """The generator's published steps in Python's whole numbers (Steele et al., 2014)."""
     z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
@@ -93,6 +139,25 @@ def test_a_permutation_ranks_positions_by_splitmix64(length: int, seed: int) -> 
 def test_a_permutation_is_the_same_for_ever() -> None:
     assert permutation(10, 7).tolist() == [1, 8, 5, 7, 0, 9, 4, 6, 3, 2]
     assert derive_seed("epoch", 0, 1) == derive_seed("epoch", "0", 1) != derive_seed("epoch", 1, 0)
+
+
+@given(st.integers(0, 500), st.integers(0, 2**63 - 1))
+def test_what_is_spread_out_holds_every_number_once_and_every_stretch_some_of_each_part(
+    length: int, seed: int
+) -> None:
+    found = spread_out(length, seed)
+    assert sorted(found.tolist()) == list(range(length))
+    for size in (8, 24):
+        for start in range(0, length - size + 1, size):
+            parts = np.bincount(found[start : start + size] * 4 // length, minlength=4)
+            assert (abs(parts - size / 4) <= 2).all(), parts
+
+
+def test_what_is_spread_out_is_the_same_for_ever_and_another_for_each_seed() -> None:
+    assert spread_out(10, 7).tolist() == [0, 6, 4, 8, 2, 7, 3, 9, 1, 5]
+    assert (spread_out(400, 7) != spread_out(400, 8)).mean() > 0.9
+    firsts = np.array([spread_out(64, seed)[0] for seed in range(640)])
+    assert np.bincount(firsts, minlength=64).max() < 30
 
 
 @given(st.integers(0, 500), st.integers(0, 2**63 - 1))
