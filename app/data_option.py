@@ -23,9 +23,9 @@ class GivenFile:
     path: str
     """Where it lies."""
     format: str | None = None
-    """Its own layout; None: that of all."""
+    """Its own layout; None: that of all, or where it says its columns, the one that these are of."""
     columns: str | Mapping[str, Any] | None = None
-    """What its own columns are; None: as for all."""
+    """What its own columns are; None: as for all, or where it says its layout, as they are called there."""
 
 
 Given = str | tuple[str | GivenFile, ...]
@@ -72,6 +72,10 @@ def _one(item: Any) -> str | GivenFile:
     columns, layout = item.get("columns"), item.get("format")
     if not isinstance(columns, str | Mapping | None):
         raise ValueError(f"has {shown(columns)} for columns, which is no mapping of roles to columns")
+    for role, named in columns.items() if isinstance(columns, Mapping) else ():
+        several = named if isinstance(named, list) else [named]
+        if not isinstance(role, str) or not all(isinstance(one, str) for one in several):
+            raise ValueError(f"has {shown(role)}: {shown(named)} for columns; each is the text of a name")
     if not isinstance(layout, str | None):
         raise ValueError(f"has {shown(layout)} for a format")
     return GivenFile(path=_path(item.get("path")), format=layout, columns=columns)

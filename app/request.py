@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ..demo import data_path, model_path
-from ..errors import SpaceError, UsageError, shown
+from ..errors import DataError, SpaceError, UsageError, shown
 from ..metrics.installed import check_installed
 from ..objectives.data.columns import parse_columns
 from ..objectives.size import count_parameters
@@ -313,27 +313,28 @@ def _data(search: SearchOptions) -> DataConfig:
 
 
 def _file(given: GivenFile, search: SearchOptions) -> DataFile:
-    """Return a file to train on; what it does not say of itself holds for all."""
+    """Return a file to train on; one that says nothing of itself is read as all are."""
     own = given.format is not None or given.columns is not None
     columns = given.columns if own else search.columns
+    try:
+        read = None if columns is None else parse_columns(columns)
+    except DataError as error:
+        raise DataError(f"{given.path}: {error}" if own else str(error)) from None
     return DataFile(
         path=_whole_path("data", given.path),
         format=(given.format or "auto") if own else search.format,
-        columns=None if columns is None else parse_columns(columns),
+        columns=read,
     )
 
 
 def _check_once(config: DataConfig) -> None:
     """Raise ``UsageError`` where one of several files is given twice, which would add nothing."""
     seen: set[str] = set()
-    for path in (*(one.path for one in config.train_files), config.validation, config.test):
-        if path in seen and config.more:
-            raise UsageError(
-                f"--data: {shown(path)} is given twice, and repeats of a record are left out; give each "
-                "file once"
-            )
-        if path is not None:
-            seen.add(path)
+    for part, one in config.files if config.more else ():
+        if one.path in seen:
+            name = "data" if part == "train" else part
+            raise UsageError(f"--{name}: {shown(one.path)} is given twice; give each file once")
+        seen.add(one.path)
 
 
 def _mapping(text: str) -> dict[str, Any]:

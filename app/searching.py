@@ -126,9 +126,11 @@ def start(
                 )
                 prepared = dataclasses.replace(prepared, config=learned.config)
                 study = make_study(store, request, prepared)
+                # A study that an earlier version made keeps its own shapes and order of the data.
+                fits = same_rounds(study.facts, prepared.facts)
                 planned = Plan(
                     config=prepared.config,
-                    facts=prepared.facts,
+                    facts=prepared.facts if fits else study.facts,
                     trials=study.trials,
                     workers=workers,
                     earlier=learned.words,
@@ -139,8 +141,6 @@ def start(
                     if not request.run.take_over:
                         store.check_free(study.name)  # another search may have been quicker
                     settle((prepared.worker, *early.all), folder, store.artifacts)
-                    # A study that an earlier version made keeps its own shapes and order of the data.
-                    fits = same_rounds(study.facts, prepared.facts)
                     if not fits:
                         prepared.worker.close()
                     ended = run_study(

@@ -101,8 +101,9 @@ def _warmup_ratio(run: TrainerRun, search: SearchOptions, flags: Collection[str]
         return run.warmup_ratio
     steps = run.max_steps
     if steps is None:
-        if run.packed or search.data is None or "data" in flags:
-            why = "where records are packed" if run.packed else "with --data"
+        if run.packed or run.mixed or search.data is None or "data" in flags:
+            how = "records are packed" if run.packed else "data sets are mixed"
+            why = f"where {how}" if run.packed or run.mixed else "with --data"
             raise UsageError(
                 f"warmup_steps: of how many steps {run.warmup_steps} are is not known {why}; give "
                 "warmup_ratio"

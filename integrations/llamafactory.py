@@ -107,7 +107,7 @@ def llamafactory(handed: Handover, folder: Path) -> LlamaFactoryExport:
     }
     run, share = run_of_split(handed)
     if data.validation:
-        held = dataclasses.replace(data.train_files[0], path=data.validation)
+        held = dict(data.files)["validation"]
         datasets[f"{name}_validation"] = _entry(handed, held, handed.formats[0])
         held_out: dict[str, Any] = {"eval_dataset": f"{name}_validation"}
     else:

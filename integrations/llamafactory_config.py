@@ -99,6 +99,8 @@ class TrainerRun:
     """Records that it takes of each data set at most; None for all."""
     packed: bool
     """Whether several records are one example there."""
+    mixed: bool
+    """Whether data sets are mixed there, so that some records come more than once or never."""
     notes: tuple[str, ...]
     """What is otherwise here than there, in clauses."""
 
@@ -122,9 +124,11 @@ def read_run(content: Mapping[str, Any], path: Path, flags: Collection[str] = ()
     notes: list[str] = []
     samples = _whole(given, "max_samples", 0) or None
     most: tuple[int | None, ...] = ()
+    mixed = False
     if "data" not in flags:
         found = data_sets({**given, "eval_dataset": None} if "validation" in flags else given, path)
         options |= found.options
+        mixed = found.mixed
         notes += found.notes
         most = tuple(
             min((one for one in (samples, records) if one is not None), default=None)
@@ -157,6 +161,7 @@ def read_run(content: Mapping[str, Any], path: Path, flags: Collection[str] = ()
         held_out=held_out,
         most=most,
         packed=packed,
+        mixed=mixed,
         notes=tuple(notes),
     )
 

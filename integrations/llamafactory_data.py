@@ -62,6 +62,8 @@ class DataSets:
     files by itself where they are not read alike."""
     records: tuple[int | None, ...]
     """Records that are taken of each file to train on at most; None for all."""
+    mixed: bool
+    """Whether several are mixed there, so that some records come more than once or never."""
     notes: tuple[str, ...]
     """What is otherwise here than there, in clauses."""
 
@@ -99,7 +101,10 @@ def data_sets(given: Mapping[str, Any], path: Path) -> DataSets:
             f"the data sets are joined one after the other, each record once, not mixed by {shown(strategy)}"
         )
     return DataSets(
-        options=options, records=tuple(one.records for one in trained), notes=tuple(dict.fromkeys(notes))
+        options=options,
+        records=tuple(one.records for one in trained),
+        mixed=len(trained) > 1 and strategy != "concat",
+        notes=tuple(notes),
     )
 
 

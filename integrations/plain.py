@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from ..spaces.arguments import scheduler_arguments
-from ..study.config import DataFile
 from ..study.handover import Handover, provenance
 from ..whole_files import check_free, write_text
 from .exporter import Export
@@ -34,10 +33,10 @@ def configuration(handed: Handover) -> dict[str, Any]:
             **({} if model.quantization_bit is None else {"quantization_bit": model.quantization_bit}),
         },
         "data": {
-            "train": data.train if not data.more else [_file(one) for one in data.train_files],
+            "train": data.train if not data.more else _files(handed),
             "validation": data.validation,
             "test": data.test,
-            "format": handed.data.format,
+            **({} if data.more else {"format": handed.data.format}),
             **({"columns": list(data.columns)} if data.columns and not data.more else {}),
             "template": handed.data.template,
             "cutoff_len": handed.data.cutoff_len,
@@ -59,9 +58,12 @@ def configuration(handed: Handover) -> dict[str, Any]:
     }
 
 
-def _file(one: DataFile) -> str | dict[str, Any]:
-    """Return one of several files to train on: its path, with its columns where these were said."""
-    return {"path": one.path, "columns": list(one.columns)} if one.columns else one.path
+def _files(handed: Handover) -> list[dict[str, Any]]:
+    """Return several files to train on, each with its format, and its columns where these were said."""
+    return [
+        {"path": one.path, "format": kind, **({"columns": list(one.columns)} if one.columns else {})}
+        for one, kind in zip(handed.objective.data.train_files, handed.formats, strict=True)
+    ]
 
 
 def export_yaml(handed: Handover) -> str:

@@ -50,7 +50,7 @@ def export(handed: Handover, path: Path, force: bool = False) -> Export:
 def trl(handed: Handover) -> str:
     """Return the YAML of a trial with its comments."""
     run, share = run_of_split(handed)
-    data, columns = _data(handed)
+    data, chat = _data(handed)
     arguments: dict[str, Any] = {
         "model_name_or_path": handed.model_name,
         **({"model_revision": handed.revision} if handed.revision else {}),
@@ -71,7 +71,7 @@ def trl(handed: Handover) -> str:
     }
     if share is None:
         arguments["eval_strategy"] = "no"
-    sentences = (*provenance(handed, run), *_notes(handed, columns))
+    sentences = (*provenance(handed, run), *_notes(handed, chat=chat))
     return comments(sentences) + dump_yaml(arguments)
 
 
@@ -89,8 +89,8 @@ def _lora(handed: Handover) -> dict[str, Any]:
     }
 
 
-def _data(handed: Handover) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return how TRL reads the files to train on, and their columns with a value of each."""
+def _data(handed: Handover) -> tuple[dict[str, Any], bool]:
+    """Return how TRL reads the files to train on, and whether it reads them as conversations."""
     given, kind = handed.objective.data, handed.data.format
     fields = FIELDS_OF.get(kind)
     if len(set(handed.formats)) > 1:
@@ -106,14 +106,16 @@ def _data(handed: Handover) -> tuple[dict[str, Any], dict[str, Any]]:
     read = [_fields(handed, one, fields, kind) for one in given.train_files]
     fields = read[0]
     if len(set(read)) > 1:
+        other = next(one for one, own in zip(given.train_files, read, strict=True) if own != fields)
         raise ReportError(
-            f"{given.more[0].path}: TRL joins files whose columns have the same names, here "
+            f"{other.path}: TRL joins files whose columns have the same names, here "
             f"{' and '.join(repr(name) for (name,) in dict.fromkeys(read))}; rename them, or use "
             "--format llamafactory"
         )
     files = [Path(one.path).expanduser() for one in given.train_files]
+    seen = [columns_of(path, given.encoding) for path in files]
     # Of several files those columns alone, since they are joined only where all have the same.
-    alone = {"columns": list(fields)} if given.more else {}
+    alone = {"columns": [*fields, *_tools(files, seen, kind)]} if given.more else {}
     found: dict[str, Any] = {
         "datasets": [
             {"path": BUILDERS[path.suffix], "data_files": str(path.resolve()), **alone} for path in files
@@ -125,10 +127,36 @@ def _data(handed: Handover) -> tuple[dict[str, Any], dict[str, Any]]:
         found["assistant_only_loss"] = True
     else:
         found["completion_only_loss"] = True
-    columns: dict[str, Any] = {}
-    for path in files:
-        columns |= columns_of(path, given.encoding)
-    return found, columns
+    return found, kind == "messages" or _turns(files, seen)
+
+
+def _tools(files: list[Path], seen: list[dict[str, Any]], kind: str) -> list[str]:
+    """Return the column of tools where the files have one; raises ``ReportError`` where only some do."""
+    without = [path for path, columns in zip(files, seen, strict=True) if "tools" not in columns]
+    if kind == "text" or len(without) == len(files):
+        return []
+    if without:
+        raise ReportError(
+            f"{without[0]}: has no column 'tools', which another file has, and TRL joins files of the same "
+            "columns alone; add it, or use --format llamafactory"
+        )
+    return ["tools"]
+
+
+def _turns(files: list[Path], seen: list[dict[str, Any]]) -> bool:
+    """Return whether prompts are lists of turns; raises ``ReportError`` where only some files have such."""
+    known = {
+        path: isinstance(columns["prompt"], list)
+        for path, columns in zip(files, seen, strict=True)
+        if columns.get("prompt") is not None
+    }
+    if len(set(known.values())) > 1:
+        one = next(path for path, turns in known.items() if turns)
+        raise ReportError(
+            f"{one}: its prompts are lists of turns and those of another file are texts, which TRL does not "
+            "join; write all one way, or use --format llamafactory"
+        )
+    return True in known.values()
 
 
 def _fields(handed: Handover, file: DataFile, fields: tuple[str, ...], kind: str) -> tuple[str, ...]:
@@ -146,10 +174,9 @@ def _fields(handed: Handover, file: DataFile, fields: tuple[str, ...], kind: str
     return fields
 
 
-def _notes(handed: Handover, columns: dict[str, Any]) -> list[str]:
+def _notes(handed: Handover, *, chat: bool) -> list[str]:
     found = notes(handed, "TRL")
     template, params = handed.data.template, handed.trial.params
-    chat = handed.data.format == "messages" or isinstance(columns.get("prompt"), list)
     if handed.objective.data.validation:
         found.append(
             "TRL reads what is trained on alone here: the study's validation file is not given to it, and "

@@ -133,8 +133,6 @@ def study_facts(view: StudyView) -> StudyFacts:
     times = [point.finished_at for point in view.curve]
     times += [trial.finished_at for trial in view.trials if trial.finished_at is not None]
     data, geometry = view.objective.data, view.geometry
-    trained = (("train", one.path) for one in data.train_files)
-    files = (*trained, ("validation", data.validation), ("test", data.test))
     stage = view.study.config.stage
     return StudyFacts(
         stage=None if stage is None else stage.kind,
@@ -153,7 +151,7 @@ def study_facts(view: StudyView) -> StudyFacts:
         space=view.space.describe(),
         rows=tuple(_row(view, number, varied) for number in range(len(view.trials))),
         data=view.data,
-        data_files=tuple((name, file) for name, file in files if file),
+        data_files=tuple((part, one.path) for part, one in data.files),
         model=HeldModel(**vars(view.model), dtype=geometry.dtype, targets=geometry.targets),
         default_name=view.study.config.default_name,
         default_source=view.study.config.default_source,

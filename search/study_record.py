@@ -103,8 +103,12 @@ def changed_file(stored: Mapping[str, str], found: Mapping[str, str]) -> str | N
 
 def same_rounds(stored: Facts, found: Facts) -> bool:
     """Return whether two studies give a trial the same rounds, in the same shapes."""
-    budgets = [dataclasses.replace(facts.budget, notes=()) for facts in (stored, found)]
-    return budgets[0] == budgets[1] and stored.geometry == found.geometry
+    return _same_budget(stored, found) and stored.geometry == found.geometry
+
+
+def _same_budget(stored: Facts, found: Facts) -> bool:
+    one, other = (dataclasses.replace(facts.budget, notes=()) for facts in (stored, found))
+    return one == other
 
 
 def compare_facts(stored: Facts, found: Facts) -> tuple[str, ...]:
@@ -120,7 +124,7 @@ def compare_facts(stored: Facts, found: Facts) -> tuple[str, ...]:
             f"({stored.data.fingerprint[:12]}, now {found.data.fingerprint[:12]}); "
             "restore them, or begin a new study"
         )
-    if dataclasses.replace(stored.budget, notes=()) != dataclasses.replace(found.budget, notes=()):
+    if not _same_budget(stored, found):
         raise BudgetError(
             f"a trial's budget was {stored.budget.examples} examples when the study was made and would be "
             f"{found.budget.examples} now; begin a new study"

@@ -98,10 +98,19 @@ class DataConfig:
         return (DataFile(path=self.train, format=self.format, columns=self.columns), *self.more)
 
     @property
+    def files(self) -> tuple[tuple[str, DataFile], ...]:
+        """Every file with what it is for: ``train``, then ``validation`` and ``test``, read as the first."""
+        first, *more = self.train_files
+        held_out = (("validation", self.validation), ("test", self.test))
+        return (
+            *(("train", one) for one in (first, *more)),
+            *((part, dataclasses.replace(first, path=path)) for part, path in held_out if path is not None),
+        )
+
+    @property
     def names(self) -> dict[str, str]:
         """What each file is called in a message, by its path: with folders only where names are alike."""
-        paths = [one.path for one in self.train_files]
-        paths += [path for path in (self.validation, self.test) if path is not None]
+        paths = [one.path for _, one in self.files]
         if not self.more:
             return {path: Path(path).name for path in paths}
         return {path: _told_apart(path, paths) for path in paths}

@@ -201,9 +201,9 @@ def _files_in_words(data: DataConfig) -> str:
     """Return the files to train on in their order, with how the later ones are read where that was said."""
     words = [repr(data.train)]
     for one in data.more:
-        columns = "" if one.columns is None else ",".join(one.columns)
-        said = " ".join(part for part in (one.format, columns) if part not in ("auto", ""))
-        words.append(repr(one.path) + (f" as {said}" if said else ""))
+        layout = "" if one.format == "auto" else f" as {one.format}"
+        columns = "" if one.columns is None else f" of columns {list(one.columns)}"
+        words.append(f"{one.path!r}{layout}{columns}")
     return " and ".join(words)
 
 

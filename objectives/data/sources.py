@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 from ...errors import DataError
-from ...study.config import DataConfig, DataFile
+from ...study.config import DataConfig
 from .columns import Reading, Survey, check_columns, choose
 from .formats import check_format
 from .left_out import Log, first_left_out, first_of
@@ -52,10 +52,6 @@ def check_options(config: DataConfig) -> None:
 
 def open_files(config: DataConfig) -> list[Source]:
     """Return the files in the order of ``PARTS``, those to train on in theirs; raises ``DataError``."""
-    files = [("train", one) for one in config.train_files]
-    for part, path in (("validation", config.validation), ("test", config.test)):
-        if path is not None:
-            files.append((part, DataFile(path=path, format=config.format, columns=config.columns)))
     names = config.names
     return [
         Source(
@@ -63,7 +59,7 @@ def open_files(config: DataConfig) -> list[Source]:
             file=open_records(one.path, encoding=config.encoding, rules=config.rules, called=names[one.path]),
             config=dataclasses.replace(config, format=one.format, columns=one.columns),
         )
-        for part, one in files
+        for part, one in config.files
     ]
 
 
@@ -78,12 +74,9 @@ def choose_reading(source: Source, found: Survey) -> Reading:
     try:
         return choose(file.name, found, source.config)
     except DataError as error:
-        if not source.config.more:
+        if source.part != "train" or not source.config.more:
             raise
-        raise DataError(
-            f"{error}; flags hold for all files, and a --config says it of one alone: "
-            f"data: [{{path: {file.name}, columns: …}}, …]"
-        ) from None
+        raise DataError(f"{error}; {_of_one_alone(file)}") from None
 
 
 def look(config: DataConfig) -> list[Looked]:
@@ -98,14 +91,23 @@ def look(config: DataConfig) -> list[Looked]:
 
 def check_alike(chosen: Iterable[tuple[Source, Reading]]) -> None:
     """Raise ``DataError`` where texts and prompts with answers are to be trained on together."""
-    trained = [(source.file.name, how) for source, how in chosen if source.part == "train"]
-    texts = [name for name, how in trained if how.format == "text"]
-    others = [name for name, how in trained if how.format != "text"]
+    trained = [(source.file, how) for source, how in chosen if source.part == "train"]
+    texts = [file for file, how in trained if how.format == "text"]
+    others = [file for file, how in trained if how.format != "text"]
     if texts and others:
         raise DataError(
-            f"{texts[0]} is plain text, all of which is learned, and {others[0]} has prompts with answers: "
-            "search on each by itself, or say with --columns what each column is"
+            f"{texts[0].name} is plain text, all of which is learned, and {others[0].name} has prompts with "
+            "answers: search on each by itself, or say which of its columns are which; "
+            f"{_of_one_alone(texts[0])}"
         )
+
+
+def _of_one_alone(file: RecordFile) -> str:
+    """Return how one of several files is said to be read, in words."""
+    return (
+        "flags hold for all files, and a --config says it of one alone: "
+        f"data: [{{path: {file.path}, columns: …}}, …]"
+    )
 
 
 def told_by(looked: Iterable[Looked]) -> dict[str, Any]:

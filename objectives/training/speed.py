@@ -43,6 +43,7 @@ def measure_speed(
     memory is tried. ``order`` is ``[micro_steps, m]`` the examples of one round.
     """
     trials = trials or pack.slots
+    micro_batch: int = order.shape[1]
     device = pack.params.device
     lengths = geometry.micro_step_lengths
     micro_steps = sorted(range(len(order)), key=lambda micro_step: lengths[micro_step])
@@ -54,7 +55,7 @@ def measure_speed(
         started = time.perf_counter()
         for micro_step in numbers:
             length = lengths[micro_step]
-            for rows in groups(trials, order.shape[1] * length, pass_tokens):
+            for rows in groups(trials, micro_batch * length, pass_tokens):
                 together = rows.stop - rows.start
                 batch = collate(data.train, [order[micro_step]] * together, length, device)
                 losses = pack.accumulate(batch, [None] * together, rows)
@@ -65,17 +66,17 @@ def measure_speed(
         if device.type == "cpu":
             alone = train(1, longest)
             if alone > LONG_ENOUGH:
-                return order.shape[1] / alone * lengths[longest] / statistics.mean(lengths)
+                return micro_batch / alone * lengths[longest] / statistics.mean(lengths)
             if alone > BUSY:
                 two = min(2, trials)
-                return two * order.shape[1] / train(two, chosen[len(chosen) // 2])
+                return two * micro_batch / train(two, chosen[len(chosen) // 2])
         train(trials, longest)
         if pack.replays is not None:  # as fast as it will be once its shapes have come a few times
             # What is recorded is compared with what was run, and zeros would hide an adapter's part of it.
             pack.params.normal_(std=0.02)
             pack.scales.fill_(1.0)
             train(trials, *chosen * (SEEN + 1))
-        return len(chosen) * trials * order.shape[1] / train(trials, *chosen)
+        return len(chosen) * trials * micro_batch / train(trials, *chosen)
 
     if known is None:
         speed = measure()

@@ -25,6 +25,8 @@ are recorded there."""
 LENGTH_MULTIPLE_CPU = 4
 """Of a micro-step's on a CPU, where each position takes time; less than this brings nothing (docs/log.md)."""
 LENGTH_LEAST = 16
+EPOCHS_KEPT = 4
+"""Whose orders are kept: trials of a pack stand at several rounds, and a trial sees few epochs."""
 Indices = npt.NDArray[np.int64]
 
 
@@ -69,6 +71,8 @@ class Stream:
             if self._budget.even_lengths:
                 by_length = order[np.argsort(self._lengths[order], kind="stable")]
                 order = by_length[spread_out(count, seed)]
+            if len(self._epochs) == EPOCHS_KEPT:
+                del self._epochs[next(iter(self._epochs))]
             self._epochs[epoch] = order
         return self._epochs[epoch]
 

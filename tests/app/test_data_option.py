@@ -76,7 +76,7 @@ def test_a_flag_goes_over_what_a_file_says_of_itself():
 
 @pytest.mark.parametrize("written", ["data: [a.csv, ./a.csv]", "data: [a.csv, b.csv]\nvalidation: b.csv"])
 def test_a_file_given_twice_is_refused(folder, written):
-    with pytest.raises(UsageError, match=r"--data: .* is given twice, and repeats of a record are left out"):
+    with pytest.raises(UsageError, match=r"--(data|validation): .* is given twice; give each file once"):
         data_of(written + "\n")
     (folder / "a.csv").touch()
     (folder / "link.csv").symlink_to("a.csv")
@@ -94,6 +94,13 @@ def test_a_file_given_twice_is_refused(folder, written):
         ([{"columns": {}}], "data: [{'columns': {}}] names None, which is no file"),
         ([{"path": "a", "colums": 1}], "has 'colums' beside a file (did you mean 'columns'?)"),
         ([{"path": "a", "columns": 1}], "has 1 for columns, which is no mapping of roles to columns"),
+        (
+            [{"path": "a", "columns": {"prompt": 1}}],
+            "has 'prompt': 1 for columns; each is the text of a name",
+        ),
+        ([{"path": "a", "columns": {"prompt": None}}], "has 'prompt': None for columns"),
+        ([{"path": "a", "columns": {False: "q"}}], "has False: 'q' for columns"),
+        ([{"path": "a", "columns": {"prompt": ["q", 2]}}], "has 'prompt': ['q', 2] for columns"),
         ([{"path": "a", "format": 1}], "has 1 for a format"),
         (["a" * 5000], "is longer than 4096 characters"),
     ],
@@ -112,7 +119,7 @@ def test_a_flag_without_a_file_is_told(empty):
 
 
 def test_columns_of_one_file_are_checked_as_those_of_all():
-    with pytest.raises(DataError, match="did you mean 'prompt'"):
+    with pytest.raises(DataError, match=r"^b: columns: 'promt' is no role .did you mean 'prompt'"):
         data_of("data: [a, {path: b, columns: {promt: q}}]\n")
 
 

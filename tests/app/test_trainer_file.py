@@ -107,6 +107,16 @@ def test_a_warm_up_is_counted_in_the_steps_of_all_data_sets(config, tmp_path):
     assert {one.format for one in of_flag.objective.data.train_files} == {"text"}
 
 
+def test_a_warm_up_in_steps_is_asked_for_as_a_share_where_data_sets_are_mixed(config, tmp_path):
+    (tmp_path / "second.jsonl").write_text((tmp_path / "mine.jsonl").read_text())
+    registry = {name: {"file_name": f"{name}.jsonl"} for name in ("mine", "second")}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(registry))
+    mixed = {"dataset": "mine,second", "mix_strategy": "interleave_under"}
+    with pytest.raises(UsageError, match="not known where data sets are mixed; give warmup_ratio"):
+        config(**mixed, warmup_steps=3)
+    assert config(**mixed, warmup_ratio=0.25).first[0].warmup_ratio == 0.25
+
+
 def test_a_warm_up_longer_than_the_run_is_refused(config):
     with pytest.raises(UsageError, match=r"train\.yaml: warmup_steps: 30 are not fewer than the 6 steps"):
         config(warmup_steps=30)

@@ -24,7 +24,7 @@ def handed(make_view, tmp_path):
         paths, uses = [], []
         for folder, (_, record, _) in zip(("a", "b"), (first, second), strict=True):
             path = tmp_path / folder / "train.jsonl"
-            path.parent.mkdir()
+            path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(record) + "\n")
             paths.append(str(path))
             used = {"prompt": "prompt", "completion": "answer", "text": "text", "Answer": "answer"}
@@ -100,9 +100,14 @@ def test_the_yaml_names_all_files_and_the_columns_that_were_given(handed, tmp_pa
     made = handed(("prompt_completion", PAIR, None), ("prompt_completion", {"q": "1", "a": "2"}, columns))
     data = yaml.safe_load(plain.export_yaml(made))["data"]
     assert data["train"] == [
-        str(tmp_path / "a" / "train.jsonl"),
-        {"path": str(tmp_path / "b" / "train.jsonl"), "columns": list(columns)},
+        {"path": str(tmp_path / "a" / "train.jsonl"), "format": "prompt_completion"},
+        {
+            "path": str(tmp_path / "b" / "train.jsonl"),
+            "format": "prompt_completion",
+            "columns": list(columns),
+        },
     ]
+    assert "format" not in data
     assert json.loads(plain.export_json(made))["data"] == data
 
 
@@ -120,9 +125,25 @@ def test_trl_is_told_of_all_files_and_the_columns_that_they_share(handed, tmp_pa
     ]
 
 
+def test_trl_is_told_of_the_tools_that_all_files_have(handed):
+    with_tools = {**PAIR, "tools": "[]"}
+    made = yaml.safe_load(trl.trl(handed(*[("prompt_completion", with_tools, None)] * 2)))
+    assert [one["columns"] for one in made["datasets"]] == [["prompt", "completion", "tools"]] * 2
+    with pytest.raises(ReportError, match=r"a/train\.jsonl: has no column 'tools', which another file has"):
+        trl.trl(handed(("prompt_completion", PAIR, None), ("prompt_completion", with_tools, None)))
+
+
 @pytest.mark.parametrize(
     ("second", "said"),
     [
+        (
+            (
+                "prompt_completion",
+                {key: [{"role": "user", "content": value}] for key, value in PAIR.items()},
+                None,
+            ),
+            "b/train.jsonl: its prompts are lists of turns and those of another file are texts",
+        ),
         (
             ("alpaca", {"instruction": "q", "output": "a"}, None),
             "prompt_completion and alpaca, and TRL joins",

@@ -93,7 +93,8 @@ def test_one_file_is_stored_as_it_always_was_and_several_in_their_order(bench, c
     assert StudyConfig.from_json(json.loads(json.dumps(of(b, c).to_json()))) == of(b, c)
     assert of(b, c).differences(of(b, c)) == ()
     assert of(b, c).differences(of(c, b)) == (
-        "data.train is '/a' and '/b' and '/c' as text=t, not '/a' and '/c' as text=t and '/b'",
+        "data.train is '/a' and '/b' and '/c' of columns ['text=t'], not '/a' and '/c' of columns ['text=t'] "
+        "and '/b'",
     )
     assert of().differences(of(b)) == ("data.train is '/a', not '/a' and '/b'",)
 

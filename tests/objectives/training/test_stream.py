@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loratune.objectives.training.rng import derive_seed, dropout_mask, initial_a, permutation, spread_out
-from loratune.objectives.training.stream import SEEDS_COVERED, Stream, micro_step_lengths
+from loratune.objectives.training.stream import EPOCHS_KEPT, SEEDS_COVERED, Stream, micro_step_lengths
 from loratune.study.budget import ROUNDS, Budget
 
 
@@ -116,6 +116,15 @@ def test_a_trial_that_goes_on_at_a_greater_length_reads_on_where_it_was(seed: in
     short, long = (Stream(lengths, make_budget(2, 6 * size), seed) for size in (1, times))
     before = np.concatenate([short.round(index).reshape(-1) for index in range(times)])
     assert sorted(before.tolist()) == sorted(long.round(0).reshape(-1).tolist())
+
+
+def test_of_a_long_training_the_orders_of_few_epochs_are_kept() -> None:
+    stream = Stream(np.arange(1, 11), make_budget(2, 50), seed=5)
+    first = stream.round(0).tolist()
+    for index in range(ROUNDS):
+        stream.round(index)
+    assert len(stream._epochs) == EPOCHS_KEPT
+    assert stream.round(0).tolist() == first
 
 
 def test_a_study_of_before_reads_its_data_as_it_did() -> None:
