@@ -115,10 +115,15 @@ def _data(handed: Handover) -> tuple[dict[str, Any], bool]:
     files = [Path(one.path).expanduser() for one in given.train_files]
     seen = [columns_of(path, given.encoding) for path in files]
     # Of several files those columns alone, since they are joined only where all have the same.
-    alone = {"columns": [*fields, *_tools(files, seen, kind)]} if given.more else {}
+    columns = (*fields, *_tools(files, seen, kind))
     found: dict[str, Any] = {
         "datasets": [
-            {"path": BUILDERS[path.suffix], "data_files": str(path.resolve()), **alone} for path in files
+            {
+                "path": BUILDERS[path.suffix],
+                "data_files": str(path.resolve()),
+                **({"columns": list(columns)} if given.more else {}),
+            }
+            for path in files
         ]
     }
     if kind == "text":

@@ -112,9 +112,9 @@ def test_the_yaml_names_all_files_and_the_columns_that_were_given(handed, tmp_pa
 
 
 def test_trl_is_told_of_all_files_and_the_columns_that_they_share(handed, tmp_path):
-    made = yaml.safe_load(
-        trl.trl(handed(("prompt_completion", PAIR, None), ("prompt_completion", {**PAIR, "id": 1}, None)))
-    )
+    text = trl.trl(handed(("prompt_completion", PAIR, None), ("prompt_completion", {**PAIR, "id": 1}, None)))
+    assert "&id" not in text
+    made = yaml.safe_load(text)
     assert made["datasets"] == [
         {
             "path": "json",
