@@ -53,7 +53,7 @@ def test_two_files_are_searched_shown_reported_and_exported_together(
     registry = json.loads((folder / "out" / "dataset_info.json").read_text())
     assert [registry[name]["file_name"] for name in names] == paths
     # What was exported is searched on the same tokens.
-    planned = tune("plan", "--config", "out/train.yaml", "--cutoff-len", "1024", "--json").json
+    planned = tune("plan", "--config", "out/train.yaml", "--cutoff-len", "1024", *SMALL, "--json").json
     assert planned["data"]["files"] == paths
     assert [planned["data"][part] for part in ("records", "train", "bad")] == [141, 98, 1]
     assert planned["data"]["reasons"][0]["places"] == ["b.csv:82"]
@@ -91,7 +91,7 @@ def test_the_example_of_llamafactory_itself_is_planned(tune: Callable[..., Any],
     ("words", "said"),
     [
         (["a.jsonl", "nope.csv"], "there is no data file"),
-        (["a.jsonl", "a.jsonl"], "is given twice, and repeats of a record are left out"),
+        (["a.jsonl", "a.jsonl"], "is given twice; give each file once"),
         (["a.jsonl", ""], "--data is empty; name a file"),
     ],
 )
