@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import nearest, shown
 
 LONGEST = 4096
-"""Characters of a path at most."""
+"""Characters of a path at most, here and wherever an option takes one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

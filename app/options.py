@@ -34,7 +34,7 @@ from ..study.pruners import PRUNERS, PrunerSettings
 from ..study.samplers import SAMPLERS, SamplerSettings
 from ..study.settings import Registry
 from ..yamlfile import complaint
-from .data_option import Given, read_data
+from .data_option import LONGEST, Given, read_data
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def _number(value: object) -> float:
     return number(value)
 
 
-Text = Annotated[str, Field(min_length=1, max_length=4096), BeforeValidator(_path)]
+Text = Annotated[str, Field(min_length=1, max_length=LONGEST), BeforeValidator(_path)]
 Real = Annotated[float, BeforeValidator(_number)]
 AutoOrCount = int | str
 

@@ -102,10 +102,10 @@ def make_request(config: Path | None, flags: Mapping[str, Any]) -> Request:
         flags_given = " and ".join(f"--{name.replace('_', '-')}" for name in wanted)
         raise UsageError(f"{flags_given}: each says how much is trained in all; give one of them")
     if config is not None:
-        of_file = [(name, getattr(search, name)) for name in PATHS if name not in given and name != "data"]
-        if "data" not in given:
-            of_file += [("data", one.path) for one in files_of(search.data)]
-        check_paths(config, [(name, value) for name, value in of_file if value is not None])
+        of_file = {name: [getattr(search, name)] for name in PATHS}
+        of_file["data"] = [one.path for one in files_of(search.data)]
+        named = [(name, path) for name in PATHS if name not in given for path in of_file[name]]
+        check_paths(config, [(name, path) for name, path in named if path is not None])
     return Request(search=found, run=run.with_given(given), own=own)
 
 

@@ -102,8 +102,8 @@ def _warmup_ratio(run: TrainerRun, search: SearchOptions, flags: Collection[str]
     steps = run.max_steps
     if steps is None:
         if run.packed or run.mixed or search.data is None or "data" in flags:
-            how = "records are packed" if run.packed else "data sets are mixed"
-            why = f"where {how}" if run.packed or run.mixed else "with --data"
+            why = "where data sets are mixed" if run.mixed else "with --data"
+            why = "where records are packed" if run.packed else why
             raise UsageError(
                 f"warmup_steps: of how many steps {run.warmup_steps} are is not known {why}; give "
                 "warmup_ratio"

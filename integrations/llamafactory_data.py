@@ -96,14 +96,15 @@ def data_sets(given: Mapping[str, Any], path: Path) -> DataSets:
         options["validation"] = str(evaluated.file)
     notes = [note for one in trained for note in one.notes]
     strategy = given.get("mix_strategy", "concat")
-    if len(trained) > 1 and strategy != "concat":
+    mixed = len(trained) > 1 and strategy != "concat"
+    if mixed:
         notes.append(
             f"the data sets are joined one after the other, each record once, not mixed by {shown(strategy)}"
         )
     return DataSets(
         options=options,
         records=tuple(one.records for one in trained),
-        mixed=len(trained) > 1 and strategy != "concat",
+        mixed=mixed,
         notes=tuple(notes),
     )
 

@@ -100,11 +100,15 @@ class DataConfig:
     @property
     def files(self) -> tuple[tuple[str, DataFile], ...]:
         """Every file with what it is for: ``train``, then ``validation`` and ``test``, read as the first."""
-        first, *more = self.train_files
+        trained = self.train_files
         held_out = (("validation", self.validation), ("test", self.test))
         return (
-            *(("train", one) for one in (first, *more)),
-            *((part, dataclasses.replace(first, path=path)) for part, path in held_out if path is not None),
+            *(("train", one) for one in trained),
+            *(
+                (part, dataclasses.replace(trained[0], path=path))
+                for part, path in held_out
+                if path is not None
+            ),
         )
 
     @property

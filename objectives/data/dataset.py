@@ -96,9 +96,9 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
     """
     check_options(config)
     looked = look(config)
-    plain = all(how.format == "text" for _, _, how in looked)
+    plain = all(one.reading.format == "text" for one in looked)
     template = None if plain else _template(config, tokenizer)
-    source = {
+    rendering = {
         "template": None if template is None else [template.name, template.text],
         "tokenizer": _tokenizer_hash(tokenizer),
         "cutoff_len": config.cutoff_len,
@@ -107,7 +107,7 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
     }
     key = _hash(
         {
-            **source,
+            **rendering,
             "layout": token_cache.LAYOUT,
             **told_by(looked),
             "encoding": config.encoding,
@@ -118,7 +118,7 @@ def load_data(config: DataConfig, tokenizer: Any, *, cache_dir: Path | None) -> 
     found = token_cache.load(cache_dir, key, _from_arrays)
     if found is not None:
         return found
-    data = _make(config, looked, template, tokenizer, source)
+    data = _make(config, looked, template, tokenizer, rendering)
     arrays = {
         f"{part}/{name}": getattr(getattr(data, part), name)
         for part, name in itertools.product(PARTS, _ARRAYS)
@@ -148,30 +148,37 @@ def _make(
     looked: list[Looked],
     template: Template | None,
     tokenizer: Any,
-    source: dict[str, Any],
+    rendering: dict[str, Any],
 ) -> TokenizedData:
     usable = {part: Items() for part in PARTS}
     logs = [
-        read_items(one.file, how, template, tokenizer, cutoff_len=config.cutoff_len, items=usable[one.part])
-        for one, _, how in looked
+        read_items(
+            one.source.file,
+            one.reading,
+            template,
+            tokenizer,
+            cutoff_len=config.cutoff_len,
+            items=usable[one.source.part],
+        )
+        for one in looked
     ]
     distinct = dict(zip(PARTS, without_duplicates([usable[part] for part in PARTS]), strict=True))
-    check_distinct(distinct, [one for one, _, _ in looked])
+    check_distinct(distinct, [one.source for one in looked])
     keys = {part: keys_of(usable[part], positions) for part, positions in distinct.items()}
     chosen = {
         part: (of, distinct[of][np.asarray(taken, np.int64)])
-        for part, (of, taken) in split_keys(keys, {one.part for one, _, _ in looked}, config, logs).items()
+        for part, (of, taken) in split_keys(keys, {one.source.part for one in looked}, config, logs).items()
     }
     splits = {part: _split(usable[of], positions) for part, (of, positions) in chosen.items()}
     lost = np.concatenate([usable[of].lost(positions) for of, positions in chosen.values()])
     found = sum(len(items) for items in usable.values())
     bad = sum(log.count for log in logs)
     shortened = together(log.shortened for log in logs if log.shortened)
-    formats = tuple(how.format for one, _, how in looked if one.part == "train")
+    formats = tuple(one.reading.format for one in looked if one.source.part == "train")
     summary = DataSummary(
         format=" and ".join(dict.fromkeys(formats)),
         template="none" if template is None else template.name,
-        fingerprint=_fingerprint(source, splits),
+        fingerprint=_fingerprint(rendering, splits),
         train=len(splits["train"]),
         validation=len(splits["validation"]),
         test=len(splits["test"]),
@@ -189,7 +196,7 @@ def _make(
         rendered_cut=_cut_words(*usable["train"].lost(chosen["train"][1][:1])[0].tolist()),
         reasons=together(reason for log in logs for reason in log.reasons),
         shortened=shortened[0] if shortened else None,
-        columns=tuple(use for one, survey, how in looked for use in how.uses(one.file.name, survey)),
+        columns=tuple(use for one in looked for use in one.reading.uses(one.source.file.name, one.survey)),
         endings=_endings(splits["train"], template, tokenizer),
         formats=formats if len(formats) > 1 else (),
     )
@@ -258,9 +265,9 @@ def _tokenizer_hash(tokenizer: Any) -> str:
     return _hash([type(tokenizer).__name__, rules, tokenizer.bos_token_id, tokenizer.eos_token_id])
 
 
-def _fingerprint(source: dict[str, Any], splits: dict[str, Split]) -> str:
+def _fingerprint(rendering: dict[str, Any], splits: dict[str, Split]) -> str:
     """Return a hash of the tokens themselves and of what made them, the files' layout and place left out."""
-    digest = hashlib.sha256(_hash(source).encode())
+    digest = hashlib.sha256(_hash(rendering).encode())
     for part, name in itertools.product(PARTS, ("offsets", "tokens", "target")):
         digest.update(getattr(splits[part], name).tobytes())
     return digest.hexdigest()[:16]

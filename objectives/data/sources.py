@@ -32,8 +32,16 @@ class Source:
     """The study's, with the format and the columns of this file."""
 
 
-Looked = tuple[Source, Survey, Reading]
-"""A file, what its fields are, and how it is read."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Looked:
+    """A data file that was looked through."""
+
+    source: Source
+    """The file."""
+    survey: Survey
+    """What its fields are."""
+    reading: Reading
+    """How it is read."""
 
 
 def check_options(config: DataConfig) -> None:
@@ -84,8 +92,8 @@ def look(config: DataConfig) -> list[Looked]:
     looked = []
     for source in open_files(config):
         found = survey(source.file)
-        looked.append((source, found, choose_reading(source, found)))
-    check_alike((source, how) for source, _, how in looked)
+        looked.append(Looked(source=source, survey=found, reading=choose_reading(source, found)))
+    check_alike((one.source, one.reading) for one in looked)
     return looked
 
 
@@ -113,12 +121,13 @@ def _of_one_alone(file: RecordFile) -> str:
 def told_by(looked: Iterable[Looked]) -> dict[str, Any]:
     """Return what tells these files from others, as JSON values: one of each part, and what follows it."""
     found: dict[str, Any] = {"files": {}}
-    for one, _, how in looked:
-        words = [one.file.name, one.file.digest, how.format, how.columns]
-        if one.part in found["files"]:
+    for one in looked:
+        part, file = one.source.part, one.source.file
+        words = [file.name, file.digest, one.reading.format, one.reading.columns]
+        if part in found["files"]:
             found.setdefault("more", []).append(words)
         else:
-            found["files"][one.part] = words
+            found["files"][part] = words
     return found
 
 

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...spaces.params import LoraParams
-from ...study.budget import EVERY_ROUND, ROUNDS, RUNGS, plan_budget
+from ...study.budget import ROUNDS
 from ...study.config import ObjectiveConfig
 from ...study.facts import DataSummary, Facts, Geometry, ModelSummary
 from ...study.memory import MemoryFacts
+from ..training.trial_budget import budget_of
 
 LAYERS = ("fake.layers.0.q_proj", "fake.layers.0.v_proj")
 
@@ -95,14 +96,9 @@ def make_facts(
     config: ObjectiveConfig, surface: Surface, *, train_examples: int, validation_examples: int, slots: int
 ) -> Facts:
     """Return facts as a small model on a small data set would give them."""
-    budget = plan_budget(
-        config.batch_sizes,
-        train_examples=train_examples,
-        validation_examples=validation_examples,
-        examples=config.examples,
-        eval_examples=config.eval_examples,
-        rungs=RUNGS if config.stopping is None else EVERY_ROUND,
-        even_lengths=config.even_lengths,
+    records = train_examples + validation_examples
+    budget = budget_of(
+        config, train=train_examples, validation=validation_examples, records=records, bad=0, first=None
     )
     size = budget.final_eval_examples
     base_losses = example_losses(surface, None, 0, "", size)

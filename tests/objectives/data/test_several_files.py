@@ -165,7 +165,7 @@ def test_one_file_is_known_in_the_cache_by_what_it_always_was(tmp_path: Path) ->
     path = Path(write_records(tmp_path, sums(0, 20)))
     held = write_records(tmp_path, sums(20, 30), "held.jsonl")
     found = look(DataConfig(train=str(path), validation=held))
-    digests = [source.file.digest for source, _, _ in found]
+    digests = [one.source.file.digest for one in found]
     assert json.loads(json.dumps(told_by(found))) == {
         "files": {
             "train": ["train.jsonl", digests[0], "alpaca", []],

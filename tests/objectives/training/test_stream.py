@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loratune.objectives.training.rng import derive_seed, dropout_mask, initial_a, permutation, spread_out
@@ -80,13 +84,14 @@ def test_two_seeds_read_the_data_in_two_orders_and_one_seed_in_one() -> None:
     assert (first != other).any()
 
 
-def long_tailed(count: int) -> np.ndarray:
-    """Lengths as instructions and their answers have them: most are short, a few are long."""
-    return np.minimum(1024, 20 + np.random.default_rng(0).lognormal(4.2, 0.8, count)).astype(np.int64)
+@pytest.fixture(scope="module")
+def padding(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    """The program that measures it, with made-up lengths of which most are short and a few long."""
+    return load_benchmark("padding")
 
 
-def test_every_round_has_as_many_long_examples_as_any_other() -> None:
-    lengths = long_tailed(5000)
+def test_every_round_has_as_many_long_examples_as_any_other(padding: ModuleType) -> None:
+    lengths = padding.long_tailed(5000)
     long = lengths >= np.quantile(lengths, 0.9)
 
     def counts(*, even: bool) -> list[int]:
@@ -97,22 +102,17 @@ def test_every_round_has_as_many_long_examples_as_any_other() -> None:
     assert np.ptp(counts(even=False)) > 2
 
 
-def test_rounds_that_are_alike_are_padded_less() -> None:
-    lengths = long_tailed(5000)
-
-    def real(*, even: bool) -> float:
-        budget = make_budget(4, 24, even_lengths=even)
-        stream = Stream(lengths, budget, seed=0)
-        read = sum(int(lengths[stream.round(index)].sum()) for index in range(ROUNDS))
-        return read / (4 * ROUNDS * sum(micro_step_lengths(lengths, budget, 0)))
-
-    assert real(even=True) > real(even=False) + 0.08
+def test_rounds_that_are_alike_are_padded_less(padding: ModuleType) -> None:
+    lengths = padding.long_tailed(5000)
+    shuffled, even = (padding.shares(lengths, padding.budget_of(96, even=even)) for even in (False, True))
+    assert even[0] > shuffled[0] + 0.08
+    assert all(real < own <= 1.0 for real, own in (shuffled, even))
 
 
 @given(st.integers(0, 2**40), st.integers(1, 4))
 @settings(max_examples=20, deadline=None)
 def test_a_trial_that_goes_on_at_a_greater_length_reads_on_where_it_was(seed: int, times: int) -> None:
-    lengths = long_tailed(301)
+    lengths = np.arange(1, 302) ** 2
     short, long = (Stream(lengths, make_budget(2, 6 * size), seed) for size in (1, times))
     before = np.concatenate([short.round(index).reshape(-1) for index in range(times)])
     assert sorted(before.tolist()) == sorted(long.round(0).reshape(-1).tolist())
